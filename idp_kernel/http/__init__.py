@@ -1,0 +1,1 @@
+"""HTTP between the services: problems, the outbound client, what every server has."""

@@ -1,0 +1,224 @@
+"""What every HTTP server of the platform has: problems for every error, a body limit, health,
+metrics by route template, a server span, a request id.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from idp_kernel.errors import (
+    InvalidInput,
+    InvariantBroken,
+    NotFound,
+    PlatformError,
+    Unauthenticated,
+    Unavailable,
+)
+from idp_kernel.http.problems import PROBLEM_JSON, problem_of, status_of
+from idp_kernel.ids import new_id
+from idp_kernel.services import ServiceName
+from idp_kernel.telemetry.metrics import UNKNOWN_ROUTE, HttpMetrics
+from idp_kernel.telemetry.traces import span
+
+DEFAULT_BODY_LIMIT_BYTES = 256 * 1024
+OPEN_PATHS = ("/healthz", "/readyz", "/metrics")
+"""Routes without authentication; they show nothing private."""
+
+REQUEST_ID_HEADER = "X-Request-Id"
+_REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_log = structlog.get_logger(__name__)
+
+
+def new_server(
+    *,
+    service: ServiceName,
+    env: str,
+    registry: CollectorRegistry,
+    is_ready: Callable[[], None],
+    description: str,
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
+    body_limit_bytes: int | None = DEFAULT_BODY_LIMIT_BYTES,
+) -> FastAPI:
+    """An application that has all that this module promises, and no routes of its own yet.
+
+    `is_ready` raises `Unavailable` while the service cannot do its work. `body_limit_bytes=None`
+    leaves bodies unlimited, for a server that streams them. FastAPI's own spans are off: the
+    platform's carry the names of the telemetry contract.
+    """
+    app = FastAPI(
+        title=service.value,
+        description=description,
+        version=version("idp-dagster"),
+        lifespan=lifespan,
+        max_body_size=body_limit_bytes,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
+    _add_error_handlers(app)
+    _add_open_routes(app, registry, is_ready)
+    app.add_middleware(Observed, metrics=HttpMetrics(registry, service, env))
+    return app
+
+
+def problem_response(request: Request, error: PlatformError) -> JSONResponse:
+    """An error as the caller sees it."""
+    headers = {}
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, Unavailable) and error.retry_after_seconds is not None:
+        headers["Retry-After"] = str(max(1, round(error.retry_after_seconds)))
+    return JSONResponse(
+        problem_of(error, request_id_of(request.scope)),
+        status_code=status_of(error),
+        media_type=PROBLEM_JSON,
+        headers=headers,
+    )
+
+
+def request_id_of(scope: Scope) -> str:
+    """The id of this HTTP request, as it stands in logs and problems."""
+    return str(scope.get("state", {}).get("http_request_id", "unknown"))
+
+
+def _add_open_routes(
+    app: FastAPI, registry: CollectorRegistry, is_ready: Callable[[], None]
+) -> None:
+    @app.get("/healthz", include_in_schema=False)
+    def healthz() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/readyz", include_in_schema=False)
+    def readyz() -> dict[str, str]:
+        is_ready()
+        return {"status": "ready"}
+
+    @app.get("/metrics", include_in_schema=False)
+    def metrics() -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    @app.exception_handler(PlatformError)
+    async def platform_error(request: Request, error: PlatformError) -> JSONResponse:
+        if isinstance(error, InvariantBroken):
+            _log.error("invariant_broken", code=error.code, detail=error.message, exc_info=error)
+        return problem_response(request, error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return problem_response(request, _invalid_input(error))
+
+    @app.exception_handler(HTTPException)
+    async def http_exception(request: Request, error: HTTPException) -> JSONResponse:
+        return problem_response(request, _of_http_exception(error))
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
+        _log.error("unexpected_error", exc_info=error)
+        return problem_response(
+            request,
+            InvariantBroken("Something unexpected went wrong here; the logs have it."),
+        )
+
+
+def _invalid_input(error: RequestValidationError) -> InvalidInput:
+    found = error.errors()
+    if any(each["type"] == "json_invalid" for each in found):
+        return InvalidInput("The body is not valid JSON.", code="malformed_json")
+    fields = [
+        {"field": ".".join(str(part) for part in each["loc"]), "problem": each["msg"]}
+        for each in found
+    ]
+    first = fields[0]
+    return InvalidInput(f"{first['field']}: {first['problem']}", details={"errors": fields})
+
+
+_OF_STATUS: dict[int, PlatformError] = {
+    400: InvalidInput("The body could not be read.", code="malformed_json"),
+    404: NotFound("There is nothing at this address.", code="no_such_route"),
+    405: InvalidInput("This address has no such method.", code="method_not_allowed"),
+    413: InvalidInput("The body is larger than allowed here.", code="body_too_large"),
+}
+"""What the framework itself raises; our routes raise errors of the tree."""
+
+
+def _of_http_exception(error: HTTPException) -> PlatformError:
+    return _OF_STATUS.get(error.status_code) or InvalidInput(str(error.detail))
+
+
+class Observed:
+    """Measures, traces and names each request."""
+
+    def __init__(self, app: ASGIApp, metrics: HttpMetrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {key.decode("latin-1"): value for key, value in scope["headers"]}
+        request_id = _given_request_id(headers) or new_id()
+        scope.setdefault("state", {})["http_request_id"] = request_id
+        await self._observe(scope, receive, send, request_id, headers)
+
+    async def _observe(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        request_id: str,
+        headers: dict[str, bytes],
+    ) -> None:
+        status = 500
+        started = time.perf_counter()
+        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+
+        async def observed_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message.setdefault("headers", []).append(
+                    (REQUEST_ID_HEADER.lower().encode(), request_id.encode())
+                )
+            await send(message)
+
+        traceparent = headers.get("traceparent", b"").decode("latin-1") or None
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(http_request_id=request_id)
+        with span(method, traceparent=traceparent, kind=SpanKind.SERVER) as current:
+            try:
+                await self._app(scope, receive, observed_send)
+            finally:
+                route = route_of(scope)
+                current.update_name(f"{method} {route}")
+                current.set_attributes({"http.route": route, "http.response.status_code": status})
+                if status >= 500:
+                    current.set_status(Status(StatusCode.ERROR))
+                if route not in OPEN_PATHS:
+                    self._metrics.observe(method, route, status, time.perf_counter() - started)
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the route that matched."""
+    route: Any = scope.get("route")
+    return str(getattr(route, "path", UNKNOWN_ROUTE))
+
+
+def _given_request_id(headers: dict[str, bytes]) -> str | None:
+    given = headers.get(REQUEST_ID_HEADER.lower(), b"").decode("latin-1")
+    return given if _REQUEST_ID.match(given) else None

@@ -1,0 +1,226 @@
+"""Signed tokens (JWT, Ed25519): what services assert of themselves and what runs may do.
+
+The control plane is the only issuer of access and run tokens and publishes its public key; each
+service signs one thing itself, the assertion that it is that service (RFC 7523).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet, OKPKey
+from pydantic import ConfigDict, ValidationError
+
+from idp_kernel.clock import Clock
+from idp_kernel.errors import InvariantBroken, Unauthenticated
+from idp_kernel.ids import new_id
+from idp_kernel.services import Scope, ServiceName
+from idp_kernel.wire.base import WireModel
+
+ALGORITHM = "Ed25519"
+ISSUER = "idp-control-plane"
+AUDIENCE_CONTROL_PLANE = "control-plane"
+AUDIENCE_WORKERS = "execution-workers"
+ASSERTION_LIFETIME = timedelta(seconds=60)
+CLOCK_LEEWAY_SECONDS = 5
+"""How far apart two machines' clocks may be when an assertion is checked."""
+
+
+class _Claims(WireModel):
+    model_config = ConfigDict(**{**WireModel.model_config, "alias_generator": None})
+
+    iss: str
+    sub: str
+    aud: list[str]
+    iat: int
+    exp: int
+    jti: str
+
+
+class AssertionClaims(_Claims):
+    """A service says who it is; `sub` is its name."""
+
+
+class ServiceClaims(_Claims):
+    """A service's access token: teamless, limited to its scopes."""
+
+    scopes: list[Scope]
+
+
+class RunClaims(_Claims):
+    """A run's token: good for one request, one fence, until the lease ends."""
+
+    request_id: str
+    run_id: str
+    attempt: int
+    generation: int
+    fence: int
+    team_id: str
+    team: str
+
+
+ClaimsT = TypeVar("ClaimsT", bound=_Claims)
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """A private key and the name (`kid`) its public half is published under."""
+
+    key: OKPKey
+
+    @classmethod
+    def generate(cls, kid: str) -> SigningKey:
+        return cls(OKPKey.generate_key("Ed25519", {"kid": kid, "use": "sig", "alg": ALGORITHM}))
+
+    @classmethod
+    def read(cls, path: Path) -> SigningKey:
+        return cls(OKPKey.import_key(json.loads(path.read_text())))
+
+    def write(self, path: Path) -> None:
+        """Creates the file with mode 0600; an existing one is left alone and refused."""
+        write_private_file(path, json.dumps(self.key.as_dict(private=True)))
+
+    @property
+    def kid(self) -> str:
+        return str(self.key.kid)
+
+    @property
+    def public(self) -> dict[str, Any]:
+        """The public JWK."""
+        return dict(self.key.as_dict(private=False))
+
+    def sign(self, claims: _Claims) -> str:
+        return jwt.encode(
+            {"alg": ALGORITHM, "kid": self.kid},
+            claims.model_dump(mode="json"),
+            self.key,
+            algorithms=[ALGORITHM],
+        )
+
+
+def write_private_file(path: Path, content: str) -> None:
+    """A file for its owner's eyes only, whole or not at all; raises `FileExistsError`."""
+    temporary = path.with_name(f".{path.name}.{new_id()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)
+    finally:
+        temporary.unlink()
+
+
+def public_key_set(keys: Mapping[str, object] | str) -> KeySet:
+    """A JWK set from its JSON text or the decoded document."""
+    document = json.loads(keys) if isinstance(keys, str) else keys
+    return KeySet.import_key_set(document)  # type: ignore[arg-type]
+
+
+def verify(
+    token: str, keys: KeySet, claims_type: type[ClaimsT], *, audience: str, clock: Clock
+) -> ClaimsT:
+    """The claims of a valid token.
+
+    Raises `Unauthenticated`: `token_invalid` when it is not signed by one of `keys`, not for
+    this audience or not of this form; `token_expired` when its time is over.
+    """
+    try:
+        claims = claims_type.model_validate(jwt.decode(token, keys, algorithms=[ALGORITHM]).claims)
+    except (JoseError, ValidationError, ValueError) as error:
+        raise Unauthenticated(
+            "The bearer token is not valid here.", code="token_invalid"
+        ) from error
+    if audience not in claims.aud:
+        raise Unauthenticated("The bearer token is not meant for this.", code="token_invalid")
+    now = clock.now().timestamp()
+    if claims.iat > now + CLOCK_LEEWAY_SECONDS:
+        raise Unauthenticated("The bearer token is from the future.", code="token_invalid")
+    if claims.exp <= now:
+        raise Unauthenticated("The bearer token has expired.", code="token_expired")
+    return claims
+
+
+def service_assertion(key: SigningKey, service: ServiceName, clock: Clock) -> str:
+    """What a service sends to `/internal/tokens`, signed with its own key."""
+    now = clock.now()
+    return key.sign(
+        AssertionClaims(
+            iss=service,
+            sub=service,
+            aud=[AUDIENCE_CONTROL_PLANE],
+            iat=_seconds(now),
+            exp=_seconds(now + ASSERTION_LIFETIME),
+            jti=new_id(),
+        )
+    )
+
+
+def issue_service_token(
+    key: SigningKey,
+    service: ServiceName,
+    scopes: frozenset[Scope],
+    *,
+    now: datetime,
+    until: datetime,
+) -> str:
+    """A service's access token; only the control plane holds a key that counts."""
+    return key.sign(
+        ServiceClaims(
+            iss=ISSUER,
+            sub=service,
+            aud=[AUDIENCE_CONTROL_PLANE],
+            iat=_seconds(now),
+            exp=_seconds(until),
+            jti=new_id(),
+            scopes=sorted(scopes),
+        )
+    )
+
+
+def issue_run_token(
+    key: SigningKey,
+    *,
+    request_id: str,
+    run_id: str,
+    attempt: int,
+    generation: int,
+    fence: int,
+    team_id: str,
+    team: str,
+    now: datetime,
+    until: datetime,
+) -> str:
+    """A run's token, good until its lease ends."""
+    if until <= now:
+        raise InvariantBroken(f"run token for request {request_id} would be born expired")
+    return key.sign(
+        RunClaims(
+            iss=ISSUER,
+            sub=f"run:{run_id}",
+            aud=[AUDIENCE_CONTROL_PLANE, AUDIENCE_WORKERS],
+            iat=_seconds(now),
+            exp=_seconds(until),
+            jti=new_id(),
+            request_id=request_id,
+            run_id=run_id,
+            attempt=attempt,
+            generation=generation,
+            fence=fence,
+            team_id=team_id,
+            team=team,
+        )
+    )
+
+
+def _seconds(moment: datetime) -> int:
+    return int(moment.timestamp())

@@ -1,0 +1,33 @@
+"""The REST API of `local-gitops-agent`: what it reconciles and what it saw, Flux style.
+
+The agent finds the repositories to reconcile by itself at the forge (names that begin with
+`appenv-`), with its own read-only token.
+"""
+
+from __future__ import annotations
+
+from idp_kernel.wire.base import Timestamp, WireModel
+from idp_kernel.wire.worker import GitOpsCondition
+
+RECONCILIATION = "/api/v1/reconciliations/{owner}/{name}"
+
+
+class AppliedSecret(WireModel):
+    """An ExternalSecret of the observed revision."""
+
+    name: str
+    remote_key: str
+    version: int | None
+
+
+class Reconciliation(WireModel):
+    owner: str
+    name: str
+    observed_revision: str | None
+    """The commit of the default branch that was last looked at."""
+    ancestors: tuple[str, ...] = ()
+    """The commits before it on the default branch, newest first, at most 100."""
+    conditions: tuple[GitOpsCondition, ...]
+    """Always one of type `Ready`: `True`, `False` (reason says why) or `Unknown`."""
+    applied_secrets: tuple[AppliedSecret, ...] = ()
+    last_reconciled_at: Timestamp | None = None

@@ -1,0 +1,1 @@
+"""What the embedded default starts: PostgreSQL, OpenBao, a Git forge and a GitOps agent."""

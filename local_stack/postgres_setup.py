@@ -1,0 +1,166 @@
+"""Roles and databases of the platform: `python -m local_stack.postgres_setup`.
+
+Each service has a role of its own and sees nothing of the others: `control_plane` and `ledger`
+share the database `idp`, each with a schema of its name; `dagster` has the database `dagster`.
+Repeating it changes nothing; a lost password file gets a new password.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, LiteralString
+
+import psycopg
+from psycopg import sql
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from idp_kernel.errors import Unavailable
+from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
+from local_stack.passfiles import SUPERUSER, Passfile, ensure_passfile, passfile_path
+
+PLATFORM_DATABASE = "idp"
+DAGSTER_DATABASE = "dagster"
+SCHEMA_ROLES = ("control_plane", "ledger")
+"""Roles with a schema of their name in the platform's database."""
+DAGSTER_ROLE = "dagster"
+ROLES = (*SCHEMA_ROLES, DAGSTER_ROLE)
+
+READY_TIMEOUT_SECONDS: Final = 60.0
+_POLL_SECONDS: Final = 0.05
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+
+class PostgresSetupSettings(BaseSettings):
+    """The server to set up and where its passwords are; shares the server's variables."""
+
+    model_config = SettingsConfigDict(env_prefix="IDP_POSTGRES_", frozen=True, extra="ignore")
+
+    port: int = DEFAULT_PORTS.postgres
+    keys_dir: Path
+
+
+@dataclass(frozen=True)
+class PostgresAddress:
+    """A local server and the directory with its passwords."""
+
+    port: int
+    keys_dir: Path
+
+    def url(self, role: str, database: str, driver: str = "psycopg") -> str:
+        """A SQLAlchemy URL that names the role's password file and holds no secret."""
+        passfile = passfile_path(self.keys_dir, role)
+        return f"postgresql+{driver}://{role}@{LOOPBACK}:{self.port}/{database}?passfile={passfile}"
+
+
+def main() -> None:
+    """Set up the server that the environment names."""
+    settings = PostgresSetupSettings()
+    address = PostgresAddress(settings.port, settings.keys_dir.absolute())
+    ensure_roles_and_databases(address)
+    sys.stdout.write(f"PostgreSQL on port {settings.port}: roles and databases are in place\n")
+
+
+def ensure_roles_and_databases(
+    address: PostgresAddress, *, timeout_seconds: float = READY_TIMEOUT_SECONDS
+) -> None:
+    """Bring roles, passwords, databases, schemas and rights to what the platform needs.
+
+    Waits for the server first; raises `Unavailable` when it is not ready in time.
+    """
+    with closing(wait_until_ready(address, timeout_seconds=timeout_seconds)) as server:
+        for database in ("postgres", "template1"):
+            _close_database(server, database)
+        for role in ROLES:
+            ensure_role(server, role, ensure_passfile(address.keys_dir, role, address.port))
+        ensure_database(server, PLATFORM_DATABASE, owner=SUPERUSER)
+        ensure_database(server, DAGSTER_DATABASE, owner=DAGSTER_ROLE)
+    with closing(connect_as_superuser(address, PLATFORM_DATABASE)) as platform:
+        _execute(platform, "REVOKE ALL ON SCHEMA public FROM PUBLIC")
+        for role in SCHEMA_ROLES:
+            _ensure_schema(platform, role)
+
+
+def wait_until_ready(address: PostgresAddress, *, timeout_seconds: float) -> Connection:
+    """The first superuser connection the server accepts; `Unavailable` after the timeout."""
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        try:
+            return connect_as_superuser(address, "postgres")
+        except (psycopg.OperationalError, FileNotFoundError) as error:
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"PostgreSQL on port {address.port} was not ready after "
+                    f"{timeout_seconds:g} s: {error}. Look at its log.",
+                    code="postgres_not_ready",
+                ) from error
+        time.sleep(_POLL_SECONDS)
+
+
+def connect_as_superuser(address: PostgresAddress, database: str) -> Connection:
+    """An autocommit connection; the password comes from the superuser's file."""
+    if not passfile_path(address.keys_dir, SUPERUSER).exists():
+        raise FileNotFoundError(f"no superuser password below {address.keys_dir} yet")
+    passfile = ensure_passfile(address.keys_dir, SUPERUSER, address.port)
+    return psycopg.connect(
+        host=LOOPBACK,
+        port=address.port,
+        user=SUPERUSER,
+        dbname=database,
+        passfile=str(passfile.path),
+        connect_timeout=5,
+        autocommit=True,
+    )
+
+
+def ensure_role(server: Connection, role: str, passfile: Passfile) -> None:
+    """A role that can only log in, with the password of its file."""
+    if not _exists(server, "SELECT 1 FROM pg_roles WHERE rolname = %s", role):
+        _execute(server, "CREATE ROLE {}", role)
+    # The server gets the SCRAM verifier only; the password stays on this side.
+    verifier = server.pgconn.encrypt_password(
+        passfile.password.encode(), role.encode(), b"scram-sha-256"
+    )
+    statement = sql.SQL(
+        "ALTER ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+        " PASSWORD {}"
+    )
+    server.execute(statement.format(sql.Identifier(role), sql.Literal(verifier.decode())))
+
+
+def ensure_database(server: Connection, database: str, *, owner: str) -> None:
+    """A database that only its owner, and whom it is granted to, can connect to."""
+    if not _exists(server, "SELECT 1 FROM pg_database WHERE datname = %s", database):
+        _execute(server, "CREATE DATABASE {} OWNER {} TEMPLATE template0", database, owner)
+    _close_database(server, database)
+
+
+def _close_database(server: Connection, database: str) -> None:
+    _execute(server, "REVOKE ALL ON DATABASE {} FROM PUBLIC", database)
+
+
+def _ensure_schema(platform: Connection, role: str) -> None:
+    """The role's schema in the platform's database, and the role at home in it."""
+    _execute(platform, "GRANT CONNECT ON DATABASE {} TO {}", PLATFORM_DATABASE, role)
+    _execute(platform, "CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}", role, role)
+    _execute(platform, "REVOKE ALL ON SCHEMA {} FROM PUBLIC", role)
+    _execute(
+        platform, "ALTER ROLE {} IN DATABASE {} SET search_path = {}", role, PLATFORM_DATABASE, role
+    )
+
+
+def _exists(server: Connection, query: LiteralString, name: str) -> bool:
+    return server.execute(query, (name,)).fetchone() is not None
+
+
+def _execute(server: Connection, statement: LiteralString, *names: str) -> None:
+    """Run a statement whose placeholders are identifiers."""
+    server.execute(sql.SQL(statement).format(*(sql.Identifier(name) for name in names)))
+
+
+if __name__ == "__main__":
+    main()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,7 @@ PROGRAMS = _programs()
 UNPRIVILEGED_ACCOUNTS = ("postgres", "nobody")
 """Tried in this order when started by root."""
 INITDB_TIMEOUT_SECONDS = 120
+ORPHANS_TIMEOUT_SECONDS = 10
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 """All that PostgreSQL sees of ours: no PG* variable can bend it."""
 
@@ -85,14 +87,14 @@ class Account:
 def main() -> None:
     """Make the cluster if there is none, then become `postgres`."""
     settings = PostgresSettings()
-    data_dir = settings.data_dir.absolute()
+    data_dir = settings.data_dir.resolve()
     account = _account_for(data_dir)
     _prepare_directories(data_dir, account)
     cluster = data_dir / "cluster"
     if not cluster.exists():
         password = ensure_passfile(settings.keys_dir.absolute(), SUPERUSER, settings.port).password
         _create_cluster(cluster, password, account)
-    _discard_foreign_pid_file(cluster)
+    _clear_remains_of_a_kill(cluster)
     _become_postgres(cluster, settings.port, account)
 
 
@@ -191,25 +193,33 @@ def _run_initdb(cluster: Path, password_file: Path, account: Account) -> None:
         raise SystemExit(f"initdb failed:\n{completed.stdout}{completed.stderr}")
 
 
-def _discard_foreign_pid_file(cluster: Path) -> None:
-    """Remove a `postmaster.pid` whose process number now belongs to some other program.
+def _clear_remains_of_a_kill(cluster: Path) -> None:
+    """After an unclean end, make way for a new postmaster.
 
-    PostgreSQL itself discards the file of a dead process, but takes any live process of the same
-    account for a postmaster. What a killed postmaster left running it finds without the file.
+    Children of a killed postmaster leave by themselves, but only between statements; until then
+    PostgreSQL refuses to start. They get SIGQUIT, as an immediate shutdown sends it: crash
+    recovery follows in any case. A `postmaster.pid` whose number now belongs to another program
+    is removed, since PostgreSQL takes any live process of its account for a postmaster.
     """
     pid_file = cluster / "postmaster.pid"
     try:
-        pid = int(pid_file.read_text(encoding="utf-8").splitlines()[0])
+        recorded_pid = int(pid_file.read_text(encoding="utf-8").splitlines()[0])
     except (FileNotFoundError, IndexError, ValueError):
         return
-    if psutil.pid_exists(pid) and not _runs_postgres(pid):
+    at_work = [process for process in psutil.process_iter() if _serves(process, cluster)]
+    if any(process.pid == recorded_pid for process in at_work):
+        return  # A living server; PostgreSQL itself refuses to be the second one.
+    for orphan in at_work:
+        orphan.send_signal(signal.SIGQUIT)
+    psutil.wait_procs(at_work, timeout=ORPHANS_TIMEOUT_SECONDS)
+    if psutil.pid_exists(recorded_pid):
         pid_file.unlink(missing_ok=True)
 
 
-def _runs_postgres(pid: int) -> bool:
-    """Whether the process may be a postmaster; one that cannot be looked at is taken for none."""
+def _serves(process: psutil.Process, cluster: Path) -> bool:
+    """Whether it is a process of this cluster; one that cannot be looked at is none of ours."""
     try:
-        return Path(psutil.Process(pid).exe()).name == "postgres"
+        return Path(process.exe()).name == "postgres" and Path(process.cwd()) == cluster
     except psutil.Error:
         return False
 

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -150,6 +151,10 @@ def test_waiting_for_no_server_ends_with_an_error(tmp_path: Path) -> None:
         wait_until_ready(address, timeout_seconds=0.1)
 
 
+BUSY_STATEMENT = "SELECT count(*) FROM generate_series(1, 1000000000)"
+IS_BUSY = "SELECT 1 FROM pg_stat_activity WHERE query = %s AND state = 'active'"
+
+
 @contextmanager
 def own_server(home: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     environment = {
@@ -161,20 +166,24 @@ def own_server(home: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
         yield process
 
 
-def test_committed_rows_survive_a_kill_and_clients_that_stay(tmp_path: Path) -> None:
+def test_committed_rows_survive_a_kill_in_the_middle_of_a_statement() -> None:
     with private_directory("idp-postgres-") as home:
         port = free_port()
         address = PostgresAddress(port, home / "keys")
-        with own_server(home, port) as first:
+        with own_server(home, port) as first, ThreadPoolExecutor(1) as pool:
             connection = wait_until_ready(address, timeout_seconds=60)
             connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+            with closing(wait_until_ready(address, timeout_seconds=5)) as observer:
+                statement = pool.submit(connection.execute, BUSY_STATEMENT)
+                while not observer.execute(IS_BUSY, (BUSY_STATEMENT,)).fetchone():
+                    pass
             first.kill()
             first.wait()
-        with (
-            own_server(home, port),
-            closing(wait_until_ready(address, timeout_seconds=30)) as again,
-        ):
-            assert again.execute("SELECT answer FROM kept").fetchone() == (42,)
+            with own_server(home, port):
+                with closing(wait_until_ready(address, timeout_seconds=30)) as again:
+                    assert again.execute("SELECT answer FROM kept").fetchone() == (42,)
+                with pytest.raises(psycopg.OperationalError):
+                    statement.result()
         connection.close()
 
 

@@ -18,6 +18,7 @@ from fastapi.responses import JSONResponse
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.exceptions import HTTPException
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from idp_kernel.errors import (
@@ -65,11 +66,13 @@ def new_server(
         description=description,
         version=version("idp-dagster"),
         lifespan=lifespan,
-        max_body_size=body_limit_bytes,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     _add_error_handlers(app)
     _add_open_routes(app, registry, is_ready)
+    if body_limit_bytes is not None:
+        app.add_middleware(RequestBodyLimitMiddleware, max_body_size=body_limit_bytes)
+        app.add_middleware(TooLargeAsProblem)
     app.add_middleware(Observed, metrics=HttpMetrics(registry, service, env))
     return app
 
@@ -147,17 +150,46 @@ def _invalid_input(error: RequestValidationError) -> InvalidInput:
     return InvalidInput(f"{first['field']}: {first['problem']}", details={"errors": fields})
 
 
+_TOO_LARGE = InvalidInput("The body is larger than allowed here.", code="body_too_large")
 _OF_STATUS: dict[int, PlatformError] = {
     400: InvalidInput("The body could not be read.", code="malformed_json"),
     404: NotFound("There is nothing at this address.", code="no_such_route"),
     405: InvalidInput("This address has no such method.", code="method_not_allowed"),
-    413: InvalidInput("The body is larger than allowed here.", code="body_too_large"),
+    413: _TOO_LARGE,
 }
 """What the framework itself raises; our routes raise errors of the tree."""
 
 
 def _of_http_exception(error: HTTPException) -> PlatformError:
     return _OF_STATUS.get(error.status_code) or InvalidInput(str(error.detail))
+
+
+class TooLargeAsProblem:
+    """Turns the plain text that Starlette's body limit answers into a problem."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        replaced = False
+
+        async def translated_send(message: Message) -> None:
+            nonlocal replaced
+            if not replaced and _is_plain_413(message):
+                replaced = True
+                await problem_response(Request(scope), _TOO_LARGE)(scope, receive, send)
+            elif not replaced:
+                await send(message)
+
+        await self._app(scope, receive, translated_send)
+
+
+def _is_plain_413(message: Message) -> bool:
+    return (
+        message["type"] == "http.response.start"
+        and message["status"] == 413
+        and (b"content-type", PROBLEM_JSON.encode()) not in message["headers"]
+    )
 
 
 class Observed:

@@ -18,7 +18,7 @@ import psycopg
 from psycopg import sql
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from idp_kernel.errors import Unavailable
+from idp_kernel.errors import PlatformError, Unavailable
 from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
 from local_stack.passfiles import SUPERUSER, Passfile, ensure_passfile, passfile_path
 
@@ -61,7 +61,10 @@ def main() -> None:
     """Set up the server that the environment names."""
     settings = PostgresSetupSettings()
     address = PostgresAddress(settings.port, settings.keys_dir.absolute())
-    ensure_roles_and_databases(address)
+    try:
+        ensure_roles_and_databases(address)
+    except PlatformError as error:
+        raise SystemExit(error.message) from error
     sys.stdout.write(f"PostgreSQL on port {settings.port}: roles and databases are in place\n")
 
 

@@ -1,0 +1,258 @@
+"""Initialise OpenBao and give execution-workers their place: `python -m local_stack.openbao_setup`.
+
+Repeating it changes nothing. The root token and recovery keys are written once, to
+`openbao-init.json`; the workers' AppRole credentials to `openbao-workers.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from idp_kernel.errors import Conflict, InvariantBroken, PlatformError, Unavailable
+from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
+from local_stack.secret_files import write_secret
+
+KV_MOUNT = "kv"
+WORKERS_POLICY = "idp-workers"
+WORKERS_ROLE = "execution-workers"
+READY_TIMEOUT_SECONDS: Final = 60.0
+CALL_TIMEOUT_SECONDS: Final = 15.0
+_POLL_SECONDS: Final = 0.05
+_ROLE_PATH = f"auth/approle/role/{WORKERS_ROLE}"
+
+WORKERS_POLICY_HCL = """\
+# Secrets of the teams: new versions, undo of the versions a request made.
+path "kv/data/teams/*" {
+  capabilities = ["create", "read", "update", "delete"]
+}
+
+path "kv/metadata/teams/*" {
+  capabilities = ["create", "read", "update", "delete", "list"]
+}
+
+path "kv/delete/teams/*" {
+  capabilities = ["update"]
+}
+
+path "kv/undelete/teams/*" {
+  capabilities = ["update"]
+}
+
+path "kv/destroy/teams/*" {
+  capabilities = ["update"]
+}
+
+# Each team's own read policy.
+path "sys/policies/acl/team-*" {
+  capabilities = ["create", "read", "update", "delete"]
+}
+"""
+
+ROLE_SETTINGS = {
+    "token_policies": [WORKERS_POLICY],
+    "token_ttl": "20m",
+    "token_max_ttl": "1h",
+    "secret_id_ttl": "0",
+    "secret_id_num_uses": 0,
+}
+
+
+class OpenBaoSetupSettings(BaseSettings):
+    """The server to set up and where its keys go; shares the server's variables."""
+
+    model_config = SettingsConfigDict(env_prefix="IDP_OPENBAO_", frozen=True, extra="ignore")
+
+    port: int = DEFAULT_PORTS.openbao
+    keys_dir: Path
+
+
+@dataclass(frozen=True)
+class OpenBaoAddress:
+    """A local server and the directory with its keys."""
+
+    port: int
+    keys_dir: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}"
+
+    @property
+    def init_file(self) -> Path:
+        """JSON with `root_token` and `recovery_keys`."""
+        return self.keys_dir / "openbao-init.json"
+
+    @property
+    def workers_file(self) -> Path:
+        """JSON with `role_id` and `secret_id`."""
+        return self.keys_dir / "openbao-workers.json"
+
+
+def main() -> None:
+    """Set up the server that the environment names."""
+    settings = OpenBaoSetupSettings()
+    try:
+        ensure_set_up(OpenBaoAddress(settings.port, settings.keys_dir.absolute()))
+    except PlatformError as error:
+        raise SystemExit(error.message) from error
+    sys.stdout.write(f"OpenBao on port {settings.port}: unsealed, mounts and roles are in place\n")
+
+
+def ensure_set_up(
+    address: OpenBaoAddress, *, timeout_seconds: float = READY_TIMEOUT_SECONDS
+) -> None:
+    """Bring the server from wherever it is to initialised, active and ready for the workers.
+
+    Raises `Unavailable` when it does not become so in time.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    with closing(_Api(address.url)) as api:
+        if not _wait_whether_initialised(api, deadline):
+            _initialise(api, address)
+        api.token = _root_token(address)
+        _wait_until_active(api, deadline)
+        _ensure_kv(api, deadline)
+        _ensure_workers_role(api)
+        _ensure_workers_credentials(api, address)
+
+
+class _Api:
+    """OpenBao's HTTP API as far as the setup needs it."""
+
+    def __init__(self, url: str) -> None:
+        self.token: str | None = None
+        self._client = httpx.Client(
+            base_url=f"{url}/v1/", timeout=CALL_TIMEOUT_SECONDS, trust_env=False
+        )
+
+    def send(
+        self, method: str, path: str, body: Mapping[str, object] | None = None
+    ) -> httpx.Response:
+        headers = {"X-Vault-Token": self.token} if self.token else {}
+        return self._client.request(method, path, json=body, headers=headers)
+
+    def call(
+        self, method: str, path: str, body: Mapping[str, object] | None = None
+    ) -> dict[str, Any]:
+        """The decoded answer; raises `Unavailable` when OpenBao refuses or is away."""
+        try:
+            response = self.send(method, path, body)
+        except httpx.TransportError as error:
+            raise Unavailable(
+                f"OpenBao gave no answer to {method} {path}: {type(error).__name__}",
+                code="unreachable",
+            ) from error
+        if response.is_error:
+            raise Unavailable(
+                f"OpenBao answered {response.status_code} to {method} {path}: {_errors(response)}",
+                code="openbao_refused",
+            )
+        return response.json() if response.content else {}
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def _errors(response: httpx.Response) -> str:
+    try:
+        return "; ".join(response.json().get("errors", []))
+    except ValueError:
+        return "no reason given"
+
+
+def _wait_whether_initialised(api: _Api, deadline: float) -> bool:
+    while True:
+        try:
+            return bool(api.call("GET", "sys/init")["initialized"])
+        except Unavailable as error:
+            _check_deadline(deadline, error.message)
+        time.sleep(_POLL_SECONDS)
+
+
+def _initialise(api: _Api, address: OpenBaoAddress) -> None:
+    answer = api.call("PUT", "sys/init", {"recovery_shares": 1, "recovery_threshold": 1})
+    kept = {"root_token": answer["root_token"], "recovery_keys": answer["recovery_keys_base64"]}
+    write_secret(address.init_file, json.dumps(kept, indent=2).encode())
+
+
+def _root_token(address: OpenBaoAddress) -> str:
+    if not address.init_file.exists():
+        raise Conflict(
+            f"OpenBao is initialised, but {address.init_file} with its root token is not there. "
+            "Bring the file back, or stop OpenBao and remove its data directory to begin anew.",
+            code="root_token_missing",
+        )
+    return str(json.loads(address.init_file.read_bytes())["root_token"])
+
+
+def _wait_until_active(api: _Api, deadline: float) -> None:
+    """200 of `sys/health`; 429 is a standby, 501 not initialised, 503 sealed."""
+    while True:
+        try:
+            status = api.send("GET", "sys/health").status_code
+        except httpx.TransportError:
+            status = 0
+        if status == 200:
+            return
+        _check_deadline(deadline, f"sys/health answers {status}")
+        time.sleep(_POLL_SECONDS)
+
+
+def _ensure_kv(api: _Api, deadline: float) -> None:
+    mount = api.call("GET", "sys/mounts")["data"].get(f"{KV_MOUNT}/")
+    if mount is None:
+        api.call("POST", f"sys/mounts/{KV_MOUNT}", {"type": "kv", "options": {"version": "2"}})
+    elif mount["type"] != "kv" or (mount["options"] or {}).get("version") != "2":
+        raise InvariantBroken(f"OpenBao's mount {KV_MOUNT}/ is no KV version 2 store.")
+    # A fresh mount refuses for a moment, while it makes itself versioned.
+    while api.send("GET", f"{KV_MOUNT}/config").is_error:
+        _check_deadline(deadline, f"the mount {KV_MOUNT}/ is not ready")
+        time.sleep(_POLL_SECONDS)
+
+
+def _ensure_workers_role(api: _Api) -> None:
+    if "approle/" not in api.call("GET", "sys/auth")["data"]:
+        api.call("POST", "sys/auth/approle", {"type": "approle"})
+    api.call("PUT", f"sys/policies/acl/{WORKERS_POLICY}", {"policy": WORKERS_POLICY_HCL})
+    api.call("POST", _ROLE_PATH, ROLE_SETTINGS)
+
+
+def _ensure_workers_credentials(api: _Api, address: OpenBaoAddress) -> None:
+    """Credentials that work stay; otherwise new ones take their place and old ones end."""
+    if address.workers_file.exists():
+        kept = json.loads(address.workers_file.read_bytes())
+        if api.send("POST", "auth/approle/login", kept).is_success:
+            return
+    for accessor in _secret_id_accessors(api):
+        body = {"secret_id_accessor": accessor}
+        api.call("POST", f"{_ROLE_PATH}/secret-id-accessor/destroy", body)
+    role_id = api.call("GET", f"{_ROLE_PATH}/role-id")["data"]["role_id"]
+    secret_id = api.call("POST", f"{_ROLE_PATH}/secret-id", {})["data"]["secret_id"]
+    kept = {"role_id": role_id, "secret_id": secret_id}
+    write_secret(address.workers_file, json.dumps(kept, indent=2).encode())
+
+
+def _secret_id_accessors(api: _Api) -> list[str]:
+    response = api.send("LIST", f"{_ROLE_PATH}/secret-id")
+    return list(response.json()["data"]["keys"]) if response.is_success else []
+
+
+def _check_deadline(deadline: float, found: str) -> None:
+    if time.monotonic() > deadline:
+        raise Unavailable(
+            f"OpenBao was not ready in time: {found}. Look at its log.", code="openbao_not_ready"
+        )
+
+
+if __name__ == "__main__":
+    main()

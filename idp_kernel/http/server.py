@@ -129,14 +129,6 @@ def _add_error_handlers(app: FastAPI) -> None:
     async def http_exception(request: Request, error: HTTPException) -> JSONResponse:
         return problem_response(request, _of_http_exception(error))
 
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        _log.error("unexpected_error", exc_info=error)
-        return problem_response(
-            request,
-            InvariantBroken("Something unexpected went wrong here; the logs have it."),
-        )
-
 
 def _invalid_input(error: RequestValidationError) -> InvalidInput:
     found = error.errors()
@@ -151,6 +143,7 @@ def _invalid_input(error: RequestValidationError) -> InvalidInput:
 
 
 _TOO_LARGE = InvalidInput("The body is larger than allowed here.", code="body_too_large")
+_BUG = InvariantBroken("Something unexpected went wrong here; the logs have it.")
 _OF_STATUS: dict[int, PlatformError] = {
     400: InvalidInput("The body could not be read.", code="malformed_json"),
     404: NotFound("There is nothing at this address.", code="no_such_route"),
@@ -216,14 +209,14 @@ class Observed:
         request_id: str,
         headers: dict[str, bytes],
     ) -> None:
-        status = 500
+        status, answered = 500, False
         started = time.perf_counter()
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
 
         async def observed_send(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answered
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, answered = message["status"], True
                 message.setdefault("headers", []).append(
                     (REQUEST_ID_HEADER.lower().encode(), request_id.encode())
                 )
@@ -235,6 +228,11 @@ class Observed:
         with span(method, traceparent=traceparent, kind=SpanKind.SERVER) as current:
             try:
                 await self._app(scope, receive, observed_send)
+            except Exception:  # what nobody expected is still answered, and logged
+                _log.exception("unexpected_error")
+                if answered:
+                    raise
+                await problem_response(Request(scope), _BUG)(scope, receive, observed_send)
             finally:
                 route = route_of(scope)
                 current.update_name(f"{method} {route}")

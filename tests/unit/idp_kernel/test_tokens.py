@@ -1,0 +1,125 @@
+"""Tokens: only what the right key signed, for the right audience, in its time."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from idp_kernel.errors import InvariantBroken, Unauthenticated
+from idp_kernel.services import SERVICE_SCOPES, Scope, ServiceName
+from idp_kernel.tokens import (
+    AUDIENCE_CONTROL_PLANE,
+    AUDIENCE_WORKERS,
+    AssertionClaims,
+    RunClaims,
+    ServiceClaims,
+    SigningKey,
+    issue_run_token,
+    issue_service_token,
+    public_key_set,
+    service_assertion,
+    verify,
+)
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class FixedClock:
+    moment: datetime = NOW
+
+    def now(self) -> datetime:
+        return self.moment
+
+
+KEY = SigningKey.generate("control-plane")
+KEYS = public_key_set({"keys": [KEY.public]})
+
+
+def run_token(key: SigningKey = KEY, until: datetime = NOW + timedelta(seconds=15)) -> str:
+    return issue_run_token(
+        key,
+        request_id="request",
+        run_id="run",
+        attempt=1,
+        generation=1,
+        fence=4,
+        team_id="team-id",
+        team="payments",
+        now=NOW,
+        until=until,
+    )
+
+
+def test_a_run_token_says_what_the_run_may_do() -> None:
+    claims = verify(run_token(), KEYS, RunClaims, audience=AUDIENCE_WORKERS, clock=FixedClock())
+    assert (claims.request_id, claims.fence, claims.team) == ("request", 4, "payments")
+
+
+def test_a_token_ends_with_its_time() -> None:
+    late = FixedClock(NOW + timedelta(seconds=15))
+    with pytest.raises(Unauthenticated) as refused:
+        verify(run_token(), KEYS, RunClaims, audience=AUDIENCE_WORKERS, clock=late)
+    assert refused.value.code == "token_expired"
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        run_token(SigningKey.generate("control-plane")),
+        run_token(SigningKey.generate("somebody")),
+        "not.a.token",
+        "",
+        service_assertion(KEY, ServiceName.WORKFLOW_ENGINE, FixedClock()),
+    ],
+    ids=["same-kid-other-key", "other-kid", "garbage", "empty", "other-kind"],
+)
+def test_anything_else_is_refused(token: str) -> None:
+    with pytest.raises(Unauthenticated) as refused:
+        verify(token, KEYS, RunClaims, audience=AUDIENCE_WORKERS, clock=FixedClock())
+    assert refused.value.code == "token_invalid"
+
+
+def test_a_service_token_does_not_open_the_workers() -> None:
+    token = issue_service_token(
+        KEY,
+        ServiceName.WORKFLOW_ENGINE,
+        SERVICE_SCOPES[ServiceName.WORKFLOW_ENGINE],
+        now=NOW,
+        until=NOW + timedelta(minutes=5),
+    )
+    claims = verify(token, KEYS, ServiceClaims, audience=AUDIENCE_CONTROL_PLANE, clock=FixedClock())
+    assert Scope.OFFERS in claims.scopes
+    with pytest.raises(Unauthenticated):
+        verify(token, KEYS, ServiceClaims, audience=AUDIENCE_WORKERS, clock=FixedClock())
+
+
+def test_a_token_from_the_future_is_refused() -> None:
+    early = replace(FixedClock(), moment=NOW - timedelta(seconds=30))
+    token = service_assertion(KEY, ServiceName.LOCAL_FORGE, FixedClock())
+    with pytest.raises(Unauthenticated):
+        verify(token, KEYS, AssertionClaims, audience=AUDIENCE_CONTROL_PLANE, clock=early)
+
+
+def test_no_run_token_is_born_expired() -> None:
+    with pytest.raises(InvariantBroken):
+        run_token(until=NOW)
+
+
+def test_keys_are_private_files_and_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "key.json"
+    KEY.write(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert SigningKey.read(path).public == KEY.public
+    with pytest.raises(FileExistsError):
+        SigningKey.generate("other").write(path)
+    assert SigningKey.read(path).public == KEY.public
+    assert [each.name for each in tmp_path.iterdir()] == ["key.json"]
+
+
+def test_the_public_half_has_nothing_private() -> None:
+    assert "d" not in KEY.public

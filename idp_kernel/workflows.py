@@ -53,6 +53,13 @@ RESULT_OF_STATE: dict[RequestState, WorkflowResult] = {
 }
 
 
+WORKFLOW_SECONDS_BUCKETS = (
+    0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0,
+    14400.0,
+)  # fmt: skip
+"""Upper bounds of `workflow_run_duration_seconds`, in seconds; a last bucket takes the rest."""
+
+
 class Step(StrEnum):
     """A step, named as its Dagster op is."""
 

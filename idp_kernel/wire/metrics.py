@@ -1,0 +1,80 @@
+"""What the exporter renders: workflow metrics as a projection of committed rows."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from idp_kernel.wire.base import Timestamp, WireModel
+from idp_kernel.workflows import RequestState, WorkflowName, WorkflowResult
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class RetriesTotal(WireModel):
+    """`workflow_retries_total`: step retries plus further attempts."""
+
+    workflow: WorkflowName
+    value: Count
+
+
+class EventsTotal(WireModel):
+    """`domain_events_total`."""
+
+    event: str
+    result: str
+    value: Count
+
+
+class RunDuration(WireModel):
+    """`workflow_run_duration_seconds` of ended requests, waiting left out."""
+
+    workflow: WorkflowName
+    result: WorkflowResult
+    bucket_counts: tuple[Count, ...]
+    """One per bound of `WORKFLOW_SECONDS_BUCKETS` and a last for the rest; not cumulative."""
+    sum_seconds: float
+
+
+class OpenRequests(WireModel):
+    """How many requests stand in one of the states that are not an end."""
+
+    workflow: WorkflowName
+    state: RequestState
+    value: Count
+
+
+class OldestPending(WireModel):
+    """Age of the oldest request that waits for a run; 0 when none does."""
+
+    workflow: WorkflowName
+    age_seconds: float
+
+
+class WaitingRequests(WireModel):
+    """How many requests wait for the same reason."""
+
+    workflow: WorkflowName
+    reason: str
+    value: Count
+
+
+class LeaseLossesTotal(WireModel):
+    """How often a run lost its request by not renewing the lease."""
+
+    workflow: WorkflowName
+    value: Count
+
+
+class MetricsProjection(WireModel):
+    """Answer of `/internal/metrics-projection`, all read in one snapshot."""
+
+    taken_at: Timestamp
+    retries: tuple[RetriesTotal, ...]
+    events: tuple[EventsTotal, ...]
+    durations: tuple[RunDuration, ...]
+    open_requests: tuple[OpenRequests, ...]
+    oldest_pending: tuple[OldestPending, ...]
+    waiting: tuple[WaitingRequests, ...]
+    lease_losses: tuple[LeaseLossesTotal, ...]

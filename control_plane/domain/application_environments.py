@@ -1,0 +1,51 @@
+"""Application environments: one application in one environment, at most once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from control_plane.domain.moves import Move, MoveTable
+
+
+class ApplicationEnvironmentState(StrEnum):
+    DECLARED = "Declared"
+    PROVISIONING = "Provisioning"
+    ACTIVE = "Active"
+    FROZEN = "Frozen"
+    DECOMMISSIONING = "Decommissioning"
+    RETIRED = "Retired"
+
+
+_S = ApplicationEnvironmentState
+
+APPLICATION_ENVIRONMENT_MOVES = MoveTable(
+    "Application environment",
+    _S.DECLARED,
+    (
+        Move("provision", (_S.DECLARED,), _S.PROVISIONING),
+        # Provisioning that failed, timed out or was cancelled can be asked for again.
+        Move("give_up_provisioning", (_S.PROVISIONING,), _S.DECLARED),
+        Move("activate", (_S.PROVISIONING,), _S.ACTIVE),
+        Move("freeze", (_S.ACTIVE,), _S.FROZEN),
+        Move("unfreeze", (_S.FROZEN,), _S.ACTIVE),
+        Move("decommission", (_S.FROZEN,), _S.DECOMMISSIONING),
+        Move("retire", (_S.DECOMMISSIONING,), _S.RETIRED),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class ApplicationEnvironment:
+    id: str
+    application_id: str
+    environment_id: str
+    state: ApplicationEnvironmentState
+    revision: str | None
+    """The commit with the bindings that the GitOps agent confirmed."""
+    created_at: datetime
+
+    def moved(self, action: str) -> ApplicationEnvironment:
+        state = APPLICATION_ENVIRONMENT_MOVES.apply(action, self.state, subject=self.id)
+        return replace(self, state=state)

@@ -1,0 +1,71 @@
+"""Repositories and the GitOps integration that makes one of them the truth of an application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from control_plane.domain.moves import Move, MoveTable
+
+
+class RepositoryState(StrEnum):
+    DECLARED = "Declared"
+    PROVISIONING = "Provisioning"
+    ACTIVE = "Active"
+    ARCHIVED = "Archived"
+
+
+_REPOSITORY_MOVES = (
+    Move("provision", (RepositoryState.DECLARED,), RepositoryState.PROVISIONING),
+    Move("give_up_provisioning", (RepositoryState.PROVISIONING,), RepositoryState.DECLARED),
+    Move("activate", (RepositoryState.PROVISIONING,), RepositoryState.ACTIVE),
+    Move("archive", (RepositoryState.ACTIVE,), RepositoryState.ARCHIVED),
+)
+
+CODE_REPOSITORY_MOVES = MoveTable("Code repository", RepositoryState.DECLARED, _REPOSITORY_MOVES)
+DEPLOYMENT_REPOSITORY_MOVES = MoveTable(
+    "Deployment repository", RepositoryState.DECLARED, _REPOSITORY_MOVES
+)
+
+
+class GitOpsIntegrationState(StrEnum):
+    DECLARED = "Declared"
+    CONNECTING = "Connecting"
+    ACTIVE = "Active"
+    SUSPENDED = "Suspended"
+    REMOVED = "Removed"
+
+
+GITOPS_INTEGRATION_MOVES = MoveTable(
+    "GitOps integration",
+    GitOpsIntegrationState.DECLARED,
+    (
+        Move("connect", (GitOpsIntegrationState.DECLARED,), GitOpsIntegrationState.CONNECTING),
+        Move(
+            "give_up_connecting",
+            (GitOpsIntegrationState.CONNECTING,),
+            GitOpsIntegrationState.DECLARED,
+        ),
+        Move("activate", (GitOpsIntegrationState.CONNECTING,), GitOpsIntegrationState.ACTIVE),
+        Move("suspend", (GitOpsIntegrationState.ACTIVE,), GitOpsIntegrationState.SUSPENDED),
+        Move("resume", (GitOpsIntegrationState.SUSPENDED,), GitOpsIntegrationState.ACTIVE),
+        Move("remove", (GitOpsIntegrationState.SUSPENDED,), GitOpsIntegrationState.REMOVED),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class DeploymentRepository:
+    """Where the manifests and bindings of one application environment live."""
+
+    id: str
+    application_environment_id: str
+    owner: str
+    """The team's slug at the forge."""
+    name: str
+    url: str | None
+    state: RepositoryState
+
+    def moved(self, action: str) -> DeploymentRepository:
+        state = DEPLOYMENT_REPOSITORY_MOVES.apply(action, self.state, subject=self.name)
+        return replace(self, state=state)

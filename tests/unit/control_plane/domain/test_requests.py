@@ -1,0 +1,342 @@
+"""The request state machine: stories of single moves, and properties of any sequence of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from control_plane.domain.requests import (
+    ACTIVE_STATES,
+    ENDED_STATES,
+    AttemptPolicy,
+    Failure,
+    Holding,
+    Request,
+)
+from idp_kernel.errors import Conflict, InvariantBroken, MoveRefused
+from idp_kernel.workflows import RequestState, WorkflowName
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+POLICY = AttemptPolicy(lease=timedelta(seconds=15), max_attempts=5)
+TRANSIENT = Failure("unavailable", "the forge is away", retryable=True)
+FOR_GOOD = Failure("provider_rejected", "the forge said no", retryable=False)
+SECOND = timedelta(seconds=1)
+
+
+def pending() -> Request:
+    return Request.new(
+        id_="r",
+        workflow=WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING,
+        team_id="t",
+        application_id="a",
+        application_environment_id="ae",
+        requested_by="ada",
+        reason="",
+        traceparent=None,
+        now=NOW,
+    )
+
+
+def running(run_id: str = "run-1") -> Request:
+    return pending().claimed(run_id, 1, now=NOW, policy=POLICY)
+
+
+def holding(request: Request) -> Holding:
+    return Holding(request.run_id or "nobody", request.attempt, request.fence)
+
+
+def failed() -> Request:
+    return running().step_failed(now=NOW, policy=POLICY, why=FOR_GOOD)
+
+
+def code_of(refused: Callable[[], object]) -> str:
+    with pytest.raises(Conflict) as caught:
+        refused()
+    return caught.value.code
+
+
+def claim(request: Request, run_id: str, attempt: int, now: datetime = NOW) -> Request:
+    return request.claimed(run_id, attempt, now=now, policy=POLICY)
+
+
+def test_a_claim_raises_the_fence_and_starts_a_lease() -> None:
+    request = running()
+    assert (request.state, request.fence, request.run_id) == (RequestState.RUNNING, 1, "run-1")
+    assert request.lease_expires_at == NOW + POLICY.lease
+
+
+def test_the_same_run_may_claim_again_one_fence_higher() -> None:
+    again = claim(running(), "run-1", 1)
+    assert again.fence == 2
+    assert not again.holds(Holding("run-1", 1, 1))
+    assert again.holds(Holding("run-1", 1, 2))
+
+
+def test_claims_that_cannot_be() -> None:
+    assert code_of(lambda: claim(running(), "run-2", 1)) == "already_claimed"
+    assert code_of(lambda: claim(pending(), "run-2", 2)) == "attempt_superseded"
+    assert code_of(lambda: claim(failed(), "run-1", 1)) == "request_ended"
+    late = pending().deadline_at
+    assert code_of(lambda: claim(pending(), "run-1", 1, late)) == "deadline_passed"
+    waiting = running().waits(reason="gitops", until=NOW + SECOND, now=NOW, phase=1)
+    assert code_of(lambda: claim(waiting, "run-1", 1)) == "request_waiting"
+
+
+def test_a_lease_never_outlasts_the_deadline() -> None:
+    request = running()
+    late = request.deadline_at - SECOND
+    assert request.renewed(holding(request), now=late, policy=POLICY).lease_expires_at == (
+        request.deadline_at
+    )
+    with pytest.raises(Conflict, match="past its deadline"):
+        request.renewed(holding(request), now=request.deadline_at, policy=POLICY)
+
+
+def test_only_the_newest_claim_renews() -> None:
+    old = holding(running())
+    newer = claim(running(), "run-1", 1)
+    assert code_of(lambda: newer.renewed(old, now=NOW, policy=POLICY)) == "claim_lost"
+
+
+def test_a_lost_run_leads_to_the_next_attempt_at_once() -> None:
+    released = running().run_lost(now=NOW, policy=POLICY, why=TRANSIENT)
+    assert (released.state, released.attempt, released.used_attempts) == ("pending", 2, 1)
+    assert released.not_before == NOW
+    assert released.run_id is None
+
+
+def test_a_lost_run_ends_a_request_that_was_to_be_cancelled_or_is_too_late() -> None:
+    wanted = running().cancellation_requested(NOW)
+    assert wanted.run_lost(now=NOW, policy=POLICY, why=TRANSIENT).state == "cancelled"
+    late = running()
+    lost = late.run_lost(now=late.deadline_at, policy=POLICY, why=TRANSIENT)
+    assert lost.state == "timed_out"
+
+
+def test_an_outcome_that_cannot_be_retried_fails_at_once() -> None:
+    assert failed().state == "failed"
+    assert failed().error == FOR_GOOD
+    assert failed().attempt == 1
+
+
+def test_transient_outcomes_pause_longer_and_longer_until_attempts_are_used_up() -> None:
+    request, pauses = pending(), []
+    for attempt in range(1, POLICY.max_attempts + 1):
+        request = claim(request, f"run-{attempt}", attempt)
+        request = request.step_failed(now=NOW, policy=POLICY, why=TRANSIENT)
+        if request.not_before is not None:
+            pauses.append((request.not_before - NOW) / SECOND)
+    assert pauses == [1, 2, 4, 8]
+    assert request.state == "failed"
+    assert request.error is not None
+    assert "5 attempts are used up" in request.error.message
+    assert "the forge is away" in request.error.message
+
+
+def test_pauses_have_an_end() -> None:
+    worn = replace(running(), setbacks=60)
+    released = worn.step_failed(now=NOW, policy=POLICY, why=TRANSIENT)
+    assert released.not_before == NOW + timedelta(seconds=30)
+
+
+def test_a_run_that_never_claimed_uses_no_attempt_up() -> None:
+    moved_on = pending().run_never_claimed(NOW)
+    assert (moved_on.state, moved_on.attempt, moved_on.used_attempts) == ("pending", 2, 0)
+    assert moved_on.not_before == NOW + SECOND
+    with pytest.raises(InvariantBroken):
+        running().run_never_claimed(NOW)
+
+
+def test_a_wait_moves_the_deadline_on_and_is_left_out_of_the_duration() -> None:
+    hour = timedelta(hours=1)
+    waiting = running().waits(reason="grace", until=NOW + hour, now=NOW, phase=2)
+    assert not waiting.is_past_deadline(NOW + timedelta(days=3))
+    assert not waiting.is_due(NOW)
+    assert waiting.is_due(NOW + hour)
+    woken = waiting.woken(NOW + hour)
+    assert (woken.state, woken.phase, woken.attempt, woken.used_attempts) == ("pending", 2, 2, 0)
+    assert woken.deadline_at == pending().deadline_at + hour
+    done = claim(woken, "run-2", 2, NOW + hour).succeeded(NOW + hour + SECOND)
+    assert done.duration == SECOND
+
+
+def test_a_wait_leads_to_this_phase_or_the_next() -> None:
+    with pytest.raises(InvariantBroken):
+        running().waits(reason="grace", until=NOW, now=NOW, phase=3)
+
+
+def test_cancelling_is_immediate_unless_a_run_holds_the_request() -> None:
+    assert pending().cancellation_requested(NOW).state == "cancelled"
+    waiting = running().waits(reason="grace", until=NOW + SECOND, now=NOW, phase=1)
+    assert waiting.cancellation_requested(NOW).state == "cancelled"
+    wanted = running().cancellation_requested(NOW)
+    assert (wanted.state, wanted.cancel_requested) == ("running", True)
+    with pytest.raises(MoveRefused):
+        failed().cancellation_requested(NOW)
+
+
+def test_a_retry_renews_attempts_and_deadline() -> None:
+    later = NOW + timedelta(hours=5)
+    again = replace(failed(), used_attempts=4, cancel_requested=True).retried(later)
+    assert (again.state, again.attempt, again.used_attempts) == ("pending", 2, 0)
+    assert again.deadline_at - later == pending().deadline_at - NOW
+    assert again.error is None
+    assert again.ended_at is None
+    assert not again.cancel_requested
+    with pytest.raises(MoveRefused):
+        running().retried(NOW)
+
+
+def test_a_request_that_goes_on_has_no_duration() -> None:
+    with pytest.raises(InvariantBroken):
+        _ = running().duration
+
+
+@given(st.integers(min_value=0, max_value=10_000))
+def test_a_lost_lease_is_told_from_its_last_moment_on(seconds: int) -> None:
+    request = running()
+    moment = NOW + timedelta(seconds=seconds)
+    assert request.has_lost_lease(moment) == (seconds >= 15)
+
+
+class AnySequence(RuleBasedStateMachine):
+    """Whatever happens in whatever order, the promises hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = NOW
+        self.request = pending()
+        self.before = self.request
+        self.runs = 0
+        self.waited = timedelta(0)
+        self.decisive = False
+
+    def become(self, after: Request) -> None:
+        self.before, self.request = self.request, after
+
+    @rule(seconds=st.integers(min_value=0, max_value=600))
+    def time_passes(self, seconds: int) -> None:
+        if self.request.waiting is not None:
+            self.waited += timedelta(seconds=seconds)
+        self.now += timedelta(seconds=seconds)
+
+    @precondition(lambda self: self.request.state is RequestState.PENDING)
+    @rule()
+    def offer(self) -> None:
+        self.become(self.request.offered(self.now))
+
+    @precondition(
+        lambda self: (
+            self.request.state is RequestState.PENDING
+            and not self.request.is_past_deadline(self.now)
+        )
+    )
+    @rule()
+    def claim(self) -> None:
+        self.runs += 1
+        self.become(claim(self.request, f"run-{self.runs}", self.request.attempt, self.now))
+        assert self.request.fence == self.before.fence + 1
+
+    @precondition(lambda self: self.request.state is RequestState.RUNNING)
+    @rule()
+    def stranger_claims(self) -> None:
+        with pytest.raises(Conflict):
+            claim(self.request, "stranger", self.request.attempt, self.now)
+
+    @precondition(lambda self: self.request.state is RequestState.RUNNING)
+    @rule()
+    def lose_run(self) -> None:
+        self.become(self.request.run_lost(now=self.now, policy=POLICY, why=TRANSIENT))
+
+    @precondition(lambda self: self.request.state is RequestState.RUNNING)
+    @rule(why=st.sampled_from([TRANSIENT, FOR_GOOD]))
+    def fail_step(self, why: Failure) -> None:
+        self.decisive = not why.retryable
+        self.become(self.request.step_failed(now=self.now, policy=POLICY, why=why))
+
+    @precondition(lambda self: self.request.state is RequestState.RUNNING)
+    @rule()
+    def end_unfinished(self) -> None:
+        self.become(self.request.run_ended_unfinished(now=self.now, policy=POLICY, why=FOR_GOOD))
+
+    @precondition(lambda self: self.request.state is RequestState.PENDING)
+    @rule()
+    def end_unclaimed(self) -> None:
+        self.become(self.request.run_never_claimed(self.now))
+        assert self.request.used_attempts == self.before.used_attempts
+
+    @precondition(lambda self: self.request.state is RequestState.RUNNING)
+    @rule()
+    def wait(self) -> None:
+        until = self.now + timedelta(minutes=5)
+        phase = self.request.phase
+        self.become(self.request.waits(reason="grace", until=until, now=self.now, phase=phase))
+
+    @precondition(lambda self: self.request.state is RequestState.WAITING)
+    @rule()
+    def wake(self) -> None:
+        self.become(self.request.woken(self.now))
+
+    @precondition(lambda self: self.request.state is RequestState.RUNNING)
+    @rule()
+    def succeed(self) -> None:
+        self.become(self.request.succeeded(self.now))
+
+    @precondition(lambda self: self.request.is_active)
+    @rule()
+    def cancel(self) -> None:
+        self.become(self.request.cancellation_requested(self.now))
+
+    @precondition(lambda self: self.request.is_past_deadline(self.now))
+    @rule()
+    def time_out(self) -> None:
+        self.become(self.request.timed_out(self.now))
+
+    @precondition(lambda self: self.request.state in ENDED_STATES - {RequestState.SUCCEEDED})
+    @rule()
+    def retry(self) -> None:
+        self.decisive, self.waited = False, timedelta(0)
+        self.become(self.request.retried(self.now))
+        assert self.request.attempt == self.before.attempt + 1
+
+    @invariant()
+    def fence_and_attempt_never_fall(self) -> None:
+        assert self.request.fence >= self.before.fence
+        assert self.request.attempt >= self.before.attempt
+
+    @invariant()
+    def failure_has_a_reason_that_counts(self) -> None:
+        if self.request.state is RequestState.FAILED:
+            used_up = self.request.used_attempts == POLICY.max_attempts
+            assert self.decisive or used_up
+        assert self.request.used_attempts <= POLICY.max_attempts
+
+    @invariant()
+    def a_lease_belongs_to_a_running_request(self) -> None:
+        is_running = self.request.state is RequestState.RUNNING
+        assert (self.request.lease_expires_at is not None) == is_running
+        if self.request.lease_expires_at is not None:
+            assert self.request.lease_expires_at <= self.request.deadline_at
+
+    @invariant()
+    def waiting_is_neither_in_the_deadline_nor_in_the_duration(self) -> None:
+        if self.request.state is RequestState.WAITING:
+            return
+        assert self.request.waited == self.waited
+        if self.request.ended_at is not None:
+            span = self.request.ended_at - self.request.started_at
+            assert self.request.duration == span - self.waited >= timedelta(0)
+
+    @invariant()
+    def active_or_ended(self) -> None:
+        assert (self.request.ended_at is None) == (self.request.state in ACTIVE_STATES)
+
+
+TestAnySequence = AnySequence.TestCase
+TestAnySequence.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -1,0 +1,69 @@
+"""The invariants: who may start what, and what must be there first."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from control_plane.domain.applications import Application, ApplicationState
+from control_plane.domain.environments import Environment, EnvironmentState
+from control_plane.domain.managed_secrets import (
+    Secret,
+    SecretBinding,
+    SecretBindingState,
+    SecretState,
+)
+from control_plane.domain.teams import Team, TeamState
+from idp_kernel.errors import Conflict
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def secret(state: SecretState) -> Secret:
+    binding = SecretBinding("b", "s", "a", SecretBindingState.PROVISIONING)
+    return Secret("s", "a", "app-key", "runtime", "medium", state, None, None, binding)
+
+
+@pytest.mark.parametrize("state", TeamState)
+def test_only_an_active_team_starts_workflows(state: TeamState) -> None:
+    team = Team("t", "payments", "Payments", state, NOW)
+    if state is TeamState.ACTIVE:
+        team.check_may_start_workflow()
+        return
+    with pytest.raises(Conflict, match=f"payments is {state}") as refused:
+        team.check_may_start_workflow()
+    assert refused.value.code == "team_not_active"
+
+
+@pytest.mark.parametrize("state", EnvironmentState)
+def test_only_an_active_environment_is_provisioned(state: EnvironmentState) -> None:
+    environment = Environment("e", "prod", "", state, NOW)
+    if state is EnvironmentState.ACTIVE:
+        environment.check_may_be_provisioned()
+        return
+    with pytest.raises(Conflict, match=f"prod is {state}") as refused:
+        environment.check_may_be_provisioned()
+    assert refused.value.code == "environment_not_active"
+
+
+@pytest.mark.parametrize("state", ApplicationState)
+def test_only_approved_and_active_applications_get_environments(state: ApplicationState) -> None:
+    application = Application("a", "t", "shop", "", state, NOW)
+    if state in (ApplicationState.APPROVED, ApplicationState.ACTIVE):
+        application.check_may_get_environments()
+        return
+    with pytest.raises(Conflict, match=f"shop is {state}") as refused:
+        application.check_may_get_environments()
+    assert refused.value.code == "application_not_ready"
+
+
+@pytest.mark.parametrize("state", SecretState)
+def test_a_binding_needs_an_active_secret(state: SecretState) -> None:
+    if state is SecretState.ACTIVE:
+        bound = secret(state).with_binding_moved("activate")
+        assert bound.binding.state is SecretBindingState.ACTIVE
+        return
+    with pytest.raises(Conflict, match="must be Active first") as refused:
+        secret(state).with_binding_moved("activate")
+    assert refused.value.code == "secret_not_active"

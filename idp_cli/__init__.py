@@ -1,0 +1,1 @@
+"""`idp`: what platform engineers and application teams type."""

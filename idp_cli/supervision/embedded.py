@@ -1,0 +1,287 @@
+"""Every program of the embedded default: with exactly which settings, in which order, and when it
+counts as there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from idp_cli.supervision.home import Home
+from idp_cli.supervision.keys import (
+    AGENT_READER_TOKEN,
+    CONTROL_PLANE_KEY,
+    FORGE_AGENT_TOKEN,
+    FORGE_BOT_TOKEN,
+    SERVICES_JWKS,
+    service_key_file,
+)
+from idp_cli.supervision.programs import Group, Program, python_module
+from idp_cli.supervision.readiness import HasEnded, Listens, Runs, SaysReady
+from idp_kernel.services import LOOPBACK, DefaultPorts, ServiceName
+
+Settings = Mapping[str, str | int]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The programs of one home on one set of ports."""
+
+    home: Home
+    ports: DefaultPorts
+
+    def stages(self) -> tuple[tuple[Program, ...], ...]:
+        """In the order of start; the programs of a stage start together."""
+        return (
+            (self._postgres(), self._openbao()),
+            (
+                self._set_up("postgres-setup", "local_stack.postgres_setup", self._postgres_set),
+                self._set_up("openbao-setup", "local_stack.openbao_setup", self._openbao_set),
+            ),
+            (
+                self._set_up(
+                    "control-plane-bootstrap", "control_plane.bootstrap", self._control_plane_set
+                ),
+                self._set_up(
+                    "execution-workers-bootstrap",
+                    "execution_workers.bootstrap",
+                    self._execution_workers_set,
+                ),
+                self._set_up("engine-bootstrap", "idp_dagster.bootstrap", self._engine_set),
+            ),
+            (
+                self._control_plane(),
+                self._forge(),
+                self._execution_workers(),
+                self._agent(),
+                self._code_server(),
+            ),
+            (self._daemon(), self._worker(), self._webserver(), self._exporter()),
+        )
+
+    # ------------------------------------------------------------------ stores
+
+    @property
+    def _postgres_set(self) -> Settings:
+        return {
+            "IDP_POSTGRES_DATA_DIR": self._folder("postgres"),
+            "IDP_POSTGRES_PORT": self.ports.postgres,
+            "IDP_POSTGRES_KEYS_DIR": str(self.home.keys),
+        }
+
+    def _postgres(self) -> Program:
+        return Program(
+            name="postgres",
+            command=python_module("local_stack.postgres"),
+            group=Group.STORES,
+            readiness=Listens(self.ports.postgres),
+            settings=self._postgres_set,
+            port=self.ports.postgres,
+            stop_signal="INT",  # fast shutdown: TERM would wait for every client to leave
+            stop_seconds=20,
+        )
+
+    @property
+    def _openbao_set(self) -> Settings:
+        return {
+            "IDP_OPENBAO_DATA_DIR": self._folder("openbao"),
+            "IDP_OPENBAO_PORT": self.ports.openbao,
+            "IDP_OPENBAO_CLUSTER_PORT": self.ports.openbao_cluster,
+            "IDP_OPENBAO_KEYS_DIR": str(self.home.keys),
+        }
+
+    def _openbao(self) -> Program:
+        return Program(
+            name="openbao",
+            command=python_module("local_stack.openbao"),
+            group=Group.STORES,
+            readiness=Listens(self.ports.openbao),
+            settings=self._openbao_set,
+            port=self.ports.openbao,
+            stop_seconds=20,
+        )
+
+    # ---------------------------------------------------------------- services
+
+    @property
+    def _control_plane_set(self) -> Settings:
+        return {
+            "IDP_CONTROL_PLANE_PORT": self.ports.control_plane_api,
+            "IDP_CONTROL_PLANE_DATABASE_URL": self._database("control_plane", "idp"),
+            "IDP_CONTROL_PLANE_SIGNING_KEY_FILE": self._key(CONTROL_PLANE_KEY),
+            "IDP_CONTROL_PLANE_SERVICES_JWKS_FILE": self._key(SERVICES_JWKS),
+            "IDP_CONTROL_PLANE_ADMIN_TOKEN_FILE": str(self.home.admin_token),
+        }
+
+    def _control_plane(self) -> Program:
+        return _server(
+            ServiceName.CONTROL_PLANE_API,
+            "control_plane.main",
+            self.ports.control_plane_api,
+            self._control_plane_set,
+        )
+
+    @property
+    def _execution_workers_set(self) -> Settings:
+        return {
+            "IDP_EXECUTION_WORKERS_PORT": self.ports.execution_workers,
+            "IDP_EXECUTION_WORKERS_DATABASE_URL": self._database("ledger", "idp"),
+            "IDP_EXECUTION_WORKERS_INSTALLATION_ID": self.home.installation_id(),
+            "IDP_EXECUTION_WORKERS_CONTROL_PLANE_URL": _url(self.ports.control_plane_api),
+            "IDP_EXECUTION_WORKERS_FORGE_URL": _url(self.ports.local_forge),
+            "IDP_EXECUTION_WORKERS_FORGE_TOKEN_FILE": self._key(FORGE_BOT_TOKEN),
+            "IDP_EXECUTION_WORKERS_OPENBAO_URL": _url(self.ports.openbao),
+            "IDP_EXECUTION_WORKERS_OPENBAO_APPROLE_FILE": self._key("openbao-workers.json"),
+            "IDP_EXECUTION_WORKERS_GITOPS_AGENT_URL": _url(self.ports.local_gitops_agent),
+            "IDP_EXECUTION_WORKERS_GITOPS_AGENT_TOKEN_FILE": self._key(AGENT_READER_TOKEN),
+        }
+
+    def _execution_workers(self) -> Program:
+        return _server(
+            ServiceName.EXECUTION_WORKERS,
+            "execution_workers.main",
+            self.ports.execution_workers,
+            self._execution_workers_set,
+        )
+
+    def _forge(self) -> Program:
+        settings = {
+            "IDP_LOCAL_FORGE_DATA_DIR": self._folder("forge"),
+            "IDP_LOCAL_FORGE_PORT": self.ports.local_forge,
+            "IDP_LOCAL_FORGE_CONTROL_PLANE_URL": _url(self.ports.control_plane_api),
+            "IDP_LOCAL_FORGE_SERVICE_KEY_FILE": self._key(
+                service_key_file(ServiceName.LOCAL_FORGE)
+            ),
+            "IDP_LOCAL_FORGE_BOT_TOKEN_FILE": self._key(FORGE_BOT_TOKEN),
+            "IDP_LOCAL_FORGE_AGENT_TOKEN_FILE": self._key(FORGE_AGENT_TOKEN),
+        }
+        return _server(
+            ServiceName.LOCAL_FORGE, "local_stack.forge", self.ports.local_forge, settings
+        )
+
+    def _agent(self) -> Program:
+        settings = {
+            "IDP_LOCAL_GITOPS_AGENT_DATA_DIR": self._folder("agent"),
+            "IDP_LOCAL_GITOPS_AGENT_PORT": self.ports.local_gitops_agent,
+            "IDP_LOCAL_GITOPS_AGENT_FORGE_URL": _url(self.ports.local_forge),
+            "IDP_LOCAL_GITOPS_AGENT_FORGE_TOKEN_FILE": self._key(FORGE_AGENT_TOKEN),
+            "IDP_LOCAL_GITOPS_AGENT_READER_TOKEN_FILE": self._key(AGENT_READER_TOKEN),
+        }
+        return _server(
+            ServiceName.LOCAL_GITOPS_AGENT,
+            "local_stack.agent",
+            self.ports.local_gitops_agent,
+            settings,
+        )
+
+    # ------------------------------------------------------------------ engine
+
+    @property
+    def _engine_set(self) -> Settings:
+        return {
+            "DAGSTER_HOME": str(self.home.dagster),
+            "IDP_ENGINE_CONTROL_PLANE_URL": _url(self.ports.control_plane_api),
+            "IDP_ENGINE_WORKERS_URL": _url(self.ports.execution_workers),
+            "IDP_ENGINE_SERVICE_KEY_FILE": self._key(service_key_file(ServiceName.WORKFLOW_ENGINE)),
+            "IDP_ENGINE_DAGSTER_DATABASE_URL": self._database("dagster", "dagster", "psycopg2"),
+            "IDP_ENGINE_BROKER_URL": f"sqla+{self._database('dagster', 'dagster')}",
+            "IDP_ENGINE_WEBSERVER_PORT": self.ports.dagster_webserver,
+            "IDP_ENGINE_CODE_SERVER_PORT": self.ports.dagster_code_server,
+        }
+
+    def _code_server(self) -> Program:
+        return Program(
+            name="code-server",
+            command=python_module("idp_dagster.code_server"),
+            group=Group.ENGINE,
+            readiness=Listens(self.ports.dagster_code_server),
+            settings=self._engine_set,
+            port=self.ports.dagster_code_server,
+        )
+
+    def _daemon(self) -> Program:
+        return Program(
+            name="daemon",
+            command=python_module("idp_dagster.daemon"),
+            group=Group.ENGINE,
+            readiness=Runs(),
+            settings=self._engine_set,
+        )
+
+    def _worker(self) -> Program:
+        return Program(
+            name="worker",
+            command=python_module("idp_dagster.worker"),
+            group=Group.ENGINE,
+            readiness=Runs(),
+            settings=self._engine_set,
+            stop_seconds=15,
+        )
+
+    def _webserver(self) -> Program:
+        return Program(
+            name="webserver",
+            command=python_module("idp_dagster.webserver"),
+            group=Group.ENGINE,
+            readiness=SaysReady(self.ports.dagster_webserver, "/server_info"),
+            settings=self._engine_set,
+            port=self.ports.dagster_webserver,
+        )
+
+    def _exporter(self) -> Program:
+        settings = {
+            "IDP_ENGINE_CONTROL_PLANE_URL": _url(self.ports.control_plane_api),
+            "IDP_ENGINE_EXPORTER_KEY_FILE": self._key(
+                service_key_file(ServiceName.METRICS_EXPORTER)
+            ),
+            "IDP_ENGINE_EXPORTER_PORT": self.ports.metrics_exporter,
+        }
+        return Program(
+            name="exporter",
+            command=python_module("idp_dagster.exporter"),
+            group=Group.ENGINE,
+            readiness=SaysReady(self.ports.metrics_exporter),
+            settings=settings,
+            port=self.ports.metrics_exporter,
+        )
+
+    # ----------------------------------------------------------- where things are
+
+    def _set_up(self, name: str, module: str, settings: Settings) -> Program:
+        """A program that ends when its work is done."""
+        return Program(
+            name=name,
+            command=python_module(module),
+            group=Group.SETUP,
+            readiness=HasEnded(),
+            settings=settings,
+        )
+
+    def _key(self, name: str) -> str:
+        return str(self.home.keys / name)
+
+    def _folder(self, name: str) -> str:
+        return str(self.home.root / name)
+
+    def _database(self, role: str, database: str, driver: str = "psycopg") -> str:
+        """A URL without a secret: it names the role's password file."""
+        passfile = quote(self._key(f"postgres/{role}.pgpass"))
+        where = f"{LOOPBACK}:{self.ports.postgres}/{database}"
+        return f"postgresql+{driver}://{role}@{where}?passfile={passfile}"
+
+
+def _server(name: ServiceName, module: str, port: int, settings: Settings) -> Program:
+    """One of our own HTTP servers."""
+    return Program(
+        name=name.value,
+        command=python_module(module),
+        group=Group.SERVICES,
+        readiness=SaysReady(port),
+        settings=settings,
+        port=port,
+    )
+
+
+def _url(port: int) -> str:
+    return f"http://{LOOPBACK}:{port}"

@@ -1,0 +1,207 @@
+"""One platform's processes from the supervisor's start to the last one's end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import FrameType
+
+from idp_cli.supervision.configuration import configuration_text
+from idp_cli.supervision.home import Home, RunRecord
+from idp_cli.supervision.leftovers import end_leftovers
+from idp_cli.supervision.logs import tail
+from idp_cli.supervision.narration import Narrator
+from idp_cli.supervision.programs import Group, Program, inherited_environment
+from idp_cli.supervision.remote import ProcessInfo, ProcessState, SupervisorRemote
+from idp_cli.supervision.watch import Watch, alive_groups
+from idp_kernel.errors import Unavailable
+
+SUPERVISOR_ANSWERS_WITHIN_SECONDS = 15.0
+READY_WITHIN_SECONDS = 90.0
+STOPPED_WITHIN_SECONDS = 90.0
+_LOOK_EVERY_SECONDS = 0.1
+_WATCH_EVERY_SECONDS = 0.5
+
+Stages = Sequence[Sequence[Program]]
+"""What is started together stands together; a stage begins when the one before is ready."""
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block as Ctrl-C does, with `KeyboardInterrupt`."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Platform:
+    """The processes of one home. Whoever uses it holds the home's lock."""
+
+    def __init__(
+        self, home: Home, stages: Stages, narrator: Narrator, *, lock: int, port_offset: int
+    ) -> None:
+        self._home = home
+        self._stages = stages
+        self._programs = [program for stage in stages for program in stage]
+        self._narrator = narrator
+        self._lock = lock
+        self._port_offset = port_offset
+        self._remote = SupervisorRemote(home.socket)
+        self._supervisor: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts everything, stage by stage; raises `Unavailable` when a program does not come up.
+
+        Also then, and on an interrupt, `stop` has to be called.
+        """
+        for leftover in end_leftovers(self._home):
+            self._narrator.note("left by an earlier run", f"{leftover}, ended")
+        self._start_supervisor()
+        for stage in self._stages:
+            self._start_stage(stage)
+        self._narrator.awaiting_nothing()
+
+    def watch(self) -> None:
+        """Says what happens to the programs, until interrupted or the supervisor is gone."""
+        watch = Watch(self._home, self._programs, self._remote, self._narrator)
+        while True:
+            time.sleep(_WATCH_EVERY_SECONDS)
+            watch.look()
+
+    def stop(self) -> None:
+        """Stops everything in order and leaves no process; a further interrupt kills at once."""
+        self._narrator.awaiting_nothing()
+        began = time.monotonic()
+        try:
+            self._stop_in_order()
+        except KeyboardInterrupt:
+            self._narrator.note("interrupted again", "everything left is killed")
+        except subprocess.TimeoutExpired:
+            self._narrator.note("still not stopped", "everything left is killed")
+        for leftover in self._kill_rest():
+            self._narrator.note("had to be killed", leftover)
+        self._home.forget_record()
+        self._narrator.step("stopped", time.monotonic() - began, "no process is left")
+
+    def _start_supervisor(self) -> None:
+        home = self._home
+        home.socket.unlink(missing_ok=True)
+        _write_private(home.configuration, configuration_text(home, self._programs))
+        with (home.logs / "supervisord.err").open("wb") as errors:
+            self._supervisor = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "idp_cli.supervision.supervisord"),
+                    *(str(home.configuration), str(os.getpid())),
+                ],
+                env=inherited_environment(os.environ),
+                cwd=home.run,
+                stdin=subprocess.DEVNULL,
+                stdout=errors,
+                stderr=errors,
+                start_new_session=True,
+                pass_fds=(self._lock,),
+            )
+        home.write_record(self._record(self._supervisor.pid))
+        self._await_supervisor(self._supervisor)
+
+    def _record(self, supervisor_pid: int) -> RunRecord:
+        return RunRecord(
+            up_pid=os.getpid(),
+            supervisor_pid=supervisor_pid,
+            started_at=datetime.now(UTC),
+            port_offset=self._port_offset,
+        )
+
+    def _await_supervisor(self, supervisor: subprocess.Popen[bytes]) -> None:
+        give_up_at = time.monotonic() + SUPERVISOR_ANSWERS_WITHIN_SECONDS
+        while supervisor.poll() is None and time.monotonic() < give_up_at:
+            if self._home.socket.exists():
+                self._remote.processes()
+                return
+            time.sleep(_LOOK_EVERY_SECONDS / 5)
+        log = self._home.logs / "supervisord.err"
+        self._narrator.trouble(f"The supervisor did not start. The end of {log}:", tail(log))
+        raise Unavailable("The supervisor did not start.", code="start_failed")
+
+    def _start_stage(self, stage: Sequence[Program]) -> None:
+        began = time.monotonic()
+        for program in stage:
+            self._remote.start(program.group, program.name)
+        awaited = {program.name: program for program in stage}
+        while awaited:
+            self._narrator.awaiting(awaited)
+            infos = self._remote.processes()
+            for program in list(awaited.values()):
+                if self._has_come_up(program, infos[program.name], began):
+                    self._narrator.step(program.name, time.monotonic() - began, _where(program))
+                    del awaited[program.name]
+            time.sleep(_LOOK_EVERY_SECONDS)
+
+    def _has_come_up(self, program: Program, info: ProcessInfo, began: float) -> bool:
+        if program.readiness.is_ready(info):
+            return True
+        if info.state == ProcessState.FATAL or (
+            program.is_one_shot and info.state == ProcessState.EXITED and info.exit_status
+        ):
+            self._fail_start(program, "failed")
+        if time.monotonic() - began > READY_WITHIN_SECONDS:
+            self._fail_start(program, f"was not there within {READY_WITHIN_SECONDS:.0f} s")
+        return False
+
+    def _fail_start(self, program: Program, how: str) -> None:
+        self._narrator.awaiting_nothing()
+        log = self._home.log_of(program.name)
+        self._narrator.trouble(f"{program.name} {how}. The end of {log}:", tail(log))
+        raise Unavailable(f"The platform did not start: {program.name} {how}.", code="start_failed")
+
+    def _stop_in_order(self) -> None:
+        if self._supervisor is None or self._supervisor.poll() is not None:
+            return
+        self._supervisor.terminate()
+        began = time.monotonic()
+        standing = {program.group for program in self._programs} - {Group.SETUP}
+        while standing and time.monotonic() - began < STOPPED_WITHIN_SECONDS:
+            time.sleep(_LOOK_EVERY_SECONDS)
+            alive = self._alive_groups()
+            for group in sorted(standing - alive):
+                self._narrator.step(f"{group} stopped", time.monotonic() - began)
+            standing &= alive
+        self._supervisor.wait(STOPPED_WITHIN_SECONDS)
+
+    def _alive_groups(self) -> set[Group]:
+        try:
+            return alive_groups(self._remote.processes())
+        except Unavailable:
+            # The supervisor takes its socket with it when it leaves, after all programs.
+            return set()
+
+    def _kill_rest(self) -> list[str]:
+        """Only what did not stop in time, or outlived a supervisor that died."""
+        if self._supervisor is not None and self._supervisor.poll() is None:
+            self._supervisor.kill()
+            self._supervisor.wait()
+        return end_leftovers(self._home) if self._supervisor is not None else []
+
+
+def _where(program: Program) -> str:
+    return f"127.0.0.1:{program.port}" if program.port is not None else ""
+
+
+def _write_private(path: os.PathLike[str], content: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(content)

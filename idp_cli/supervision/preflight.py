@@ -1,0 +1,114 @@
+"""What must be so before anything starts, each said in words a person can act on."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from idp_cli.supervision.home import Home, check_path
+from idp_cli.supervision.ports import holder_of, is_free
+from idp_kernel.errors import InvalidInput
+from idp_kernel.services import DefaultPorts
+
+OLDEST_PYTHON = (3, 11)
+OLDEST_GIT = (2, 38)
+"""`git merge-tree --write-tree`, which the forge merges with, came with 2.38."""
+LEAST_FREE_BYTES = 1024**3
+GIT_TIMEOUT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    is_good: bool
+    found: str
+    advice: str = ""
+    """What to do when it is not good."""
+
+
+def machine_findings(home: Home) -> Iterator[Finding]:
+    """Python, git, disk and the home's path."""
+    yield python_finding()
+    yield git_finding()
+    yield disk_finding(home.root)
+    yield path_finding(home)
+
+
+def port_findings(ports: DefaultPorts) -> Iterator[Finding]:
+    """One finding for each port that is taken; all free gives a single good one."""
+    taken = [each for each in dataclasses.asdict(ports).items() if not is_free(each[1])]
+    for name, port in taken:
+        yield Finding(
+            subject="ports",
+            is_good=False,
+            found=f"{port}, which {name.replace('_', ' ')} needs, is held by {holder_of(port)}",
+            advice="End that process, or move every port: idp up --port-offset 100",
+        )
+    if not taken:
+        yield Finding("ports", True, f"{len(dataclasses.asdict(ports))} ports free")
+
+
+def python_finding() -> Finding:
+    found = ".".join(str(part) for part in sys.version_info[:3])
+    return Finding(
+        "python",
+        sys.version_info[:2] >= OLDEST_PYTHON,
+        f"Python {found}",
+        f"Install Python {_dotted(OLDEST_PYTHON)} or newer, remove .venv and call make again.",
+    )
+
+
+def git_finding() -> Finding:
+    advice = f"Install git {_dotted(OLDEST_GIT)} or newer and have it on PATH."
+    program = shutil.which("git")
+    if program is None:
+        return Finding("git", False, "git is not on PATH", advice)
+    answer = subprocess.run(
+        [program, "--version"],
+        capture_output=True,
+        text=True,
+        timeout=GIT_TIMEOUT_SECONDS,
+        check=False,
+    )
+    version = git_version(answer.stdout)
+    if version is None:
+        return Finding("git", False, f"{program} does not tell its version", advice)
+    return Finding("git", version >= OLDEST_GIT, f"git {_dotted(version)}", advice)
+
+
+def git_version(text: str) -> tuple[int, ...] | None:
+    """The version in what `git --version` prints; its vendors add words of their own."""
+    found = re.search(r"\b(\d+(?:\.\d+)+)", text)
+    return tuple(int(part) for part in found.group(1).split(".")) if found else None
+
+
+def disk_finding(folder: Path) -> Finding:
+    existing = next(each for each in (folder, *folder.parents) if each.exists())
+    free = shutil.disk_usage(existing).free
+    return Finding(
+        "disk",
+        free >= LEAST_FREE_BYTES,
+        f"{free / 1024**3:.1f} GiB free",
+        f"Make 1 GiB free at {existing}, or choose another home: idp up --home /elsewhere",
+    )
+
+
+def path_finding(home: Home) -> Finding:
+    try:
+        for path in (home.root, Path(sys.executable)):
+            check_path(path)
+    except InvalidInput as error:
+        return Finding("path", False, error.message, "Choose another home or move the checkout.")
+    return Finding("path", True, str(home.root))
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(str(part) for part in version)

@@ -1,0 +1,66 @@
+"""What a program under the supervisor is.
+
+It sees PATH, HOME, the locale and its own settings; nothing in them is secret, only the paths of
+files that are.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from idp_cli.supervision.readiness import HasEnded, Readiness
+from idp_kernel.failpoints import FAILPOINTS_DIR_VARIABLE
+
+
+class Group(StrEnum):
+    """Programs of one group stop together; groups one after the other, the last one here first."""
+
+    STORES = "stores"
+    SETUP = "setup"
+    SERVICES = "services"
+    ENGINE = "engine"
+
+
+INHERITED_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", FAILPOINTS_DIR_VARIABLE)
+"""All that programs see of the surroundings of `idp up`."""
+
+Settings = Mapping[str, str | int]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program under the supervisor."""
+
+    name: str
+    command: tuple[str, ...]
+    group: Group
+    readiness: Readiness
+    settings: Settings = field(default_factory=dict)
+    port: int | None = None
+    stop_signal: Literal["TERM", "INT"] = "TERM"
+    stop_seconds: int = 10
+    """How long it may take to stop before it is killed with all its children."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {name: str(value) for name, value in self.settings.items()}
+
+    @property
+    def is_one_shot(self) -> bool:
+        return isinstance(self.readiness, HasEnded)
+
+
+def python_module(name: str) -> tuple[str, ...]:
+    """The command that runs a module with this very Python."""
+    return (sys.executable, "-m", name)
+
+
+def inherited_environment(surroundings: Mapping[str, str]) -> dict[str, str]:
+    """What the supervisor and thereby every program gets of the surroundings."""
+    known = {name: surroundings[name] for name in INHERITED_VARIABLES if name in surroundings}
+    return {"PATH": os.defpath, "PYTHONUNBUFFERED": "1", **known}

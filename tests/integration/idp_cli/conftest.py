@@ -1,0 +1,87 @@
+"""A platform of stand-in programs under the real supervisor."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from idp_cli.supervision.home import Home
+from idp_cli.supervision.launch import Platform
+from idp_cli.supervision.narration import Narrator
+from idp_cli.supervision.programs import Group, Program
+from idp_cli.supervision.readiness import HasEnded, Listens
+from idp_cli.supervision.remote import SupervisorRemote
+from tests.fixtures.stack import free_port
+
+STAND_IN = Path(__file__).with_name("stand_in.py")
+
+
+def server(
+    name: str, group: Group = Group.SERVICES, *, behaviour: str = "serve", stop_seconds: int = 10
+) -> Program:
+    """A stand-in that listens on a free port."""
+    port = free_port()
+    return Program(
+        name=name,
+        command=(sys.executable, str(STAND_IN), behaviour, str(port)),
+        group=group,
+        readiness=Listens(port),
+        port=port,
+        stop_seconds=stop_seconds,
+    )
+
+
+def one_shot(name: str, behaviour: str = "finish") -> Program:
+    """A stand-in for a set-up."""
+    command = (sys.executable, str(STAND_IN), behaviour)
+    return Program(name=name, command=command, group=Group.SETUP, readiness=HasEnded())
+
+
+@dataclass
+class Stage:
+    """Where stand-ins play: a home, and all that was said."""
+
+    home: Home
+    output: io.StringIO
+    platform: Platform
+
+    @property
+    def said(self) -> str:
+        return self.output.getvalue()
+
+    @property
+    def remote(self) -> SupervisorRemote:
+        return SupervisorRemote(self.home.socket)
+
+    def pid(self, name: str) -> int:
+        pid = self.remote.processes()[name].pid
+        assert pid is not None
+        return pid
+
+
+NewStage = Callable[[Sequence[Sequence[Program]]], Stage]
+
+
+@pytest.fixture
+def new_stage(tmp_path: Path) -> Iterator[NewStage]:
+    """Makes platforms of stand-ins; each is stopped at the end."""
+    with ExitStack() as stack:
+
+        def build(stages: Sequence[Sequence[Program]]) -> Stage:
+            home = Home.at(tmp_path / "idp")
+            home.prepare()
+            output = io.StringIO()
+            lock = stack.enter_context(home.locked())
+            narrator = Narrator(Console(file=output, width=200))
+            platform = Platform(home, stages, narrator, lock=lock, port_offset=0)
+            stack.callback(platform.stop)
+            return Stage(home, output, platform)
+
+        yield build

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from idp_kernel.ids import Slug
 from idp_kernel.wire.base import Timestamp, WireModel
@@ -19,7 +19,21 @@ PROTECTION = "/api/v1/repositories/{owner}/{name}/protection/{branch}"
 MERGES = "/api/v1/repositories/{owner}/{name}/merges"
 
 RepositoryName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,99}$")]
-BranchName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$")]
+
+
+def _git_accepts(name: str) -> str:
+    """The rest of git's rules for names of refs (git-check-ref-format)."""
+    parts = name.split("/")
+    if ".." in name or any(
+        not part or part.startswith(".") or part.endswith((".", ".lock")) for part in parts
+    ):
+        raise ValueError("is no name git accepts for a branch")
+    return name
+
+
+BranchName = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$"), AfterValidator(_git_accepts)
+]
 
 
 class OwnershipMarker(WireModel):

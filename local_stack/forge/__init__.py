@@ -1,0 +1,1 @@
+"""`local-forge`: git over smart HTTP with platform tokens and enforced branch protection."""

@@ -43,6 +43,10 @@ JWKS = "/.well-known/jwks.json"
 
 ACTOR_LOCAL_UI = "dagster-ui (local)"
 
+RUN_INTERRUPTED = "run_interrupted"
+"""Code of a step's error that says the run was stopped, not why. It decides nothing: the run's
+ending does, or its lease."""
+
 RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 """A Dagster run's id."""
 

@@ -1,0 +1,28 @@
+"""Every place in the workflow engine where a test may hold it still."""
+
+from __future__ import annotations
+
+from idp_kernel.workflows import WORKFLOWS, Step
+
+AFTER_CLAIM = "workflow-engine.after_claim"
+
+
+def before_call(step: Step) -> str:
+    """The step is about to call outside."""
+    return f"workflow-engine.{step}.before_call"
+
+
+def after_call(step: Step) -> str:
+    """The step has its answer; nobody has been told yet."""
+    return f"workflow-engine.{step}.after_call"
+
+
+FAILPOINTS = (
+    AFTER_CLAIM,
+    *(
+        place(step)
+        for workflow in WORKFLOWS.values()
+        for step in workflow.steps
+        for place in (before_call, after_call)
+    ),
+)

@@ -1,0 +1,1 @@
+"""Wiring: which ops run in which order."""

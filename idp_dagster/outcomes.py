@@ -1,0 +1,85 @@
+"""One try of one step: told when it starts, traced, its errors translated, its result noted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from idp_dagster.failpoints import after_call, before_call
+from idp_dagster.policies import dagster_failures
+from idp_dagster.ports import CallPermit, ControlPlane
+from idp_kernel.errors import PlatformError
+from idp_kernel.failpoints import failpoint
+from idp_kernel.telemetry.traces import span
+from idp_kernel.wire.engine import Claim, StepResult
+from idp_kernel.wire.worker import DownstreamError, StepEffects
+from idp_kernel.workflows import Step
+
+
+class StepAttempt:
+    """What an op works with; made by `step_attempt`."""
+
+    def __init__(self, control_plane: ControlPlane, step: Step) -> None:
+        self._control_plane = control_plane
+        self._step = step
+
+    @contextmanager
+    def call(self) -> Iterator[CallPermit]:
+        """Leave for one outward call, which stands inside; its errors are counted."""
+        failpoint(before_call(self._step))
+        permit = self._control_plane.permit(self._step)
+        try:
+            yield permit
+        except PlatformError as error:
+            if (met := downstream_error(error)) is not None:
+                self._control_plane.met(self._step, met)
+            raise
+        failpoint(after_call(self._step))
+
+    def achieved(self, result: StepResult) -> None:
+        """Notes the step's result."""
+        self._control_plane.achieved(self._step, result)
+
+
+@contextmanager
+def step_attempt(
+    control_plane: ControlPlane, step: Step, retry_number: int
+) -> Iterator[StepAttempt]:
+    """Around all that an op does; raises only what Dagster is to see (`policies`)."""
+    attributes = {**span_attributes(control_plane.claim), "idp.retry_number": retry_number}
+    with (
+        dagster_failures(step),
+        span(step, attributes=attributes, traceparent=control_plane.traceparent),
+    ):
+        control_plane.step_started(step, retry_number)
+        yield StepAttempt(control_plane, step)
+
+
+def span_attributes(claim: Claim) -> dict[str, str | int | bool]:
+    """Whose work a span belongs to."""
+    attributes: dict[str, str | int | bool] = {
+        "idp.workflow_request_id": claim.request_id,
+        "idp.attempt": claim.attempt,
+        "idp.team_id": claim.team_id,
+        "idp.application_id": claim.application_id,
+    }
+    if claim.application_environment_id is not None:
+        attributes["idp.application_environment_id"] = claim.application_environment_id
+    return attributes
+
+
+def effects_result(effects: StepEffects) -> StepResult:
+    """The outcome that an effect's answer stands for."""
+    return StepResult(items=effects.items, events=effects.events)
+
+
+def downstream_error(error: PlatformError) -> DownstreamError | None:
+    """The provider's error behind ours, when it names its `target`."""
+    target = error.details.get("target")
+    if target is None:
+        return None
+    return DownstreamError(
+        target=str(target)[:60],
+        code=error.code[:60],
+        status=str(error.details.get("targetStatus", "none"))[:20],
+    )

@@ -1,0 +1,88 @@
+"""Which errors of a step are tried again in the run, how often, and what is told of the others.
+
+    error                       in the run                            told as retryable
+    Unavailable                 reaches the step's retry policy       yes
+    any other of our tree       Failure(allow_retries=False)          no
+    interrupt                   Failure(allow_retries=False)          yes: the next attempt may work
+    anything else (a bug)       Failure(allow_retries=False)          no
+
+Retryable means that the control plane may offer a further attempt; that is its decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+from dagster import Backoff, DagsterExecutionInterruptedError, Failure, Jitter, RetryPolicy
+
+from idp_kernel.errors import InvariantBroken, PlatformError, Unavailable
+from idp_kernel.telemetry.logs import redact
+from idp_kernel.wire.engine import StepError
+from idp_kernel.workflows import Step
+
+_log = structlog.get_logger(__name__)
+
+LONGEST_RETRY_WAITS_SECONDS = 10.0
+"""A cancel that comes during a wait is held back until it is over; longer waits end the run in
+`waiting` instead."""
+
+_MESSAGE_LENGTH = 2000
+
+
+def _policy(*, max_retries: int) -> RetryPolicy:
+    """Waits at most 0.3, 0.9, 2.1, 4.5 s before the next tries, each shortened at random."""
+    return RetryPolicy(
+        max_retries=max_retries, delay=0.3, backoff=Backoff.EXPONENTIAL, jitter=Jitter.FULL
+    )
+
+
+RETRY_POLICIES: dict[Step, RetryPolicy] = {
+    Step.MATERIALIZE_REPOSITORIES: _policy(max_retries=4),
+    Step.APPLY_BRANCH_PROTECTION: _policy(max_retries=4),
+    Step.PROVISION_SECRETS: _policy(max_retries=4),
+    Step.CREATE_SECRET_BINDINGS: _policy(max_retries=4),
+    # Looks again by itself; a policy covers the moment when nobody answers.
+    Step.VERIFY_GITOPS_RECONCILIATION: _policy(max_retries=4),
+    Step.FINALIZE_APPLICATION_ENVIRONMENT_PROVISIONING: _policy(max_retries=4),
+}
+
+
+@contextmanager
+def dagster_failures(step: Step) -> Iterator[None]:
+    """Translates what is raised inside, as the table above says."""
+    try:
+        yield
+    except Unavailable as error:
+        error.args = (redact(error.message),)
+        raise
+    except PlatformError as error:
+        raise _failure(error) from error
+    except (DagsterExecutionInterruptedError, KeyboardInterrupt):
+        # Left as it is, Dagster would hand it to the retry policy and the step would run again.
+        interrupted = Unavailable(f"{step} was interrupted.", code="run_interrupted")
+        raise _failure(interrupted) from interrupted
+    except Exception as error:  # noqa: BLE001 - a bug's exception can be any
+        _log.exception("step_broken", step=step)
+        # Only the type: the message of a foreign error may hold what is private.
+        broken = InvariantBroken(f"{step} met an unexpected {type(error).__name__}; see the logs.")
+        raise _failure(broken) from broken
+
+
+def step_error(exception: BaseException | None) -> StepError:
+    """What is told of a failed step."""
+    error = exception.__cause__ if isinstance(exception, Failure) else exception
+    if not isinstance(error, PlatformError):
+        error = InvariantBroken(f"The step failed with {type(error).__name__}.")
+    return StepError(
+        code=error.code,
+        message=redact(error.message)[:_MESSAGE_LENGTH],
+        retryable=isinstance(error, Unavailable),
+    )
+
+
+def _failure(error: PlatformError) -> Failure:
+    return Failure(
+        redact(error.message)[:_MESSAGE_LENGTH], metadata={"code": error.code}, allow_retries=False
+    )

@@ -1,0 +1,87 @@
+"""How long a run looks whether the GitOps agent has taken up our commit, and when it stops."""
+
+from __future__ import annotations
+
+import time
+
+from dagster import Config
+
+from idp_dagster.outcomes import StepAttempt
+from idp_dagster.ports import AppEnvProvisioningProvider, ControlPlane
+from idp_kernel.errors import InvariantBroken, ProviderRejected
+from idp_kernel.wire.engine import StepResult
+from idp_kernel.wire.worker import GitOpsState, GitOpsVerdict, VerifyGitOps
+from idp_kernel.workflows import Step
+
+RECONCILIATION_SLOW = "gitops_reconciliation_slow"
+"""Why a request waits."""
+
+
+class Patience(Config):
+    """How often and how long to look, in seconds."""
+
+    look_every_seconds: float = 0.25
+    longest_seconds: float = 60.0
+    degraded_seconds: float = 10.0
+    """An agent may pass through bad health while it applies; longer than this it will stay."""
+    wait_seconds: float = 60.0
+    """How long the request then waits before the next run looks again."""
+
+
+def is_reconciled_in_time(
+    control_plane: ControlPlane,
+    provider: AppEnvProvisioningProvider,
+    attempt: StepAttempt,
+    patience: Patience,
+) -> bool:
+    """Looks until our revision is reconciled; `False` when the request was sent to wait instead.
+
+    Raises `ProviderRejected` when it stays degraded.
+    """
+    body = verification(control_plane)
+    started = time.monotonic()
+    healthy_at = started
+    while True:
+        with attempt.call() as permit:
+            verdict = provider.verify_gitops(body, permit)
+        now = time.monotonic()
+        if verdict.state is GitOpsState.RECONCILED:
+            attempt.achieved(StepResult(events=verdict.events))
+            return True
+        if verdict.state is not GitOpsState.DEGRADED:
+            healthy_at = now
+        elif now - healthy_at >= patience.degraded_seconds:
+            raise degraded(verdict, now - healthy_at)
+        if now - started >= patience.longest_seconds:
+            control_plane.wait(RECONCILIATION_SLOW, patience.wait_seconds)
+            return False
+        time.sleep(patience.look_every_seconds)
+
+
+def verification(control_plane: ControlPlane) -> VerifyGitOps:
+    """What to look for: the commit with the bindings and the versions they pin."""
+    wanted = control_plane.claim.desired_state
+    committed = control_plane.outcomes[Step.CREATE_SECRET_BINDINGS]
+    return VerifyGitOps(
+        subject=wanted.subject,
+        repository=wanted.repository,
+        revision=committed_revision(committed),
+        bindings=control_plane.outcomes[Step.PROVISION_SECRETS].bindings(wanted),
+    )
+
+
+def committed_revision(result: StepResult) -> str:
+    """The commit that `create_secret_bindings` answered."""
+    for effect in result.items:
+        if "revision" in effect.references:
+            return str(effect.references["revision"])
+    raise InvariantBroken(f"{Step.CREATE_SECRET_BINDINGS} answered no revision.")
+
+
+def degraded(verdict: GitOpsVerdict, seconds: float) -> ProviderRejected:
+    """Says what the agent showed."""
+    return ProviderRejected(
+        f"The GitOps agent has shown {verdict.expected_revision[:12]} degraded for "
+        f"{seconds:.0f} s: {verdict.message} Mend what it names, then retry the request.",
+        code="gitops_degraded",
+    )

@@ -1,0 +1,1 @@
+"""One per outside party."""

@@ -1,0 +1,178 @@
+"""The resource `control_plane`: claims the run's request when the run starts, once.
+
+A claim is no op: a re-run from failure skips ops, and resources are initialised all the same.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import stamina
+from dagster import (
+    ConfigurableResource,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    InitResourceContext,
+)
+from pydantic import Field, ValidationError
+
+from idp_dagster.clients import control_plane_client
+from idp_dagster.failpoints import AFTER_CLAIM
+from idp_dagster.outcomes import span_attributes
+from idp_dagster.resources.held_claim import HeldClaim
+from idp_dagster.resources.lease import Closing, LeaseKeeper
+from idp_dagster.tags import RUN_ID, TRACEPARENT, request_and_attempt, tags_of
+from idp_kernel.clock import SystemClock
+from idp_kernel.errors import InvalidInput, Unavailable
+from idp_kernel.failpoints import failpoint
+from idp_kernel.http.client import ServiceClient
+from idp_kernel.telemetry.traces import current_traceparent, span
+from idp_kernel.wire.engine import (
+    CLAIM,
+    LAUNCHES,
+    LEASE,
+    Claim,
+    ClaimRequest,
+    Launch,
+    Lease,
+    LeaseRenewal,
+)
+from idp_kernel.workflows import WORKFLOWS, WorkflowName
+
+HEARTBEAT_TIMEOUT_SECONDS = 5.0
+CLAIM_PATIENCE_SECONDS = 15.0
+"""A run that starts while the control plane restarts waits for it instead of failing."""
+
+WORKFLOW_OF_JOB: dict[str, WorkflowName] = {
+    workflow.job_name: workflow.name for workflow in WORKFLOWS.values()
+}
+
+HOW_TO_LAUNCH = (
+    "Type both into the Launchpad: `application_environment_id: <the id of the application "
+    "environment>` and `reason: <why, in up to 500 characters>`."
+)
+
+
+class ControlPlaneResource(ConfigurableResource[HeldClaim]):
+    """The request this run works on, claimed and kept for as long as the run lives."""
+
+    control_plane_url: str
+    service_key_file: str
+    application_environment_id: str = Field(
+        default="", description="Whom a run that a person launches works for."
+    )
+    reason: str = Field(default="", description="Why a person launches it; kept in the audit.")
+
+    @contextmanager
+    def yield_for_execution(self, context: InitResourceContext) -> Generator[HeldClaim, None, None]:
+        """Claims, renews until the run ends, and lets go. A refusal fails the run and changes
+        nothing at the control plane.
+        """
+        run, instance = context.run, context.instance
+        assert run is not None and instance is not None  # noqa: S101, PT018 - for mypy: a run has both
+        api = control_plane_client(self.control_plane_url, Path(self.service_key_file))
+        claim = claim_for(run, self, api)
+        if is_launched_by_person(run):
+            instance.add_run_tags(
+                run.run_id, {**tags_of(claim, claim.traceparent), RUN_ID: run.run_id}
+            )
+        failpoint(AFTER_CLAIM)
+        parent = claim.traceparent if is_launched_by_person(run) else run.tags.get(TRACEPARENT)
+        lease = _lease_keeper(claim, run, instance, api)
+        with span(f"run {run.job_name}", attributes=span_attributes(claim), traceparent=parent):
+            lease.start()
+            try:
+                yield HeldClaim(claim, lease=lease, api=api, traceparent=current_traceparent())
+            finally:
+                lease.stop()
+
+
+def is_launched_by_person(run: DagsterRun) -> bool:
+    """From the Launchpad or as a re-run, whose tags are its parent's and say nothing of it."""
+    return run.parent_run_id is not None or request_and_attempt(run.tags) is None
+
+
+def claim_for(run: DagsterRun, launch: ControlPlaneResource, api: ServiceClient) -> Claim:
+    """The claim of the run's request; errors are the control plane's, in its words."""
+    for attempt in stamina.retry_context(
+        on=Unavailable, attempts=None, timeout=CLAIM_PATIENCE_SECONDS, wait_initial=0.2, wait_max=2
+    ):
+        with attempt:
+            if is_launched_by_person(run):
+                return api.call("POST", LAUNCHES, Claim, body=launch_of(run, launch))
+            return _claim_offered(run, api)
+    raise AssertionError  # stamina raises the last error itself
+
+
+def launch_of(run: DagsterRun, launch: ControlPlaneResource) -> Launch:
+    """What a person asked for; `InvalidInput` says what to type."""
+    if run.parent_run_id is None and not (launch.application_environment_id and launch.reason):
+        raise InvalidInput(
+            f"Nothing says what to work on. {HOW_TO_LAUNCH}", code="launch_incomplete"
+        )
+    try:
+        return Launch(
+            run_id=run.run_id,
+            workflow=WORKFLOW_OF_JOB[run.job_name],
+            parent_run_id=run.parent_run_id,
+            subject_id=None if run.parent_run_id else launch.application_environment_id,
+            reason=launch.reason,
+        )
+    except ValidationError as error:
+        problems = "; ".join(f"{each['loc'][0]}: {each['msg']}" for each in error.errors())
+        raise InvalidInput(f"{problems}. {HOW_TO_LAUNCH}", code="launch_incomplete") from error
+
+
+def _claim_offered(run: DagsterRun, api: ServiceClient) -> Claim:
+    offered = request_and_attempt(run.tags)
+    assert offered is not None  # noqa: S101 - narrows for mypy; others are launches
+    request_id, attempt = offered
+    body = ClaimRequest(run_id=run.run_id, attempt=attempt)
+    return api.call("POST", CLAIM.format(request_id=request_id), Claim, body=body)
+
+
+def _lease_keeper(
+    claim: Claim, run: DagsterRun, instance: DagsterInstance, api: ServiceClient
+) -> LeaseKeeper:
+    def renew(token: str) -> Lease:
+        return api.call(
+            "POST",
+            LEASE.format(request_id=claim.request_id),
+            Lease,
+            body=LeaseRenewal(run_id=claim.run_id),
+            bearer=token,
+            timeout_seconds=HEARTBEAT_TIMEOUT_SECONDS,
+        )
+
+    def is_terminated() -> bool:
+        now = instance.get_run_by_id(run.run_id)
+        return now is None or now.is_finished or now.status is DagsterRunStatus.CANCELING
+
+    def close(closing: Closing) -> None:
+        try:
+            if closing is Closing.CANCEL_REQUESTED:
+                # Said first, so that Dagster shows the interrupted run as canceled, not failed.
+                instance.report_run_canceling(run, "The request's cancellation was asked for.")
+        finally:
+            interrupt_run()
+
+    return LeaseKeeper(
+        claim, renew=renew, is_terminated=is_terminated, on_closing=close, clock=SystemClock()
+    )
+
+
+def interrupt_run() -> None:
+    """Interrupts the step of this process; Dagster turns the signal into an exception there.
+
+    Sent to the main thread, so that a system call it waits in returns.
+    """
+    if threading.current_thread() is threading.main_thread():
+        os.kill(os.getpid(), signal.SIGINT)
+    else:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)

@@ -1,0 +1,110 @@
+"""A request while this run holds it: `ControlPlane` of the ports over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from idp_dagster.ports import CallPermit
+from idp_dagster.resources.lease import LeaseKeeper
+from idp_kernel.http.client import ServiceClient
+from idp_kernel.wire.base import WireModel
+from idp_kernel.wire.engine import (
+    FINALIZE,
+    STEP_OUTCOME,
+    STEP_START,
+    WAIT,
+    Claim,
+    Finalize,
+    RequestStanding,
+    StepError,
+    StepOutcome,
+    StepResult,
+    StepStarted,
+    WaitRequested,
+)
+from idp_kernel.wire.worker import DownstreamError
+from idp_kernel.workflows import Step
+
+
+class HeldClaim:
+    """Speaks for the run with its run token, as long as the lease is kept."""
+
+    def __init__(
+        self, claim: Claim, *, lease: LeaseKeeper, api: ServiceClient, traceparent: str | None
+    ) -> None:
+        self._claim = claim
+        self._lease = lease
+        self._api = api
+        self._traceparent = traceparent
+        self._achieved: dict[Step, StepResult] = {}
+        self._met: dict[Step, list[DownstreamError]] = {}
+        self._retry_numbers: dict[Step, int] = {}
+
+    @property
+    def claim(self) -> Claim:
+        return self._claim
+
+    @property
+    def traceparent(self) -> str | None:
+        return self._traceparent
+
+    @property
+    def outcomes(self) -> Mapping[Step, StepResult]:
+        return {**self._claim.outcomes, **self._own_outcomes()}
+
+    def permit(self, step: Step) -> CallPermit:
+        key = f"{self._claim.request_id}/{self._claim.generation}/{step}"
+        return CallPermit(run_token=self._lease.token(), idempotency_key=key)
+
+    def step_started(self, step: Step, retry_number: int) -> None:
+        self._retry_numbers[step] = retry_number
+        body = StepStarted(
+            run_id=self._claim.run_id, attempt=self._claim.attempt, retry_number=retry_number
+        )
+        self._post(STEP_START, body, token=self._lease.token(), step=step)
+
+    def met(self, step: Step, error: DownstreamError) -> None:
+        self._met.setdefault(step, []).append(error)
+
+    def achieved(self, step: Step, result: StepResult) -> None:
+        self._achieved[step] = result
+
+    def tell(self, step: Step, error: StepError | None) -> None:
+        if self._lease.is_over or (error is None and step not in self._achieved):
+            return
+        body = StepOutcome(
+            run_id=self._claim.run_id,
+            attempt=self._claim.attempt,
+            retry_number=self._retry_numbers.get(step, 0),
+            result=self._result(step if error is None else None, self._met.get(step, [])),
+            error=error,
+        )
+        self._post(STEP_OUTCOME, body, token=self._lease.token(), step=step)
+
+    def wait(self, reason: str, seconds: float) -> None:
+        body = WaitRequested(
+            run_id=self._claim.run_id,
+            attempt=self._claim.attempt,
+            reason=reason,
+            wait_seconds=seconds,
+        )
+        with self._lease.last_call() as token:
+            self._post(WAIT, body, token=token)
+
+    def finalize(self) -> None:
+        body = Finalize(
+            run_id=self._claim.run_id, attempt=self._claim.attempt, outcomes=dict(self.outcomes)
+        )
+        with self._lease.last_call() as token:
+            self._post(FINALIZE, body, token=token)
+
+    def _own_outcomes(self) -> dict[Step, StepResult]:
+        return {step: self._result(step, self._met.get(step, [])) for step in self._achieved}
+
+    def _result(self, step: Step | None, met: list[DownstreamError]) -> StepResult:
+        result = StepResult() if step is None else self._achieved[step]
+        return result.model_copy(update={"downstream_errors": tuple(met)})
+
+    def _post(self, route: str, body: WireModel, *, token: str, step: Step | None = None) -> None:
+        path = route.format(request_id=self._claim.request_id, step=step)
+        self._api.call("POST", path, RequestStanding, body=body, bearer=token)

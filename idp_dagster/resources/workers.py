@@ -1,0 +1,67 @@
+"""The resources `git_provider` and `appenv_provisioning_provider`: execution-workers over HTTP."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from dagster import ConfigurableResource
+
+from idp_dagster.clients import workers_client
+from idp_dagster.ports import CallPermit
+from idp_kernel.wire.base import WireModel
+from idp_kernel.wire.worker import (
+    APPENV_BRANCH_PROTECTION,
+    APPENV_GITOPS_VERIFY,
+    APPENV_SECRET_BINDINGS,
+    APPENV_SECRETS,
+    GIT_REPOSITORIES,
+    CreateSecretBindings,
+    EnsureRepositories,
+    GitOpsVerdict,
+    ProtectBranches,
+    ProvisionSecrets,
+    StepEffects,
+    VerifyGitOps,
+)
+
+Answer = TypeVar("Answer", bound=WireModel)
+
+
+class GitProviderResource(ConfigurableResource[None]):
+    """The Git forge, through execution-workers."""
+
+    workers_url: str
+
+    def ensure_repositories(self, body: EnsureRepositories, permit: CallPermit) -> StepEffects:
+        return _call(self.workers_url, GIT_REPOSITORIES, StepEffects, body, permit)
+
+
+class AppEnvProvisioningProviderResource(ConfigurableResource[None]):
+    """What an environment needs beside its repository, through execution-workers."""
+
+    workers_url: str
+
+    def protect_branches(self, body: ProtectBranches, permit: CallPermit) -> StepEffects:
+        return _call(self.workers_url, APPENV_BRANCH_PROTECTION, StepEffects, body, permit)
+
+    def provision_secrets(self, body: ProvisionSecrets, permit: CallPermit) -> StepEffects:
+        return _call(self.workers_url, APPENV_SECRETS, StepEffects, body, permit)
+
+    def create_secret_bindings(self, body: CreateSecretBindings, permit: CallPermit) -> StepEffects:
+        return _call(self.workers_url, APPENV_SECRET_BINDINGS, StepEffects, body, permit)
+
+    def verify_gitops(self, body: VerifyGitOps, permit: CallPermit) -> GitOpsVerdict:
+        return _call(self.workers_url, APPENV_GITOPS_VERIFY, GitOpsVerdict, body, permit)
+
+
+def _call(
+    workers_url: str, path: str, answer: type[Answer], body: WireModel, permit: CallPermit
+) -> Answer:
+    return workers_client(workers_url).call(
+        "POST",
+        path,
+        answer,
+        body=body,
+        headers={"Idempotency-Key": permit.idempotency_key},
+        bearer=permit.run_token,
+    )

@@ -1,0 +1,1 @@
+"""What asks the control plane for work and tells it what became of it."""

@@ -1,0 +1,76 @@
+"""Turns what the control plane offers into runs."""
+
+from dagster import (
+    DagsterInstance,
+    DefaultSensorStatus,
+    ResourceParam,
+    RunRequest,
+    RunsFilter,
+    SensorEvaluationContext,
+    SensorResult,
+    SkipReason,
+    sensor,
+)
+
+from idp_dagster.jobs.appenv_provisioning import application_environment_provisioning
+from idp_dagster.ports import WorkflowRequests
+from idp_dagster.sensors.endings import ENDINGS, report_of
+from idp_dagster.tags import ATTEMPT, REQUEST_ID, tags_of
+from idp_kernel.telemetry.traces import current_traceparent, span
+from idp_kernel.wire.engine import Offer
+from idp_kernel.workflows import WORKFLOWS
+
+# No postponed annotations here: Dagster reads those of the decorated functions as classes.
+
+
+@sensor(
+    jobs=[application_environment_provisioning],
+    minimum_interval_seconds=1,
+    default_status=DefaultSensorStatus.RUNNING,
+    description=(
+        "Waits at the control plane for requests and starts one run for each. Switched off, "
+        "nothing new starts."
+    ),
+)
+def workflow_requests_sensor(
+    context: SensorEvaluationContext, workflow_requests: ResourceParam[WorkflowRequests]
+) -> SensorResult | SkipReason:
+    """One run per request and attempt: Dagster remembers the run key."""
+    answer = workflow_requests.offers()
+    if not answer.offers:
+        return SkipReason("The platform is draining." if answer.draining else "No request waits.")
+    return SensorResult(
+        run_requests=[
+            run_request(offer)
+            for offer in answer.offers
+            if not _was_tried(offer, context.instance, workflow_requests)
+        ]
+    )
+
+
+def run_request(offer: Offer) -> RunRequest:
+    """The run that shall claim the offer."""
+    attributes = {"idp.workflow_request_id": offer.request_id, "idp.team_id": offer.team_id}
+    with span("workflow_requests_sensor", attributes=attributes, traceparent=offer.traceparent):
+        return RunRequest(
+            run_key=f"{offer.request_id}/{offer.attempt}",
+            job_name=WORKFLOWS[offer.workflow].job_name,
+            tags=tags_of(offer, current_traceparent()),
+        )
+
+
+def _was_tried(
+    offer: Offer, instance: DagsterInstance, workflow_requests: WorkflowRequests
+) -> bool:
+    """Whether a run for this very attempt has ended already, and if so tells it again.
+
+    Dagster would never start another with the same key, and an attempt that is still offered was
+    never claimed: its run's ending did not reach the control plane, which answers with the next.
+    """
+    tags = {REQUEST_ID: offer.request_id, ATTEMPT: str(offer.attempt)}
+    ended = instance.get_runs(RunsFilter(tags=tags, statuses=[*ENDINGS]), limit=1)
+    for run in ended:
+        if (report := report_of(run, ENDINGS[run.status])) is not None:
+            workflow_requests.report(report)
+            return True
+    return False

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from idp_kernel.ids import Id, Slug
 from idp_kernel.wire.base import Timestamp, WireModel
+from idp_kernel.wire.forge import BranchName
 from idp_kernel.workflows import ProviderEvent
 
 GIT_REPOSITORIES = "/git/repositories"
@@ -57,7 +58,7 @@ class RepositoryWanted(WireModel):
     """The team's slug; the forge's organisation or group."""
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,99}$")]
     description: Annotated[str, Field(max_length=200)] = ""
-    default_branch: str = DEFAULT_BRANCH
+    default_branch: BranchName = DEFAULT_BRANCH
 
 
 class AppEnvSubject(WireModel):

@@ -19,7 +19,7 @@ from dagster import Backoff, DagsterExecutionInterruptedError, Failure, Jitter, 
 
 from idp_kernel.errors import InvariantBroken, PlatformError, Unavailable
 from idp_kernel.telemetry.logs import redact
-from idp_kernel.wire.engine import StepError
+from idp_kernel.wire.engine import RUN_INTERRUPTED, StepError
 from idp_kernel.workflows import Step
 
 _log = structlog.get_logger(__name__)
@@ -61,7 +61,7 @@ def dagster_failures(step: Step) -> Iterator[None]:
         raise _failure(error) from error
     except (DagsterExecutionInterruptedError, KeyboardInterrupt):
         # Left as it is, Dagster would hand it to the retry policy and the step would run again.
-        interrupted = Unavailable(f"{step} was interrupted.", code="run_interrupted")
+        interrupted = Unavailable(f"{step} was interrupted.", code=RUN_INTERRUPTED)
         raise _failure(interrupted) from interrupted
     except Exception as error:  # noqa: BLE001 - a bug's exception can be any
         _log.exception("step_broken", step=step)

@@ -39,6 +39,7 @@ class EngineSettings(BaseSettings):
 
     def export(self) -> None:
         """Gives the environment the defaults that `dagster.yaml` and `workspace.yaml` read."""
+        os.environ.setdefault("IDP_ENGINE_CONTROL_PLANE_URL", self.control_plane_url)
         os.environ.setdefault("IDP_ENGINE_WORKER_SLOTS", str(self.worker_slots))
         os.environ.setdefault("IDP_ENGINE_CODE_SERVER_HOST", self.code_server_host)
         os.environ.setdefault("IDP_ENGINE_CODE_SERVER_PORT", str(self.code_server_port))

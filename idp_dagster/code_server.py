@@ -1,0 +1,70 @@
+"""`python -m idp_dagster.code_server`: serves the definitions to daemon and web server over gRPC.
+
+One process, which evaluates the sensors itself; nothing is left behind when it is killed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+
+from dagster._core.origin import get_python_environment_entry_point
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.utils import FuturesAwareThreadPoolExecutor
+from dagster._grpc.server import DagsterApiServer, DagsterGrpcServer
+from dagster._utils.interrupts import setup_interrupt_handlers
+
+from idp_dagster.process import start_process
+from idp_dagster.settings import ROOT, EngineSettings
+
+DEFINITIONS_MODULE = "idp_dagster.definitions"
+LOCATION_NAME = "idp"
+THREADS = 16
+RUN_STATUS_SENSOR_LIMIT = 50
+"""Ended runs that one tick reports; Dagster's 5 would fall behind a busy queue."""
+
+
+def main() -> None:
+    """Serves until SIGTERM or SIGINT; ends with an error when the definitions do not load."""
+    settings = EngineSettings()
+    start_process(settings)
+    os.environ.setdefault("DAGSTER_RUN_STATUS_SENSOR_PROCESS_LIMIT", str(RUN_STATUS_SENSOR_LIMIT))
+    setup_interrupt_handlers()
+    server = grpc_server(settings)
+    try:
+        server.serve()  # type: ignore[no-untyped-call]
+    except KeyboardInterrupt:
+        return
+
+
+def grpc_server(settings: EngineSettings) -> DagsterGrpcServer:
+    """The server, its definitions loaded."""
+    log = logging.getLogger("dagster.code_server")
+    termination = threading.Event()
+    threads = FuturesAwareThreadPoolExecutor(max_workers=THREADS)
+    servicer = DagsterApiServer(
+        server_termination_event=termination,
+        logger=log,
+        server_threadpool_executor=threads,
+        loadable_target_origin=LoadableTargetOrigin(
+            executable_path=sys.executable,
+            module_name=DEFINITIONS_MODULE,
+            working_directory=str(ROOT),
+        ),
+        entry_point=get_python_environment_entry_point(sys.executable),
+        location_name=LOCATION_NAME,
+    )
+    return DagsterGrpcServer(
+        server_termination_event=termination,
+        dagster_api_servicer=servicer,
+        logger=log,
+        threadpool_executor=threads,
+        host=settings.code_server_host,
+        port=settings.code_server_port,
+    )
+
+
+if __name__ == "__main__":
+    main()

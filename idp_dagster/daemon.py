@@ -1,0 +1,80 @@
+"""`python -m idp_dagster.daemon`: Dagster's sensors, run queue and run monitoring.
+
+Dagster's own entry point, but for two intervals that it does not let one set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dagster import DagsterInstance
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster._daemon import sensor as sensor_loop
+from dagster._daemon.controller import (
+    DagsterDaemonController,
+    create_daemons_from_instance,
+    daemon_controller_from_instance,
+)
+from dagster._daemon.daemon import DagsterDaemon
+from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import (
+    QueuedRunCoordinatorDaemon,
+)
+from dagster._utils.interrupts import capture_interrupts, setup_interrupt_handlers
+
+from idp_dagster.process import start_process, take_over_dagster_logs
+from idp_dagster.settings import EngineSettings
+
+SENSOR_ROUND_SECONDS = 0.25
+"""How long the sensor loop rests between rounds; Dagster's 5 s would be the largest part of the
+time from a command to its first step."""
+DEQUEUE_SECONDS = 0.5
+"""How long the run queue rests; Dagster rests in steps of half a second, and 0 would never."""
+
+
+def main() -> None:
+    """Runs until SIGTERM or SIGINT."""
+    settings = EngineSettings()
+    start_process(settings)
+    quicken_sensor_loop()
+    setup_interrupt_handlers()
+    with capture_interrupts(), DagsterInstance.get() as instance:
+        run_daemons(instance, settings)
+
+
+def quicken_sensor_loop() -> None:
+    """Shortens the rest between rounds of sensors, for this process."""
+    sensor_loop.MIN_INTERVAL_LOOP_TIME = SENSOR_ROUND_SECONDS  # type: ignore[assignment]
+
+
+def run_daemons(instance: DagsterInstance, settings: EngineSettings) -> None:
+    """Runs the daemons that the instance needs until an interrupt."""
+    with daemon_controller_from_instance(
+        instance,
+        workspace_load_target=WorkspaceFileTarget(paths=[str(settings.workspace_file)]),
+        gen_daemons=daemons,
+        log_format="json",
+    ) as controller:
+        take_over_dagster_logs()
+        _watch(controller)
+
+
+def daemons(instance: DagsterInstance) -> Sequence[DagsterDaemon[Any]]:
+    """Those of the instance, with a run queue that rests for a shorter time."""
+    return [
+        QueuedRunCoordinatorDaemon(DEQUEUE_SECONDS)
+        if isinstance(daemon, QueuedRunCoordinatorDaemon)
+        else daemon
+        for daemon in create_daemons_from_instance(instance)
+    ]
+
+
+def _watch(controller: DagsterDaemonController) -> None:
+    try:
+        controller.check_daemon_loop()
+    except KeyboardInterrupt:
+        return
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Runs as tasks of warm Celery workers, their health told by the lease.
+
+Beside `CeleryRunLauncher`: a cancel works on every broker, the task id is known before the task
+can start, and a killed worker's run is not taken for a healthy one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from celery import Task
+from dagster import DagsterRun, Field, StringSource
+from dagster._config import UserConfigSchema
+from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster._serdes import ConfigurableClassData
+from dagster_celery.launcher import CeleryRunLauncher
+from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
+
+from idp_dagster.clients import control_plane_client
+from idp_kernel.clock import Clock, SystemClock
+from idp_kernel.errors import NotFound
+from idp_kernel.http.client import ServiceClient
+from idp_kernel.wire.engine import RUN_STATUS, RunStanding
+
+UNHELD_GRACE_SECONDS = 30.0
+"""How long a run may be at work without a claim: before it has one, and after it gave it back."""
+
+CELERY_SETTINGS = {
+    # Nobody reads results: the lease and Dagster's own events tell how a run fares.
+    "task_ignore_result": True,
+    "worker_prefetch_multiplier": 1,
+}
+
+
+class LeaseRunLauncher(CeleryRunLauncher):
+    """Launches through Celery, asks the control plane whether a run is alive."""
+
+    def __init__(
+        self,
+        *,
+        control_plane_url: str,
+        service_key_file: str,
+        broker: str,
+        default_queue: str,
+        clock: Clock | None = None,
+        inst_data: ConfigurableClassData | None = None,
+    ) -> None:
+        self._control_plane_url = control_plane_url
+        self._service_key_file = Path(service_key_file)
+        self._clock = clock or SystemClock()
+        self._unheld_since: dict[str, float] = {}
+        super().__init__(
+            default_queue=default_queue,
+            broker=broker,
+            backend="disabled://",
+            config_source=CELERY_SETTINGS,
+            inst_data=inst_data,
+        )
+
+    def terminate(self, run_id: str) -> bool:
+        """Says that the run shall end; the run sees it within a second and ends itself."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            return False
+        self._instance.report_run_canceling(run)
+        return True
+
+    @property
+    def supports_resume_run(self) -> bool:
+        """Never: a further attempt is the control plane's to offer."""
+        return False
+
+    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+        """Alive while the lease is. Raises when the control plane cannot say: no verdict."""
+        standing = self._standing(run.run_id)
+        if standing is not None and standing.holds_claim:
+            self._unheld_since.pop(run.run_id, None)
+            return self._by_lease(standing)
+        return self._without_claim(run.run_id)
+
+    def get_run_worker_debug_info(
+        self,
+        run: DagsterRun,
+        include_container_logs: bool | None = True,  # noqa: ARG002, FBT001, FBT002 - the signature of the base
+    ) -> str | None:
+        task_id = run.tags.get(DAGSTER_CELERY_TASK_ID_TAG, "none yet")
+        return f"Celery task: {task_id}. The lease is at the control plane."
+
+    def _launch_celery_task_run(
+        self, run: DagsterRun, task_signature: Task, routing_key: str
+    ) -> None:
+        task_id = str(uuid4())
+        self._instance.add_run_tags(run.run_id, {DAGSTER_CELERY_TASK_ID_TAG: task_id})
+        task_signature.set(task_id=task_id)
+        super()._launch_celery_task_run(run, task_signature, routing_key)
+
+    def _standing(self, run_id: str) -> RunStanding | None:
+        try:
+            return self._api.call("GET", RUN_STATUS.format(run_id=run_id), RunStanding)
+        except NotFound:
+            return None
+
+    def _by_lease(self, standing: RunStanding) -> CheckRunHealthResult:
+        expires_at = standing.lease_expires_at
+        if expires_at is not None and expires_at <= self._clock.now():
+            return CheckRunHealthResult(
+                WorkerStatus.FAILED, f"The run's lease ended at {expires_at:%F %T} UTC."
+            )
+        return CheckRunHealthResult(WorkerStatus.RUNNING)
+
+    def _without_claim(self, run_id: str) -> CheckRunHealthResult:
+        since = self._unheld_since.setdefault(run_id, time.monotonic())
+        if time.monotonic() - since < UNHELD_GRACE_SECONDS:
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        del self._unheld_since[run_id]
+        return CheckRunHealthResult(WorkerStatus.FAILED, "The run holds no request (any more).")
+
+    @property
+    def _api(self) -> ServiceClient:
+        return control_plane_client(self._control_plane_url, self._service_key_file)
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        return {
+            "control_plane_url": Field(StringSource, description="Where leases are asked for."),
+            "service_key_file": Field(StringSource, description="The key of workflow-engine."),
+            "broker": Field(StringSource, description="The URL of the Celery broker."),
+            "default_queue": Field(StringSource, is_required=False, default_value="dagster"),
+        }
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]
+    ) -> LeaseRunLauncher:
+        return cls(inst_data=inst_data, **config_value)

@@ -1,0 +1,64 @@
+"""`python -m idp_dagster.webserver`: Dagster's UI.
+
+It has no authentication. On loopback it may do everything; bound to any other address it only
+shows.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import uvicorn
+from dagster import DagsterInstance
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster._utils.interrupts import setup_interrupt_handlers
+from dagster_webserver.app import create_app_from_workspace_process_context
+from dagster_webserver.version import __version__
+
+from idp_dagster.process import start_process
+from idp_dagster.settings import EngineSettings
+
+STATEMENT_TIMEOUT_MILLISECONDS = 15_000
+POOL_RECYCLE_SECONDS = 1800
+POOL_OVERFLOW = 20
+SHUTDOWN_SECONDS = 5
+
+
+def main() -> None:
+    """Serves until SIGTERM or SIGINT."""
+    settings = EngineSettings()
+    start_process(settings)
+    setup_interrupt_handlers()
+    with DagsterInstance.get() as instance:
+        instance.optimize_for_webserver(
+            STATEMENT_TIMEOUT_MILLISECONDS, POOL_RECYCLE_SECONDS, POOL_OVERFLOW
+        )
+        with WorkspaceProcessContext(
+            instance,
+            version=__version__,
+            read_only=must_be_read_only(settings.webserver_host),
+            workspace_load_target=WorkspaceFileTarget(paths=[str(settings.workspace_file)]),
+        ) as workspace:
+            uvicorn.run(
+                create_app_from_workspace_process_context(workspace),
+                host=settings.webserver_host,
+                port=settings.webserver_port,
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+            )
+
+
+def must_be_read_only(host: str) -> bool:
+    """Whether others than this machine's own people can reach `host`."""
+    if host == "localhost":
+        return False
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return True
+
+
+if __name__ == "__main__":
+    main()

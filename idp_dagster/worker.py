@@ -1,0 +1,135 @@
+"""`python -m idp_dagster.worker`: the warm Celery workers that execute runs.
+
+A child has everything loaded and connected before its first task; start-up is what a run would
+otherwise mostly consist of.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+import structlog
+from celery import Celery
+from celery.signals import setup_logging, task_postrun, worker_process_init, worker_process_shutdown
+from dagster import DagsterInstance
+from dagster_celery.tasks import create_execute_job_task
+
+from idp_dagster.broker import use_quick_transport
+from idp_dagster.clients import control_plane_client, workers_client
+from idp_dagster.launcher import LeaseRunLauncher
+from idp_dagster.process import start_process
+from idp_dagster.settings import EngineSettings
+from idp_kernel.services import ServiceName
+from idp_kernel.telemetry.traces import configure_traces
+
+QUEUE = "dagster"
+RUNS_PER_CHILD = 500
+"""Then a fresh child takes its place, so that no leak grows for ever."""
+CHILD_START_TIMEOUT_SECONDS = 60.0
+_LOOK_FOR_PARENT_SECONDS = 0.5
+
+_log = structlog.get_logger(__name__)
+
+
+def main() -> None:
+    """Works until SIGTERM, then finishes the runs at hand."""
+    settings = EngineSettings()
+    start_process(settings, traces=False)
+    use_quick_transport()
+    load_definitions()
+    connect_signals(settings)
+    worker = worker_app(settings).Worker(
+        hostname=f"workflow-engine@{os.getpid()}",
+        pool_cls="prefork",
+        concurrency=settings.worker_slots,
+        queues=[QUEUE],
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        quiet=True,
+    )
+    worker.start()
+    sys.exit(worker.exitcode)
+
+
+def worker_app(settings: EngineSettings) -> Celery:
+    """The launcher's application, with the task that executes a run."""
+    launcher = LeaseRunLauncher(
+        control_plane_url=settings.control_plane_url,
+        service_key_file=str(settings.service_key_file),
+        broker=settings.broker_url,
+        default_queue=QUEUE,
+    )
+    app = launcher.celery
+    app.conf.update(
+        worker_max_tasks_per_child=RUNS_PER_CHILD,
+        worker_proc_alive_timeout=CHILD_START_TIMEOUT_SECONDS,
+        worker_enable_remote_control=False,
+        broker_connection_retry_on_startup=True,
+    )
+    create_execute_job_task(app)
+    return app
+
+
+def load_definitions() -> None:
+    """Imports the definitions and builds each job, once for all children."""
+    from idp_dagster.definitions import defs  # noqa: PLC0415 - reads settings when imported
+
+    for job in defs.get_repository_def().get_all_jobs():
+        _log.info("job_loaded", job=job.name)
+
+
+def connect_signals(settings: EngineSettings) -> None:
+    """Says what happens in each child, and leaves logging as it is."""
+
+    def warm_up(**_: Any) -> None:
+        configure_traces(ServiceName.WORKFLOW_ENGINE, settings.otlp_endpoint)
+        end_with_parent(os.getppid())
+        with DagsterInstance.get() as instance:
+            instance.get_runs_count()
+        control_plane_client(settings.control_plane_url, settings.service_key_file)
+        workers_client(settings.workers_url)
+        _log.info("child_ready")
+
+    def keep_logging(**_: Any) -> None:
+        """Celery sets up no logging of its own when somebody listens."""
+
+    setup_logging.connect(keep_logging, weak=False)
+    worker_process_init.connect(warm_up, weak=False)
+    worker_process_shutdown.connect(send_spans, weak=False)
+    task_postrun.connect(heed_sigterm, weak=False)
+
+
+def end_with_parent(parent_pid: int) -> None:
+    """Ends this process when its parent is gone: killed, it cannot end its children itself."""
+
+    def watch() -> None:
+        while os.getppid() == parent_pid:
+            time.sleep(_LOOK_FOR_PARENT_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
+def heed_sigterm(**_: Any) -> None:
+    """Dagster leaves SIGTERM as SIGINT is, which Celery's children ignore."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def send_spans(**_: Any) -> None:
+    """Sends what a child has not sent yet before it ends."""
+    from opentelemetry import trace  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+
+    provider = trace.get_tracer_provider()
+    if isinstance(provider, TracerProvider):
+        provider.shutdown()
+
+
+if __name__ == "__main__":
+    main()

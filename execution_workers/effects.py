@@ -1,0 +1,117 @@
+"""Does each item once, and undoes it: fence, lock, replay, provider, ledger.
+
+For each item: wait for whoever works on it, look whether a newer run has taken over, replay what
+the ledger has, else let the provider's action look and do, then record. A kill between the
+provider and the ledger leaves a marked thing, which the repeat finds and adopts. Failures are not
+recorded; a repeat looks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+from opentelemetry.trace import Span
+from prometheus_client import CollectorRegistry, Counter
+
+from execution_workers.calls import Call
+from execution_workers.failpoints import after_provider, after_undo
+from execution_workers.ledger.ledger import Ledger, OpenCall
+from execution_workers.ports import Action, Attempt, References, Undone
+from idp_kernel.failpoints import failpoint
+from idp_kernel.telemetry.traces import span
+from idp_kernel.wire.worker import AppEnvSubject, EffectKind, ItemEffect, StepEffects
+from idp_kernel.workflows import ProviderEvent
+
+ItemOutcome = tuple[ItemEffect, ProviderEvent | None]
+_Work = Callable[[Call, OpenCall, Action], ItemOutcome]
+
+
+class Effects:
+    """Runs calls against providers, backed by the ledger. Thread-safe."""
+
+    def __init__(self, ledger: Ledger, installation_id: str, registry: CollectorRegistry) -> None:
+        self._ledger = ledger
+        self._installation_id = installation_id
+        self._count = Counter(
+            "execution_workers_effects_total",
+            "Items of steps by what became of them.",
+            ("step", "effect"),
+            registry=registry,
+        )
+
+    def do(self, call: Call, subject: AppEnvSubject, actions: Sequence[Action]) -> StepEffects:
+        """All items as wanted, in order; the first failure ends the call, a repeat goes on.
+
+        A replayed item carries the event of its first answer, so no lost answer loses an event.
+        """
+        with self._ledger.opened(call) as open_call:
+            return _answer(
+                [self._item(call, subject, open_call, each, self._do) for each in actions]
+            )
+
+    def undo(self, call: Call, subject: AppEnvSubject, actions: Sequence[Action]) -> StepEffects:
+        """Takes back, newest first, what this request made and no other has adopted."""
+        with self._ledger.opened(call) as open_call:
+            return _answer(
+                [self._item(call, subject, open_call, each, self._undo) for each in actions[::-1]]
+            )
+
+    def _item(
+        self,
+        call: Call,
+        subject: AppEnvSubject,
+        open_call: OpenCall,
+        action: Action,
+        work: _Work,
+    ) -> ItemOutcome:
+        with _item_span(call, subject, action), open_call.locked(action.item):
+            open_call.check_fence()
+            effect, event = work(call, open_call, action)
+        self._count.labels(call.step, effect.effect).inc()
+        return effect, event
+
+    def _do(self, call: Call, open_call: OpenCall, action: Action) -> ItemOutcome:
+        known = open_call.recorded(action.item, action.wanted)
+        if known is not None:
+            return _effect(action, EffectKind.REPLAYED, known.references), known.event
+        made = action.do(self._attempt(call, open_call))
+        failpoint(after_provider(call.step))
+        open_call.record(action.item, action.wanted, made)
+        kind = EffectKind.CREATED if made.created else EffectKind.ADOPTED
+        return _effect(action, kind, made.references), made.event
+
+    def _undo(self, call: Call, open_call: OpenCall, action: Action) -> ItemOutcome:
+        if open_call.is_adopted_by_others(action.item):
+            undone = Undone(EffectKind.KEPT, {})
+        else:
+            undone = action.undo(self._attempt(call, open_call))
+            failpoint(after_undo(call.step))
+        open_call.let_go(action.item)
+        return _effect(action, undone.effect, undone.references), None
+
+    def _attempt(self, call: Call, open_call: OpenCall) -> Attempt:
+        return Attempt(self._installation_id, call.request_id, open_call.check_fence)
+
+
+def _item_span(call: Call, subject: AppEnvSubject, action: Action) -> AbstractContextManager[Span]:
+    return span(
+        f"{call.step} {action.item.partition('/')[0]}",
+        attributes={
+            "idp.workflow_request_id": call.request_id,
+            "idp.team_id": call.team_id,
+            "idp.application_environment_id": subject.application_environment_id,
+            "idp.item": action.item,
+        },
+    )
+
+
+def _effect(action: Action, kind: EffectKind, references: References) -> ItemEffect:
+    return ItemEffect(item=action.item, effect=kind, references=dict(references))
+
+
+def _answer(outcomes: Sequence[ItemOutcome]) -> StepEffects:
+    return StepEffects(
+        items=tuple(effect for effect, _ in outcomes),
+        events=tuple(event for _, event in outcomes if event is not None),
+    )

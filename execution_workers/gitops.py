@@ -1,0 +1,109 @@
+"""Whether the GitOps agent has our revision, our bindings at their versions, and good health."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from datetime import datetime, timedelta
+
+from execution_workers.ports import GitOpsAgent
+from idp_kernel.clock import Clock
+from idp_kernel.wire.agent import Reconciliation
+from idp_kernel.wire.worker import GitOpsCondition, GitOpsState, GitOpsVerdict, VerifyGitOps
+from idp_kernel.workflows import ProviderEvent
+
+READY = "Ready"
+VALIDATION_FAILED = "ValidationFailed"
+REMEMBERED_REVISIONS = 1000
+
+RevisionKey = tuple[str, str, str]
+"""Owner, name and revision."""
+
+
+class GitOpsVerification:
+    """Answers at once with what the agent tells now; whoever waits asks again. Thread-safe."""
+
+    def __init__(self, agent: GitOpsAgent, clock: Clock, *, settle_seconds: float) -> None:
+        self._agent = agent
+        self._clock = clock
+        self._settle = timedelta(seconds=settle_seconds)
+        self._healthy = _FirstSeen()
+
+    def verify(self, wanted: VerifyGitOps) -> GitOpsVerdict:
+        """`RECONCILED` when the observed revision is ours or follows ours, still has our bindings
+        and has been `Ready` for the settle window; `DEGRADED` when the agent calls it invalid;
+        else `PROGRESSING`.
+        """
+        seen = self._agent.reconciliation(wanted.repository.owner, wanted.repository.name)
+        if seen is None:
+            return _verdict(wanted, None, GitOpsState.PROGRESSING, "The agent knows no repository.")
+        state, message = self._judge(wanted, seen)
+        return _verdict(wanted, seen, state, message)
+
+    def _judge(self, wanted: VerifyGitOps, seen: Reconciliation) -> tuple[GitOpsState, str]:
+        ready = _ready_condition(seen)
+        if wanted.revision not in (seen.observed_revision, *seen.ancestors):
+            return GitOpsState.PROGRESSING, "The agent has not seen the revision yet."
+        if ready.status == "False" and ready.reason == VALIDATION_FAILED:
+            return GitOpsState.DEGRADED, f"The agent refuses the manifests: {ready.message}"
+        if ready.status != "True":
+            return GitOpsState.PROGRESSING, f"The agent is not ready: {ready.reason}."
+        missing = _missing_bindings(wanted, seen)
+        if missing:
+            return GitOpsState.PROGRESSING, f"Not applied yet: {', '.join(missing)}."
+        if not self._is_settled(wanted, ready):
+            return GitOpsState.PROGRESSING, "Healthy, not for long enough yet."
+        return GitOpsState.RECONCILED, "The agent has applied the revision and is healthy."
+
+    def _is_settled(self, wanted: VerifyGitOps, ready: GitOpsCondition) -> bool:
+        """Since the later of the agent's own transition and our first sight of this revision:
+        an agent that was `Ready` before says nothing new when it goes on to ours.
+        """
+        now = self._clock.now()
+        key = (wanted.repository.owner, wanted.repository.name, wanted.revision)
+        since = self._healthy.since(key, now)
+        return now - max(since, ready.last_transition_at or since) >= self._settle
+
+
+class _FirstSeen:
+    """When each revision was first seen healthy; forgets the oldest."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._moments: OrderedDict[RevisionKey, datetime] = OrderedDict()
+
+    def since(self, key: RevisionKey, now: datetime) -> datetime:
+        with self._lock:
+            moment = self._moments.setdefault(key, now)
+            while len(self._moments) > REMEMBERED_REVISIONS:
+                self._moments.popitem(last=False)
+            return moment
+
+
+def _ready_condition(seen: Reconciliation) -> GitOpsCondition:
+    """What the agent always publishes; without it nothing is known."""
+    unknown = GitOpsCondition(type=READY, status="Unknown", reason="NoCondition", message="")
+    return next((each for each in seen.conditions if each.type == READY), unknown)
+
+
+def _missing_bindings(wanted: VerifyGitOps, seen: Reconciliation) -> list[str]:
+    applied = {(each.name, each.remote_key, each.version) for each in seen.applied_secrets}
+    return [
+        f"{binding.name} at version {binding.version}"
+        for binding in wanted.bindings
+        if (binding.name, binding.store_path, binding.version) not in applied
+    ]
+
+
+def _verdict(
+    wanted: VerifyGitOps, seen: Reconciliation | None, state: GitOpsState, message: str
+) -> GitOpsVerdict:
+    reconciled = state is GitOpsState.RECONCILED
+    return GitOpsVerdict(
+        state=state,
+        expected_revision=wanted.revision,
+        observed_revision=None if seen is None else seen.observed_revision,
+        message=message,
+        conditions=() if seen is None else seen.conditions,
+        events=(ProviderEvent.GITOPS_RECONCILIATION_VERIFIED,) if reconciled else (),
+    )

@@ -1,0 +1,41 @@
+"""Errors of the database in our terms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from psycopg.errors import LockNotAvailable
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from idp_kernel.errors import Unavailable
+
+RETRY_AFTER_SECONDS = 2.0
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """`Unavailable` for what passes by itself; a wrong statement stays what it is, our bug.
+
+    Codes: `ledger_unavailable` (the database is away), `workers_busy` (no connection was free in
+    time), `item_busy` (another call did not let go in time).
+    """
+    try:
+        yield
+    except PoolTimeout as error:
+        raise _unavailable("All connections to the ledger are in use.", "workers_busy") from error
+    except DBAPIError as error:
+        if isinstance(error.orig, LockNotAvailable):
+            raise _unavailable("Another call still works on the same.", "item_busy") from error
+        if not _is_outage(error):
+            raise
+        raise _unavailable("The ledger's database is away.", "ledger_unavailable") from error
+
+
+def _is_outage(error: DBAPIError) -> bool:
+    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+
+
+def _unavailable(message: str, code: str) -> Unavailable:
+    return Unavailable(message, code=code, retry_after_seconds=RETRY_AFTER_SECONDS)

@@ -1,0 +1,300 @@
+"""Fences, locks and effects of requests, kept in PostgreSQL.
+
+A call holds one connection from its beginning to its end. On it stand two kinds of session locks:
+a shared one that says "a call of this request is in flight", and one for the item it works on.
+Effects are recorded on the same connection, so what is recorded was recorded under the lock. A
+killed process loses both with its connection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, Engine, Row, create_engine, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
+
+from execution_workers.calls import Call
+from execution_workers.ledger.errors import translated
+from execution_workers.ledger.tables import effects, request_fences
+from execution_workers.ports import Made, References
+from idp_kernel.clock import Clock
+from idp_kernel.errors import Conflict, InvalidInput, Unavailable
+from idp_kernel.wire.worker import EffectKind
+from idp_kernel.workflows import ProviderEvent
+
+CONNECT_TIMEOUT_SECONDS = 5
+POOL_WAIT_SECONDS = 5
+_SPARE_CONNECTIONS = 4
+"""For `/fences` and readiness, when calls have all others."""
+_log = structlog.get_logger(__name__)
+
+
+def new_engine(database_url: str, *, max_calls: int, item_wait_seconds: float) -> Engine:
+    """A pool with a connection per call; waits for locks end after `item_wait_seconds`."""
+    return create_engine(
+        database_url,
+        isolation_level="AUTOCOMMIT",
+        pool_size=max_calls,
+        max_overflow=_SPARE_CONNECTIONS,
+        pool_timeout=POOL_WAIT_SECONDS,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "application_name": "execution-workers",
+            "options": f"-c lock_timeout={_milliseconds(item_wait_seconds)}",
+        },
+    )
+
+
+@dataclass(frozen=True)
+class RecordedEffect:
+    """An effect that this request has had."""
+
+    references: References
+    event: ProviderEvent | None
+
+
+class Ledger:
+    """Opens calls; thread-safe, and several processes may share one database."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    @contextmanager
+    def opened(self, call: Call) -> Iterator[OpenCall]:
+        """The call, in flight until the block ends, its fence raised.
+
+        Raises `Conflict` (`fenced_off`) for a fence below the highest seen and `Unavailable` as
+        in `translated`.
+        """
+        with translated(), self._connection() as connection:
+            _lock(connection, func.pg_advisory_lock_shared, _request_key(call.request_id))
+            _raise_fence(connection, self._clock, call.request_id, call.fence)
+            yield OpenCall(connection, self._clock, call)
+
+    def drain(self, request_id: str, fence: int, *, wait_seconds: float) -> None:
+        """Raises the request's fence and returns when none of its calls is in flight.
+
+        Raises `Conflict` (`fenced_off`) when it is higher already, `Unavailable` (`item_busy`)
+        when calls are in flight still after `wait_seconds`.
+        """
+        with translated(), self._connection() as connection:
+            _raise_fence(connection, self._clock, request_id, fence)
+            with _lock_timeout(connection, wait_seconds):
+                _lock(connection, func.pg_advisory_lock, _request_key(request_id))
+
+    def check_ready(self) -> None:
+        """Raises `Unavailable` unless the database answers and has the ledger's tables."""
+        with translated(), self._engine.connect() as connection:
+            found = connection.scalar(select(func.to_regclass(f"{effects.schema}.{effects.name}")))
+        if found is None:
+            raise Unavailable(
+                "The ledger has no tables yet; run `python -m execution_workers.bootstrap`.",
+                code="ledger_not_migrated",
+            )
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        connection = self._engine.connect()
+        try:
+            yield connection
+        finally:
+            _let_go(connection)
+
+
+class OpenCall:
+    """A call in flight, on its own connection; for one thread."""
+
+    def __init__(self, connection: Connection, clock: Clock, call: Call) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._call = call
+
+    def check_fence(self) -> None:
+        """Raises `Conflict` (`fenced_off`) when a newer run has taken over since."""
+        with translated():
+            highest = _highest_fence(self._connection, self._call.request_id)
+        if highest > self._call.fence:
+            raise _fenced_off(self._call.request_id, self._call.fence, highest)
+
+    @contextmanager
+    def locked(self, item: str) -> Iterator[None]:
+        """No other call, of whichever request, works on the item meanwhile."""
+        key = _item_key(item)
+        with translated():
+            _lock(self._connection, func.pg_advisory_lock, key)
+        try:
+            yield
+        finally:
+            _unlock(self._connection, key)
+
+    def recorded(self, item: str, wanted: Mapping[str, object]) -> RecordedEffect | None:
+        """The request's own success, to be replayed.
+
+        Raises `InvalidInput` (`idempotency_key_reused`) when something else was asked for with
+        this key, `Conflict` (`undone`) when it was undone since: only a new generation does it
+        again.
+        """
+        with translated():
+            row = self._connection.execute(select(effects).where(*self._is_mine(item))).first()
+        if row is None:
+            return None
+        if row.wanted_digest != _digest(wanted):
+            raise InvalidInput(
+                f"{item} was asked for with the same Idempotency-Key and other content.",
+                code="idempotency_key_reused",
+            )
+        if row.undone_at is not None:
+            raise Conflict(
+                f"{item} was undone in generation {self._call.generation}; only a later "
+                "generation of the request makes it again.",
+                code="undone",
+            )
+        return _effect_of(row)
+
+    def record(self, item: str, wanted: Mapping[str, object], made: Made) -> None:
+        """Keeps a success; it is there for good when this returns."""
+        statement = insert(effects).values(
+            request_id=self._call.request_id,
+            generation=self._call.generation,
+            step=self._call.step,
+            item=item,
+            wanted_digest=_digest(wanted),
+            effect=EffectKind.CREATED if made.created else EffectKind.ADOPTED,
+            created_by=made.created_by,
+            provider_references=dict(made.references),
+            event=made.event,
+            fence=self._call.fence,
+            recorded_at=self._clock.now(),
+        )
+        with translated():
+            self._connection.execute(statement)
+
+    def is_adopted_by_others(self, item: str) -> bool:
+        """Whether another request lives on what this one created."""
+        adopted = (
+            select(effects.c.request_id)
+            .where(
+                effects.c.item == item,
+                effects.c.undone_at.is_(None),
+                effects.c.request_id != self._call.request_id,
+                effects.c.created_by == self._call.request_id,
+            )
+            .limit(1)
+        )
+        with translated():
+            return self._connection.execute(adopted).first() is not None
+
+    def let_go(self, item: str) -> None:
+        """From now on this request has no part in the item, in no generation so far."""
+        mine = update(effects).where(
+            effects.c.request_id == self._call.request_id,
+            effects.c.step == self._call.step,
+            effects.c.item == item,
+            effects.c.undone_at.is_(None),
+        )
+        with translated():
+            self._connection.execute(mine.values(undone_at=self._clock.now()))
+
+    def _is_mine(self, item: str) -> tuple[Any, ...]:
+        return (
+            effects.c.request_id == self._call.request_id,
+            effects.c.generation == self._call.generation,
+            effects.c.step == self._call.step,
+            effects.c.item == item,
+        )
+
+
+def _raise_fence(connection: Connection, clock: Clock, request_id: str, fence: int) -> None:
+    wanted = insert(request_fences).values(
+        request_id=request_id, fence=fence, raised_at=clock.now()
+    )
+    connection.execute(
+        wanted.on_conflict_do_update(
+            index_elements=[request_fences.c.request_id],
+            set_={"fence": wanted.excluded.fence, "raised_at": wanted.excluded.raised_at},
+            where=request_fences.c.fence < wanted.excluded.fence,
+        )
+    )
+    highest = _highest_fence(connection, request_id)
+    if highest > fence:
+        raise _fenced_off(request_id, fence, highest)
+
+
+def _highest_fence(connection: Connection, request_id: str) -> int:
+    wanted = select(request_fences.c.fence).where(request_fences.c.request_id == request_id)
+    return int(connection.execute(wanted).scalar_one())
+
+
+def _fenced_off(request_id: str, fence: int, highest: int) -> Conflict:
+    return Conflict(
+        f"A newer run holds request {request_id} (fence {highest}); this one has {fence} and may "
+        "change nothing more.",
+        code="fenced_off",
+    )
+
+
+def _lock(connection: Connection, function: Any, key: int) -> None:
+    connection.execute(select(function(key)))
+
+
+def _unlock(connection: Connection, key: int) -> None:
+    """A dead connection has lost its locks by itself."""
+    if not connection.invalidated:
+        with translated():
+            _lock(connection, func.pg_advisory_unlock, key)
+
+
+@contextmanager
+def _lock_timeout(connection: Connection, seconds: float) -> Iterator[None]:
+    connection.execute(text(f"SET lock_timeout = {_milliseconds(seconds)}"))
+    try:
+        yield
+    finally:
+        connection.execute(text("RESET lock_timeout"))
+
+
+def _let_go(connection: Connection) -> None:
+    """Ends all locks of the connection, at the latest by ending the connection itself."""
+    try:
+        if not connection.invalidated:
+            connection.execute(select(func.pg_advisory_unlock_all()))
+    except DBAPIError as error:
+        _log.warning("ledger_connection_dropped", cause=type(error).__name__)
+        connection.invalidate(error)
+    finally:
+        connection.close()
+
+
+def _effect_of(row: Row[Any]) -> RecordedEffect:
+    event = None if row.event is None else ProviderEvent(row.event)
+    return RecordedEffect(references=row.provider_references, event=event)
+
+
+def _digest(wanted: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+
+
+def _request_key(request_id: str) -> int:
+    return _lock_key(f"request:{request_id}")
+
+
+def _item_key(item: str) -> int:
+    return _lock_key(f"item:{item}")
+
+
+def _lock_key(name: str) -> int:
+    """A bigint for PostgreSQL; two names that meet wait for each other without need."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))

@@ -1,0 +1,111 @@
+"""Puts execution-workers together and serves: `python -m execution_workers.main`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from sqlalchemy import Engine
+
+from execution_workers.api import Workers, routes
+from execution_workers.effects import Effects
+from execution_workers.gitops import GitOpsVerification
+from execution_workers.ledger.ledger import Ledger, new_engine
+from execution_workers.providers.registry import (
+    GIT_FORGES,
+    GITOPS_AGENTS,
+    SECRET_STORES,
+    Surroundings,
+)
+from execution_workers.run_tokens import RunTokens
+from execution_workers.settings import ExecutionWorkersSettings
+from idp_kernel.clock import SystemClock
+from idp_kernel.http.client import ServiceClient
+from idp_kernel.http.server import new_server
+from idp_kernel.services import ServiceName
+from idp_kernel.telemetry.logs import configure_logs
+from idp_kernel.telemetry.metrics import downstream_errors
+from idp_kernel.telemetry.traces import configure_traces
+
+SHUTDOWN_SECONDS = 5
+DESCRIPTION = "Performs one step's side effects per call, each once, and takes them back."
+
+
+def main() -> None:
+    """Serve until a signal ends it."""
+    settings = ExecutionWorkersSettings()
+    configure_logs(ServiceName.EXECUTION_WORKERS, settings.log_level)
+    traces = configure_traces(ServiceName.EXECUTION_WORKERS, settings.otlp_endpoint)
+    try:
+        uvicorn.run(
+            create_app(settings),
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        )
+    finally:
+        traces.shutdown()
+
+
+def create_app(settings: ExecutionWorkersSettings) -> FastAPI:
+    """The service; connects to nobody yet."""
+    registry = CollectorRegistry()
+    engine = new_engine(
+        settings.database_url,
+        max_calls=settings.max_calls,
+        item_wait_seconds=settings.item_wait_seconds,
+    )
+    workers = _workers(settings, engine, registry)
+    app = new_server(
+        service=ServiceName.EXECUTION_WORKERS,
+        env=settings.env,
+        registry=registry,
+        is_ready=workers.ledger.check_ready,
+        description=DESCRIPTION,
+        lifespan=_disposing(engine),
+    )
+    app.include_router(routes(workers))
+    return app
+
+
+def _workers(
+    settings: ExecutionWorkersSettings, engine: Engine, registry: CollectorRegistry
+) -> Workers:
+    clock = SystemClock()
+    surroundings = Surroundings(settings, clock, downstream_errors(registry))
+    agent = GITOPS_AGENTS[settings.gitops_agent](surroundings)
+    control_plane = ServiceClient(
+        settings.control_plane_url,
+        party=ServiceName.CONTROL_PLANE_API,
+        user_agent=ServiceName.EXECUTION_WORKERS,
+        timeout_seconds=settings.call_timeout_seconds,
+    )
+    ledger = Ledger(engine, clock)
+    return Workers(
+        tokens=RunTokens(control_plane, clock),
+        ledger=ledger,
+        effects=Effects(ledger, settings.installation_id, registry),
+        forge=GIT_FORGES[settings.git_forge](surroundings),
+        store=SECRET_STORES[settings.secret_store](surroundings),
+        verification=GitOpsVerification(agent, clock, settle_seconds=settings.settle_seconds),
+        drain_wait_seconds=settings.drain_wait_seconds,
+    )
+
+
+def _disposing(engine: Engine) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        engine.dispose()
+
+    return lifespan
+
+
+if __name__ == "__main__":
+    main()

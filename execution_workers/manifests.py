@@ -1,0 +1,178 @@
+"""What the platform commits to an application environment's repository, the same at every forge.
+
+Managed paths are `SEED_PATHS` and `manifests/external-secrets/`; the platform writes nothing else.
+Labels and annotations carry the prefix `idp.example/`: `binding-id`, `secret-id` and
+`installation-id` say whose an ExternalSecret is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from idp_kernel.wire.worker import AppEnvSubject, RepositoryWanted, SecretBindingWanted
+
+LABEL_PREFIX = "idp.example"
+OWNERSHIP_PATH = ".idp/ownership.yaml"
+README_PATH = "README.md"
+CODEOWNERS_PATH = "CODEOWNERS"
+NAMESPACE_PATH = "manifests/namespace.yaml"
+SEED_PATHS = (README_PATH, CODEOWNERS_PATH, OWNERSHIP_PATH, NAMESPACE_PATH)
+BINDINGS_FOLDER = "manifests/external-secrets"
+REFRESH_INTERVAL = "1h"
+SECRET_STORE = {"name": "openbao", "kind": "ClusterSecretStore"}
+SECRET_PROPERTY = "value"
+NAMESPACE_MAX_LENGTH = 63
+_DIGEST_LENGTH = 8
+
+README = """\
+# {application} in {environment}
+
+{description}
+
+This repository describes what runs as **{application}** in the environment **{environment}** of
+team **{team}**. A GitOps agent applies everything below `manifests/` from the branch `{branch}`.
+
+- `{branch}` is protected: push a branch of your own and have a colleague merge it.
+- `{bindings}/`, `{namespace}` and `.idp/` are kept by the platform; everything else is yours.
+- Secret values are in the secret store only; `{bindings}/` says which version reaches the workload.
+"""
+CODEOWNERS = """\
+# Who reviews changes. `.idp/` and the managed manifests are written by the platform.
+* @{team}
+"""
+
+
+def namespace_name(subject: AppEnvSubject) -> str:
+    """`<application>-<environment>`, cut and made unique again where Kubernetes takes no more."""
+    name = f"{subject.application}-{subject.environment}"
+    if len(name) <= NAMESPACE_MAX_LENGTH:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:_DIGEST_LENGTH]
+    return f"{name[: NAMESPACE_MAX_LENGTH - _DIGEST_LENGTH - 1].rstrip('-')}-{digest}"
+
+
+def seed_files(
+    subject: AppEnvSubject, repository: RepositoryWanted, installation_id: str
+) -> dict[str, bytes]:
+    """The first commit's files, by path."""
+    return {
+        README_PATH: _readme(subject, repository).encode(),
+        CODEOWNERS_PATH: CODEOWNERS.format(team=subject.team).encode(),
+        OWNERSHIP_PATH: _yaml(_ownership(subject, repository, installation_id)),
+        NAMESPACE_PATH: _yaml(_namespace(subject, installation_id)),
+    }
+
+
+def binding_path(binding: SecretBindingWanted) -> str:
+    """Where a binding's manifest stands."""
+    return f"{BINDINGS_FOLDER}/{binding.name}.yaml"
+
+
+def binding_manifest(
+    subject: AppEnvSubject, binding: SecretBindingWanted, installation_id: str
+) -> bytes:
+    """An ExternalSecret that pins one version of one secret. Says nothing of the request, so a
+    later one finds it as it wants it.
+    """
+    return _yaml(
+        {
+            "apiVersion": "external-secrets.io/v1",
+            "kind": "ExternalSecret",
+            "metadata": {
+                "name": binding.name,
+                "namespace": namespace_name(subject),
+                "labels": _binding_labels(binding, installation_id),
+            },
+            "spec": {
+                "refreshInterval": REFRESH_INTERVAL,
+                "secretStoreRef": SECRET_STORE,
+                "target": {"name": binding.name, "creationPolicy": "Owner"},
+                "data": [
+                    {
+                        "secretKey": SECRET_PROPERTY,
+                        "remoteRef": {
+                            "key": binding.store_path,
+                            "property": SECRET_PROPERTY,
+                            "version": str(binding.version),
+                        },
+                    }
+                ],
+            },
+        }
+    )
+
+
+def is_binding_of(content: bytes, binding: SecretBindingWanted, installation_id: str) -> bool:
+    """Whether a file is this binding's manifest, at whichever version it stands."""
+    try:
+        document = yaml.safe_load(content)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
+        return False
+    return _labels_of(document) == _binding_labels(binding, installation_id)
+
+
+def _binding_labels(binding: SecretBindingWanted, installation_id: str) -> dict[str, str]:
+    return {
+        f"{LABEL_PREFIX}/binding-id": binding.binding_id,
+        f"{LABEL_PREFIX}/secret-id": binding.secret_id,
+        f"{LABEL_PREFIX}/installation-id": installation_id,
+    }
+
+
+def _labels_of(document: object) -> dict[str, object]:
+    """Our labels on a manifest; other people may add theirs."""
+    metadata = document.get("metadata") if isinstance(document, dict) else None
+    labels = metadata.get("labels") if isinstance(metadata, dict) else None
+    if not isinstance(labels, dict):
+        return {}
+    return {key: value for key, value in labels.items() if str(key).startswith(f"{LABEL_PREFIX}/")}
+
+
+def _readme(subject: AppEnvSubject, repository: RepositoryWanted) -> str:
+    return README.format(
+        application=subject.application,
+        environment=subject.environment,
+        team=subject.team,
+        description=" ".join(repository.description.split()),
+        branch=repository.default_branch,
+        bindings=BINDINGS_FOLDER,
+        namespace=NAMESPACE_PATH,
+    )
+
+
+def _ownership(
+    subject: AppEnvSubject, repository: RepositoryWanted, installation_id: str
+) -> dict[str, Any]:
+    return {
+        "installationId": installation_id,
+        "repositoryId": repository.repository_id,
+        "applicationEnvironmentId": subject.application_environment_id,
+        "team": subject.team,
+        "application": subject.application,
+        "environment": subject.environment,
+        "managedPaths": [".idp/", NAMESPACE_PATH, f"{BINDINGS_FOLDER}/"],
+    }
+
+
+def _namespace(subject: AppEnvSubject, installation_id: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": namespace_name(subject),
+            "labels": {
+                f"{LABEL_PREFIX}/team": subject.team,
+                f"{LABEL_PREFIX}/application": subject.application,
+                f"{LABEL_PREFIX}/environment": subject.environment,
+                f"{LABEL_PREFIX}/installation-id": installation_id,
+            },
+        },
+    }
+
+
+def _yaml(document: Mapping[str, object]) -> bytes:
+    return yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True).encode()

@@ -1,0 +1,1 @@
+"""Outside parties, one folder each: client, error table, actions. `registry` chooses by setting."""

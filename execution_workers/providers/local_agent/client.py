@@ -1,0 +1,46 @@
+"""Reads what the agent saw."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from execution_workers.credentials import SecretFile
+from execution_workers.providers.calls import ProviderCalls
+from execution_workers.providers.local_agent.errors import ERRORS
+from execution_workers.providers.problems import translate
+from idp_kernel.errors import NotFound, PlatformError
+from idp_kernel.http.client import ServiceClient
+from idp_kernel.services import ServiceName
+from idp_kernel.wire.agent import RECONCILIATION, Reconciliation
+
+_OPERATION = "read reconciliation"
+
+
+class LocalAgent:
+    """The port `GitOpsAgent` on the embedded default's agent. Thread-safe."""
+
+    def __init__(
+        self, base_url: str, token: SecretFile, calls: ProviderCalls, *, timeout_seconds: float
+    ) -> None:
+        self._token = token
+        self._calls = calls
+        self._client = ServiceClient(
+            base_url,
+            party=calls.provider,
+            user_agent=ServiceName.EXECUTION_WORKERS,
+            timeout_seconds=timeout_seconds,
+        )
+
+    def reconciliation(self, owner: str, name: str) -> Reconciliation | None:
+        """What the agent saw last; None while it does not know the repository."""
+        path = RECONCILIATION.format(owner=quote(owner), name=quote(name))
+        with self._calls.calling(_OPERATION):
+            return self._read(path, self._token.read())
+
+    def _read(self, path: str, token: str) -> Reconciliation | None:
+        try:
+            return self._client.call("GET", path, Reconciliation, bearer=token)
+        except NotFound:
+            return None
+        except PlatformError as error:
+            raise translate(ERRORS, error, self._calls.provider, _OPERATION) from error

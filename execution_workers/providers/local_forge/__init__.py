@@ -1,0 +1,1 @@
+"""`local-forge`, the Git forge of the embedded default: REST for repositories, git for commits."""

@@ -1,0 +1,263 @@
+"""Commits without a work tree: a temporary bare copy of one branch, new files, a push.
+
+There is no checkout, so nothing a repository contains (links, attributes, filters, hooks) has any
+effect here. The whole history of the branch is fetched, since "which commit has these files last"
+needs it; manifests are small. The token reaches git through its environment only, for the forge's
+own address only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from execution_workers.credentials import SecretFile
+from execution_workers.providers.calls import ProviderCalls
+from execution_workers.providers.local_forge.errors import GIT_TIMEOUT, is_overtaken, of_git
+
+COMMITTER_NAME = "IDP execution-workers"
+COMMITTER_EMAIL = "execution-workers@idp.invalid"
+INSTALLATION_TRAILER, ENTITY_TRAILER, REQUEST_TRAILER = (
+    "Idp-Installation",
+    "Idp-Entity",
+    "Idp-Request",
+)
+LARGEST_FILE_READ_BYTES = 256 * 1024
+_FILE_MODE = "100644"
+_NO_OBJECT = "0" * 40
+_FIELD = "\x1f"
+
+
+class Overtaken(Exception):
+    """The branch moved between reading and pushing."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit and what its trailers say."""
+
+    revision: str
+    installation_id: str
+    entity: str
+    request_id: str
+
+
+@dataclass(frozen=True)
+class GitRemote:
+    """One repository of the forge, as git reaches it."""
+
+    url: str
+    token: SecretFile
+    calls: ProviderCalls
+    timeout_seconds: float
+
+    @contextmanager
+    def copy(self, branch: str) -> Iterator[BranchCopy]:
+        """The branch as it is now, in a private folder that is gone after the block."""
+        with tempfile.TemporaryDirectory(prefix="idp-git-") as folder:
+            copy = BranchCopy(Path(folder), self, branch)
+            copy.fetch()
+            yield copy
+
+    def run(
+        self,
+        folder: Path,
+        arguments: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        variables: Mapping[str, str] | None = None,
+        talks_to_forge: bool = False,
+    ) -> bytes:
+        """The output of `git <arguments>`; another end than success raises by the error table."""
+        environment = {**self._environment(talks_to_forge=talks_to_forge), **(variables or {})}
+        process = subprocess.Popen(
+            ["git", f"--git-dir={folder / 'copy.git'}", *arguments],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        output, errors = self._communicate(process, stdin, arguments[0])
+        if process.returncode == 0:
+            return output
+        said = errors.decode("utf-8", "replace")
+        if arguments[0] == "push" and is_overtaken(said):
+            raise Overtaken
+        raise of_git(said).of(self.calls.provider, f"git {arguments[0]}", said)
+
+    def _communicate(
+        self, process: subprocess.Popen[bytes], stdin: bytes, command: str
+    ) -> tuple[bytes, bytes]:
+        try:
+            return process.communicate(stdin, timeout=self.timeout_seconds)
+        except subprocess.TimeoutExpired as error:
+            found = f"no end within {self.timeout_seconds:g} s"
+            raise GIT_TIMEOUT.of(self.calls.provider, f"git {command}", found) from error
+        finally:
+            _end_group(process)
+
+    def _environment(self, *, talks_to_forge: bool) -> dict[str, str]:
+        configuration = {
+            "core.hooksPath": os.devnull,
+            "gc.auto": "0",
+            "protocol.allow": "never",
+            "protocol.http.allow": "always",
+            "protocol.https.allow": "always",
+            "http.followRedirects": "false",
+        }
+        if talks_to_forge:
+            configuration[f"http.{self.url}.extraHeader"] = (
+                f"Authorization: Bearer {self.token.read()}"
+            )
+        return {**_BARE_ENVIRONMENT, **_as_variables(configuration)}
+
+
+class BranchCopy:
+    """A branch of a repository in a temporary bare repository; for one thread."""
+
+    def __init__(self, folder: Path, remote: GitRemote, branch: str) -> None:
+        self._folder = folder
+        self._remote = remote
+        self._ref = f"refs/heads/{branch}"
+        self._head: str | None = None
+        self._git("init", "--quiet", "--bare", "--template=", str(folder / "copy.git"))
+
+    @property
+    def head(self) -> str | None:
+        """The branch's newest commit; None while it has none."""
+        return self._head
+
+    def fetch(self) -> None:
+        """Reads all branches again, and where this one stands."""
+        with self._remote.calls.calling("git fetch"):
+            self._git_with_token(
+                "fetch", "--quiet", "--prune", "--no-tags", self._remote.url,
+                "+refs/heads/*:refs/heads/*",
+            )  # fmt: skip
+        listed = self._git("for-each-ref", "--format=%(objectname)", self._ref)
+        self._head = listed.decode().strip() or None
+
+    def files(self, paths: Sequence[str], revision: str | None = None) -> dict[str, str]:
+        """Which of the paths are files there, each with the id of its content."""
+        at = revision or self._head
+        if at is None or not paths:
+            return {}
+        listed = self._git("ls-tree", "-r", "-z", "--full-tree", at, "--", *paths)
+        entries = (entry.split("\t", 1) for entry in listed.decode().split("\0") if entry)
+        return {path: kept.split(" ")[2] for kept, path in entries if path in paths}
+
+    def content(self, content_id: str) -> bytes | None:
+        """The content; None when it is larger than anything the platform writes."""
+        if int(self._git("cat-file", "-s", content_id)) > LARGEST_FILE_READ_BYTES:
+            return None
+        return self._git("cat-file", "blob", content_id)
+
+    def content_id(self, content: bytes) -> str:
+        """The id that the content has in any repository; keeps it for a commit."""
+        return self._git("hash-object", "-w", "--stdin", stdin=content).decode().strip()
+
+    def last_commit(self, paths: Sequence[str]) -> Commit:
+        """The newest commit of the branch that changed one of the paths, which are there; the
+        newest of all for no path.
+        """
+        return self._log("-1", str(self._head), "--", *paths)[0]
+
+    def parent(self, revision: str) -> str | None:
+        """The first parent; None for the first commit."""
+        listed = self._git("rev-list", "--parents", "-1", revision).decode().split()
+        return listed[1] if len(listed) > 1 else None
+
+    def all_commits(self) -> list[Commit]:
+        """Every commit of every branch, newest first."""
+        return self._log("--branches")
+
+    def commit(self, changes: Mapping[str, str | None], message: str) -> str:
+        """A commit on the head that sets each path to a content id, or removes it for None."""
+        index = {"GIT_INDEX_FILE": str(self._folder / "index")}
+        tree = ["--empty"] if self._head is None else [self._head]
+        self._git("read-tree", *tree, variables=index)
+        lines = "".join(_index_line(path, changes[path]) for path in sorted(changes))
+        self._git("update-index", "-z", "--index-info", stdin=lines.encode(), variables=index)
+        written = self._git("write-tree", variables=index).decode().strip()
+        parents = [] if self._head is None else ["-p", self._head]
+        made = self._git("commit-tree", written, *parents, "-F", "-", stdin=message.encode())
+        return made.decode().strip()
+
+    def push(self, revision: str) -> None:
+        """Moves the forge's branch forward; raises `Overtaken` when it has moved meanwhile."""
+        with self._remote.calls.calling("git push"):
+            self._git_with_token("push", "--quiet", self._remote.url, f"{revision}:{self._ref}")
+        self._head = revision
+
+    def _log(self, *selection: str) -> list[Commit]:
+        trailers = (INSTALLATION_TRAILER, ENTITY_TRAILER, REQUEST_TRAILER)
+        fields = [f"%(trailers:key={key},valueonly,separator=%x2C)" for key in trailers]
+        layout = "%x1f".join(["%H", *fields])
+        listed = self._git("log", f"--format={layout}", "-z", *selection).decode("utf-8", "replace")
+        return [Commit(*entry.split(_FIELD)) for entry in listed.split("\0") if entry]
+
+    def _git(
+        self, *arguments: str, stdin: bytes = b"", variables: Mapping[str, str] | None = None
+    ) -> bytes:
+        return self._remote.run(self._folder, arguments, stdin=stdin, variables=variables)
+
+    def _git_with_token(self, *arguments: str) -> bytes:
+        return self._remote.run(self._folder, arguments, talks_to_forge=True)
+
+
+_BARE_ENVIRONMENT = {
+    "PATH": os.environ.get("PATH", os.defpath),
+    "HOME": "/nonexistent",
+    "LC_ALL": "C",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_AUTHOR_NAME": COMMITTER_NAME,
+    "GIT_AUTHOR_EMAIL": COMMITTER_EMAIL,
+    "GIT_COMMITTER_NAME": COMMITTER_NAME,
+    "GIT_COMMITTER_EMAIL": COMMITTER_EMAIL,
+}
+
+
+def _as_variables(configuration: Mapping[str, str]) -> dict[str, str]:
+    variables = {"GIT_CONFIG_COUNT": str(len(configuration))}
+    for index, (key, value) in enumerate(configuration.items()):
+        variables[f"GIT_CONFIG_KEY_{index}"] = key
+        variables[f"GIT_CONFIG_VALUE_{index}"] = value
+    return variables
+
+
+def _index_line(path: str, content_id: str | None) -> str:
+    mode = "0" if content_id is None else _FILE_MODE
+    return f"{mode} {content_id or _NO_OBJECT}\t{path}\0"
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """The children of git, such as its HTTP transport, end with it, whatever they wait for."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def with_trailers(subject: str, *, installation_id: str, entity: str, request_id: str) -> str:
+    """A commit message that says who made the commit, for which entity and request."""
+    trailers = {
+        REQUEST_TRAILER: request_id,
+        ENTITY_TRAILER: entity,
+        INSTALLATION_TRAILER: installation_id,
+    }
+    lines = "\n".join(f"{key}: {value}" for key, value in trailers.items())
+    return f"{_one_line(subject)}\n\n{lines}\n"
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()

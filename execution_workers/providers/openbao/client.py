@@ -1,0 +1,223 @@
+"""OpenBao's HTTP API as far as secrets need it, over plain httpx.
+
+Not hvac: that has one timeout for everything, honours the machine's proxy variables, and its
+errors carry the answer's text. Here connecting and answering have limits of their own, nothing is
+retried, and no error holds what was sent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+
+from execution_workers.credentials import SecretFile
+from execution_workers.providers.calls import ProviderCalls
+from execution_workers.providers.openbao.errors import CONTENDED, OF_EXCEPTION, OF_STATUS, of_status
+from idp_kernel.clock import Clock
+from idp_kernel.errors import PlatformError, ProviderRejected
+from idp_kernel.http.client import CONNECT_TIMEOUT_SECONDS
+
+MOUNT = "kv"
+_CHECK_AND_SET_REFUSED = re.compile(r"check-and-set parameter (did|does) not match")
+_RENEW_AT_SHARE = 0.7
+"""Of a token's life; then a new log-in takes its place."""
+
+
+@dataclass(frozen=True)
+class SecretMetadata:
+    """A secret as its metadata tells: no value."""
+
+    custom: Mapping[str, str]
+    version: int
+    """The newest; 0 before the first value."""
+    metadata_version: int
+    live: bool
+    """Whether the newest version can be read."""
+
+
+@dataclass
+class _Login:
+    token: str = field(repr=False)
+    renew_at: datetime
+
+
+class OpenBaoClient:
+    """Logged in by AppRole, again before the token ends or when it is refused. Thread-safe."""
+
+    def __init__(
+        self,
+        base_url: str,
+        approle: SecretFile,
+        calls: ProviderCalls,
+        clock: Clock,
+        *,
+        timeout_seconds: float,
+    ) -> None:
+        self._approle = approle
+        self._calls = calls
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._login: _Login | None = None
+        self._client = httpx.Client(
+            base_url=f"{base_url.rstrip('/')}/v1/",
+            timeout=httpx.Timeout(timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    @property
+    def provider(self) -> str:
+        return self._calls.provider
+
+    def metadata(self, path: str) -> SecretMetadata | None:
+        """None when there is no such secret."""
+        document = self._read(f"{MOUNT}/metadata/{path}", "read secret metadata")
+        return None if document is None else _metadata_of(document["data"])
+
+    def write_metadata(
+        self, path: str, custom: Mapping[str, str], *, expected_version: int
+    ) -> None:
+        """Marks a secret and lets it be written with check-and-set only.
+
+        Raises `Unavailable` (`openbao_contended`) when its metadata is not at `expected_version`
+        any more; 0 stands for a secret that is not there.
+        """
+        body = {
+            "cas_required": True,
+            "metadata_cas": expected_version,
+            "custom_metadata": dict(custom),
+        }
+        self._call("POST", f"{MOUNT}/metadata/{path}", "write secret metadata", body)
+
+    def write_value(self, path: str, value: str, *, expected_version: int) -> int:
+        """The new version's number.
+
+        Raises `Unavailable` (`openbao_contended`) when the newest is not `expected_version`.
+        """
+        body = {"options": {"cas": expected_version}, "data": {"value": value}}
+        answer = self._call("POST", f"{MOUNT}/data/{path}", "write secret", body)
+        return int(answer["data"]["version"])
+
+    def delete(self, path: str) -> None:
+        """The secret with all its versions; one that is gone already is fine."""
+        self._call("DELETE", f"{MOUNT}/metadata/{path}", "delete secret")
+
+    def policy(self, name: str) -> str | None:
+        """The text of an access policy; None when there is none."""
+        document = self._read(f"sys/policies/acl/{name}", "read policy")
+        return None if document is None else str(document["data"]["policy"])
+
+    def write_policy(self, name: str, policy: str) -> None:
+        self._call("PUT", f"sys/policies/acl/{name}", "write policy", {"policy": policy})
+
+    def _read(self, path: str, operation: str) -> dict[str, Any] | None:
+        """The decoded answer; None when there is no such thing."""
+        with self._calls.calling(operation):
+            response = self._exchange("GET", path, operation, None)
+            return None if response.status_code == 404 else self._decoded(response, operation)
+
+    def _call(
+        self, method: str, path: str, operation: str, body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """The decoded answer, `{}` for an empty one."""
+        with self._calls.calling(operation):
+            return self._decoded(self._exchange(method, path, operation, body), operation)
+
+    def _exchange(
+        self, method: str, path: str, operation: str, body: Mapping[str, Any] | None
+    ) -> httpx.Response:
+        """The answer; a refused token is replaced once, since OpenBao ends tokens as it likes."""
+        login = self._logged_in()
+        response = self._send(method, path, operation, body, login.token)
+        if response.status_code != 403:
+            return response
+        return self._send(method, path, operation, body, self._logged_in(refused=login).token)
+
+    def _logged_in(self, refused: _Login | None = None) -> _Login:
+        """The login in use; a new one when it is old, or is the one that was refused."""
+        with self._lock:
+            login = self._login
+            if login is None or login is refused or self._clock.now() >= login.renew_at:
+                login = self._login = self._log_in()
+            return login
+
+    def _log_in(self) -> _Login:
+        operation = "log the workers in"
+        response = self._send("POST", "auth/approle/login", operation, self._credentials(), None)
+        auth = self._decoded(response, operation)["auth"]
+        lifetime = timedelta(seconds=auth["lease_duration"] * _RENEW_AT_SHARE)
+        return _Login(auth["client_token"], self._clock.now() + lifetime)
+
+    def _credentials(self) -> dict[str, str]:
+        try:
+            document = json.loads(self._approle.read())
+            return {"role_id": document["role_id"], "secret_id": document["secret_id"]}
+        except (ValueError, KeyError, TypeError):
+            raise ProviderRejected(
+                f"{self._approle.path} is no JSON with role_id and secret_id; "
+                "let the store's set-up write it again.",
+                code="credential_unreadable",
+                details={"target": self.provider},
+            ) from None
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        operation: str,
+        body: Mapping[str, Any] | None,
+        token: str | None,
+    ) -> httpx.Response:
+        headers = {} if token is None else {"X-Vault-Token": token}
+        try:
+            return self._client.request(method, path, json=body, headers=headers)
+        except httpx.RequestError as error:
+            # Without its cause: httpx keeps the request, and with it the value, on the error.
+            raise OF_EXCEPTION[type(error)].of(
+                self.provider, operation, type(error).__name__
+            ) from None
+
+    def _decoded(self, response: httpx.Response, operation: str) -> dict[str, Any]:
+        if response.is_success:
+            return dict(response.json()) if response.content else {}
+        raise self._error_of(response, operation)
+
+    def _error_of(self, response: httpx.Response, operation: str) -> PlatformError:
+        reasons = _reasons(response)
+        contended = response.status_code == 400 and _CHECK_AND_SET_REFUSED.search(reasons)
+        verdict = CONTENDED if contended else of_status(response.status_code)
+        retry_after = response.headers.get("Retry-After", "")
+        return verdict.of(
+            self.provider,
+            operation,
+            f"status {response.status_code}, {reasons}",
+            status=str(response.status_code) if response.status_code in OF_STATUS else "other",
+            retry_after_seconds=float(retry_after) if retry_after.isdigit() else None,
+        )
+
+
+def _metadata_of(data: Mapping[str, Any]) -> SecretMetadata:
+    version = int(data["current_version"])
+    newest = (data["versions"] or {}).get(str(version))
+    live = newest is not None and not newest["destroyed"] and not newest["deletion_time"]
+    return SecretMetadata(
+        custom=data["custom_metadata"] or {},
+        version=version,
+        metadata_version=int(data.get("current_metadata_version", 0)),
+        live=live,
+    )
+
+
+def _reasons(response: httpx.Response) -> str:
+    """OpenBao's own words; they name paths and parameters, never values."""
+    try:
+        return "; ".join(str(reason) for reason in response.json()["errors"]) or "no reason given"
+    except (ValueError, KeyError, TypeError):
+        return "no reason given"

@@ -1,0 +1,91 @@
+"""Which implementation each setting chooses: one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from prometheus_client import Counter
+
+from execution_workers.credentials import SecretFile
+from execution_workers.ports import GitForge, GitOpsAgent, SecretStore
+from execution_workers.providers.calls import ProviderCalls
+from execution_workers.providers.local_agent.client import LocalAgent
+from execution_workers.providers.local_forge.actions import LocalForge
+from execution_workers.providers.local_forge.client import ForgeClient
+from execution_workers.providers.openbao.actions import OpenBaoStore
+from execution_workers.providers.openbao.client import OpenBaoClient
+from execution_workers.settings import (
+    ExecutionWorkersSettings,
+    GitForgeChoice,
+    GitOpsAgentChoice,
+    SecretStoreChoice,
+)
+from idp_kernel.clock import Clock
+from idp_kernel.services import ServiceName
+
+OPENBAO = "openbao"
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a provider is put together from."""
+
+    settings: ExecutionWorkersSettings
+    clock: Clock
+    downstream_errors: Counter
+
+    def calls(self, provider: str) -> ProviderCalls:
+        return ProviderCalls(
+            provider,
+            concurrency=self.settings.provider_concurrency,
+            wait_seconds=self.settings.call_timeout_seconds,
+            errors=self.downstream_errors,
+        )
+
+
+def _local_forge(surroundings: Surroundings) -> GitForge:
+    settings = surroundings.settings
+    return LocalForge(
+        ForgeClient(
+            settings.forge_url,
+            SecretFile(settings.forge_token_file),
+            surroundings.calls(ServiceName.LOCAL_FORGE),
+            timeout_seconds=settings.call_timeout_seconds,
+            git_timeout_seconds=settings.git_timeout_seconds,
+        )
+    )
+
+
+def _openbao(surroundings: Surroundings) -> SecretStore:
+    settings = surroundings.settings
+    return OpenBaoStore(
+        OpenBaoClient(
+            settings.openbao_url,
+            SecretFile(settings.openbao_approle_file),
+            surroundings.calls(OPENBAO),
+            surroundings.clock,
+            timeout_seconds=settings.call_timeout_seconds,
+        )
+    )
+
+
+def _local_agent(surroundings: Surroundings) -> GitOpsAgent:
+    settings = surroundings.settings
+    return LocalAgent(
+        settings.gitops_agent_url,
+        SecretFile(settings.gitops_agent_token_file),
+        surroundings.calls(ServiceName.LOCAL_GITOPS_AGENT),
+        timeout_seconds=settings.call_timeout_seconds,
+    )
+
+
+GIT_FORGES: dict[GitForgeChoice, Callable[[Surroundings], GitForge]] = {
+    GitForgeChoice.LOCAL: _local_forge,
+}
+SECRET_STORES: dict[SecretStoreChoice, Callable[[Surroundings], SecretStore]] = {
+    SecretStoreChoice.OPENBAO: _openbao,
+}
+GITOPS_AGENTS: dict[GitOpsAgentChoice, Callable[[Surroundings], GitOpsAgent]] = {
+    GitOpsAgentChoice.LOCAL: _local_agent,
+}

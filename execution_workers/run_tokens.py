@@ -1,0 +1,88 @@
+"""Verifies run tokens offline, with the keys that the control plane publishes."""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from idp_kernel.clock import Clock
+from idp_kernel.errors import PlatformError, Unauthenticated, Unavailable
+from idp_kernel.http.client import ServiceClient
+from idp_kernel.tokens import AUDIENCE_WORKERS, RunClaims, public_key_set, verify
+from idp_kernel.wire.engine import JWKS
+
+REFETCH_AFTER: Final = timedelta(seconds=3)
+"""Soonest after the last try, however many unknown keys are named meanwhile."""
+REFRESH_AFTER: Final = timedelta(minutes=5)
+"""A key that is published no more counts no longer than this."""
+_log = structlog.get_logger(__name__)
+
+
+class RunTokens:
+    """Knows the published keys, fetched at need and kept. Thread-safe."""
+
+    def __init__(self, control_plane: ServiceClient, clock: Clock) -> None:
+        self._control_plane = control_plane
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._keys: KeySet | None = None
+        self._fetched_at: datetime | None = None
+        self._tried_at: datetime | None = None
+
+    def claims(self, token: str) -> RunClaims:
+        """What a valid run token says.
+
+        Raises `Unauthenticated` (`token_invalid`, `token_expired`), and `Unavailable`
+        (`keys_unavailable`) while no key of the control plane is known.
+        """
+        keys = self._keys_with(_key_id(token))
+        return verify(token, keys, RunClaims, audience=AUDIENCE_WORKERS, clock=self._clock)
+
+    def _keys_with(self, kid: str | None) -> KeySet:
+        with self._lock:
+            if self._is_worth_a_fetch(kid):
+                self._try_fetch()
+            if self._keys is None:
+                raise Unavailable(
+                    "The control plane's keys could not be fetched yet, so no token can be "
+                    "verified.",
+                    code="keys_unavailable",
+                    retry_after_seconds=REFETCH_AFTER.total_seconds(),
+                )
+            return self._keys
+
+    def _is_worth_a_fetch(self, kid: str | None) -> bool:
+        now = self._clock.now()
+        if self._tried_at is not None and now - self._tried_at < REFETCH_AFTER:
+            return False
+        if self._keys is None or self._fetched_at is None:
+            return True
+        is_old = now - self._fetched_at > REFRESH_AFTER
+        return is_old or kid not in {key.kid for key in self._keys.keys}
+
+    def _try_fetch(self) -> None:
+        """New keys, or the former ones for as long as the control plane is away."""
+        self._tried_at = self._clock.now()
+        try:
+            document = json.loads(self._control_plane.send("GET", JWKS).content)
+            self._keys = public_key_set(document)
+            self._fetched_at = self._tried_at
+        except (PlatformError, JoseError, ValueError) as error:
+            _log.warning("keys_not_fetched", cause=type(error).__name__, detail=str(error))
+
+
+def _key_id(token: str) -> str | None:
+    """The key a token says it is signed with."""
+    try:
+        return jws.extract_compact(token.encode()).headers().get("kid")
+    except (JoseError, ValueError) as error:
+        raise Unauthenticated(
+            "The bearer token is not valid here.", code="token_invalid"
+        ) from error

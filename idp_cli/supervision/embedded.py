@@ -146,7 +146,7 @@ class Embedded:
         )
 
     def _forge(self) -> Program:
-        settings = {
+        settings: Settings = {
             "IDP_LOCAL_FORGE_DATA_DIR": self._folder("forge"),
             "IDP_LOCAL_FORGE_PORT": self.ports.local_forge,
             "IDP_LOCAL_FORGE_CONTROL_PLANE_URL": _url(self.ports.control_plane_api),
@@ -161,7 +161,7 @@ class Embedded:
         )
 
     def _agent(self) -> Program:
-        settings = {
+        settings: Settings = {
             "IDP_LOCAL_GITOPS_AGENT_DATA_DIR": self._folder("agent"),
             "IDP_LOCAL_GITOPS_AGENT_PORT": self.ports.local_gitops_agent,
             "IDP_LOCAL_GITOPS_AGENT_FORGE_URL": _url(self.ports.local_forge),
@@ -230,7 +230,7 @@ class Embedded:
         )
 
     def _exporter(self) -> Program:
-        settings = {
+        settings: Settings = {
             "IDP_ENGINE_CONTROL_PLANE_URL": _url(self.ports.control_plane_api),
             "IDP_ENGINE_EXPORTER_KEY_FILE": self._key(
                 service_key_file(ServiceName.METRICS_EXPORTER)

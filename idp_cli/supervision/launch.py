@@ -68,8 +68,6 @@ class Platform:
 
         Also then, and on an interrupt, `stop` has to be called.
         """
-        for leftover in end_leftovers(self._home):
-            self._narrator.note("left by an earlier run", f"{leftover}, ended")
         self._start_supervisor()
         for stage in self._stages:
             self._start_stage(stage)

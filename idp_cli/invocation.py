@@ -1,0 +1,94 @@
+"""What one call of `idp` works with: home, token, the platform's address, where answers go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import typer
+
+from idp_cli.api import Api
+from idp_cli.output import Output
+from idp_cli.supervision.home import Home
+from idp_cli.supervision.ports import shifted_ports
+from idp_kernel.errors import InvalidInput, Unauthenticated
+from idp_kernel.http.client import ServiceClient
+from idp_kernel.services import LOOPBACK, DefaultPorts, ServiceName
+
+USER_AGENT = "idp-cli"
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """Made once, from options and environment; everything else is derived."""
+
+    home: Home
+    output: Output
+    api_url_given: str | None
+    forge_url_given: str | None
+    token_given: str | None
+    token_file: Path | None
+
+    @cached_property
+    def ports(self) -> DefaultPorts:
+        """Of the platform that runs in this home; the default ones when none does."""
+        record = self.home.record()
+        return shifted_ports(record.port_offset if record else 0)
+
+    @property
+    def api_url(self) -> str:
+        return self.api_url_given or f"http://{LOOPBACK}:{self.ports.control_plane_api}"
+
+    @property
+    def forge_url(self) -> str:
+        return self.forge_url_given or f"http://{LOOPBACK}:{self.ports.local_forge}"
+
+    @property
+    def dagster_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.ports.dagster_webserver}"
+
+    @cached_property
+    def api(self) -> Api:
+        """Raises `Unauthenticated` when no token was given and none is here."""
+        return Api(self.client(self.api_url, ServiceName.CONTROL_PLANE_API))
+
+    def client(self, url: str, party: str) -> ServiceClient:
+        """A client of `party` with this invocation's token."""
+        token = self.token_for(url)
+        return ServiceClient(url, party=party, authorization=lambda: token, user_agent=USER_AGENT)
+
+    def token_for(self, url: str) -> str:
+        """The token as given; else the first admin's, which is for this machine only."""
+        if self.token_given:
+            return self.token_given
+        if self.token_file is not None:
+            return _read_token(self.token_file)
+        if urlsplit(url).hostname in (LOOPBACK, "localhost") and self.home.admin_token.exists():
+            return _read_token(self.home.admin_token)
+        raise Unauthenticated(
+            f"There is no token for {url}: none was given, and {self.home.admin_token} is not "
+            "there or not meant for that address.",
+            code="token_missing",
+        )
+
+
+def invocation_of(context: typer.Context) -> Invocation:
+    """The invocation that `idp` itself set up for its commands."""
+    found: Any = context.obj
+    assert isinstance(found, Invocation)  # noqa: S101 - set in idp_cli.main for every command
+    return found
+
+
+def _read_token(path: Path) -> str:
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise InvalidInput(
+            f"The token file {path} cannot be read: {error.strerror}.", code="token_file_unreadable"
+        ) from error
+    if not token:
+        raise InvalidInput(f"The token file {path} is empty.", code="token_file_empty")
+    return token

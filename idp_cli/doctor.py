@@ -77,10 +77,9 @@ class Doctor:
         except PlatformError as error:
             yield Finding("supervisor", False, error.message, "Stop it and begin anew: idp down")
             return
-        for stage in Embedded(self._home, self._invocation.ports).stages():
-            for program in stage:
-                if not program.is_one_shot:
-                    yield self._program(program, infos[program.name])
+        for program in Embedded(self._home, self._invocation.ports).programs():
+            if not program.is_one_shot:
+                yield self._program(program, infos[program.name])
         yield from self._answers()
 
     def _program(self, program: Program, info: ProcessInfo) -> Finding:

@@ -128,7 +128,7 @@ def program_standings(invocation: Invocation) -> list[ProgramStanding]:
     if not home.is_locked():
         raise Unavailable(f"No platform runs in {home.root}.", code="not_running")
     infos = SupervisorRemote(home.socket).processes()
-    stages = Embedded(home, invocation.ports).stages()
+    programs = Embedded(home, invocation.ports).programs()
     return [
         ProgramStanding(
             name=program.name,
@@ -138,8 +138,7 @@ def program_standings(invocation: Invocation) -> list[ProgramStanding]:
             port=program.port,
             started_at=infos[program.name].started_at,
         )
-        for stage in stages
-        for program in stage
+        for program in programs
         if not program.is_one_shot
     ]
 

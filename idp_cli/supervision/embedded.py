@@ -31,33 +31,25 @@ class Embedded:
     home: Home
     ports: DefaultPorts
 
-    def stages(self) -> tuple[tuple[Program, ...], ...]:
-        """In the order of start; the programs of a stage start together."""
+    def programs(self) -> tuple[Program, ...]:
+        """All of them, each after those it needs."""
         return (
-            (self._postgres(), self._openbao()),
-            (
-                self._set_up("postgres-setup", "local_stack.postgres_setup", self._postgres_set),
-                self._set_up("openbao-setup", "local_stack.openbao_setup", self._openbao_set),
-            ),
-            (
-                self._set_up(
-                    "control-plane-bootstrap", "control_plane.bootstrap", self._control_plane_set
-                ),
-                self._set_up(
-                    "execution-workers-bootstrap",
-                    "execution_workers.bootstrap",
-                    self._execution_workers_set,
-                ),
-                self._set_up("engine-bootstrap", "idp_dagster.bootstrap", self._engine_set),
-            ),
-            (
-                self._control_plane(),
-                self._forge(),
-                self._execution_workers(),
-                self._agent(),
-                self._code_server(),
-            ),
-            (self._daemon(), self._worker(), self._webserver(), self._exporter()),
+            self._postgres(),
+            self._openbao(),
+            self._postgres_setup(),
+            self._openbao_setup(),
+            self._control_plane_bootstrap(),
+            self._execution_workers_bootstrap(),
+            self._engine_bootstrap(),
+            self._control_plane(),
+            self._forge(),
+            self._execution_workers(),
+            self._agent(),
+            self._code_server(),
+            self._daemon(),
+            self._worker(),
+            self._webserver(),
+            self._exporter(),
         )
 
     # ------------------------------------------------------------------ stores
@@ -82,6 +74,11 @@ class Embedded:
             stop_seconds=20,
         )
 
+    def _postgres_setup(self) -> Program:
+        return _set_up(
+            "postgres-setup", "local_stack.postgres_setup", self._postgres_set, "postgres"
+        )
+
     @property
     def _openbao_set(self) -> Settings:
         return {
@@ -102,6 +99,9 @@ class Embedded:
             stop_seconds=20,
         )
 
+    def _openbao_setup(self) -> Program:
+        return _set_up("openbao-setup", "local_stack.openbao_setup", self._openbao_set, "openbao")
+
     # ---------------------------------------------------------------- services
 
     @property
@@ -114,12 +114,21 @@ class Embedded:
             "IDP_CONTROL_PLANE_ADMIN_TOKEN_FILE": str(self.home.admin_token),
         }
 
+    def _control_plane_bootstrap(self) -> Program:
+        return _set_up(
+            "control-plane-bootstrap",
+            "control_plane.bootstrap",
+            self._control_plane_set,
+            "postgres-setup",
+        )
+
     def _control_plane(self) -> Program:
         return _server(
             ServiceName.CONTROL_PLANE_API,
             "control_plane.main",
             self.ports.control_plane_api,
             self._control_plane_set,
+            after=("control-plane-bootstrap",),
         )
 
     @property
@@ -137,12 +146,21 @@ class Embedded:
             "IDP_EXECUTION_WORKERS_GITOPS_AGENT_TOKEN_FILE": self._key(AGENT_READER_TOKEN),
         }
 
+    def _execution_workers_bootstrap(self) -> Program:
+        return _set_up(
+            "execution-workers-bootstrap",
+            "execution_workers.bootstrap",
+            self._execution_workers_set,
+            "postgres-setup",
+        )
+
     def _execution_workers(self) -> Program:
         return _server(
             ServiceName.EXECUTION_WORKERS,
             "execution_workers.main",
             self.ports.execution_workers,
             self._execution_workers_set,
+            after=("execution-workers-bootstrap", "openbao-setup"),
         )
 
     def _forge(self) -> Program:
@@ -157,7 +175,11 @@ class Embedded:
             "IDP_LOCAL_FORGE_AGENT_TOKEN_FILE": self._key(FORGE_AGENT_TOKEN),
         }
         return _server(
-            ServiceName.LOCAL_FORGE, "local_stack.forge", self.ports.local_forge, settings
+            ServiceName.LOCAL_FORGE,
+            "local_stack.forge",
+            self.ports.local_forge,
+            settings,
+            after=("postgres-setup",),
         )
 
     def _agent(self) -> Program:
@@ -173,6 +195,7 @@ class Embedded:
             "local_stack.agent",
             self.ports.local_gitops_agent,
             settings,
+            after=("postgres-setup",),
         )
 
     # ------------------------------------------------------------------ engine
@@ -190,6 +213,11 @@ class Embedded:
             "IDP_ENGINE_CODE_SERVER_PORT": self.ports.dagster_code_server,
         }
 
+    def _engine_bootstrap(self) -> Program:
+        return _set_up(
+            "engine-bootstrap", "idp_dagster.bootstrap", self._engine_set, "postgres-setup"
+        )
+
     def _code_server(self) -> Program:
         return Program(
             name="code-server",
@@ -197,6 +225,7 @@ class Embedded:
             group=Group.ENGINE,
             readiness=Listens(self.ports.dagster_code_server),
             settings=self._engine_set,
+            after=("engine-bootstrap",),
             port=self.ports.dagster_code_server,
         )
 
@@ -207,6 +236,7 @@ class Embedded:
             group=Group.ENGINE,
             readiness=Runs(),
             settings=self._engine_set,
+            after=("code-server", "control-plane-api"),
         )
 
     def _worker(self) -> Program:
@@ -216,6 +246,7 @@ class Embedded:
             group=Group.ENGINE,
             readiness=Runs(),
             settings=self._engine_set,
+            after=("engine-bootstrap",),
             stop_seconds=15,
         )
 
@@ -226,6 +257,7 @@ class Embedded:
             group=Group.ENGINE,
             readiness=SaysReady(self.ports.dagster_webserver, "/server_info"),
             settings=self._engine_set,
+            after=("code-server",),
             port=self.ports.dagster_webserver,
         )
 
@@ -243,20 +275,11 @@ class Embedded:
             group=Group.ENGINE,
             readiness=SaysReady(self.ports.metrics_exporter),
             settings=settings,
+            after=("control-plane-api",),
             port=self.ports.metrics_exporter,
         )
 
     # ----------------------------------------------------------- where things are
-
-    def _set_up(self, name: str, module: str, settings: Settings) -> Program:
-        """A program that ends when its work is done."""
-        return Program(
-            name=name,
-            command=python_module(module),
-            group=Group.SETUP,
-            readiness=HasEnded(),
-            settings=settings,
-        )
 
     def _key(self, name: str) -> str:
         return str(self.home.keys / name)
@@ -271,7 +294,21 @@ class Embedded:
         return f"postgresql+{driver}://{role}@{where}?passfile={passfile}"
 
 
-def _server(name: ServiceName, module: str, port: int, settings: Settings) -> Program:
+def _set_up(name: str, module: str, settings: Settings, after: str) -> Program:
+    """A program that ends when its work is done."""
+    return Program(
+        name=name,
+        command=python_module(module),
+        group=Group.SETUP,
+        readiness=HasEnded(),
+        settings=settings,
+        after=(after,),
+    )
+
+
+def _server(
+    name: ServiceName, module: str, port: int, settings: Settings, after: tuple[str, ...]
+) -> Program:
     """One of our own HTTP servers."""
     return Program(
         name=name.value,
@@ -279,6 +316,7 @@ def _server(name: ServiceName, module: str, port: int, settings: Settings) -> Pr
         group=Group.SERVICES,
         readiness=SaysReady(port),
         settings=settings,
+        after=after,
         port=port,
     )
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from idp_cli.supervision.embedded import Embedded
 from idp_cli.supervision.home import Home
@@ -16,10 +14,8 @@ from idp_cli.supervision.leftovers import end_leftovers
 from idp_cli.supervision.narration import Narrator
 from idp_cli.supervision.ports import shifted_ports
 from idp_cli.supervision.preflight import Finding, machine_findings, port_findings
-from idp_kernel.errors import Conflict, InvariantBroken
+from idp_kernel.errors import Conflict
 from idp_kernel.services import DefaultPorts
-
-DAGSTER_CONFIGURATION = Path(__file__).parents[2] / "deploy" / "dagster.yaml"
 
 
 @contextmanager
@@ -40,9 +36,9 @@ def running_platform(home: Home, port_offset: int, narrator: Narrator) -> Iterat
         findings += require_good(narrator, port_findings(ports))
         told = ", ".join(each.found for each in findings if each.subject != "path")
         narrator.step("preflight", time.monotonic() - began, told)
-        _prepare_files(home, narrator)
-        stages = Embedded(home, ports).stages()
-        platform = Platform(home, stages, narrator, lock=lock, port_offset=port_offset)
+        _ensure_keys(home, narrator)
+        programs = Embedded(home, ports).programs()
+        platform = Platform(home, programs, narrator, lock=lock, port_offset=port_offset)
         try:
             platform.start()
             yield platform
@@ -74,12 +70,9 @@ def say_where(narrator: Narrator, home: Home, ports: DefaultPorts) -> None:
         narrator.say(f"  [dim]{name:<12}[/] {where}")
 
 
-def _prepare_files(home: Home, narrator: Narrator) -> None:
+def _ensure_keys(home: Home, narrator: Narrator) -> None:
     began = time.monotonic()
     made = ensure_keys(home.keys)
     narrator.step(
         "keys", time.monotonic() - began, f"{made} made" if made else "there since before"
     )
-    if not DAGSTER_CONFIGURATION.exists():
-        raise InvariantBroken(f"{DAGSTER_CONFIGURATION} is missing from the installation.")
-    shutil.copyfile(DAGSTER_CONFIGURATION, home.dagster / "dagster.yaml")

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import FrameType
@@ -27,9 +27,6 @@ READY_WITHIN_SECONDS = 90.0
 STOPPED_WITHIN_SECONDS = 90.0
 _LOOK_EVERY_SECONDS = 0.1
 _WATCH_EVERY_SECONDS = 0.5
-
-Stages = Sequence[Sequence[Program]]
-"""What is started together stands together; a stage begins when the one before is ready."""
 
 
 @contextmanager
@@ -52,11 +49,16 @@ class Platform:
     """The processes of one home. Whoever uses it holds the home's lock."""
 
     def __init__(
-        self, home: Home, stages: Stages, narrator: Narrator, *, lock: int, port_offset: int
+        self,
+        home: Home,
+        programs: Sequence[Program],
+        narrator: Narrator,
+        *,
+        lock: int,
+        port_offset: int,
     ) -> None:
         self._home = home
-        self._stages = stages
-        self._programs = [program for stage in stages for program in stage]
+        self._programs = programs
         self._narrator = narrator
         self._lock = lock
         self._port_offset = port_offset
@@ -64,13 +66,13 @@ class Platform:
         self._supervisor: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Starts everything, stage by stage; raises `Unavailable` when a program does not come up.
+        """Starts each program as soon as those it comes after are up.
 
-        Also then, and on an interrupt, `stop` has to be called.
+        Raises `Unavailable` when one does not come up. Also then, and on an interrupt, `stop` has
+        to be called.
         """
         self._start_supervisor()
-        for stage in self._stages:
-            self._start_stage(stage)
+        self._start_programs()
         self._narrator.awaiting_nothing()
 
     def watch(self) -> None:
@@ -135,19 +137,31 @@ class Platform:
         self._narrator.trouble(f"The supervisor did not start. The end of {log}:", tail(log))
         raise Unavailable("The supervisor did not start.", code="start_failed")
 
-    def _start_stage(self, stage: Sequence[Program]) -> None:
-        began = time.monotonic()
-        for program in stage:
-            self._remote.start(program.group, program.name)
-        awaited = {program.name: program for program in stage}
-        while awaited:
-            self._narrator.awaiting(awaited)
-            infos = self._remote.processes()
-            for program in list(awaited.values()):
-                if self._has_come_up(program, infos[program.name], began):
-                    self._narrator.step(program.name, time.monotonic() - began, _where(program))
-                    del awaited[program.name]
+    def _start_programs(self) -> None:
+        waiting = list(self._programs)
+        began: dict[str, float] = {}
+        up: set[str] = set()
+        while len(up) < len(self._programs):
+            for program in [each for each in waiting if up.issuperset(each.after)]:
+                waiting.remove(program)
+                self._remote.start(program.group, program.name)
+                began[program.name] = time.monotonic()
+            self._narrator.awaiting(began.keys() - up)
+            up |= self._come_up({name: at for name, at in began.items() if name not in up})
             time.sleep(_LOOK_EVERY_SECONDS)
+
+    def _come_up(self, began: Mapping[str, float]) -> set[str]:
+        """Which of the programs that were started, and when, are up now."""
+        infos = self._remote.processes()
+        up = set()
+        for program in self._programs:
+            if program.name in began and self._has_come_up(
+                program, infos[program.name], began[program.name]
+            ):
+                seconds = time.monotonic() - began[program.name]
+                self._narrator.step(program.name, seconds, _where(program))
+                up.add(program.name)
+        return up
 
     def _has_come_up(self, program: Program, info: ProcessInfo, began: float) -> bool:
         if program.readiness.is_ready(info):
@@ -169,9 +183,9 @@ class Platform:
     def _stop_in_order(self) -> None:
         if self._supervisor is None or self._supervisor.poll() is not None:
             return
-        self._supervisor.terminate()
         began = time.monotonic()
-        standing = {program.group for program in self._programs} - {Group.SETUP}
+        standing = self._alive_groups() - {Group.SETUP}
+        self._supervisor.terminate()
         while standing and time.monotonic() - began < STOPPED_WITHIN_SECONDS:
             time.sleep(_LOOK_EVERY_SECONDS)
             alive = self._alive_groups()

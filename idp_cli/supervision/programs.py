@@ -41,6 +41,8 @@ class Program:
     group: Group
     readiness: Readiness
     settings: Settings = field(default_factory=dict)
+    after: tuple[str, ...] = ()
+    """The programs that have to be up before it is started."""
     port: int | None = None
     stop_signal: Literal["TERM", "INT"] = "TERM"
     stop_seconds: int = 10

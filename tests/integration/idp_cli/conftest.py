@@ -24,7 +24,12 @@ STAND_IN = Path(__file__).with_name("stand_in.py")
 
 
 def server(
-    name: str, group: Group = Group.SERVICES, *, behaviour: str = "serve", stop_seconds: int = 10
+    name: str,
+    group: Group = Group.SERVICES,
+    *,
+    after: tuple[str, ...] = (),
+    behaviour: str = "serve",
+    stop_seconds: int = 10,
 ) -> Program:
     """A stand-in that listens on a free port."""
     port = free_port()
@@ -33,15 +38,16 @@ def server(
         command=(sys.executable, str(STAND_IN), behaviour, str(port)),
         group=group,
         readiness=Listens(port),
+        after=after,
         port=port,
         stop_seconds=stop_seconds,
     )
 
 
-def one_shot(name: str, behaviour: str = "finish") -> Program:
+def one_shot(name: str, behaviour: str = "finish", after: tuple[str, ...] = ()) -> Program:
     """A stand-in for a set-up."""
     command = (sys.executable, str(STAND_IN), behaviour)
-    return Program(name=name, command=command, group=Group.SETUP, readiness=HasEnded())
+    return Program(name=name, command=command, group=Group.SETUP, readiness=HasEnded(), after=after)
 
 
 @dataclass
@@ -66,7 +72,7 @@ class Stage:
         return pid
 
 
-NewStage = Callable[[Sequence[Sequence[Program]]], Stage]
+NewStage = Callable[[Sequence[Program]], Stage]
 
 
 @pytest.fixture
@@ -74,13 +80,13 @@ def new_stage(tmp_path: Path) -> Iterator[NewStage]:
     """Makes platforms of stand-ins; each is stopped at the end."""
     with ExitStack() as stack:
 
-        def build(stages: Sequence[Sequence[Program]]) -> Stage:
+        def build(programs: Sequence[Program]) -> Stage:
             home = Home.at(tmp_path / "idp")
             home.prepare()
             output = io.StringIO()
             lock = stack.enter_context(home.locked())
             narrator = Narrator(Console(file=output, width=200))
-            platform = Platform(home, stages, narrator, lock=lock, port_offset=0)
+            platform = Platform(home, programs, narrator, lock=lock, port_offset=0)
             stack.callback(platform.stop)
             return Stage(home, output, platform)
 

@@ -33,9 +33,11 @@ def children_of(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
 
-def test_stages_come_up_in_order_and_stop_in_reverse(new_stage: NewStage) -> None:
-    store, service = server("store", Group.STORES), server("service")
-    stage = new_stage([[store], [one_shot("set-up")], [service]])
+def test_programs_come_up_after_those_they_need_and_stop_in_reverse(new_stage: NewStage) -> None:
+    store = server("store", Group.STORES)
+    set_up = one_shot("set-up", after=("store",))
+    service = server("service", after=("set-up",))
+    stage = new_stage([service, set_up, store])
     stage.platform.start()
     assert said_in_order(stage.said, "✓ store", "✓ set-up", "✓ service")
     processes = [psutil.Process(stage.pid(name)) for name in ("store", "service")]
@@ -50,7 +52,7 @@ def test_programs_see_nothing_but_their_settings(
     new_stage: NewStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IDP_TOKEN", "somebody's")
-    stage = new_stage([[server("service")]])
+    stage = new_stage([server("service")])
     stage.platform.start()
     environment = psutil.Process(stage.pid("service")).environ()
     assert "IDP_TOKEN" not in environment
@@ -60,7 +62,7 @@ def test_programs_see_nothing_but_their_settings(
 
 
 def test_files_are_closed_to_others(new_stage: NewStage) -> None:
-    stage = new_stage([[server("service")]])
+    stage = new_stage([server("service")])
     stage.platform.start()
     home = stage.home
     for path in (home.configuration, home.socket, home.log_of("service")):
@@ -68,7 +70,7 @@ def test_files_are_closed_to_others(new_stage: NewStage) -> None:
 
 
 def test_a_set_up_that_fails_ends_the_start_with_its_log(new_stage: NewStage) -> None:
-    stage = new_stage([[server("store", Group.STORES)], [one_shot("set-up", "break")]])
+    stage = new_stage([server("store", Group.STORES), one_shot("set-up", "break")])
     with pytest.raises(Unavailable, match="set-up failed"):
         stage.platform.start()
     assert "the stand-in cannot find its stage" in stage.said
@@ -76,7 +78,7 @@ def test_a_set_up_that_fails_ends_the_start_with_its_log(new_stage: NewStage) ->
 
 def test_a_killed_program_is_back_and_both_are_said(new_stage: NewStage) -> None:
     program = server("service")
-    stage = new_stage([[program]])
+    stage = new_stage([program])
     stage.platform.start()
     watch = Watch(stage.home, [program], stage.remote, narrator_of(stage))
     victim = stage.pid("service")
@@ -97,7 +99,7 @@ def test_a_program_is_given_up_with_its_log_and_tried_again(
     monkeypatch.setattr("idp_cli.supervision.configuration.BACKOFF_RETRIES", 0)
     monkeypatch.setattr(watching, "GIVEN_UP_PAUSE_SECONDS", 0.2)
     lasting, failing = server("lasting"), server("failing")
-    stage = new_stage([[lasting, failing]])
+    stage = new_stage([lasting, failing])
     stage.platform.start()
     watch = Watch(stage.home, [lasting, failing], stage.remote, narrator_of(stage))
     os.kill(stage.pid("failing"), signal.SIGKILL)
@@ -117,7 +119,7 @@ def test_a_program_is_given_up_with_its_log_and_tried_again(
 
 
 def test_a_stubborn_program_is_killed_with_its_children(new_stage: NewStage) -> None:
-    stage = new_stage([[server("stubborn", behaviour="stubborn", stop_seconds=1)]])
+    stage = new_stage([server("stubborn", behaviour="stubborn", stop_seconds=1)])
     stage.platform.start()
     (child,) = children_of(stage.pid("stubborn"))
     stage.platform.stop()
@@ -125,7 +127,7 @@ def test_a_stubborn_program_is_killed_with_its_children(new_stage: NewStage) -> 
 
 
 def test_what_a_careless_program_leaves_is_found_and_said(new_stage: NewStage) -> None:
-    stage = new_stage([[server("careless", behaviour="careless")]])
+    stage = new_stage([server("careless", behaviour="careless")])
     stage.platform.start()
     (child,) = children_of(stage.pid("careless"))
     stage.platform.stop()
@@ -135,7 +137,7 @@ def test_what_a_careless_program_leaves_is_found_and_said(new_stage: NewStage) -
 
 def test_a_killed_supervisor_is_noticed_and_nothing_stays(new_stage: NewStage) -> None:
     program = server("service")
-    stage = new_stage([[program]])
+    stage = new_stage([program])
     stage.platform.start()
     child_and_all = [psutil.Process(stage.pid("service")), *children_of(stage.pid("service"))]
     record = stage.home.record()
@@ -151,7 +153,7 @@ def test_a_killed_supervisor_is_noticed_and_nothing_stays(new_stage: NewStage) -
 
 
 def test_a_second_platform_in_the_same_home_is_refused(new_stage: NewStage) -> None:
-    stage = new_stage([[server("service")]])
+    stage = new_stage([server("service")])
     stage.platform.start()
     with pytest.raises(Conflict, match=str(os.getpid())), Home.at(stage.home.root).locked():
         pass
@@ -159,7 +161,7 @@ def test_a_second_platform_in_the_same_home_is_refused(new_stage: NewStage) -> N
 
 
 def test_an_interrupt_while_stopping_kills_at_once(new_stage: NewStage) -> None:
-    stage = new_stage([[server("stubborn", behaviour="stubborn", stop_seconds=60)]])
+    stage = new_stage([server("stubborn", behaviour="stubborn", stop_seconds=60)])
     stage.platform.start()
     victims = [psutil.Process(stage.pid("stubborn")), *children_of(stage.pid("stubborn"))]
     threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()

@@ -121,7 +121,7 @@ def launch_of(run: DagsterRun, launch: ControlPlaneResource) -> Launch:
             run_id=run.run_id,
             workflow=WORKFLOW_OF_JOB[run.job_name],
             parent_run_id=run.parent_run_id,
-            subject_id=None if run.parent_run_id else launch.application_environment_id,
+            subject_id=launch.application_environment_id or None,
             reason=launch.reason,
         )
     except ValidationError as error:

@@ -1,0 +1,146 @@
+"""The engine's processes on a real PostgreSQL, beside a stand-in of the other services."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from idp_kernel.services import LOOPBACK, ServiceName
+from idp_kernel.tokens import SigningKey
+from tests.fixtures.stack import PostgresServer, child, free_port, private_directory
+from tests.integration.idp_dagster.stand_in import StandIn, serving
+
+MODULES = ("code_server", "daemon", "worker", "webserver")
+JOB = "application_environment_provisioning"
+
+
+@dataclass
+class Engine:
+    """The engine at work."""
+
+    stand_in: StandIn
+    graphql_url: str
+    processes: dict[str, subprocess.Popen[bytes]]
+    home: Path
+    environment: dict[str, str]
+
+    def graphql(self, query: str, **variables: Any) -> dict[str, Any]:
+        """The answer's data; fails on any error in it."""
+        answer = httpx.post(
+            self.graphql_url, json={"query": query, "variables": variables}, timeout=30
+        ).json()
+        assert "errors" not in answer, answer
+        data: dict[str, Any] = answer["data"]
+        return data
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """A run as the UI shows it; tags as a mapping."""
+        run = self.graphql(_RUN, runId=run_id)["runOrError"]
+        run["tags"] = {tag["key"]: tag["value"] for tag in run["tags"]}
+        return dict(run)
+
+    def wait_for_status(self, run_id: str, *statuses: str) -> dict[str, Any]:
+        self.stand_in.wait_for(lambda: self.run(run_id)["status"] in statuses)
+        return self.run(run_id)
+
+    def launch(self, config: dict[str, Any]) -> str:
+        """As from the Launchpad."""
+        parameters = {"selector": SELECTOR, "runConfigData": config}
+        launched = self.graphql(_LAUNCH, parameters=parameters)["launchRun"]
+        return str(launched["run"]["runId"])
+
+    def rerun(self, run_id: str, strategy: str) -> str:
+        """As the UI's buttons do: `FROM_FAILURE` or `ALL_STEPS`."""
+        parameters = {"parentRunId": run_id, "strategy": strategy}
+        launched = self.graphql(_RERUN, parameters=parameters)["launchRunReexecution"]
+        assert "run" in launched, launched
+        return str(launched["run"]["runId"])
+
+    def terminate(self, run_id: str) -> None:
+        terminated = self.graphql(_TERMINATE, runId=run_id)["terminateRun"]
+        assert terminated["__typename"] == "TerminateRunSuccess", terminated
+
+
+SELECTOR = {"repositoryLocationName": "idp", "repositoryName": "__repository__", "jobName": JOB}
+_RUN = """query ($runId: ID!) { runOrError(runId: $runId) { ... on Run {
+  status parentRunId tags { key value } stepStats { stepKey status }
+  eventConnection { events { __typename ... on MessageEvent { message } } } } } }"""
+_LAUNCH = """mutation ($parameters: ExecutionParams!) {
+  launchRun(executionParams: $parameters) { __typename
+    ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+    ... on RunConfigValidationInvalid { errors { message } } } }"""
+_RERUN = """mutation ($parameters: ReexecutionParams!) {
+  launchRunReexecution(reexecutionParams: $parameters) { __typename
+    ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+_TERMINATE = """mutation ($runId: String!) { terminateRun(runId: $runId) { __typename
+    ... on TerminateRunFailure { message } } }"""
+
+
+@pytest.fixture(scope="session")
+def engine(postgres_server: PostgresServer) -> Iterator[Engine]:
+    """All processes of the engine, ready for work."""
+    with ExitStack() as stack:
+        home = stack.enter_context(private_directory("idp-engine-"))
+        stand_in = stack.enter_context(serving(StandIn(), free_port()))
+        environment = engine_environment(postgres_server, stand_in, home)
+        subprocess.run(
+            [os.sys.executable, "-m", "idp_dagster.bootstrap"],  # type: ignore[attr-defined]
+            env={"PATH": os.defpath, **environment},
+            cwd=Path(__file__).parents[3],
+            check=True,
+            timeout=60,
+        )
+        processes = {
+            module: stack.enter_context(child(f"idp_dagster.{module}", environment, home))
+            for module in MODULES
+        }
+        engine = Engine(
+            stand_in,
+            f"http://{LOOPBACK}:{environment['IDP_ENGINE_WEBSERVER_PORT']}/graphql",
+            processes,
+            home,
+            environment,
+        )
+        wait_until_ready(engine)
+        yield engine
+
+
+def engine_environment(postgres: PostgresServer, stand_in: StandIn, home: Path) -> dict[str, str]:
+    """Settings of a private engine."""
+    database = postgres.create_database()
+    key_file = home / f"{ServiceName.WORKFLOW_ENGINE}.key.json"
+    SigningKey.generate(ServiceName.WORKFLOW_ENGINE).write(key_file)
+    return {
+        "DAGSTER_HOME": str(home / "dagster"),
+        "IDP_ENGINE_CONTROL_PLANE_URL": stand_in.url,
+        "IDP_ENGINE_WORKERS_URL": stand_in.url,
+        "IDP_ENGINE_SERVICE_KEY_FILE": str(key_file),
+        "IDP_ENGINE_DAGSTER_DATABASE_URL": database.url.replace("+psycopg:", "+psycopg2:"),
+        "IDP_ENGINE_BROKER_URL": f"sqla+{database.url}",
+        "IDP_ENGINE_WORKER_SLOTS": "2",
+        "IDP_ENGINE_WEBSERVER_PORT": str(free_port()),
+        "IDP_ENGINE_CODE_SERVER_PORT": str(free_port()),
+    }
+
+
+def wait_until_ready(engine: Engine) -> None:
+    """Until the UI shows the job and the sensors ask for work."""
+
+    def shows_job() -> bool:
+        try:
+            jobs = engine.graphql("{ repositoriesOrError { ... on RepositoryConnection { nodes "
+                                  "{ jobs { name } } } } }")  # fmt: skip
+        except httpx.HTTPError:
+            return False
+        nodes = jobs["repositoriesOrError"]["nodes"]
+        return any(job["name"] == JOB for node in nodes for job in node["jobs"])
+
+    engine.stand_in.wait_for(shows_job, 60)

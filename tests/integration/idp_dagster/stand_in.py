@@ -1,0 +1,445 @@
+"""A small control plane and execution-workers over HTTP, as the engine sees them.
+
+It keeps one claim per request, gives out run tokens that say nothing, and notes every call. What
+it answers can be bent by the test: `Script`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import uvicorn
+from fastapi import FastAPI, Request
+from prometheus_client import CollectorRegistry
+
+from idp_kernel.errors import Conflict, NotFound, PlatformError
+from idp_kernel.http.server import new_server
+from idp_kernel.ids import new_id
+from idp_kernel.services import LOOPBACK, ServiceName
+from idp_kernel.wire import engine, worker
+from idp_kernel.workflows import RequestState, Step, WorkflowName
+
+LEASE_SECONDS = 8.0
+HEARTBEAT_SECONDS = 1.0
+
+
+@dataclass
+class StoodInRequest:
+    """A request and all that the engine said of it."""
+
+    appenv_id: str
+    id: str = field(default_factory=new_id)
+    state: RequestState = RequestState.PENDING
+    attempt: int = 1
+    fence: int = 0
+    run_id: str | None = None
+    lease_expires_at: datetime | None = None
+    cancel_requested: bool = False
+    offered: bool = False
+    created_at: float = field(default_factory=time.monotonic)
+    moments: dict[str, float] = field(default_factory=dict)
+    """Seconds after the request: `offered`, `claimed`, `first_step`, `finalized`."""
+    runs: list[str] = field(default_factory=list)
+    results: dict[Step, engine.StepResult] = field(default_factory=dict)
+    started: list[tuple[int, Step, int]] = field(default_factory=list)
+    """Attempt, step, retry number."""
+    failures: list[tuple[int, Step, engine.StepError]] = field(default_factory=list)
+    reports: list[engine.RunReport] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+    def note(self, moment: str) -> None:
+        self.moments.setdefault(moment, time.monotonic() - self.created_at)
+
+
+@dataclass
+class WorkerCall:
+    """What execution-workers were sent."""
+
+    path: str
+    key: str
+    bearer: str
+    traceparent: str | None
+
+
+@dataclass
+class Script:
+    """How the workers answer; nothing said, they succeed at once."""
+
+    errors: dict[str, list[PlatformError]] = field(default_factory=dict)
+    """By path, one for each of the next calls."""
+    hold: dict[str, threading.Event] = field(default_factory=dict)
+    """By path: answer only once it is set."""
+    verdicts: list[worker.GitOpsState] = field(default_factory=list)
+
+
+class StandIn:
+    """The state behind the routes."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Condition()
+        self.requests: dict[str, StoodInRequest] = {}
+        self.lost: list[engine.LostRun] = []
+        self.calls: list[WorkerCall] = []
+        self.script = Script()
+        self.url = ""
+
+    def add_request(self) -> StoodInRequest:
+        request = StoodInRequest(appenv_id=new_id())
+        with self.lock:
+            self.requests[request.id] = request
+            self.lock.notify_all()
+        return request
+
+    def offer_again(self, request: StoodInRequest) -> None:
+        """The next attempt of a request that was released."""
+        with self.lock:
+            request.attempt += 1
+            request.run_id, request.offered = None, False
+            request.state = RequestState.PENDING
+            self.lock.notify_all()
+
+    def wait_for(self, condition: object, seconds: float = 60.0) -> None:
+        """Until `condition()` is true; fails with all that was seen."""
+        assert callable(condition)
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, f"{self.requests} {self.calls}"
+            time.sleep(0.02)
+
+    def offers(self, ask: engine.AskOffers) -> engine.Offers:
+        with self.lock:
+            self.lock.wait_for(lambda: self._offerable() != [], ask.wait_seconds)
+            offerable = self._offerable()
+            for request in offerable:
+                request.offered = True
+                request.note("offered")
+            return engine.Offers(offers=tuple(map(self._offer, offerable)))
+
+    def claim(self, request: StoodInRequest, run_id: str, attempt: int) -> engine.Claim:
+        with self.lock:
+            taken = request.run_id not in (None, run_id)
+            if taken or request.attempt != attempt or request.state not in _OPEN:
+                raise Conflict(
+                    f"Request {request.id} is {request.state} at attempt {request.attempt}, held "
+                    f"by run {request.run_id}.",
+                    code="already_claimed",
+                )
+            request.note("claimed")
+            request.run_id, request.state = run_id, RequestState.RUNNING
+            request.fence += 1
+            request.runs.append(run_id)
+            self._prolong(request)
+            return self._claim(request)
+
+    def launch(self, launch: engine.Launch) -> engine.Claim:
+        parents = [each for each in self.requests.values() if launch.parent_run_id in each.runs]
+        if parents:
+            request = parents[0]
+            if request.state in _OPEN:
+                raise Conflict(f"Request {request.id} is active.", code="workflow_active")
+            request.attempt, request.run_id = request.attempt + 1, None
+            request.state, request.offered = RequestState.PENDING, True
+        else:
+            assert launch.subject_id is not None
+            request = StoodInRequest(appenv_id=launch.subject_id, offered=True)
+            self.requests[request.id] = request
+        request.reasons.append(launch.reason)
+        return self.claim(request, launch.run_id, request.attempt)
+
+    def renew(self, request_id: str, renewal: engine.LeaseRenewal) -> engine.Lease:
+        request = self.held(request_id, renewal.run_id)
+        with self.lock:
+            expires_at = self._prolong(request)
+        return engine.Lease(
+            run_token=f"run-token-{request.id}",
+            lease_expires_at=expires_at,
+            cancel_requested=request.cancel_requested,
+        )
+
+    def held(self, request_id: str, run_id: str) -> StoodInRequest:
+        request = self.requests[request_id]
+        if request.run_id != run_id or request.state is not RequestState.RUNNING:
+            raise Conflict(f"Run {run_id} does not hold {request_id}.", code="claim_lost")
+        return request
+
+    def report(self, report: engine.RunReport) -> engine.RunReported:
+        with self.lock:
+            request = self.requests[report.request_id]
+            request.reports.append(report)
+            self.lost = [lost for lost in self.lost if lost.run_id != report.run_id]
+            holds = request.run_id == report.run_id and request.state is RequestState.RUNNING
+            if holds:
+                canceled = report.ending is engine.RunEnding.CANCELED
+                request.state = RequestState.CANCELLED if canceled else RequestState.FAILED
+            return engine.RunReported(accepted=holds, state=request.state)
+
+    def standing(self, run_id: str) -> engine.RunStanding:
+        for request in self.requests.values():
+            if run_id in request.runs:
+                holds = request.run_id == run_id and request.state is RequestState.RUNNING
+                return engine.RunStanding(
+                    run_id=run_id,
+                    request_id=request.id,
+                    attempt=request.attempt,
+                    holds_claim=holds,
+                    lease_expires_at=request.lease_expires_at if holds else None,
+                )
+        raise NotFound("No such run.")
+
+    def _offerable(self) -> list[StoodInRequest]:
+        return [
+            each
+            for each in self.requests.values()
+            if each.state is RequestState.PENDING and not each.offered
+        ]
+
+    def _offer(self, request: StoodInRequest) -> engine.Offer:
+        return engine.Offer(
+            request_id=request.id,
+            attempt=request.attempt,
+            phase=1,
+            workflow=WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING,
+            team_id=TEAM_ID,
+            application_id=APPLICATION_ID,
+            application_environment_id=request.appenv_id,
+            traceparent=TRACEPARENT,
+        )
+
+    def _prolong(self, request: StoodInRequest) -> datetime:
+        request.lease_expires_at = datetime.now(UTC) + timedelta(seconds=LEASE_SECONDS)
+        return request.lease_expires_at
+
+    def _claim(self, request: StoodInRequest) -> engine.Claim:
+        assert request.run_id is not None
+        assert request.lease_expires_at is not None
+        return engine.Claim(
+            request_id=request.id,
+            workflow=WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING,
+            run_id=request.run_id,
+            attempt=request.attempt,
+            phase=1,
+            generation=1,
+            fence=request.fence,
+            run_token=f"run-token-{request.id}",
+            lease_expires_at=request.lease_expires_at,
+            heartbeat_seconds=HEARTBEAT_SECONDS,
+            deadline_at=datetime.now(UTC) + timedelta(minutes=30),
+            team_id=TEAM_ID,
+            application_id=APPLICATION_ID,
+            application_environment_id=request.appenv_id,
+            desired_state=desired_state(request.appenv_id),
+            outcomes=request.results,
+            traceparent=TRACEPARENT,
+        )
+
+
+_OPEN = (RequestState.PENDING, RequestState.RUNNING, RequestState.WAITING)
+TEAM_ID, APPLICATION_ID, SECRET_ID, BINDING_ID = new_id(), new_id(), new_id(), new_id()
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
+REVISION = "c0ffee" * 6 + "c0ff"
+
+
+def desired_state(appenv_id: str) -> engine.AppEnvDesiredState:
+    """One secret, bound."""
+    return engine.AppEnvDesiredState(
+        subject=worker.AppEnvSubject(
+            application_environment_id=appenv_id,
+            team="payments",
+            application="checkout",
+            environment="dev",
+        ),
+        repository=worker.RepositoryWanted(
+            repository_id=new_id(),
+            owner="payments",
+            name=worker.appenv_repository_name(appenv_id),
+        ),
+        required_approvals=1,
+        secrets=(
+            worker.SecretWanted(
+                secret_id=SECRET_ID,
+                name="app-key",
+                purpose=worker.SecretPurpose.RUNTIME,
+                sensitivity=worker.SecretSensitivity.MEDIUM,
+            ),
+        ),
+        binding_ids={SECRET_ID: BINDING_ID},
+    )
+
+
+def effect(item: str, **references: str | int) -> worker.StepEffects:
+    return worker.StepEffects(
+        items=(
+            worker.ItemEffect(item=item, effect=worker.EffectKind.CREATED, references=references),
+        )
+    )
+
+
+EFFECTS: dict[str, worker.StepEffects] = {
+    worker.GIT_REPOSITORIES: effect("repository/1", url="http://forge/1"),
+    worker.APPENV_BRANCH_PROTECTION: effect("protection/1", branch="main"),
+    worker.APPENV_SECRETS: effect(
+        f"secret/{SECRET_ID}", secretId=SECRET_ID, storePath="payments/app-key", version=1
+    ),
+    worker.APPENV_SECRET_BINDINGS: effect("bindings/1", revision=REVISION),
+}
+
+
+def stand_in_app(stand_in: StandIn) -> FastAPI:
+    """The routes of both services."""
+    app = new_server(
+        service=ServiceName.CONTROL_PLANE_API,
+        env="test",
+        registry=CollectorRegistry(),
+        is_ready=lambda: None,
+        description="stand-in",
+    )
+    _add_control_plane(app, stand_in)
+    _add_run_routes(app, stand_in)
+    _add_workers(app, stand_in)
+    return app
+
+
+def _add_control_plane(app: FastAPI, stand_in: StandIn) -> None:
+    @app.post(engine.TOKENS)
+    def tokens(_: engine.ServiceAssertion) -> engine.ServiceToken:
+        expires_at = datetime.now(UTC) + timedelta(minutes=5)
+        return engine.ServiceToken(access_token="service-token", expires_at=expires_at)
+
+    @app.post(engine.OFFERS)
+    def offers(body: engine.AskOffers) -> engine.Offers:
+        return stand_in.offers(body)
+
+    @app.post(engine.LAUNCHES)
+    def launches(body: engine.Launch) -> engine.Claim:
+        return stand_in.launch(body)
+
+    @app.post(engine.CLAIM)
+    def claim(request_id: str, body: engine.ClaimRequest) -> engine.Claim:
+        return stand_in.claim(stand_in.requests[request_id], body.run_id, body.attempt)
+
+    @app.post(engine.RUN_REPORTS)
+    def reports(body: engine.RunReport) -> engine.RunReported:
+        return stand_in.report(body)
+
+    @app.get(engine.RUN_STATUS)
+    def standing(run_id: str) -> engine.RunStanding:
+        return stand_in.standing(run_id)
+
+    @app.get(engine.LOST_RUNS)
+    def lost_runs() -> engine.LostRuns:
+        return engine.LostRuns(runs=tuple(stand_in.lost))
+
+
+def _add_run_routes(app: FastAPI, stand_in: StandIn) -> None:
+    @app.post(engine.LEASE)
+    def lease(request_id: str, body: engine.LeaseRenewal) -> engine.Lease:
+        return stand_in.renew(request_id, body)
+
+    @app.post(engine.STEP_START)
+    def start(request_id: str, step: Step, body: engine.StepStarted) -> engine.RequestStanding:
+        request = stand_in.held(request_id, body.run_id)
+        request.note("first_step")
+        request.started.append((body.attempt, step, body.retry_number))
+        return _standing(request)
+
+    @app.post(engine.STEP_OUTCOME)
+    def outcome(request_id: str, step: Step, body: engine.StepOutcome) -> engine.RequestStanding:
+        request = stand_in.held(request_id, body.run_id)
+        if body.error is not None:
+            request.failures.append((body.attempt, step, body.error))
+            request.state = RequestState.FAILED
+        else:
+            request.results[step] = body.result
+        return _standing(request)
+
+    @app.post(engine.WAIT)
+    def wait(request_id: str, body: engine.WaitRequested) -> engine.RequestStanding:
+        request = stand_in.held(request_id, body.run_id)
+        request.state = RequestState.WAITING
+        request.reasons.append(body.reason)
+        return _standing(request)
+
+    @app.post(engine.FINALIZE)
+    def finalize(request_id: str, body: engine.Finalize) -> engine.RequestStanding:
+        request = stand_in.held(request_id, body.run_id)
+        request.results.update(body.outcomes)
+        request.state = RequestState.SUCCEEDED
+        request.note("finalized")
+        return _standing(request)
+
+
+def _standing(request: StoodInRequest) -> engine.RequestStanding:
+    return engine.RequestStanding(request_id=request.id, state=request.state)
+
+
+def _add_workers(app: FastAPI, stand_in: StandIn) -> None:
+    def answer(path: str, http: Request) -> None:
+        headers = http.headers
+        stand_in.calls.append(
+            WorkerCall(
+                path=path,
+                key=headers["Idempotency-Key"],
+                bearer=headers["Authorization"],
+                traceparent=headers.get("traceparent"),
+            )
+        )
+        if path in stand_in.script.hold:
+            assert stand_in.script.hold[path].wait(60)
+        if stand_in.script.errors.get(path):
+            raise stand_in.script.errors[path].pop(0)
+
+    @app.post(worker.GIT_REPOSITORIES)
+    def repositories(body: worker.EnsureRepositories, http: Request) -> worker.StepEffects:
+        answer(worker.GIT_REPOSITORIES, http)
+        return EFFECTS[worker.GIT_REPOSITORIES]
+
+    @app.post(worker.APPENV_BRANCH_PROTECTION)
+    def protection(body: worker.ProtectBranches, http: Request) -> worker.StepEffects:
+        answer(worker.APPENV_BRANCH_PROTECTION, http)
+        return EFFECTS[worker.APPENV_BRANCH_PROTECTION]
+
+    @app.post(worker.APPENV_SECRETS)
+    def secrets(body: worker.ProvisionSecrets, http: Request) -> worker.StepEffects:
+        answer(worker.APPENV_SECRETS, http)
+        return EFFECTS[worker.APPENV_SECRETS]
+
+    @app.post(worker.APPENV_SECRET_BINDINGS)
+    def bindings(body: worker.CreateSecretBindings, http: Request) -> worker.StepEffects:
+        answer(worker.APPENV_SECRET_BINDINGS, http)
+        assert [binding.store_path for binding in body.bindings] == ["payments/app-key"]
+        return EFFECTS[worker.APPENV_SECRET_BINDINGS]
+
+    @app.post(worker.APPENV_GITOPS_VERIFY)
+    def verify(body: worker.VerifyGitOps, http: Request) -> worker.GitOpsVerdict:
+        answer(worker.APPENV_GITOPS_VERIFY, http)
+        verdicts = stand_in.script.verdicts
+        return worker.GitOpsVerdict(
+            state=verdicts.pop(0) if verdicts else worker.GitOpsState.RECONCILED,
+            expected_revision=body.revision,
+            observed_revision=body.revision,
+            message="as seen",
+        )
+
+
+@contextmanager
+def serving(stand_in: StandIn, port: int) -> Iterator[StandIn]:
+    """Both services on one port of loopback, in a thread."""
+    config = uvicorn.Config(
+        stand_in_app(stand_in), host=LOOPBACK, port=port, log_config=None, access_log=False
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    stand_in.url = f"http://{LOOPBACK}:{port}"
+    stand_in.wait_for(lambda: server.started)
+    try:
+        yield stand_in
+    finally:
+        server.should_exit = True
+        thread.join(20)

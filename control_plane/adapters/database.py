@@ -1,0 +1,112 @@
+"""The database: engine, transactions, and the one place where its errors become ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import psycopg
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from idp_kernel.errors import Conflict, InvariantBroken, PlatformError, Unavailable
+
+POOL_SIZE: Final = 10
+POOL_OVERFLOW: Final = 10
+POOL_TIMEOUT_SECONDS: Final = 5
+CONNECT_TIMEOUT_SECONDS: Final = 3
+STATEMENT_TIMEOUT_SECONDS: Final = 20
+RETRY_AFTER_SECONDS: Final = 1.0
+
+_TAKEN: dict[str, tuple[str, str]] = {
+    "uq_teams_slug": ("team_exists", "A team of this slug is there already."),
+    "uq_environments_slug": (
+        "environment_exists",
+        "An environment of this slug is there already.",
+    ),
+    "uq_applications_team_id_slug": (
+        "application_exists",
+        "The team has an application of this slug already.",
+    ),
+    "uq_workflow_subjects_active": (
+        "workflow_active",
+        "Another request is at work on one of its subjects; wait for its end.",
+    ),
+}
+"""Unique constraints that a caller can meet, and how each is told."""
+
+
+def new_engine(url: str) -> Engine:
+    """A pooled engine that looks whether a connection lives before it hands it out."""
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_OVERFLOW,
+        pool_timeout=POOL_TIMEOUT_SECONDS,
+        json_serializer=_to_json,
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS}s -c timezone=UTC",
+            "application_name": "control-plane-api",
+        },
+    )
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """A transaction, committed at the end of the block; its errors are of our tree."""
+    with database_errors(), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Translates what SQLAlchemy and psycopg raise inside."""
+    try:
+        yield
+    except PlatformError:
+        raise
+    except IntegrityError as error:
+        raise _taken(error) from error
+    except (OperationalError, InterfaceError, PoolTimeout, psycopg.OperationalError) as error:
+        raise _away(error) from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise _away(error) from error
+        raise
+
+
+def _taken(error: IntegrityError) -> PlatformError:
+    cause = error.orig
+    name = cause.diag.constraint_name if isinstance(cause, psycopg.Error) else None
+    if name in _TAKEN:
+        code, message = _TAKEN[name]
+        return Conflict(message, code=code)
+    return InvariantBroken(f"The database refused a row that broke {name}.")
+
+
+def _away(error: Exception) -> Unavailable:
+    return Unavailable(
+        f"The database gave no answer ({type(error).__name__}). Nothing was changed; try again.",
+        code="database_unavailable",
+        retry_after_seconds=RETRY_AFTER_SECONDS,
+    )
+
+
+def _to_json(value: object) -> str:
+    return json.dumps(_without_nul(value), separators=(",", ":"))
+
+
+def _without_nul(value: object) -> object:
+    """PostgreSQL's JSON cannot hold NUL, which a provider's message may."""
+    if isinstance(value, str):
+        return value.replace("\x00", "")
+    if isinstance(value, dict):
+        return {key: _without_nul(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nul(each) for each in value]
+    return value

@@ -1,0 +1,129 @@
+"""Events, audit, counts and wake-ups of one transaction, written last and in one order.
+
+Counters first, sorted, then the lock under which events get their sequence: two transactions can
+never hold what the other waits for, and since the lock lasts until the commit is visible, a
+reader who has seen an event has seen every event before it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Connection, func, insert, select, text
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from control_plane.adapters import tables as t
+from control_plane.application.ports import CounterName
+from idp_kernel.ids import new_id
+from idp_kernel.workflows import WORKFLOW_SECONDS_BUCKETS, WorkflowName, WorkflowResult
+
+OFFERS_CHANNEL: Final = "control_plane_offers"
+_SEQUENCE_LOCK: Final = 0x1D90E7E7
+
+
+class SqlJournal:
+    """Collects while the transaction works; `flush` writes."""
+
+    def __init__(self, connection: Connection, now: datetime) -> None:
+        self._connection = connection
+        self._now = now
+        self._events: list[dict[str, object]] = []
+        self._audit: list[dict[str, object]] = []
+        self._counts: Counter[tuple[CounterName, str]] = Counter()
+        self._durations: list[tuple[WorkflowName, WorkflowResult, float]] = []
+        self._wakes_offers = False
+
+    def event(
+        self,
+        type_: str,
+        *,
+        subject: str,
+        actor: str,
+        team_id: str | None = None,
+        request_id: str | None = None,
+        data: Mapping[str, str | int | bool | None] | None = None,
+    ) -> None:
+        self._events.append(
+            {
+                "id": new_id(),
+                "type": type_,
+                "occurred_at": self._now,
+                "team_id": team_id,
+                "subject": subject,
+                "request_id": request_id,
+                "actor": actor,
+                "data": dict(data or {}),
+            }
+        )
+        self.count(CounterName.EVENTS, type_)
+
+    def audit(self, *, actor: str, action: str, subject: str, reason: str = "") -> None:
+        self._audit.append(
+            {
+                "occurred_at": self._now,
+                "actor": actor,
+                "action": action,
+                "subject": subject,
+                "reason": reason.replace("\x00", ""),
+            }
+        )
+
+    def count(self, counter: CounterName, label: str, by: int = 1) -> None:
+        self._counts[counter, str(label)] += by
+
+    def observe_duration(
+        self, workflow: WorkflowName, result: WorkflowResult, duration: timedelta
+    ) -> None:
+        self._durations.append((workflow, result, duration.total_seconds()))
+
+    def wake_offers(self) -> None:
+        self._wakes_offers = True
+
+    def flush(self) -> None:
+        """Writes everything; nothing may be locked after it."""
+        for (counter, label), by in sorted(self._counts.items()):
+            self._add_to_counter(counter, label, by)
+        for workflow, result, seconds in sorted(self._durations):
+            self._add_to_durations(workflow, result, seconds)
+        if self._audit:
+            self._connection.execute(insert(t.audit_log), self._audit)
+        if self._wakes_offers:
+            self._connection.execute(text(f"NOTIFY {OFFERS_CHANNEL}"))
+        if self._events:
+            self._connection.execute(select(func.pg_advisory_xact_lock(_SEQUENCE_LOCK)))
+            for event in self._events:
+                self._connection.execute(insert(t.outbox_events).values(event))
+
+    def _add_to_counter(self, counter: CounterName, label: str, by: int) -> None:
+        table = t.projection_counters
+        statement = upsert(table).values(metric=counter, label=label, value=by)
+        self._connection.execute(
+            statement.on_conflict_do_update(
+                constraint=table.primary_key, set_={"value": table.c.value + by}
+            )
+        )
+
+    def _add_to_durations(
+        self, workflow: WorkflowName, result: WorkflowResult, seconds: float
+    ) -> None:
+        table = t.projection_durations
+        statement = upsert(table).values(
+            workflow=workflow,
+            result=result,
+            bucket=bisect_left(WORKFLOW_SECONDS_BUCKETS, seconds),
+            value=1,
+            sum_seconds=seconds,
+        )
+        self._connection.execute(
+            statement.on_conflict_do_update(
+                constraint=table.primary_key,
+                set_={
+                    "value": table.c.value + 1,
+                    "sum_seconds": table.c.sum_seconds + seconds,
+                },
+            )
+        )

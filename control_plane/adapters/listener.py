@@ -1,0 +1,62 @@
+"""Hears what transactions notify, on a connection of its own, and says so to whoever waits."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final, LiteralString
+
+import psycopg
+import structlog
+from sqlalchemy import Engine
+
+from control_plane.adapters.database import database_errors
+from control_plane.adapters.journal import OFFERS_CHANNEL
+from idp_kernel.errors import Unavailable
+
+_LOOK_EVERY_SECONDS: Final = 0.5
+_RECONNECT_SECONDS: Final = 1.0
+_LISTEN: LiteralString = f"LISTEN {OFFERS_CHANNEL}"
+_log = structlog.get_logger(__name__)
+
+
+class OffersListener:
+    """A background thread that calls `wake` for each notification, and after each reconnect.
+
+    While the database is away it tries again every second; those who wait also look by themselves.
+    """
+
+    def __init__(self, engine: Engine, wake: Callable[[], None]) -> None:
+        self._engine = engine
+        self._wake = wake
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="offers-listener", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread and waits for it."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._listen()
+            except Unavailable as error:
+                _log.warning("listener_lost_database", detail=error.message)
+                self._stopped.wait(_RECONNECT_SECONDS)
+
+    def _listen(self) -> None:
+        with database_errors(), self._engine.connect() as connection:
+            # The pool gives it up for good: a listening connection is nothing to hand out again.
+            connection.detach()
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, psycopg.Connection)  # noqa: S101 - narrows for mypy
+            driver.autocommit = True
+            driver.execute(_LISTEN)
+            self._wake()
+            while not self._stopped.is_set():
+                for _ in driver.notifies(timeout=_LOOK_EVERY_SECONDS, stop_after=1):
+                    self._wake()

@@ -1,0 +1,326 @@
+"""Workflow requests with subjects, attempts, steps and lost runs on SQLAlchemy Core."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, and_, exists, func, insert, or_, select, update
+from sqlalchemy import delete as sql_delete
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from control_plane.adapters import tables as t
+from control_plane.adapters.stores import AnyRow, AnySelect, locked
+from control_plane.application.ports import Attempt, StepRecord
+from control_plane.domain.requests import (
+    AttemptEnding,
+    Failure,
+    Request,
+    SubjectKind,
+    Waiting,
+)
+from idp_kernel.wire.engine import AppEnvDesiredState, LostRun, StepError, StepResult
+from idp_kernel.workflows import RequestState, Step, StepState, WorkflowName
+
+_LOST_RUNS_PAGE = 100
+_OVERDUE_PAGE = 200
+_requests = t.workflow_requests.c
+
+
+class SqlRequests:
+    """Workflow requests."""
+
+    def __init__(self, connection: Connection, now: datetime) -> None:
+        self._connection = connection
+        self._now = now
+
+    def add(
+        self,
+        request: Request,
+        desired_state: AppEnvDesiredState,
+        subjects: Sequence[tuple[SubjectKind, str]],
+    ) -> None:
+        self._connection.execute(
+            insert(t.workflow_requests).values(
+                **_fixed_values(request),
+                **_changing_values(request),
+                desired_state=desired_state.model_dump(mode="json"),
+            )
+        )
+        self._connection.execute(
+            insert(t.workflow_subjects),
+            [
+                {"request_id": request.id, "kind": kind, "subject_id": id_, "active": True}
+                for kind, id_ in subjects
+            ],
+        )
+
+    def by_id(self, request_id: str, *, lock: bool = False) -> Request | None:
+        query = select(t.workflow_requests).where(_requests.id == request_id)
+        row = self._connection.execute(locked(query, lock=lock)).one_or_none()
+        return None if row is None else request_of(row)
+
+    def save(self, request: Request) -> None:
+        self._connection.execute(
+            update(t.workflow_requests)
+            .where(_requests.id == request.id)
+            .values(**_changing_values(request))
+        )
+
+    def desired_state(self, request_id: str) -> AppEnvDesiredState:
+        query = select(_requests.desired_state).where(_requests.id == request_id)
+        return AppEnvDesiredState.model_validate(self._connection.execute(query).scalar_one())
+
+    def active_on(self, kind: SubjectKind, subject_id: str) -> str | None:
+        subjects = t.workflow_subjects.c
+        query = select(subjects.request_id).where(
+            subjects.kind == kind, subjects.subject_id == subject_id, subjects.active
+        )
+        return self._connection.execute(query).scalar_one_or_none()
+
+    def subjects(self, request_id: str) -> Sequence[tuple[SubjectKind, str]]:
+        query = select(t.workflow_subjects).where(t.workflow_subjects.c.request_id == request_id)
+        rows = self._connection.execute(query)
+        return [(SubjectKind(row.kind), row.subject_id) for row in rows]
+
+    def set_subjects_active(self, request_id: str, *, active: bool) -> None:
+        self._connection.execute(
+            update(t.workflow_subjects)
+            .where(t.workflow_subjects.c.request_id == request_id)
+            .values(active=active)
+        )
+
+    def lock_offerable(
+        self, *, offered_before: datetime, lost_after: datetime, limit: int
+    ) -> Sequence[Request]:
+        may_be_offered = and_(
+            _requests.state == RequestState.PENDING,
+            or_(_requests.offered_at.is_(None), _requests.offered_at <= offered_before),
+            or_(_requests.not_before.is_(None), _requests.not_before <= self._now),
+            _requests.deadline_at > self._now,
+            ~exists().where(
+                t.lost_runs.c.request_id == _requests.id, t.lost_runs.c.lost_at > lost_after
+            ),
+        )
+        turn = func.row_number().over(
+            partition_by=_requests.team_id, order_by=(_requests.created_at, _requests.id)
+        )
+        in_turn = select(_requests.id, turn.label("turn")).where(may_be_offered).subquery()
+        # The condition stands in both: the outer one is looked at again once the row is locked.
+        query: AnySelect = (
+            select(t.workflow_requests)
+            .join(in_turn, in_turn.c.id == _requests.id)
+            .where(may_be_offered)
+            .order_by(in_turn.c.turn, _requests.created_at, _requests.id)
+            .limit(limit)
+            .with_for_update(of=t.workflow_requests, skip_locked=True, key_share=True)
+        )
+        return [request_of(row) for row in self._connection.execute(query)]
+
+    def overdue(self, *, with_leases: bool) -> Sequence[str]:
+        open_states = (RequestState.PENDING, RequestState.RUNNING)
+        conditions = [
+            and_(_requests.state.in_(open_states), _requests.deadline_at <= self._now),
+            and_(_requests.state == RequestState.WAITING, _requests.waiting_until <= self._now),
+        ]
+        if with_leases:
+            conditions.append(
+                and_(
+                    _requests.state == RequestState.RUNNING,
+                    _requests.lease_expires_at <= self._now,
+                )
+            )
+        query = select(_requests.id).where(or_(*conditions)).limit(_OVERDUE_PAGE)
+        return list(self._connection.execute(query).scalars())
+
+    def put_attempt(self, request: Request) -> None:
+        statement = upsert(t.request_attempts).values(
+            request_id=request.id,
+            attempt=request.attempt,
+            run_id=request.run_id,
+            phase=request.phase,
+            fence=request.fence,
+            claimed_at=self._now,
+        )
+        self._connection.execute(
+            statement.on_conflict_do_update(
+                constraint=t.request_attempts.primary_key,
+                set_={"fence": statement.excluded.fence},
+            )
+        )
+
+    def end_attempt(self, request: Request, ending: AttemptEnding) -> None:
+        self._connection.execute(
+            update(t.request_attempts)
+            .where(
+                t.request_attempts.c.request_id == request.id,
+                t.request_attempts.c.attempt == request.attempt,
+            )
+            .values(ended_at=self._now, ending=ending)
+        )
+
+    def attempt_of_run(self, run_id: str) -> Attempt | None:
+        attempts = t.request_attempts.c
+        query = select(attempts.request_id, attempts.attempt).where(attempts.run_id == run_id)
+        row = self._connection.execute(query).one_or_none()
+        return None if row is None else Attempt(row.request_id, row.attempt, run_id)
+
+    def step(self, request_id: str, attempt: int, step: Step) -> StepRecord | None:
+        steps = t.request_steps.c
+        query = select(t.request_steps).where(
+            steps.request_id == request_id, steps.attempt == attempt, steps.step == step
+        )
+        row = self._connection.execute(query).one_or_none()
+        return None if row is None else step_of(row)
+
+    def save_step(self, record: StepRecord) -> None:
+        changing = {
+            "state": record.state,
+            "retries": record.retries,
+            "ended_at": record.ended_at,
+            "error": None if record.error is None else record.error.model_dump(mode="json"),
+            "result": None if record.result is None else record.result.model_dump(mode="json"),
+        }
+        statement = upsert(t.request_steps).values(
+            request_id=record.request_id,
+            attempt=record.attempt,
+            step=record.step,
+            generation=record.generation,
+            started_at=record.started_at,
+            **changing,
+        )
+        self._connection.execute(
+            statement.on_conflict_do_update(constraint=t.request_steps.primary_key, set_=changing)
+        )
+
+    def results(self, request: Request) -> Mapping[Step, StepResult]:
+        steps = t.request_steps.c
+        query = (
+            select(steps.step, steps.result)
+            .where(
+                steps.request_id == request.id,
+                steps.generation == request.generation,
+                steps.state == StepState.SUCCEEDED,
+            )
+            .order_by(steps.attempt)
+        )
+        rows = self._connection.execute(query)
+        return {Step(row.step): StepResult.model_validate(row.result) for row in rows}
+
+    def add_lost_run(self, run: LostRun) -> None:
+        row = {**run.model_dump(by_alias=False), "lost_at": self._now}
+        self._connection.execute(upsert(t.lost_runs).values(row).on_conflict_do_nothing())
+
+    def confirm_lost_run(self, run_id: str) -> bool:
+        statement = sql_delete(t.lost_runs).where(t.lost_runs.c.run_id == run_id)
+        return self._connection.execute(statement).rowcount == 1
+
+    def lost_runs(self) -> Sequence[LostRun]:
+        query = select(t.lost_runs).order_by(t.lost_runs.c.lost_at).limit(_LOST_RUNS_PAGE)
+        return [
+            LostRun(
+                run_id=row.run_id, request_id=row.request_id, attempt=row.attempt, cause=row.cause
+            )
+            for row in self._connection.execute(query)
+        ]
+
+
+def _fixed_values(request: Request) -> dict[str, Any]:
+    return {
+        "id": request.id,
+        "workflow": request.workflow,
+        "version": request.version,
+        "team_id": request.team_id,
+        "application_id": request.application_id,
+        "application_environment_id": request.application_environment_id,
+        "requested_by": request.requested_by,
+        "reason": request.reason,
+        "traceparent": request.traceparent,
+        "created_at": request.created_at,
+    }
+
+
+def _changing_values(request: Request) -> dict[str, Any]:
+    waiting, error = request.waiting, request.error
+    return {
+        "state": request.state,
+        "phase": request.phase,
+        "attempt": request.attempt,
+        "generation": request.generation,
+        "fence": request.fence,
+        "used_attempts": request.used_attempts,
+        "setbacks": request.setbacks,
+        "run_id": request.run_id,
+        "lease_expires_at": request.lease_expires_at,
+        "cancel_requested": request.cancel_requested,
+        "waiting_reason": waiting.reason if waiting else None,
+        "waiting_since": waiting.since if waiting else None,
+        "waiting_until": waiting.until if waiting else None,
+        "waited_seconds": request.waited.total_seconds(),
+        "not_before": request.not_before,
+        "offered_at": request.offered_at,
+        "started_at": request.started_at,
+        "deadline_at": request.deadline_at,
+        "first_step_at": request.first_step_at,
+        "ended_at": request.ended_at,
+        "error": _failure_document(error) if error else None,
+    }
+
+
+def _failure_document(error: Failure) -> dict[str, object]:
+    return {"code": error.code, "message": error.message, "retryable": error.retryable}
+
+
+def request_of(row: AnyRow) -> Request:
+    """The request a row of `workflow_requests` holds."""
+    waits = row.waiting_reason is not None
+    return Request(
+        id=row.id,
+        workflow=WorkflowName(row.workflow),
+        version=row.version,
+        team_id=row.team_id,
+        application_id=row.application_id,
+        application_environment_id=row.application_environment_id,
+        requested_by=row.requested_by,
+        reason=row.reason,
+        traceparent=row.traceparent,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        deadline_at=row.deadline_at,
+        state=RequestState(row.state),
+        phase=row.phase,
+        attempt=row.attempt,
+        generation=row.generation,
+        fence=row.fence,
+        used_attempts=row.used_attempts,
+        setbacks=row.setbacks,
+        run_id=row.run_id,
+        lease_expires_at=row.lease_expires_at,
+        cancel_requested=row.cancel_requested,
+        waiting=Waiting(row.waiting_reason, row.waiting_since, row.waiting_until)
+        if waits
+        else None,
+        waited=timedelta(seconds=row.waited_seconds),
+        not_before=row.not_before,
+        offered_at=row.offered_at,
+        first_step_at=row.first_step_at,
+        ended_at=row.ended_at,
+        error=Failure(**row.error) if row.error else None,
+    )
+
+
+def step_of(row: AnyRow) -> StepRecord:
+    """The step a row of `request_steps` holds."""
+    return StepRecord(
+        request_id=row.request_id,
+        attempt=row.attempt,
+        step=Step(row.step),
+        generation=row.generation,
+        state=StepState(row.state),
+        retries=row.retries,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        error=StepError.model_validate(row.error) if row.error else None,
+        result=StepResult.model_validate(row.result) if row.result is not None else None,
+    )

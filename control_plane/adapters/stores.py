@@ -1,0 +1,386 @@
+"""The stores of people, teams, environments and applications on SQLAlchemy Core."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, Table, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from control_plane.adapters import tables as t
+from control_plane.application.ports import StoredToken
+from control_plane.domain.application_environments import (
+    ApplicationEnvironment,
+    ApplicationEnvironmentState,
+)
+from control_plane.domain.applications import Application, ApplicationState
+from control_plane.domain.environments import Environment, EnvironmentState
+from control_plane.domain.managed_secrets import (
+    Secret,
+    SecretBinding,
+    SecretBindingState,
+    SecretState,
+)
+from control_plane.domain.repositories import DeploymentRepository, RepositoryState
+from control_plane.domain.teams import Team, TeamState
+from idp_kernel.errors import InvariantBroken
+from idp_kernel.wire.engine import TeamRole
+
+AnyRow = Row[tuple[Any, ...]]
+AnySelect = Select[tuple[Any, ...]]
+
+
+def locked(query: AnySelect, *, lock: bool) -> AnySelect:
+    """The query, holding its rows for update; rows that refer to them may still be added."""
+    return query.with_for_update(key_share=True) if lock else query
+
+
+def the(row: AnyRow | None, what: str) -> AnyRow:
+    """A row that a foreign key promises."""
+    if row is None:
+        raise InvariantBroken(f"{what} is referred to and not there")
+    return row
+
+
+def values_of(row: AnyRow) -> dict[str, Any]:
+    """A row's values by column name."""
+    return dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+
+
+class SqlPrincipals:
+    """People and pipelines with their tokens."""
+
+    def __init__(self, connection: Connection, now: datetime) -> None:
+        self._connection = connection
+        self._now = now
+
+    def ensure(self, name: str) -> None:
+        row = {"name": name, "platform_admin": False, "created_at": self._now}
+        self._connection.execute(upsert(t.principals).values(row).on_conflict_do_nothing())
+
+    def make_platform_admin(self, name: str) -> None:
+        self._connection.execute(
+            update(t.principals).where(t.principals.c.name == name).values(platform_admin=True)
+        )
+
+    def add_token(
+        self, *, id_: str, principal: str, token_hash: bytes, expires_at: datetime
+    ) -> None:
+        self._connection.execute(
+            insert(t.tokens).values(
+                id=id_,
+                principal=principal,
+                token_hash=token_hash,
+                created_at=self._now,
+                expires_at=expires_at,
+            )
+        )
+
+    def token_by_hash(self, token_hash: bytes) -> StoredToken | None:
+        return self._token(_TOKENS.where(t.tokens.c.token_hash == token_hash))
+
+    def token_by_id(self, token_id: str) -> StoredToken | None:
+        return self._token(_TOKENS.where(t.tokens.c.id == token_id))
+
+    def revoke_token(self, token_id: str) -> None:
+        self._set_token(token_id, revoked_at=self._now)
+
+    def touch_token(self, token_id: str) -> None:
+        self._set_token(token_id, last_used_at=self._now)
+
+    def roles_of(self, principal: str) -> Mapping[str, TeamRole]:
+        query = select(t.memberships.c.team_id, t.memberships.c.role).where(
+            t.memberships.c.principal == principal
+        )
+        return {row.team_id: TeamRole(row.role) for row in self._connection.execute(query)}
+
+    def roles_by_team_slug(self, principal: str) -> Mapping[str, TeamRole]:
+        query = (
+            select(t.teams.c.slug, t.memberships.c.role)
+            .join_from(t.memberships, t.teams)
+            .where(t.memberships.c.principal == principal)
+        )
+        return {row.slug: TeamRole(row.role) for row in self._connection.execute(query)}
+
+    def is_new_assertion(self, jti: str, expires_at: datetime) -> bool:
+        row = {"jti": jti, "expires_at": expires_at}
+        statement = upsert(t.used_assertions).values(row).on_conflict_do_nothing()
+        return self._connection.execute(statement).rowcount == 1
+
+    def _token(self, query: AnySelect) -> StoredToken | None:
+        row = self._connection.execute(query).one_or_none()
+        return None if row is None else StoredToken(**values_of(row))
+
+    def _set_token(self, token_id: str, **values: datetime) -> None:
+        self._connection.execute(update(t.tokens).where(t.tokens.c.id == token_id).values(**values))
+
+
+_TOKENS: AnySelect = select(
+    t.tokens.c.id,
+    t.tokens.c.principal,
+    t.principals.c.platform_admin,
+    t.tokens.c.created_at,
+    t.tokens.c.expires_at,
+    t.tokens.c.revoked_at,
+    t.tokens.c.last_used_at,
+).join_from(t.tokens, t.principals)
+
+
+class SqlTeams:
+    """Teams and who is in them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, team: Team) -> None:
+        self._connection.execute(
+            insert(t.teams).values(
+                id=team.id,
+                slug=team.slug,
+                display_name=team.display_name,
+                state=team.state,
+                created_at=team.created_at,
+            )
+        )
+
+    def by_slug(self, slug: str, *, lock: bool = False) -> Team | None:
+        query = locked(select(t.teams).where(t.teams.c.slug == slug), lock=lock)
+        row = self._connection.execute(query).one_or_none()
+        return None if row is None else team_of(row)
+
+    def by_id(self, team_id: str) -> Team:
+        query = select(t.teams).where(t.teams.c.id == team_id)
+        return team_of(the(self._connection.execute(query).one_or_none(), f"team {team_id}"))
+
+    def hold(self, team_id: str) -> Team:
+        query = select(t.teams).where(t.teams.c.id == team_id).with_for_update(read=True)
+        return team_of(the(self._connection.execute(query).one_or_none(), f"team {team_id}"))
+
+    def save(self, team: Team) -> None:
+        _save_state(self._connection, t.teams, team.id, state=team.state)
+
+    def put_member(self, team_id: str, principal: str, role: TeamRole) -> None:
+        row = {"team_id": team_id, "principal": principal, "role": role}
+        statement = upsert(t.memberships).values(row)
+        self._connection.execute(
+            statement.on_conflict_do_update(
+                constraint=t.memberships.primary_key, set_={"role": statement.excluded.role}
+            )
+        )
+
+
+class SqlEnvironments:
+    """The platform's environments."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, environment: Environment) -> None:
+        self._connection.execute(
+            insert(t.environments).values(
+                id=environment.id,
+                slug=environment.slug,
+                description=environment.description,
+                state=environment.state,
+                created_at=environment.created_at,
+            )
+        )
+
+    def by_slug(self, slug: str, *, lock: bool = False) -> Environment | None:
+        query = locked(select(t.environments).where(t.environments.c.slug == slug), lock=lock)
+        row = self._connection.execute(query).one_or_none()
+        return None if row is None else environment_of(row)
+
+    def by_id(self, environment_id: str) -> Environment:
+        return self._one(select(t.environments).where(t.environments.c.id == environment_id))
+
+    def hold(self, environment_id: str) -> Environment:
+        query = select(t.environments).where(t.environments.c.id == environment_id)
+        return self._one(query.with_for_update(read=True))
+
+    def save(self, environment: Environment) -> None:
+        _save_state(self._connection, t.environments, environment.id, state=environment.state)
+
+    def _one(self, query: AnySelect) -> Environment:
+        return environment_of(the(self._connection.execute(query).one_or_none(), "environment"))
+
+
+class SqlApplications:
+    """Applications."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, application: Application) -> None:
+        self._connection.execute(
+            insert(t.applications).values(
+                id=application.id,
+                team_id=application.team_id,
+                slug=application.slug,
+                description=application.description,
+                state=application.state,
+                created_at=application.created_at,
+            )
+        )
+
+    def by_id(self, application_id: str, *, lock: bool = False) -> Application | None:
+        query = select(t.applications).where(t.applications.c.id == application_id)
+        row = self._connection.execute(locked(query, lock=lock)).one_or_none()
+        return None if row is None else application_of(row)
+
+
+class SqlApplicationEnvironments:
+    """Application environments with their repository, secrets and bindings."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, environment: ApplicationEnvironment, repository: DeploymentRepository) -> None:
+        self._connection.execute(
+            insert(t.application_environments).values(
+                id=environment.id,
+                application_id=environment.application_id,
+                environment_id=environment.environment_id,
+                state=environment.state,
+                revision=environment.revision,
+                created_at=environment.created_at,
+            )
+        )
+        self._connection.execute(
+            insert(t.deployment_repositories).values(
+                id=repository.id,
+                application_environment_id=repository.application_environment_id,
+                owner=repository.owner,
+                name=repository.name,
+                url=repository.url,
+                state=repository.state,
+            )
+        )
+
+    def by_id(self, id_: str, *, lock: bool = False) -> ApplicationEnvironment | None:
+        table = t.application_environments
+        return self._one(select(table).where(table.c.id == id_), lock=lock)
+
+    def by_pair(
+        self, application_id: str, environment_id: str, *, lock: bool = False
+    ) -> ApplicationEnvironment | None:
+        table = t.application_environments
+        query = select(table).where(
+            table.c.application_id == application_id, table.c.environment_id == environment_id
+        )
+        return self._one(query, lock=lock)
+
+    def save(self, environment: ApplicationEnvironment) -> None:
+        _save_state(
+            self._connection,
+            t.application_environments,
+            environment.id,
+            state=environment.state,
+            revision=environment.revision,
+        )
+
+    def repository(self, id_: str) -> DeploymentRepository:
+        table = t.deployment_repositories
+        query = select(table).where(table.c.application_environment_id == id_)
+        row = the(self._connection.execute(query).one_or_none(), f"repository of {id_}")
+        return DeploymentRepository(**{**values_of(row), "state": RepositoryState(row.state)})
+
+    def save_repository(self, repository: DeploymentRepository) -> None:
+        _save_state(
+            self._connection,
+            t.deployment_repositories,
+            repository.id,
+            state=repository.state,
+            url=repository.url,
+        )
+
+    def secrets(self, id_: str, *, lock: bool = False) -> Sequence[Secret]:
+        table, bindings = t.secrets, t.secret_bindings
+        query: AnySelect = (
+            select(
+                table,
+                bindings.c.id.label("binding_id"),
+                bindings.c.state.label("binding_state"),
+            )
+            .join_from(table, bindings, bindings.c.secret_id == table.c.id)
+            .where(bindings.c.application_environment_id == id_)
+            .order_by(table.c.name)
+        )
+        return [secret_of(row) for row in self._connection.execute(locked(query, lock=lock))]
+
+    def add_secret(self, secret: Secret) -> None:
+        self._connection.execute(
+            insert(t.secrets).values(
+                id=secret.id,
+                application_environment_id=secret.application_environment_id,
+                name=secret.name,
+                **_secret_values(secret),
+            )
+        )
+        self._connection.execute(
+            insert(t.secret_bindings).values(
+                id=secret.binding.id,
+                secret_id=secret.id,
+                application_environment_id=secret.binding.application_environment_id,
+                state=secret.binding.state,
+            )
+        )
+
+    def save_secret(self, secret: Secret) -> None:
+        _save_state(self._connection, t.secrets, secret.id, **_secret_values(secret))
+        binding = secret.binding
+        _save_state(self._connection, t.secret_bindings, binding.id, state=binding.state)
+
+    def _one(self, query: AnySelect, *, lock: bool) -> ApplicationEnvironment | None:
+        row = self._connection.execute(locked(query, lock=lock)).one_or_none()
+        if row is None:
+            return None
+        state = ApplicationEnvironmentState(row.state)
+        return ApplicationEnvironment(**{**values_of(row), "state": state})
+
+
+def _secret_values(secret: Secret) -> dict[str, object]:
+    return {
+        "purpose": secret.purpose,
+        "sensitivity": secret.sensitivity,
+        "state": secret.state,
+        "store_path": secret.store_path,
+        "version": secret.version,
+    }
+
+
+def _save_state(connection: Connection, table: Table, id_: str, **values: object) -> None:
+    connection.execute(update(table).where(table.c.id == id_).values(**values))
+
+
+def team_of(row: AnyRow) -> Team:
+    return Team(**{**values_of(row), "state": TeamState(row.state)})
+
+
+def environment_of(row: AnyRow) -> Environment:
+    return Environment(**{**values_of(row), "state": EnvironmentState(row.state)})
+
+
+def application_of(row: AnyRow) -> Application:
+    return Application(**{**values_of(row), "state": ApplicationState(row.state)})
+
+
+def secret_of(row: AnyRow) -> Secret:
+    return Secret(
+        id=row.id,
+        application_environment_id=row.application_environment_id,
+        name=row.name,
+        purpose=row.purpose,
+        sensitivity=row.sensitivity,
+        state=SecretState(row.state),
+        store_path=row.store_path,
+        version=row.version,
+        binding=SecretBinding(
+            id=row.binding_id,
+            secret_id=row.id,
+            application_environment_id=row.application_environment_id,
+            state=SecretBindingState(row.binding_state),
+        ),
+    )

@@ -1,0 +1,103 @@
+"""The background thread that moves requests on when their time has come."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from sqlalchemy import Engine, func, select
+
+from control_plane.adapters.database import transaction
+from control_plane.adapters.work import forget_old_rows
+from control_plane.application.ports import Begin
+from control_plane.application.sweep_requests import sweep_request
+from control_plane.domain.requests import AttemptPolicy
+from idp_kernel.clock import Clock
+from idp_kernel.errors import PlatformError, Unavailable
+
+_SWEEP_LOCK: Final = 0x1D953EE9
+_CLEAN_EVERY_SECONDS: Final = 60.0
+_log = structlog.get_logger(__name__)
+
+
+class Sweeper:
+    """Sweeps every `interval_seconds`; of several replicas one at a time does.
+
+    Leases are left alone for one lease time after the start and after each time the database was
+    away: runs could not renew then, and are not to blame.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        begin: Begin,
+        clock: Clock,
+        policy: AttemptPolicy,
+        interval_seconds: float,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._engine = engine
+        self._begin = begin
+        self._clock = clock
+        self._policy = policy
+        self._interval_seconds = interval_seconds
+        self._monotonic = monotonic
+        self._leases_count_from = self._one_lease_from_now()
+        self._clean_at = 0.0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread and waits for it."""
+        self._stopped.set()
+        self._thread.join()
+
+    def sweep(self) -> None:
+        """One round, unless another replica is at it. Raises `Unavailable`."""
+        try:
+            with transaction(self._engine) as connection:
+                locked = select(func.pg_try_advisory_xact_lock(_SWEEP_LOCK))
+                if connection.execute(locked).scalar_one():
+                    self._sweep()
+        except Unavailable:
+            self._leases_count_from = self._one_lease_from_now()
+            raise
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._interval_seconds):
+            try:
+                self.sweep()
+            except Unavailable as error:
+                _log.warning("sweep_without_database", detail=error.message)
+            except Exception:  # noqa: BLE001 - a bug in one round must not end all rounds; told as an error
+                _log.exception("sweep_failed")
+
+    def _sweep(self) -> None:
+        with_leases = self._monotonic() >= self._leases_count_from
+        with self._begin() as work:
+            overdue = work.requests.overdue(with_leases=with_leases)
+        for request_id in overdue:
+            self._sweep_one(request_id, with_leases=with_leases)
+        if self._monotonic() >= self._clean_at:
+            forget_old_rows(self._engine, self._clock.now())
+            self._clean_at = self._monotonic() + _CLEAN_EVERY_SECONDS
+
+    def _sweep_one(self, request_id: str, *, with_leases: bool) -> None:
+        """One request in its own transaction, so that a broken one holds up no other."""
+        try:
+            with self._begin() as work:
+                sweep_request(work, request_id, self._policy, with_leases=with_leases)
+        except Unavailable:
+            raise
+        except PlatformError as error:
+            _log.exception("request_not_swept", workflow_request_id=request_id, code=error.code)
+
+    def _one_lease_from_now(self) -> float:
+        return self._monotonic() + self._policy.lease.total_seconds()

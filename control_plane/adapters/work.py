@@ -1,0 +1,135 @@
+"""One transaction with every store on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Connection, Engine, delete, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from control_plane.adapters import tables as t
+from control_plane.adapters.database import transaction
+from control_plane.adapters.journal import SqlJournal
+from control_plane.adapters.request_store import SqlRequests
+from control_plane.adapters.stores import (
+    SqlApplicationEnvironments,
+    SqlApplications,
+    SqlEnvironments,
+    SqlPrincipals,
+    SqlTeams,
+)
+from control_plane.application.ports import Answer, Begin, CommandKey, RecordedCommand, Work
+from idp_kernel.clock import Clock
+from idp_kernel.errors import InvariantBroken
+
+KEEP_ANSWERS_FOR = timedelta(hours=24)
+_STANDING_ID = 1
+
+
+class SqlCommands:
+    """Answers of commands under their idempotency keys."""
+
+    def __init__(self, connection: Connection, now: datetime) -> None:
+        self._connection = connection
+        self._now = now
+
+    def begin(self, key: CommandKey) -> RecordedCommand | None:
+        # The insert waits for a concurrent twin: it finds the twin's row, or acts in its stead.
+        statement = (
+            upsert(t.idempotency_keys)
+            .values(
+                principal=key.principal,
+                method=key.method,
+                path=key.path,
+                key=key.key,
+                body_hash=key.body_hash,
+                created_at=self._now,
+            )
+            .on_conflict_do_nothing()
+        )
+        if self._connection.execute(statement).rowcount == 1:
+            return None
+        return self._recorded(key)
+
+    def finish(self, key: CommandKey, answer: Answer) -> None:
+        self._connection.execute(
+            update(t.idempotency_keys)
+            .where(*_is(key))
+            .values(status=answer.status, body=answer.body, location=answer.location)
+        )
+
+    def _recorded(self, key: CommandKey) -> RecordedCommand:
+        row = self._connection.execute(select(t.idempotency_keys).where(*_is(key))).one_or_none()
+        if row is None or row.status is None:
+            raise InvariantBroken(f"the command under key {key.key} was recorded without answer")
+        return RecordedCommand(row.body_hash, Answer(row.status, row.body, row.location))
+
+
+def _is(key: CommandKey) -> tuple[ColumnElement[bool], ...]:
+    columns = t.idempotency_keys.c
+    return (
+        columns.principal == key.principal,
+        columns.method == key.method,
+        columns.path == key.path,
+        columns.key == key.key,
+    )
+
+
+class SqlStanding:
+    """What is true of the whole platform; no row means nothing special."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def is_draining(self) -> bool:
+        query = select(t.platform_standing.c.draining)
+        return bool(self._connection.execute(query).scalar_one_or_none())
+
+    def set_draining(self, *, draining: bool) -> None:
+        statement = upsert(t.platform_standing).values(id=_STANDING_ID, draining=draining)
+        self._connection.execute(
+            statement.on_conflict_do_update(
+                constraint=t.platform_standing.primary_key, set_={"draining": draining}
+            )
+        )
+
+
+class SqlWork:
+    """One transaction."""
+
+    def __init__(self, connection: Connection, now: datetime) -> None:
+        self.now = now
+        self.principals = SqlPrincipals(connection, now)
+        self.teams = SqlTeams(connection)
+        self.environments = SqlEnvironments(connection)
+        self.applications = SqlApplications(connection)
+        self.application_environments = SqlApplicationEnvironments(connection)
+        self.requests = SqlRequests(connection, now)
+        self.commands = SqlCommands(connection, now)
+        self.standing = SqlStanding(connection)
+        self.journal = SqlJournal(connection, now)
+
+
+def beginner(engine: Engine, clock: Clock) -> Begin:
+    """Opens transactions on this engine."""
+
+    @contextmanager
+    def begin() -> Iterator[Work]:
+        with transaction(engine) as connection:
+            work = SqlWork(connection, clock.now())
+            yield work
+            work.journal.flush()
+
+    return begin
+
+
+def forget_old_rows(engine: Engine, now: datetime) -> None:
+    """Answers nobody can ask for again and assertions that have expired."""
+    with transaction(engine) as connection:
+        columns = t.idempotency_keys.c
+        connection.execute(
+            delete(t.idempotency_keys).where(columns.created_at < now - KEEP_ANSWERS_FOR)
+        )
+        connection.execute(delete(t.used_assertions).where(t.used_assertions.c.expires_at < now))

@@ -1,0 +1,1 @@
+"""The HTTP surface: who may call, what comes in, what goes out."""

@@ -1,0 +1,126 @@
+"""A run takes hold of a request: one that was offered, or one a person launched by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from control_plane.application.access import no_such
+from control_plane.application.ports import Attempt, Work
+from control_plane.application.provision_application_environment import (
+    Initiator,
+    check_rules,
+    provision_declared_environment,
+    workflow_active,
+)
+from control_plane.application.request_progress import (
+    Cause,
+    commit_transition,
+    lock_request_and_subjects,
+)
+from control_plane.application.steer_requests import retry_request
+from control_plane.domain.requests import AttemptPolicy, Failure, Request
+from idp_kernel.errors import Conflict, InvalidInput, PlatformError
+from idp_kernel.wire.engine import ACTOR_LOCAL_UI, AppEnvDesiredState, Launch, StepResult
+from idp_kernel.workflows import RequestState, Step
+
+
+@dataclass(frozen=True)
+class Granted:
+    """The run holds the request."""
+
+    request: Request
+    team_slug: str
+    desired_state: AppEnvDesiredState
+    outcomes: Mapping[Step, StepResult]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The claim failed the request for good; commit, then raise `error`."""
+
+    error: PlatformError
+
+
+def claim_request(
+    work: Work, request_id: str, run_id: str, attempt: int, policy: AttemptPolicy
+) -> Granted | Refused:
+    """The claim, one fence higher, with the rules of the command checked again.
+
+    Raises `Conflict` as `Request.claimed` does. A broken rule fails the request.
+    """
+    before = lock_request_and_subjects(work, request_id)
+    after = before.claimed(run_id, attempt, now=work.now, policy=policy)
+    try:
+        check_rules(work, before)
+    except Conflict as broken:
+        why = Failure(broken.code, broken.message, retryable=False)
+        failed = replace(before, run_id=run_id).failed(work.now, why)
+        commit_transition(work, before, failed, Cause(f"run:{run_id}", broken.message))
+        details = {**broken.details, "workflowRequestId": request_id}
+        return Refused(Conflict(broken.message, code=broken.code, details=details))
+    commit_transition(work, before, after, Cause(f"run:{run_id}"))
+    work.requests.put_attempt(after)
+    return Granted(
+        request=after,
+        team_slug=work.teams.by_id(after.team_id).slug,
+        desired_state=work.requests.desired_state(request_id),
+        outcomes=work.requests.results(after),
+    )
+
+
+def launch_request(
+    work: Work, launch: Launch, policy: AttemptPolicy, traceparent: str | None
+) -> Granted | Refused:
+    """A claim for a run that a person started in Dagster's UI.
+
+    A run that is known claims its attempt again. A re-run asks for the next attempt of its
+    parent's request. Any other run creates the request for the application environment it names.
+    """
+    known = work.requests.attempt_of_run(launch.run_id)
+    if known is not None:
+        return claim_request(work, known.request_id, launch.run_id, known.attempt, policy)
+    parent = _parent_attempt(work, launch)
+    request = _next_attempt(work, launch, parent) if parent else _new(work, launch, traceparent)
+    return claim_request(work, request.id, launch.run_id, request.attempt, policy)
+
+
+def _parent_attempt(work: Work, launch: Launch) -> Attempt | None:
+    """The attempt of the run that is repeated; none when that run was itself refused."""
+    if launch.parent_run_id is None:
+        return None
+    parent = work.requests.attempt_of_run(launch.parent_run_id)
+    if parent is None and launch.subject_id is None:
+        raise no_such("request of run", launch.parent_run_id)
+    return parent
+
+
+def _next_attempt(work: Work, launch: Launch, parent: Attempt) -> Request:
+    request = work.requests.by_id(parent.request_id)
+    if request is None:
+        raise no_such("workflow request", parent.request_id)
+    if request.state is RequestState.SUCCEEDED:
+        raise Conflict(
+            f"Request {request.id} has succeeded; there is nothing to repeat.",
+            code="request_succeeded",
+            details={"workflowRequestId": request.id, "state": request.state},
+        )
+    if request.state in (RequestState.RUNNING, RequestState.WAITING):
+        raise workflow_active(request.id, "what this run would repeat")
+    if request.state is RequestState.PENDING:
+        return request
+    reason = launch.reason or f"re-run of {launch.parent_run_id}"
+    return retry_request(work, ACTOR_LOCAL_UI, request.id, reason)
+
+
+def _new(work: Work, launch: Launch, traceparent: str | None) -> Request:
+    if not launch.reason.strip():
+        raise InvalidInput(
+            "A launch by hand needs a reason, which the audit keeps.", code="reason_required"
+        )
+    if launch.subject_id is None:
+        raise InvalidInput(
+            "A launch by hand needs the id of an application environment.", code="subject_required"
+        )
+    initiator = Initiator(ACTOR_LOCAL_UI, launch.reason, traceparent)
+    return provision_declared_environment(work, initiator, launch.subject_id)

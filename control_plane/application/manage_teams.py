@@ -1,0 +1,59 @@
+"""Teams and their members."""
+
+from __future__ import annotations
+
+from control_plane.application.access import no_such
+from control_plane.application.ports import Work
+from control_plane.domain.teams import TEAM_MOVES, Team
+from idp_kernel.ids import new_id
+from idp_kernel.wire.api import AddMember, CreateTeam, Member
+from idp_kernel.workflows import DomainEvent
+
+TEAM_EVENTS: dict[str, DomainEvent] = {
+    "activate": DomainEvent.TEAM_ACTIVATED,
+    "suspend": DomainEvent.TEAM_SUSPENDED,
+    "resume": DomainEvent.TEAM_RESUMED,
+    "archive": DomainEvent.TEAM_ARCHIVED,
+}
+"""The commands that move a team, and what each is told as."""
+
+
+def create_team(work: Work, actor: str, command: CreateTeam) -> Team:
+    """A team in draft. A slug that is taken is a `Conflict` (`team_exists`)."""
+    team = Team(new_id(), command.slug, command.display_name, TEAM_MOVES.initial, work.now)
+    work.teams.add(team)
+    _tell(work, DomainEvent.TEAM_CREATED, actor, team, slug=team.slug)
+    return team
+
+
+def move_team(work: Work, actor: str, slug: str, action: str) -> Team:
+    """The team after `activate`, `suspend`, `resume` or `archive`."""
+    team = _locked(work, slug).moved(action)
+    work.teams.save(team)
+    _tell(work, TEAM_EVENTS[action], actor, team, state=team.state)
+    return team
+
+
+def add_member(work: Work, actor: str, slug: str, command: AddMember) -> Member:
+    """The principal with that role in the team; adding again changes the role."""
+    team = _locked(work, slug)
+    work.principals.ensure(command.principal)
+    work.teams.put_member(team.id, command.principal, command.role)
+    _tell(
+        work, DomainEvent.TEAM_MEMBER_ADDED, actor, team,
+        principal=command.principal, role=command.role,
+    )  # fmt: skip
+    return Member(team=team.slug, principal=command.principal, role=command.role)
+
+
+def _locked(work: Work, slug: str) -> Team:
+    team = work.teams.by_slug(slug, lock=True)
+    if team is None:
+        raise no_such("team", slug)
+    return team
+
+
+def _tell(work: Work, event: DomainEvent, actor: str, team: Team, **data: str) -> None:
+    subject = f"team/{team.id}"
+    work.journal.event(event, subject=subject, actor=actor, team_id=team.id, data=data)
+    work.journal.audit(actor=actor, action=event, subject=subject)

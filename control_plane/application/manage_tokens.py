@@ -1,0 +1,61 @@
+"""Bearer tokens of people and pipelines: made, revoked, looked into by other services."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from control_plane.application.access import Caller, authenticate, no_such
+from control_plane.application.ports import Work
+from idp_kernel.errors import Unauthenticated
+from idp_kernel.ids import new_id
+from idp_kernel.wire.api import CreateToken, Token
+from idp_kernel.wire.engine import Introspection
+from idp_kernel.workflows import DomainEvent
+
+
+def create_token(work: Work, actor: str, command: CreateToken, token_hash: bytes) -> Token:
+    """A token for a principal, who begins to exist with the first."""
+    work.principals.ensure(command.principal)
+    if command.platform_admin:
+        work.principals.make_platform_admin(command.principal)
+    token = Token(
+        id=new_id(),
+        principal=command.principal,
+        created_at=work.now,
+        expires_at=work.now + timedelta(seconds=command.expires_in_seconds),
+    )
+    work.principals.add_token(
+        id_=token.id, principal=token.principal, token_hash=token_hash, expires_at=token.expires_at
+    )
+    _tell(work, DomainEvent.TOKEN_CREATED, actor, token.id, token.principal)
+    return token
+
+
+def revoke_token(work: Work, caller: Caller, token_id: str) -> None:
+    """From now on the token opens nothing. Only its owner and platform-admins may; repeatable."""
+    token = work.principals.token_by_id(token_id)
+    if token is None or not (caller.platform_admin or token.principal == caller.principal):
+        raise no_such("token", token_id)
+    if token.revoked_at is None:
+        work.principals.revoke_token(token_id)
+        _tell(work, DomainEvent.TOKEN_REVOKED, caller.principal, token_id, token.principal)
+
+
+def introspect_token(work: Work, token_hash: bytes) -> Introspection:
+    """Who holds the token, in the words of the forge; a token that opens nothing is inactive."""
+    try:
+        caller = authenticate(work, token_hash)
+    except Unauthenticated:
+        return Introspection(active=False)
+    return Introspection(
+        active=True,
+        principal=caller.principal,
+        platform_admin=caller.platform_admin,
+        teams=dict(work.principals.roles_by_team_slug(caller.principal)),
+    )
+
+
+def _tell(work: Work, event: DomainEvent, actor: str, token_id: str, principal: str) -> None:
+    subject = f"token/{token_id}"
+    work.journal.event(event, subject=subject, actor=actor, data={"principal": principal})
+    work.journal.audit(actor=actor, action=event, subject=subject)

@@ -1,0 +1,49 @@
+"""Pending requests are told to the workflow engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from control_plane.application.ports import Work
+from control_plane.domain.requests import Request
+from idp_kernel.wire.engine import Offer, Offers
+
+GIVE_UP_LOST_RUNS_AFTER = timedelta(seconds=60)
+"""So long an attempt waits for the engine's word that the lost run before it has ended."""
+
+NO_OFFERS = Offers(offers=())
+
+
+@dataclass(frozen=True)
+class OfferPolicy:
+    """How long an offer that nobody claimed is left alone."""
+
+    offer_again_after: timedelta
+
+
+def offer_requests(work: Work, limit: int, policy: OfferPolicy) -> Offers:
+    """What may be claimed now, each noted as offered; nothing while the platform drains."""
+    if work.standing.is_draining():
+        return Offers(offers=(), draining=True)
+    offerable = work.requests.lock_offerable(
+        offered_before=work.now - policy.offer_again_after,
+        lost_after=work.now - GIVE_UP_LOST_RUNS_AFTER,
+        limit=limit,
+    )
+    for request in offerable:
+        work.requests.save(request.offered(work.now))
+    return Offers(offers=tuple(_offer(request) for request in offerable))
+
+
+def _offer(request: Request) -> Offer:
+    return Offer(
+        request_id=request.id,
+        attempt=request.attempt,
+        phase=request.phase,
+        workflow=request.workflow,
+        team_id=request.team_id,
+        application_id=request.application_id,
+        application_environment_id=request.application_environment_id,
+        traceparent=request.traceparent,
+    )

@@ -1,0 +1,131 @@
+"""What every transition of a request brings with it, whoever caused it.
+
+Locks are taken in one order everywhere: team and environment (held), application, application
+environment, its secrets, the request.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from control_plane.application.access import no_such
+from control_plane.application.ports import CounterName, Work
+from control_plane.domain.managed_secrets import SecretState
+from control_plane.domain.requests import ACTIVE_STATES, AttemptEnding, Request
+from idp_kernel.wire.engine import LostRun
+from idp_kernel.workflows import RESULT_OF_STATE, WORKFLOWS, RequestState
+
+_ENDING_OF_STATE: dict[RequestState, AttemptEnding] = {
+    RequestState.WAITING: AttemptEnding.WAITING,
+    RequestState.SUCCEEDED: AttemptEnding.SUCCEEDED,
+    RequestState.CANCELLED: AttemptEnding.CANCELLED,
+    RequestState.TIMED_OUT: AttemptEnding.TIMED_OUT,
+}
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Who moved the request and why; `lost_run` when its run may still be alive somewhere."""
+
+    actor: str
+    reason: str = ""
+    lost_run: bool = False
+
+
+def lock_request(work: Work, request_id: str) -> Request:
+    """The request alone; enough for what cannot end it."""
+    request = work.requests.by_id(request_id, lock=True)
+    if request is None:
+        raise no_such("workflow request", request_id)
+    return request
+
+
+def lock_request_and_subjects(work: Work, request_id: str) -> Request:
+    """The request after its subjects; for whatever may end it."""
+    seen = work.requests.by_id(request_id)
+    if seen is not None and seen.application_environment_id is not None:
+        work.application_environments.by_id(seen.application_environment_id, lock=True)
+        work.application_environments.secrets(seen.application_environment_id, lock=True)
+    return lock_request(work, request_id)
+
+
+def commit_transition(work: Work, before: Request, after: Request, cause: Cause) -> None:
+    """Writes the request as it is now, with all that follows from the change."""
+    work.requests.save(after)
+    if before.state is RequestState.RUNNING and after.state is not RequestState.RUNNING:
+        _end_attempt(work, before, after, cause)
+    if after.state is RequestState.PENDING and after.attempt > before.attempt:
+        work.journal.wake_offers()
+        if after.used_attempts > before.used_attempts:
+            work.journal.count(CounterName.RETRIES, after.workflow)
+    if before.state in ACTIVE_STATES and after.state not in ACTIVE_STATES:
+        _end(work, after, cause)
+
+
+def _end_attempt(work: Work, before: Request, after: Request, cause: Cause) -> None:
+    repeatable = AttemptEnding.LOST if cause.lost_run else AttemptEnding.FAILED
+    work.requests.end_attempt(before, _ENDING_OF_STATE.get(after.state, repeatable))
+    if cause.lost_run and before.run_id is not None:
+        work.requests.add_lost_run(
+            LostRun(
+                run_id=before.run_id,
+                request_id=before.id,
+                attempt=before.attempt,
+                cause=cause.reason,
+            )
+        )
+
+
+def _end(work: Work, after: Request, cause: Cause) -> None:
+    work.requests.set_subjects_active(after.id, active=False)
+    if after.state is not RequestState.SUCCEEDED:
+        _give_up_provisioning(work, after)
+    work.journal.observe_duration(after.workflow, RESULT_OF_STATE[after.state], after.duration)
+    subject = f"workflow_request/{after.id}"
+    work.journal.event(
+        _ending_event(after),
+        subject=subject,
+        actor=cause.actor,
+        team_id=after.team_id,
+        request_id=after.id,
+        data=_ending_data(after, cause),
+    )
+    work.journal.audit(
+        actor=cause.actor,
+        action=f"workflow_request_{after.state}",
+        subject=subject,
+        reason=cause.reason,
+    )
+
+
+def _ending_event(after: Request) -> str:
+    workflow = WORKFLOWS[after.workflow]
+    succeeded = after.state is RequestState.SUCCEEDED
+    return workflow.completed_event if succeeded else workflow.failed_event
+
+
+def _ending_data(after: Request, cause: Cause) -> dict[str, str | int | bool | None]:
+    data: dict[str, str | int | bool | None] = {
+        "state": after.state,
+        "attempt": after.attempt,
+        "applicationEnvironmentId": after.application_environment_id,
+    }
+    if after.state is not RequestState.SUCCEEDED:
+        data["reason"] = after.error.code if after.error else after.state
+        data["message"] = after.error.message if after.error else cause.reason
+    return data
+
+
+def _give_up_provisioning(work: Work, request: Request) -> None:
+    """What provisioning had moved goes back to Declared; it can be asked for again."""
+    appenv_id = request.application_environment_id
+    if appenv_id is None:
+        return
+    appenvs, action = work.application_environments, "give_up_provisioning"
+    appenv = appenvs.by_id(appenv_id, lock=True)
+    if appenv is not None:
+        appenvs.save(appenv.moved(action))
+    appenvs.save_repository(appenvs.repository(appenv_id).moved(action))
+    for secret in appenvs.secrets(appenv_id, lock=True):
+        if secret.state is SecretState.PROVISIONING:
+            appenvs.save_secret(secret.moved(action).with_binding_moved(action))

@@ -1,0 +1,62 @@
+"""People stop a request or ask for another attempt."""
+
+from __future__ import annotations
+
+from control_plane.application.access import no_such
+from control_plane.application.ports import CounterName, Work
+from control_plane.application.provision_application_environment import restart_provisioning
+from control_plane.application.request_progress import (
+    Cause,
+    commit_transition,
+    lock_request,
+    lock_request_and_subjects,
+)
+from control_plane.domain.requests import Request
+from idp_kernel.workflows import DomainEvent
+
+
+def cancel_request(work: Work, actor: str, request_id: str, reason: str) -> Request:
+    """Cancelled at once when no run holds it; else its run is told and ends it soon.
+
+    Asking again while the run is being told changes nothing. An ended request is `MoveRefused`.
+    """
+    before = lock_request_and_subjects(work, request_id)
+    after = before.cancellation_requested(work.now)
+    if after == before:
+        return after
+    _tell(work, DomainEvent.WORKFLOW_REQUEST_CANCELLATION_REQUESTED, actor, before, reason)
+    commit_transition(work, before, after, Cause(actor, reason))
+    return after
+
+
+def retry_request(work: Work, actor: str, request_id: str, reason: str) -> Request:
+    """Pending again: the next attempt, attempts and deadline renewed, same desired state.
+
+    Raises `MoveRefused` unless it failed, timed out or was cancelled; `Conflict` as a new
+    provisioning would.
+    """
+    seen = work.requests.by_id(request_id)
+    if seen is None:
+        raise no_such("workflow request", request_id)
+    seen.retried(work.now)  # refuses before any lock what the lock would not allow either
+    restart_provisioning(work, seen)
+    before = lock_request(work, request_id)
+    after = before.retried(work.now)
+    work.requests.set_subjects_active(request_id, active=True)
+    work.journal.count(CounterName.RETRIES, after.workflow)
+    _tell(work, DomainEvent.WORKFLOW_REQUEST_RETRIED, actor, before, reason)
+    commit_transition(work, before, after, Cause(actor, reason))
+    return after
+
+
+def _tell(work: Work, event: DomainEvent, actor: str, request: Request, reason: str) -> None:
+    subject = f"workflow_request/{request.id}"
+    work.journal.event(
+        event,
+        subject=subject,
+        actor=actor,
+        team_id=request.team_id,
+        request_id=request.id,
+        data={"reason": reason, "attempt": request.attempt},
+    )
+    work.journal.audit(actor=actor, action=event, subject=subject, reason=reason)

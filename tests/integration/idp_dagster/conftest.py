@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -31,6 +32,15 @@ class Engine:
     processes: dict[str, subprocess.Popen[bytes]]
     home: Path
     environment: dict[str, str]
+    stack: ExitStack
+
+    def start(self, module: str) -> None:
+        """Starts a process, or starts it again; what it says is added to its log."""
+        process = child(f"idp_dagster.{module}", self.environment, self.home)
+        self.processes[module] = self.stack.enter_context(process)
+
+    def log(self, module: str) -> str:
+        return (self.home / f"idp_dagster.{module}.log").read_text()
 
     def graphql(self, query: str, **variables: Any) -> dict[str, Any]:
         """The answer's data; fails on any error in it."""
@@ -48,6 +58,7 @@ class Engine:
         return dict(run)
 
     def wait_for_status(self, run_id: str, *statuses: str) -> dict[str, Any]:
+        """The run, once it stands like that."""
         self.stand_in.wait_for(lambda: self.run(run_id)["status"] in statuses)
         return self.run(run_id)
 
@@ -72,7 +83,8 @@ class Engine:
 SELECTOR = {"repositoryLocationName": "idp", "repositoryName": "__repository__", "jobName": JOB}
 _RUN = """query ($runId: ID!) { runOrError(runId: $runId) { ... on Run {
   status parentRunId tags { key value } stepStats { stepKey status }
-  eventConnection { events { __typename ... on MessageEvent { message } } } } } }"""
+  eventConnection(limit: 1000) { events { __typename ... on MessageEvent { message }
+    ... on ErrorEvent { error { message errorChain { error { message } } } } } } } } }"""
 _LAUNCH = """mutation ($parameters: ExecutionParams!) {
   launchRun(executionParams: $parameters) { __typename
     ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
@@ -91,26 +103,31 @@ def engine(postgres_server: PostgresServer) -> Iterator[Engine]:
         home = stack.enter_context(private_directory("idp-engine-"))
         stand_in = stack.enter_context(serving(StandIn(), free_port()))
         environment = engine_environment(postgres_server, stand_in, home)
-        subprocess.run(
-            [os.sys.executable, "-m", "idp_dagster.bootstrap"],  # type: ignore[attr-defined]
-            env={"PATH": os.defpath, **environment},
-            cwd=Path(__file__).parents[3],
-            check=True,
-            timeout=60,
-        )
-        processes = {
-            module: stack.enter_context(child(f"idp_dagster.{module}", environment, home))
-            for module in MODULES
-        }
+        for _ in range(2):  # the second finds everything in place
+            bootstrap(environment)
         engine = Engine(
-            stand_in,
-            f"http://{LOOPBACK}:{environment['IDP_ENGINE_WEBSERVER_PORT']}/graphql",
-            processes,
-            home,
-            environment,
+            stand_in=stand_in,
+            graphql_url=f"http://{LOOPBACK}:{environment['IDP_ENGINE_WEBSERVER_PORT']}/graphql",
+            processes={},
+            home=home,
+            environment=environment,
+            stack=stack,
         )
+        for module in MODULES:
+            engine.start(module)
         wait_until_ready(engine)
         yield engine
+
+
+def bootstrap(environment: dict[str, str]) -> None:
+    """Makes home, tables and queue."""
+    subprocess.run(
+        [sys.executable, "-m", "idp_dagster.bootstrap"],
+        env={"PATH": os.defpath, **environment},
+        cwd=Path(__file__).parents[3],
+        check=True,
+        timeout=60,
+    )
 
 
 def engine_environment(postgres: PostgresServer, stand_in: StandIn, home: Path) -> dict[str, str]:

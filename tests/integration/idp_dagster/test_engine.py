@@ -1,17 +1,294 @@
-"""A request through the whole engine, on its own processes and a real PostgreSQL."""
+"""Requests through the whole engine, on its own processes and a real PostgreSQL."""
 
 from __future__ import annotations
 
-from idp_kernel.workflows import APPLICATION_ENVIRONMENT_PROVISIONING, RequestState
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+import pytest
+
+from idp_kernel.errors import ProviderRejected, Unavailable
+from idp_kernel.ids import new_id
+from idp_kernel.wire import worker
+from idp_kernel.wire.engine import LostRun, RunEnding
+from idp_kernel.workflows import APPLICATION_ENVIRONMENT_PROVISIONING, RequestState, Step
 from tests.integration.idp_dagster.conftest import Engine
+from tests.integration.idp_dagster.stand_in import (
+    REVISION,
+    TRACE_ID,
+    StoodInRequest,
+)
+
+STEPS = list(APPLICATION_ENVIRONMENT_PROVISIONING.steps)
+PATHS = [
+    worker.GIT_REPOSITORIES,
+    worker.APPENV_BRANCH_PROTECTION,
+    worker.APPENV_SECRETS,
+    worker.APPENV_SECRET_BINDINGS,
+    worker.APPENV_GITOPS_VERIFY,
+]
+CANCEL_SECONDS = 8.0
+
+
+@pytest.fixture(autouse=True)
+def fresh_record(engine: Engine) -> None:
+    """No test sees another's calls."""
+    engine.stand_in.calls.clear()
+    engine.stand_in.script.errors.clear()
 
 
 def test_an_offered_request_is_carried_out(engine: Engine) -> None:
     request = engine.stand_in.add_request()
-    engine.stand_in.wait_for(lambda: request.state is RequestState.SUCCEEDED)
-    assert set(request.results) == set(APPLICATION_ENVIRONMENT_PROVISIONING.steps)
-    print(request.moments)
-    for _ in range(6):
+    wait_for(engine, request, RequestState.SUCCEEDED)
+
+    assert [step for _, step, _ in request.started] == STEPS
+    assert set(request.results) == set(STEPS)
+    assert request.results[Step.CREATE_SECRET_BINDINGS].items[0].references == {
+        "revision": REVISION
+    }
+    calls = engine.stand_in.calls
+    assert [call.path for call in calls] == PATHS
+    assert [call.key for call in calls] == [f"{request.id}/1/{step}" for step in STEPS[:-1]]
+    assert {call.bearer for call in calls} == {f"Bearer run-token-{request.id}"}
+    assert all(call.traceparent and TRACE_ID in call.traceparent for call in calls)
+
+    run = engine.wait_for_status(request.runs[0], "SUCCESS")
+    assert run["tags"]["idp/request_id"] == request.id
+    assert run["tags"]["idp/application_environment_id"] == request.appenv_id
+    engine.stand_in.wait_for(
+        lambda: [each.ending for each in request.reports] == [RunEnding.SUCCEEDED]
+    )
+
+
+def test_a_request_reaches_its_first_step_in_three_seconds(engine: Engine) -> None:
+    request = engine.stand_in.add_request()
+    wait_for(engine, request, RequestState.SUCCEEDED)
+    assert request.moments["first_step"] < 3.0, request.moments
+
+
+def test_a_passing_outage_is_retried_and_told_once(engine: Engine) -> None:
+    away = Unavailable("forge away", details={"target": "local-forge"})
+    engine.stand_in.script.errors[worker.GIT_REPOSITORIES] = [away]
+    request = engine.stand_in.add_request()
+    wait_for(engine, request, RequestState.SUCCEEDED)
+
+    first = Step.MATERIALIZE_REPOSITORIES
+    assert [retry for _, step, retry in request.started if step is first] == [0, 1]
+    assert [error.target for error in request.results[first].downstream_errors] == ["local-forge"]
+    assert request.failures == []
+
+
+def test_a_failed_step_is_told_and_run_again_from_the_ui(engine: Engine) -> None:
+    rejected = ProviderRejected("The forge says no.", code="branch_name_refused")
+    engine.stand_in.script.errors[worker.APPENV_SECRET_BINDINGS] = [rejected]
+    request = engine.stand_in.add_request()
+    wait_for(engine, request, RequestState.FAILED)
+    failed = engine.wait_for_status(request.runs[0], "FAILURE")
+    attempt, step, error = request.failures[0]
+    assert (attempt, step, error.code, error.retryable) == (
+        1, Step.CREATE_SECRET_BINDINGS, "branch_name_refused", False
+    )  # fmt: skip
+    assert "The forge says no." in messages(failed)
+
+    request.started.clear()
+    rerun_id = engine.rerun(request.runs[0], "FROM_FAILURE")
+    wait_for(engine, request, RequestState.SUCCEEDED)
+    assert [(attempt, step) for attempt, step, _ in request.started] == [
+        (2, step) for step in STEPS[3:]
+    ]
+    assert set(request.results) == set(STEPS)
+    rerun = engine.wait_for_status(rerun_id, "SUCCESS")
+    assert rerun["tags"]["idp/attempt"] == "2"
+
+
+def test_a_rerun_from_the_start_takes_every_step_again(engine: Engine) -> None:
+    rejected = ProviderRejected("No.", code="refused")
+    engine.stand_in.script.errors[worker.APPENV_SECRETS] = [rejected]
+    request = engine.stand_in.add_request()
+    wait_for(engine, request, RequestState.FAILED)
+    engine.wait_for_status(request.runs[0], "FAILURE")
+
+    request.started.clear()
+    engine.rerun(request.runs[0], "ALL_STEPS")
+    wait_for(engine, request, RequestState.SUCCEEDED)
+    assert [(attempt, step) for attempt, step, _ in request.started] == [
+        (2, step) for step in STEPS
+    ]
+
+
+def test_a_rerun_of_an_active_request_is_refused_and_changes_nothing(engine: Engine) -> None:
+    with held(engine, worker.APPENV_SECRETS):
         request = engine.stand_in.add_request()
-        engine.stand_in.wait_for(lambda: request.state is RequestState.SUCCEEDED)
-        print(request.moments)
+        engine.stand_in.wait_for(lambda: called(engine, worker.APPENV_SECRETS))
+        refused_id = engine.rerun(request.runs[0], "ALL_STEPS")
+        refused = engine.wait_for_status(refused_id, "FAILURE")
+        assert f"Request {request.id} is active." in messages(refused)
+    wait_for(engine, request, RequestState.SUCCEEDED)
+    assert request.runs != [refused_id]
+    assert refused_id not in {report.run_id for report in request.reports}
+
+
+def test_a_launch_from_the_launchpad_is_a_request(engine: Engine) -> None:
+    appenv_id = new_id()
+    run_id = engine.launch({"application_environment_id": appenv_id, "reason": "first try"})
+    run = engine.wait_for_status(run_id, "SUCCESS")
+    request = engine.stand_in.requests[run["tags"]["idp/request_id"]]
+    assert (request.appenv_id, request.reasons) == (appenv_id, ["first try"])
+    assert request.state is RequestState.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({}, "application_environment_id: <the id"),
+        ({"application_environment_id": "dev", "reason": "why"}, "subject_id"),
+    ],
+)
+def test_an_incomplete_launch_says_what_to_type(
+    engine: Engine, config: dict[str, Any], said: str
+) -> None:
+    known = len(engine.stand_in.requests)
+    run = engine.wait_for_status(engine.launch(config), "FAILURE")
+    assert said in messages(run)
+    assert len(engine.stand_in.requests) == known
+
+
+def test_terminate_in_the_ui_cancels_run_and_request(engine: Engine) -> None:
+    with held(engine, worker.APPENV_SECRETS):
+        request = engine.stand_in.add_request()
+        engine.stand_in.wait_for(lambda: called(engine, worker.APPENV_SECRETS))
+        engine.terminate(request.runs[0])
+        engine.stand_in.wait_for(
+            lambda: engine.run(request.runs[0])["status"] == "CANCELED", CANCEL_SECONDS
+        )
+        wait_for(engine, request, RequestState.CANCELLED)
+    assert [call.path for call in engine.stand_in.calls] == PATHS[:3]
+    assert [report.ending for report in request.reports] == [RunEnding.CANCELED]
+
+
+def test_a_cancelled_request_cancels_its_run(engine: Engine) -> None:
+    with held(engine, worker.APPENV_SECRETS):
+        request = engine.stand_in.add_request()
+        engine.stand_in.wait_for(lambda: called(engine, worker.APPENV_SECRETS))
+        request.cancel_requested = True
+        engine.stand_in.wait_for(
+            lambda: engine.run(request.runs[0])["status"] == "CANCELED", CANCEL_SECONDS
+        )
+        wait_for(engine, request, RequestState.CANCELLED)
+    assert [call.path for call in engine.stand_in.calls] == PATHS[:3]
+
+
+def test_a_run_that_lost_its_claim_stops(engine: Engine) -> None:
+    with held(engine, worker.APPENV_SECRETS):
+        request = engine.stand_in.add_request()
+        engine.stand_in.wait_for(lambda: called(engine, worker.APPENV_SECRETS))
+        lost_id = request.runs[0]
+        request.run_id = "another"
+        engine.wait_for_status(lost_id, "FAILURE")
+    assert [call.path for call in engine.stand_in.calls] == PATHS[:3]
+    assert request.failures == []
+
+
+def test_the_run_of_a_killed_worker_is_ended_and_the_next_attempt_succeeds(engine: Engine) -> None:
+    with held(engine, worker.APPENV_SECRETS):
+        request = engine.stand_in.add_request()
+        engine.stand_in.wait_for(lambda: called(engine, worker.APPENV_SECRETS))
+        run_id = request.runs[0]
+        os.kill(pid_of(engine.run(run_id)), signal.SIGKILL)
+        lose(engine, request)
+        engine.wait_for_status(run_id, "FAILURE")
+        engine.stand_in.wait_for(lambda: engine.stand_in.lost == [])
+    engine.stand_in.offer_again(request)
+    wait_for(engine, request, RequestState.SUCCEEDED)
+    assert [attempt for attempt, step, _ in request.started if step is STEPS[-1]] == [2]
+
+
+def test_children_leave_with_a_killed_worker_and_its_successor_works(engine: Engine) -> None:
+    parent = psutil.Process(engine.processes["worker"].pid)
+    children = parent.children(recursive=True)
+    parent.kill()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert children
+    assert alive == []
+    engine.start("worker")
+    request = engine.stand_in.add_request()
+    wait_for(engine, request, RequestState.SUCCEEDED)
+
+
+def test_an_ending_that_was_not_told_is_told_when_the_attempt_is_offered_again(
+    engine: Engine,
+) -> None:
+    request = engine.stand_in.add_request()
+    wait_for(engine, request, RequestState.SUCCEEDED)
+    engine.wait_for_status(request.runs[0], "SUCCESS")
+    engine.stand_in.wait_for(lambda: len(request.reports) == 1)
+    with engine.stand_in.lock:
+        request.state, request.run_id, request.offered = RequestState.PENDING, None, False
+        engine.stand_in.lock.notify_all()
+    engine.stand_in.wait_for(lambda: len(request.reports) == 2)
+    assert request.reports[1].run_id == request.runs[0]
+    request.state = RequestState.SUCCEEDED
+
+
+def test_nothing_delivered_stays_in_the_broker(engine: Engine) -> None:
+    request = engine.stand_in.add_request()
+    wait_for(engine, request, RequestState.SUCCEEDED)
+    import psycopg  # noqa: PLC0415
+
+    url = engine.environment["IDP_ENGINE_BROKER_URL"].removeprefix("sqla+postgresql+psycopg")
+    with psycopg.connect(f"postgresql{url}") as connection:
+        kept = connection.execute("SELECT count(*) FROM kombu_message").fetchone()
+    assert kept == (0,)
+
+
+def wait_for(engine: Engine, request: StoodInRequest, state: RequestState) -> None:
+    engine.stand_in.wait_for(lambda: request.state is state)
+
+
+def called(engine: Engine, path: str) -> bool:
+    return any(call.path == path for call in engine.stand_in.calls)
+
+
+@contextmanager
+def held(engine: Engine, path: str) -> Iterator[None]:
+    """The workers' answer on a path is held back meanwhile."""
+    release = threading.Event()
+    engine.stand_in.script.hold[path] = release
+    try:
+        yield
+    finally:
+        del engine.stand_in.script.hold[path]
+        release.set()
+
+
+def messages(run: dict[str, Any]) -> str:
+    """All that the UI shows of a run's events, errors too."""
+    return str(run["eventConnection"]["events"])
+
+
+def pid_of(run: dict[str, Any]) -> int:
+    """The worker process that executes the run, as Dagster noted it."""
+    started = [
+        event["message"]
+        for event in run["eventConnection"]["events"]
+        if event.get("message", "").startswith("Started process for run (pid: ")
+    ]
+    return int(started[0].removeprefix("Started process for run (pid: ").removesuffix(")."))
+
+
+def lose(engine: Engine, request: StoodInRequest) -> None:
+    """The control plane takes the request from its run, as it does when the lease has ended."""
+    assert request.run_id is not None
+    lost = LostRun(
+        run_id=request.run_id,
+        request_id=request.id,
+        attempt=request.attempt,
+        cause="lease_expired",
+    )
+    request.run_id = None
+    engine.stand_in.lost.append(lost)

@@ -13,7 +13,7 @@ RECONCILIATION = "/api/v1/reconciliations/{owner}/{name}"
 
 
 class AppliedSecret(WireModel):
-    """An ExternalSecret of the observed revision."""
+    """What an ExternalSecret brings, of the last revision that was found valid."""
 
     name: str
     remote_key: str
@@ -28,6 +28,8 @@ class Reconciliation(WireModel):
     ancestors: tuple[str, ...] = ()
     """The commits before it on the default branch, newest first, at most 100."""
     conditions: tuple[GitOpsCondition, ...]
-    """Always one of type `Ready`: `True`, `False` (reason says why) or `Unknown`."""
+    """Always one of type `Ready`: `True`, `False` (reason says why) or `Unknown`; and one of type
+    `SourceAvailable`, which is `False` while the forge is away and the rest may be out of date."""
     applied_secrets: tuple[AppliedSecret, ...] = ()
     last_reconciled_at: Timestamp | None = None
+    """When the forge's present state was last seen and compared with this."""

@@ -1,0 +1,1 @@
+"""`local-gitops-agent`: reconciles what the forge holds and publishes what it saw, Flux style."""

@@ -1,0 +1,179 @@
+"""The GitOps agent against a real forge: what it publishes of good, broken and hostile repos."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from idp_kernel.wire.agent import AppliedSecret
+from tests.fixtures.agent import AgentServer, condition, ready, running_agent
+from tests.fixtures.forge import ForgeServer, KnownPeople, running_forge
+from tests.fixtures.git_client import Clone
+from tests.fixtures.stack import private_directory
+
+CONFIG_MAP = """\
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: shop
+data:
+  greeting: hello
+"""
+EXTERNAL_SECRET = """\
+apiVersion: external-secrets.io/v1
+kind: ExternalSecret
+metadata:
+  name: app-key
+  namespace: shop-dev
+spec:
+  refreshInterval: 1h
+  secretStoreRef:
+    name: openbao
+    kind: ClusterSecretStore
+  target:
+    name: app-key
+  data:
+    - secretKey: value
+      remoteRef:
+        key: teams/payments/shop/dev/app-key
+        property: value
+        version: "3"
+"""
+
+
+@pytest.fixture(scope="module")
+def agent(forge: ForgeServer) -> Iterator[AgentServer]:
+    with (
+        private_directory("idp-agent-") as home,
+        running_agent(home, forge_url=forge.url, forge_token=forge.agent_token) as server,
+    ):
+        yield server
+
+
+def new_repository(forge: ForgeServer, directory: Path) -> tuple[str, Clone]:
+    name = f"appenv-{secrets.token_hex(6)}"
+    created = forge.create_repository("payments", name)
+    clone = Clone.make(directory / name, created["cloneUrl"], person="bot", token=forge.bot_token)
+    return name, clone
+
+
+def commit(clone: Clone, file: str, content: str) -> str:
+    revision = clone.commit(file, content)
+    pushed = clone.push("HEAD:main")
+    assert pushed.returncode == 0, pushed.stderr
+    return revision
+
+
+def test_a_valid_revision_becomes_ready_with_its_secrets(
+    forge: ForgeServer, agent: AgentServer, tmp_path: Path
+) -> None:
+    name, clone = new_repository(forge, tmp_path)
+    empty = agent.wait_for("payments", name, lambda seen: ready(seen).status == "Unknown")
+    assert ready(empty).reason == "Progressing"
+    assert empty.observed_revision is None
+    first = commit(clone, "manifests/app.yaml", f"{CONFIG_MAP}---\n{EXTERNAL_SECRET}---\n")
+    seen = agent.wait_for_ready("payments", name, first, "True")
+    assert ready(seen).reason == "ReconciliationSucceeded"
+    key = "teams/payments/shop/dev/app-key"
+    assert seen.applied_secrets == (AppliedSecret(name="app-key", remote_key=key, version=3),)
+    assert seen.ancestors == ()
+    second = commit(clone, "README.md", "more")
+    assert agent.wait_for_ready("payments", name, second, "True").ancestors == (first,)
+
+
+def test_an_invalid_revision_says_file_object_and_error_and_keeps_what_was_applied(
+    forge: ForgeServer, agent: AgentServer, tmp_path: Path
+) -> None:
+    name, clone = new_repository(forge, tmp_path)
+    good = commit(clone, "manifests/secret.yaml", EXTERNAL_SECRET)
+    applied = agent.wait_for_ready("payments", name, good, "True").applied_secrets
+    bad = commit(clone, "manifests/app.yaml", CONFIG_MAP.replace("hello", "[1, 2]"))
+    seen = agent.wait_for_ready("payments", name, bad, "False")
+    assert ready(seen).reason == "ValidationFailed"
+    assert ready(seen).message.startswith(
+        "manifests/app.yaml: ConfigMap/default/shop: data.greeting: [1, 2] is not of type"
+    )
+    assert seen.applied_secrets == applied
+    mended = commit(clone, "manifests/app.yaml", CONFIG_MAP)
+    assert agent.wait_for_ready("payments", name, mended, "True").ancestors == (bad, good)
+
+
+def test_links_are_not_followed(forge: ForgeServer, agent: AgentServer, tmp_path: Path) -> None:
+    name, clone = new_repository(forge, tmp_path)
+    (clone.path / "manifests").mkdir()
+    (clone.path / "manifests" / "passwords.yaml").symlink_to("/etc/passwd")
+    revision = commit(clone, "README.md", "x")
+    seen = agent.wait_for_ready("payments", name, revision, "False")
+    assert ready(seen).message == "manifests/passwords.yaml: it is no plain file"
+
+
+def test_a_force_pushed_and_a_deleted_repository_are_followed(
+    forge: ForgeServer, agent: AgentServer, tmp_path: Path
+) -> None:
+    name, clone = new_repository(forge, tmp_path)
+    first = commit(clone, "manifests/app.yaml", CONFIG_MAP)
+    agent.wait_for_ready("payments", name, first, "True")
+    clone.git("commit", "-q", "--amend", "-m", "Other")
+    other = clone.revision()
+    assert clone.push("HEAD:main", force=True).returncode == 0
+    agent.wait_for_ready("payments", name, other, "True")
+    path = f"/api/v1/repositories/payments/{name}"
+    forge.call("DELETE", path, token=forge.bot_token).raise_for_status()
+    while agent.get("payments", name).status_code != 404:
+        assert agent.process.poll() is None
+
+
+def test_one_broken_repository_stops_no_other(
+    forge: ForgeServer, agent: AgentServer, tmp_path: Path
+) -> None:
+    broken, clone = new_repository(forge, tmp_path)
+    revision = commit(clone, "manifests/app.yaml", CONFIG_MAP)
+    agent.wait_for_ready("payments", broken, revision, "True")
+    (forge.data_dir / f"repositories/payments/{broken}.git/refs/heads/main").write_text(
+        "0123456789012345678901234567890123456789\n", encoding="ascii"
+    )
+    seen = agent.wait_for("payments", broken, lambda seen: ready(seen).reason == "FetchFailed")
+    assert seen.observed_revision == revision
+    assert forge.agent_token not in ready(seen).message
+    name, other = new_repository(forge, tmp_path)
+    agent.wait_for_ready("payments", name, commit(other, "manifests/app.yaml", CONFIG_MAP), "True")
+    shutil.rmtree(forge.data_dir / f"repositories/payments/{broken}.git")
+
+
+def test_only_readers_with_the_token_are_answered(agent: AgentServer) -> None:
+    assert agent.get("payments", "appenv-x", token=None).status_code == 401
+    assert agent.get("payments", "appenv-x", token="wrong").status_code == 401
+    assert agent.get("payments", "appenv-x").json()["code"] == "no_such_reconciliation"
+    assert agent.get("payments", "..%2f..%2fx").status_code in (404, 422)
+
+
+def test_it_answers_without_its_forge_and_after_a_kill(people: KnownPeople, tmp_path: Path) -> None:
+    with private_directory("idp-forge-") as forge_home, private_directory("idp-agent-") as home:
+        with running_forge(forge_home, people) as forge:
+            start = partial(running_agent, home, forge_url=forge.url, forge_token=forge.agent_token)
+            name, clone = new_repository(forge, tmp_path)
+            revision = commit(clone, "manifests/secret.yaml", EXTERNAL_SECRET)
+            with start() as agent:
+                before = agent.wait_for_ready("payments", name, revision, "True")
+                agent.process.kill()
+                agent.process.wait()
+        with start() as again:
+            seen = again.wait_for(
+                "payments", name, lambda seen: condition(seen, "SourceAvailable").status == "False"
+            )
+            assert condition(seen, "SourceAvailable").reason == "FetchFailed"
+            assert ready(seen) == ready(before)
+            assert seen.observed_revision == revision
+            assert seen.applied_secrets == before.applied_secrets
+            with running_forge(forge_home, people, port=forge.port):
+                back = again.wait_for(
+                    "payments",
+                    name,
+                    lambda seen: condition(seen, "SourceAvailable").status == "True",
+                )
+                assert ready(back) == ready(before)

@@ -1,0 +1,73 @@
+# The platform's commands. `make` alone prints them. Needs Python 3.11 or newer, git and make; what
+# else there is comes from the hashed lock files, into .venv.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := idp_kernel control_plane idp_dagster execution_workers local_stack idp_cli
+LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+	--python-version 3.11 --custom-compile-command "make lock"
+
+.PHONY: help
+help: ## Print this help
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' \
+		$(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: venv ## Start everything, provision an environment for real, stop everything
+	@$(BIN)/idp demo
+
+.PHONY: up
+up: venv ## Start everything and stay; Ctrl-C stops everything
+	@$(BIN)/idp up
+
+.PHONY: down
+down: venv ## Stop what `make up` started in another shell
+	@$(BIN)/idp down
+
+.PHONY: test
+test: lint typecheck ## Lint, check types and run every test that needs no system package
+	$(BIN)/pytest -m "not system"
+
+.PHONY: test-system
+test-system: venv-dev ## Install what Debian and npm have to give, and run the tests that need it
+	tests/system/install.sh
+	$(BIN)/pytest -m system
+
+.PHONY: lint
+lint: venv-dev ## Check style, format and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+.PHONY: typecheck
+typecheck: venv-dev ## Check types
+	$(BIN)/mypy
+
+.PHONY: format
+format: venv-dev ## Bring every file into the format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: lock
+lock: ## Resolve the dependencies of pyproject.toml into the lock files; needs uv
+	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }
+	$(LOCK) pyproject.toml -o requirements.lock
+	$(LOCK) pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+
+.PHONY: clean
+clean: ## Remove the virtual environment and what tools left; the platform's data stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment is stamped with the lock files it was made from, so a second call does nothing.
+.PHONY: venv venv-dev
+venv:
+	@deploy/install-environment $(VENV) requirements.lock
+venv-dev:
+	@deploy/install-environment $(VENV) requirements-dev.lock

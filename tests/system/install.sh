@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Installs what the system tests need and Python's lock files cannot give. Repeating it does
+# nothing: only what is missing is installed.
+set -euo pipefail
+
+# Program to look for, and the Debian package that has it.
+wanted=(
+    "chromium chromium"
+)
+
+missing=()
+for pair in "${wanted[@]}"; do
+    read -r program package <<<"$pair"
+    command -v "$program" >/dev/null || missing+=("$package")
+done
+if [[ ${#missing[@]} -eq 0 ]]; then
+    exit 0
+fi
+
+if ! command -v apt-get >/dev/null; then
+    echo "The system tests need ${missing[*]}; install them as your system does (no apt-get here)." >&2
+    exit 1
+fi
+if [[ $(id -u) -eq 0 ]]; then
+    as_root=()
+elif command -v sudo >/dev/null; then
+    as_root=(sudo)
+else
+    echo "The system tests need ${missing[*]}. Run as root, or install sudo, or have somebody run:" >&2
+    echo "    apt-get install ${missing[*]}" >&2
+    exit 1
+fi
+
+echo "installing ${missing[*]} …"
+"${as_root[@]}" apt-get update -qq
+DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

@@ -56,13 +56,13 @@ class GitOpsVerification:
         return GitOpsState.RECONCILED, "The agent has applied the revision and is healthy."
 
     def _is_settled(self, wanted: VerifyGitOps, ready: GitOpsCondition) -> bool:
-        """Since the later of the agent's own transition and our first sight of this revision:
-        an agent that was `Ready` before says nothing new when it goes on to ours.
+        """Since the agent's own transition, which is about this revision: for a new one it first
+        leaves `Ready`. An agent that tells no time counts from our first sight of it.
         """
         now = self._clock.now()
         key = (wanted.repository.owner, wanted.repository.name, wanted.revision)
-        since = self._healthy.since(key, now)
-        return now - max(since, ready.last_transition_at or since) >= self._settle
+        since = ready.last_transition_at or self._healthy.since(key, now)
+        return now - since >= self._settle
 
 
 class _FirstSeen:

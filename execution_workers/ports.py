@@ -142,5 +142,4 @@ def foreign_owner(provider: str, what: str) -> ProviderRejected:
         f"{provider} has {what} already and it is not marked as this platform's for this entity. "
         "Remove or rename it there, or let the entity have another name.",
         code="foreign_owner",
-        details={"target": provider},
     )

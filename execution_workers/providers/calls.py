@@ -40,7 +40,7 @@ class Verdict:
     ) -> PlatformError:
         """The error to raise; names the provider, the operation, what was found, the remedy."""
         message = f"{provider} did not {operation}: {_short(found)}. {self.remedy}"
-        details = {"target": provider, "providerStatus": status}
+        details = {"target": provider, "targetStatus": status}
         if issubclass(self.error, Unavailable):
             return self.error(
                 message,
@@ -83,7 +83,7 @@ class ProviderCalls:
             raise Unavailable(
                 f"Too many calls to {self.provider} are in flight.",
                 code="provider_busy",
-                details={"target": self.provider, "providerStatus": NO_STATUS},
+                details={"target": self.provider, "targetStatus": NO_STATUS},
                 retry_after_seconds=1,
             )
         try:
@@ -92,7 +92,7 @@ class ProviderCalls:
             self._slots.release()
 
     def _tell(self, operation: str, error: PlatformError) -> None:
-        status = str(error.details.get("providerStatus", NO_STATUS))
+        status = str(error.details.get("targetStatus", NO_STATUS))
         self._errors.labels(self.provider, error.code, status).inc()
         _log.warning(
             "provider_call_failed",

@@ -15,6 +15,12 @@ from idp_kernel.http.problems import status_of
 ErrorTable = Mapping[type[PlatformError], Verdict]
 
 
+def expect(error: PlatformError, code: str) -> None:
+    """An answer that is no failure where it is caught; one with another code is raised again."""
+    if error.code != code:
+        raise error
+
+
 def translate(
     table: ErrorTable, error: PlatformError, provider: str, operation: str
 ) -> PlatformError:

@@ -7,13 +7,14 @@ from urllib.parse import quote
 from execution_workers.credentials import SecretFile
 from execution_workers.providers.calls import ProviderCalls
 from execution_workers.providers.local_agent.errors import ERRORS
-from execution_workers.providers.problems import translate
+from execution_workers.providers.problems import expect, translate
 from idp_kernel.errors import NotFound, PlatformError
 from idp_kernel.http.client import ServiceClient
 from idp_kernel.services import ServiceName
 from idp_kernel.wire.agent import RECONCILIATION, Reconciliation
 
 _OPERATION = "read reconciliation"
+_NOT_SEEN_YET = "no_such_reconciliation"
 
 
 class LocalAgent:
@@ -39,8 +40,13 @@ class LocalAgent:
 
     def _read(self, path: str, token: str) -> Reconciliation | None:
         try:
-            return self._client.call("GET", path, Reconciliation, bearer=token)
-        except NotFound:
-            return None
+            return self._look(path, token)
         except PlatformError as error:
             raise translate(ERRORS, error, self._calls.provider, _OPERATION) from error
+
+    def _look(self, path: str, token: str) -> Reconciliation | None:
+        try:
+            return self._client.call("GET", path, Reconciliation, bearer=token)
+        except NotFound as error:
+            expect(error, _NOT_SEEN_YET)
+            return None

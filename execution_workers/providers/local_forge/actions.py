@@ -19,9 +19,9 @@ from execution_workers.manifests import (
 )
 from execution_workers.ports import Attempt, Made, Marker, Undone, foreign_owner
 from execution_workers.providers.local_forge.client import ForgeClient
-from execution_workers.providers.local_forge.errors import BRANCH_BUSY, ERRORS
+from execution_workers.providers.local_forge.errors import BRANCH_BUSY
 from execution_workers.providers.local_forge.git import BranchCopy, Commit, Overtaken, with_trailers
-from idp_kernel.errors import InvalidInput, NotAllowed, NotFound, PlatformError
+from idp_kernel.errors import InvalidInput, NotAllowed, ProviderRejected
 from idp_kernel.failpoints import failpoint
 from idp_kernel.wire.forge import (
     BranchProtection,
@@ -246,7 +246,7 @@ class BindingsAction:
 
     def _bound(self, copy: BranchCopy, attempt: Attempt) -> Made:
         if copy.head is None:
-            raise _missing(self.client, "write bindings", f"{self._name} has no commit yet")
+            raise _missing(self.client, f"{self._name} has no commit yet")
         contents = self._contents(attempt)
         present = copy.files(list(contents))
         changed = {
@@ -367,12 +367,15 @@ def _required_repository(
 ) -> ForgeRepository:
     found = _own_repository(client, wanted, marker)
     if found is None:
-        raise _missing(client, "find repository", f"there is no {wanted.owner}/{wanted.name}")
+        raise _missing(client, f"there is no repository {wanted.owner}/{wanted.name}")
     return found
 
 
-def _missing(client: ForgeClient, operation: str, found: str) -> PlatformError:
-    return ERRORS[NotFound].of(client.calls.provider, operation, found)
+def _missing(client: ForgeClient, found: str) -> ProviderRejected:
+    return ProviderRejected(
+        f"{client.calls.provider}: {found}. Provision the environment again from its first step.",
+        code="repository_missing",
+    )
 
 
 def _require_bindable(subject: AppEnvSubject, bindings: Sequence[SecretBindingWanted]) -> None:

@@ -10,7 +10,7 @@ from execution_workers.credentials import SecretFile
 from execution_workers.providers.calls import ProviderCalls
 from execution_workers.providers.local_forge.errors import ERRORS
 from execution_workers.providers.local_forge.git import GitRemote
-from execution_workers.providers.problems import translate
+from execution_workers.providers.problems import expect, translate
 from idp_kernel.errors import Conflict, NotFound, PlatformError
 from idp_kernel.http.client import ServiceClient
 from idp_kernel.services import ServiceName
@@ -65,7 +65,7 @@ class ForgeClient:
                     "GET", _path(REPOSITORY, owner, name), ForgeRepository, bearer=bearer
                 )
             except NotFound as error:
-                _expect(error, _NO_SUCH_REPOSITORY)
+                expect(error, _NO_SUCH_REPOSITORY)
                 return None
 
         return self._answer("read repository", call)
@@ -79,7 +79,7 @@ class ForgeClient:
                     "POST", REPOSITORIES, ForgeRepository, body=wanted, bearer=bearer
                 )
             except Conflict as error:
-                _expect(error, _REPOSITORY_EXISTS)
+                expect(error, _REPOSITORY_EXISTS)
                 return None
 
         return self._answer("create repository", call)
@@ -113,7 +113,7 @@ class ForgeClient:
             try:
                 self._client.send("DELETE", path, bearer=bearer)
             except NotFound as error:
-                _expect(error, code_when_gone)
+                expect(error, code_when_gone)
 
         self._answer(operation, call)
 
@@ -124,12 +124,6 @@ class ForgeClient:
                 return call(bearer)
             except PlatformError as error:
                 raise translate(ERRORS, error, self._calls.provider, operation) from error
-
-
-def _expect(error: PlatformError, code: str) -> None:
-    """An answer that is no failure here; one with another code is raised again."""
-    if error.code != code:
-        raise error
 
 
 def _path(template: str, owner: str, name: str, branch: str = "") -> str:

@@ -1,0 +1,81 @@
+"""Newer runs and older ones: fences, waiting for each other, draining."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from execution_workers.failpoints import after_provider
+from idp_kernel.wire.worker import APPENV_SECRETS
+from idp_kernel.workflows import Step
+from tests.integration.execution_workers.catalogue import SECRET, assert_effect, assert_problem
+from tests.integration.execution_workers.driver import Run, eventually, in_background
+
+HELD = after_provider(Step.PROVISION_SECRETS)
+
+
+def test_an_older_run_is_refused(run: Run, tmp_path: Path) -> None:
+    assert run.with_(fence=7).raise_fence().json() == {"fence": 7}
+    assert_problem(SECRET.do(run.with_(fence=6)), 409, "fenced_off")
+    assert_problem(SECRET.undo(run.with_(fence=6)), 409, "fenced_off")
+    assert_problem(run.with_(fence=6).raise_fence(), 409, "fenced_off")
+    assert SECRET.times_done(run.world, run.appenv, tmp_path) == 0
+    assert_effect(SECRET.do(run.with_(fence=7)), "created")
+
+
+def test_each_call_raises_the_fence(run: Run) -> None:
+    assert_effect(SECRET.do(run.with_(fence=5)), "created")
+    assert_problem(SECRET.do(run.with_(fence=4)), 409, "fenced_off")
+
+
+def test_fences_are_of_one_request(run: Run) -> None:
+    assert run.with_(fence=9).raise_fence().status_code == 200
+    assert_effect(SECRET.do(run.world.new_run(run.appenv)), "created")
+
+
+def test_raising_the_fence_waits_for_calls_in_flight(run: Run) -> None:
+    hit = run.world.workers.arm(HELD)
+    with in_background(lambda: SECRET.do(run)) as held:
+        eventually(hit.exists, what="the call is between provider and ledger")
+        with in_background(run.with_(fence=2).raise_fence) as raising:
+            _wait_for_lock(run)
+            assert not raising.done()
+            hit.unlink()
+            assert raising.result().status_code == 200
+            assert held.done() or held.result().status_code == 200
+    assert_effect(held.result(), "created")
+
+
+def test_who_waited_for_the_item_looks_at_the_fence_again(run: Run) -> None:
+    hit = run.world.workers.arm(HELD)
+    with in_background(lambda: SECRET.do(run)) as held:
+        eventually(hit.exists, what="the first call holds the item")
+        with in_background(lambda: SECRET.do(run)) as waiting:
+            _wait_for_lock(run)
+            with in_background(run.with_(fence=2).raise_fence) as raising:
+                _wait_for_lock(run, waiters=2)
+                hit.unlink()
+                assert_effect(held.result(), "created")
+                assert_problem(waiting.result(), 409, "fenced_off")
+                assert raising.result().status_code == 200
+
+
+def test_a_client_that_hangs_up_stops_nothing(run: Run, tmp_path: Path) -> None:
+    hit = run.world.workers.arm(HELD)
+    body = SECRET.body(run.appenv)
+    headers = {
+        "Authorization": f"Bearer {run.token}",
+        "Idempotency-Key": run.key(Step.PROVISION_SECRETS),
+    }
+    with httpx.Client(trust_env=False, timeout=1) as client, pytest.raises(httpx.ReadTimeout):
+        client.post(f"{run.world.workers.url}{APPENV_SECRETS}", json=body, headers=headers)
+    eventually(hit.exists, what="the call goes on without its client")
+    hit.unlink()
+    assert_effect(SECRET.do(run), "replayed")
+    assert SECRET.times_done(run.world, run.appenv, tmp_path) == 1
+
+
+def _wait_for_lock(run: Run, waiters: int = 1) -> None:
+    eventually(lambda: run.world.lock_waiters() >= waiters, what=f"{waiters} calls wait")

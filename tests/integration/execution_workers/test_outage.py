@@ -1,0 +1,45 @@
+"""PostgreSQL or a provider is away: a problem that says so, and work goes on afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import httpx
+from psycopg import sql
+from sqlalchemy import make_url
+
+from local_stack.postgres_setup import connect_as_superuser
+from tests.fixtures.stack import PostgresServer
+from tests.integration.execution_workers.catalogue import SECRET, assert_effect, assert_problem
+from tests.integration.execution_workers.driver import Run
+
+
+@contextmanager
+def database_away(postgres: PostgresServer, run: Run) -> Iterator[None]:
+    """The ledger's database throws everybody out and lets nobody in, as in a restart."""
+    name = make_url(run.world.database_url).database or ""
+    with closing(connect_as_superuser(postgres.address, "postgres")) as server:
+        allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+        server.execute(allow.format(sql.Identifier(name), sql.Literal(False)))
+        ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+        server.execute(ended, (name,))
+        try:
+            yield
+        finally:
+            server.execute(allow.format(sql.Identifier(name), sql.Literal(True)))
+
+
+def test_the_ledgers_database_is_away_for_a_while(
+    run: Run, postgres_server: PostgresServer
+) -> None:
+    assert_effect(SECRET.do(run), "created")
+    with database_away(postgres_server, run):
+        assert_problem(SECRET.do(run), 503, "ledger_unavailable")
+        assert _readiness(run).status_code == 503
+    assert _readiness(run).status_code == 200
+    assert_effect(SECRET.do(run), "replayed")
+
+
+def _readiness(run: Run) -> httpx.Response:
+    return httpx.get(f"{run.world.workers.url}/readyz", trust_env=False)

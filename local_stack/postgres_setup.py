@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, LiteralString
+from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
@@ -53,8 +54,9 @@ class PostgresAddress:
 
     def url(self, role: str, database: str, driver: str = "psycopg") -> str:
         """A SQLAlchemy URL that names the role's password file and holds no secret."""
-        passfile = passfile_path(self.keys_dir, role)
-        return f"postgresql+{driver}://{role}@{LOOPBACK}:{self.port}/{database}?passfile={passfile}"
+        where = f"{LOOPBACK}:{self.port}/{database}"
+        passfile = quote(str(passfile_path(self.keys_dir, role)))
+        return f"postgresql+{driver}://{role}@{where}?passfile={passfile}"
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from local_stack.git import Git
 MANIFESTS = "manifests/"
 MAX_FILES = 500
 MAX_ANCESTORS = 100
-FETCH_TIMEOUT_SECONDS = 60.0
+FETCH_TIMEOUT_SECONDS = 30.0
 GIT_CONFIGURATION = {
     "gc.auto": "0",
     "fetch.fsckObjects": "true",

@@ -32,6 +32,7 @@ GIT_CONFIGURATION = {
     "receive.maxInputSize": str(PUSH_LIMIT_BYTES),
     "uploadpack.allowFilter": "true",
 }
+INTROSPECTION_TIMEOUT_SECONDS = 5.0
 SHUTDOWN_SECONDS = 5
 DESCRIPTION = "Git repositories over smart HTTP, with platform tokens and branch protection."
 
@@ -46,6 +47,7 @@ def main() -> None:
         key=SigningKey.read(settings.service_key_file),
         service=ServiceName.LOCAL_FORGE,
         clock=SystemClock(),
+        timeout_seconds=INTROSPECTION_TIMEOUT_SECONDS,
     )
     try:
         uvicorn.run(

@@ -63,13 +63,17 @@ def refusal(
     protected: Iterable[str],
     is_fast_forward: Callable[[RefUpdate], bool],
 ) -> str | None:
-    """Why the update may not happen and what to do instead; None when it may."""
+    """Why the update may not happen and what to do instead; None when it may.
+
+    Names that differ in case only are one file where the disk takes no notice of case, so they
+    share the protection.
+    """
     branch = update.branch
     if branch is None:
         if update.ref.startswith(TAGS):
             return None
         return f"{update.ref} is refused: push branches ({BRANCHES}…) and tags ({TAGS}…) only."
-    if branch not in protected:
+    if branch.casefold() not in {name.casefold() for name in protected}:
         return None
     return _refusal_on_protected(update, branch, caller, is_fast_forward)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http.client
 import secrets
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
 import httpx
+import psutil
 import pytest
 
 from idp_kernel.services import LOOPBACK
@@ -286,3 +288,26 @@ class TestOddCallers:
         assert repository.bot.push("HEAD:main").returncode == 0
         objects = forge.data_dir / "repositories" / "payments" / f"{repository.name}.git/objects"
         assert not list(objects.glob("*incoming*"))
+
+    def test_a_client_that_goes_away_during_a_fetch_leaves_no_process(
+        self, repository: SomeRepository
+    ) -> None:
+        forge = repository.forge
+        (repository.bot.path / "big.bin").write_bytes(secrets.token_bytes(8_000_000))
+        head = repository.bot.commit("a.txt", "a")
+        assert repository.bot.push("HEAD:main").returncode == 0
+        body = f"0032want {head}\n00000009done\n".encode()
+        with socket.create_connection((LOOPBACK, forge.port)) as connection:
+            connection.sendall(
+                f"POST /payments/{repository.name}.git/git-upload-pack HTTP/1.1\r\n"
+                f"Host: {LOOPBACK}\r\nAuthorization: Bearer {forge.bot_token}\r\n"
+                "Content-Type: application/x-git-upload-pack-request\r\n"
+                f"Content-Length: {len(body)}\r\n\r\n".encode()
+                + body
+            )
+            assert connection.recv(100).startswith(b"HTTP/1.1 200")
+        forge_process = psutil.Process(forge.process.pid)
+        deadline = time.monotonic() + 10
+        while forge_process.children():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)

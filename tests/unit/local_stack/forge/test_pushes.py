@@ -41,7 +41,10 @@ def test_what_is_not_protected_moves_freely(update: RefUpdate, caller: str) -> N
     assert said(update, caller, fast_forward=False) is None
 
 
-@pytest.mark.parametrize("update", [RefUpdate(NONE, A, MAIN), RefUpdate(A, B, MAIN)])
+@pytest.mark.parametrize(
+    "update",
+    [RefUpdate(NONE, A, MAIN), RefUpdate(A, B, MAIN), RefUpdate(NONE, A, "refs/heads/MAIN")],
+)
 def test_people_are_told_what_to_do_instead_of_pushing_to_a_protected_branch(
     update: RefUpdate,
 ) -> None:

@@ -1,0 +1,44 @@
+"""The forge and the agent stand for two foreign systems: neither knows the other's code."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import local_stack
+
+ROOT = Path(local_stack.__file__).parent
+
+
+def imported(package: Path) -> set[str]:
+    """Every module that a package's files import."""
+    modules: set[str] = set()
+    for file in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                modules.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                modules.add(node.module or "")
+    return modules
+
+
+@pytest.mark.parametrize(
+    ("package", "other"),
+    [("forge", "local_stack.agent"), ("agent", "local_stack.forge")],
+)
+def test_forge_and_agent_never_import_each_other(package: str, other: str) -> None:
+    found = imported(ROOT / package)
+    assert f"local_stack.{package}.settings" in found
+    assert not {module for module in found if module.startswith(other)}
+
+
+def test_a_hook_starts_with_the_standard_library_only() -> None:
+    tree = ast.parse((ROOT / "forge" / "pushes.py").read_text(encoding="utf-8"))
+    names = {
+        node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+        for node in tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    assert not {name for name in names if name and name.startswith(("idp", "local_stack"))}

@@ -16,6 +16,7 @@ from control_plane.application.request_progress import (
 )
 from control_plane.domain.managed_secrets import SecretState
 from control_plane.domain.requests import AttemptPolicy, Failure, Holding, Request
+from control_plane.failpoints import FINALIZE_BEFORE_COMMIT
 from idp_kernel.errors import Conflict, InvalidInput, NotFound
 from idp_kernel.failpoints import failpoint
 from idp_kernel.wire.engine import (
@@ -140,7 +141,7 @@ def finalize_provisioning(work: Work, request_id: str, holding: Holding, told: F
     _activate(work, before, results)
     after = before.succeeded(work.now)
     commit_transition(work, before, after, Cause(f"run:{holding.run_id}"))
-    failpoint("control-plane-api.finalize.before_commit")
+    failpoint(FINALIZE_BEFORE_COMMIT)
     return after
 
 

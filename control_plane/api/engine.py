@@ -1,0 +1,289 @@
+"""Internal routes: services get tokens, the engine gets offers and reports, runs do their work."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from starlette.concurrency import run_in_threadpool
+
+from control_plane.api.guards import Open, Run, Service, id_in_path, run_id_in_path
+from control_plane.api.services import Services, Use
+from control_plane.api.spans import name_request
+from control_plane.application import run_progress
+from control_plane.application.access import no_such
+from control_plane.application.claim_requests import (
+    Granted,
+    Refused,
+    claim_request,
+    launch_request,
+)
+from control_plane.application.manage_tokens import introspect_token
+from control_plane.application.offer_requests import offer_requests
+from control_plane.application.report_runs import report_run, run_standing
+from control_plane.application.service_tokens import issue_token_to_service
+from control_plane.domain import requests as domain
+from control_plane.failpoints import FINALIZE_AFTER_COMMIT
+from idp_kernel.errors import Conflict, InvariantBroken
+from idp_kernel.failpoints import failpoint
+from idp_kernel.services import Scope
+from idp_kernel.telemetry.traces import current_traceparent
+from idp_kernel.tokens import RunClaims, ServiceClaims, issue_run_token
+from idp_kernel.wire import engine as wire
+from idp_kernel.wire.metrics import MetricsProjection
+from idp_kernel.workflows import Step
+
+router = APIRouter(tags=["internal"])
+
+HEARTBEATS_PER_LEASE = 3
+LOOK_EVERY_SECONDS = 1.0
+"""How often a waiting offer looks by itself: pauses end and lost runs are given up unannounced."""
+
+Anybody = Annotated[None, Depends(Open())]
+Introspector = Annotated[ServiceClaims, Depends(Service(Scope.TOKEN_INTROSPECTION))]
+Offered = Annotated[ServiceClaims, Depends(Service(Scope.OFFERS))]
+Claimer = Annotated[ServiceClaims, Depends(Service(Scope.CLAIMS))]
+Reporter = Annotated[ServiceClaims, Depends(Service(Scope.REPORTS))]
+Exporter = Annotated[ServiceClaims, Depends(Service(Scope.METRICS_PROJECTION))]
+Holder = Annotated[RunClaims, Depends(Run())]
+
+
+@router.get(wire.JWKS)
+def get_jwks(services: Use, _caller: Anybody) -> dict[str, object]:
+    """The public keys that verify what the control plane signs (RFC 7517)."""
+    return services.published_keys
+
+
+@router.post(wire.TOKENS)
+def post_service_token(
+    services: Use, _caller: Anybody, body: wire.ServiceAssertion
+) -> wire.ServiceToken:
+    """A service's access token for an assertion signed with its own key."""
+    with services.begin() as work:
+        return issue_token_to_service(
+            work, body.assertion, services.service_keys, services.signing_key, services.clock
+        )
+
+
+@router.post(wire.TOKEN_INTROSPECTION)
+def post_introspection(
+    services: Use, _caller: Introspector, body: wire.IntrospectToken
+) -> wire.Introspection:
+    """Who holds a person's token."""
+    with services.begin() as work:
+        return introspect_token(work, services.hash_token(body.token))
+
+
+@router.post(wire.OFFERS)
+async def post_offers(
+    request: Request, services: Use, _caller: Offered, body: wire.AskOffers
+) -> wire.Offers:
+    """What may be claimed; waits for it when there is nothing yet."""
+    until = time.monotonic() + body.wait_seconds
+    with services.wakeups.waiter() as woken:
+        while True:
+            woken.clear()
+            offers = await run_in_threadpool(_offers, services, body.limit)
+            left = until - time.monotonic()
+            if offers.offers or left <= 0:
+                return offers
+            await _pause(woken, min(left, LOOK_EVERY_SECONDS))
+            if await request.is_disconnected():
+                # Nobody hears the answer: what it offered would lie idle until offered again.
+                return offers
+
+
+def _offers(services: Services, limit: int) -> wire.Offers:
+    with services.begin() as work:
+        return offer_requests(work, limit, services.offers)
+
+
+async def _pause(woken: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(woken.wait(), seconds)
+    except TimeoutError:
+        return
+
+
+@router.post(wire.LAUNCHES)
+def post_launch(services: Use, _caller: Claimer, body: wire.Launch) -> wire.Claim:
+    """A claim for a run that a person started in Dagster's UI."""
+    with services.begin() as work:
+        outcome = launch_request(work, body, services.attempts, current_traceparent())
+    return _claim(services, outcome)
+
+
+@router.post(wire.CLAIM)
+def post_claim(
+    services: Use, _caller: Claimer, request_id: str, body: wire.ClaimRequest
+) -> wire.Claim:
+    """A claim for the run of an offered attempt."""
+    named = id_in_path("workflow request", request_id)
+    with services.begin() as work:
+        outcome = claim_request(work, named, body.run_id, body.attempt, services.attempts)
+    return _claim(services, outcome)
+
+
+@router.post(wire.LEASE)
+def post_lease(services: Use, run: Holder, request_id: str, body: wire.LeaseRenewal) -> wire.Lease:
+    """The lease prolonged, with a new run token."""
+    holding = _holding(run, body.run_id, run.attempt)
+    with services.begin() as work:
+        outcome = run_progress.renew_lease(work, request_id, holding, services.attempts)
+    if isinstance(outcome, run_progress.Overdue):
+        with services.begin() as work:
+            run_progress.time_out_request(work, request_id)
+        raise outcome.error
+    name_request(outcome)
+    return wire.Lease(
+        run_token=_run_token(services, outcome, run.team),
+        lease_expires_at=_lease_end(outcome),
+        cancel_requested=outcome.cancel_requested,
+    )
+
+
+@router.post(wire.STEP_START)
+def post_step_start(
+    services: Use, run: Holder, request_id: str, step: str, body: wire.StepStarted
+) -> wire.RequestStanding:
+    """A step begins, or begins again."""
+    holding = _holding(run, body.run_id, body.attempt)
+    with services.begin() as work:
+        return _standing(run_progress.start_step(work, request_id, holding, _step(step), body))
+
+
+@router.post(wire.STEP_OUTCOME)
+def post_step_outcome(
+    services: Use, run: Holder, request_id: str, step: str, body: wire.StepOutcome
+) -> wire.RequestStanding:
+    """A step has ended for good."""
+    holding = _holding(run, body.run_id, body.attempt)
+    with services.begin() as work:
+        return _standing(
+            run_progress.end_step(work, request_id, holding, _step(step), body, services.attempts)
+        )
+
+
+@router.post(wire.WAIT)
+def post_wait(
+    services: Use, run: Holder, request_id: str, body: wire.WaitRequested
+) -> wire.RequestStanding:
+    """The run ends; the request waits."""
+    holding = _holding(run, body.run_id, body.attempt)
+    with services.begin() as work:
+        return _standing(run_progress.wait_for_time(work, request_id, holding, body))
+
+
+@router.post(wire.FINALIZE)
+def post_finalize(
+    services: Use, run: Holder, request_id: str, body: wire.Finalize
+) -> wire.RequestStanding:
+    """Everything is done: the domain moves, the request succeeds."""
+    holding = _holding(run, body.run_id, body.attempt)
+    with services.begin() as work:
+        standing = _standing(run_progress.finalize_provisioning(work, request_id, holding, body))
+    failpoint(FINALIZE_AFTER_COMMIT)
+    return standing
+
+
+@router.post(wire.RUN_REPORTS)
+def post_run_report(services: Use, _caller: Reporter, body: wire.RunReport) -> wire.RunReported:
+    """How a run ended."""
+    with services.begin() as work:
+        return report_run(work, body, services.attempts)
+
+
+@router.get(wire.RUN_STATUS)
+def get_run(services: Use, _caller: Reporter, run_id: str) -> wire.RunStanding:
+    """Whether a run still holds its claim."""
+    named = run_id_in_path(run_id)
+    with services.begin() as work:
+        return run_standing(work, named)
+
+
+@router.get(wire.LOST_RUNS)
+def get_lost_runs(services: Use, _caller: Reporter) -> wire.LostRuns:
+    """Runs to be ended, since their requests were taken from them."""
+    return wire.LostRuns(runs=tuple(services.queries.lost_runs()))
+
+
+@router.get(wire.METRICS_PROJECTION)
+def get_metrics_projection(services: Use, _caller: Exporter) -> MetricsProjection:
+    """Workflow metrics as committed rows tell them."""
+    return services.queries.metrics()
+
+
+def _claim(services: Services, outcome: Granted | Refused) -> wire.Claim:
+    if isinstance(outcome, Refused):
+        raise outcome.error
+    request = outcome.request
+    name_request(request)
+    return wire.Claim(
+        request_id=request.id,
+        workflow=request.workflow,
+        run_id=request.run_id or "",
+        attempt=request.attempt,
+        phase=request.phase,
+        generation=request.generation,
+        fence=request.fence,
+        run_token=_run_token(services, request, outcome.team_slug),
+        lease_expires_at=_lease_end(request),
+        heartbeat_seconds=services.attempts.lease.total_seconds() / HEARTBEATS_PER_LEASE,
+        deadline_at=request.deadline_at,
+        team_id=request.team_id,
+        application_id=request.application_id,
+        application_environment_id=request.application_environment_id,
+        desired_state=outcome.desired_state,
+        outcomes=dict(outcome.outcomes),
+        traceparent=request.traceparent,
+    )
+
+
+def _run_token(services: Services, request: domain.Request, team: str) -> str:
+    if request.run_id is None:
+        raise InvariantBroken(f"request {request.id} is held by no run and gets no token")
+    return issue_run_token(
+        services.signing_key,
+        request_id=request.id,
+        run_id=request.run_id,
+        attempt=request.attempt,
+        generation=request.generation,
+        fence=request.fence,
+        team_id=request.team_id,
+        team=team,
+        now=services.clock.now(),
+        until=_lease_end(request),
+    )
+
+
+def _lease_end(request: domain.Request) -> datetime:
+    if request.lease_expires_at is None:
+        raise InvariantBroken(f"request {request.id} is held without a lease")
+    return request.lease_expires_at
+
+
+def _holding(run: RunClaims, run_id: str, attempt: int) -> domain.Holding:
+    """What the run token says it holds; the body must say the same."""
+    if (run_id, attempt) != (run.run_id, run.attempt):
+        raise Conflict(
+            f"The run token is run {run.run_id}'s at attempt {run.attempt}, and the body speaks"
+            f" of run {run_id} at attempt {attempt}.",
+            code="claim_lost",
+            details={"workflowRequestId": run.request_id},
+        )
+    return domain.Holding(run.run_id, run.attempt, run.fence)
+
+
+def _standing(request: domain.Request) -> wire.RequestStanding:
+    name_request(request)
+    return wire.RequestStanding(request_id=request.id, state=request.state)
+
+
+def _step(named: str) -> Step:
+    try:
+        return Step(named)
+    except ValueError as error:
+        raise no_such("step", named) from error

@@ -1,0 +1,112 @@
+"""Routes of workflow requests."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from control_plane.api.commands import Key, run_command
+from control_plane.api.guards import AnyPerson, InTeam
+from control_plane.api.paging import ById, page_of
+from control_plane.api.services import Use
+from control_plane.api.spans import name_request
+from control_plane.application.access import Caller, no_such
+from control_plane.application.ports import Answer
+from control_plane.application.queries import RequestFilter
+from control_plane.application.steer_requests import cancel_request, retry_request
+from control_plane.domain import requests as domain
+from idp_kernel.ids import Id, Slug
+from idp_kernel.wire import api as wire
+from idp_kernel.wire.engine import TeamRole
+from idp_kernel.workflows import RequestState
+
+router = APIRouter(tags=["workflow requests"])
+
+_REQUEST = ("request", "request_id")
+Viewer = Annotated[Caller, Depends(InTeam(*_REQUEST, TeamRole.TEAM_VIEWER))]
+Maintainer = Annotated[Caller, Depends(InTeam(*_REQUEST, TeamRole.TEAM_MAINTAINER))]
+
+
+@router.get("/v1/workflow-requests")
+def get_requests(
+    services: Use,
+    caller: AnyPerson,
+    page: ById,
+    team: Slug | None = None,
+    state: RequestState | None = None,
+    application_environment_id: Annotated[
+        Id | None, Query(alias="applicationEnvironmentId")
+    ] = None,
+) -> wire.Page[wire.WorkflowRequest]:
+    """Requests of the teams one may see, newest first, without their steps."""
+    wanted = RequestFilter(team, state, application_environment_id)
+    requests = services.queries.requests(caller.visible_teams, page.slice, wanted)
+    return page_of(requests, page, lambda request: request.id)
+
+
+@router.get("/v1/workflow-requests/{request_id}")
+def get_request(services: Use, _caller: Viewer, request_id: str) -> wire.WorkflowRequest:
+    """One request with its attempts and the steps of all of them."""
+    shown = services.queries.request(request_id)
+    if shown is None:
+        raise no_such("request", request_id)
+    return shown
+
+
+@router.post(
+    "/v1/workflow-requests/{request_id}/cancel",
+    status_code=202,
+    response_model=wire.RequestAccepted,
+)
+def post_cancel(
+    request: Request,
+    caller: Maintainer,
+    key: Key,
+    request_id: str,
+    body: wire.CancelRequest | None = None,
+) -> Response:
+    """Cancels at once what no run holds; otherwise tells the run, which ends it soon."""
+    wanted = body or wire.CancelRequest()
+    return run_command(
+        request,
+        caller,
+        key,
+        wanted,
+        lambda work: accepted(cancel_request(work, caller.principal, request_id, wanted.reason)),
+    )
+
+
+@router.post(
+    "/v1/workflow-requests/{request_id}/retry",
+    status_code=202,
+    response_model=wire.RequestAccepted,
+)
+def post_retry(
+    request: Request,
+    caller: Maintainer,
+    key: Key,
+    request_id: str,
+    body: wire.RetryRequest | None = None,
+) -> Response:
+    """Asks for the next attempt of a request that failed, timed out or was cancelled."""
+    wanted = body or wire.RetryRequest()
+    return run_command(
+        request,
+        caller,
+        key,
+        wanted,
+        lambda work: accepted(retry_request(work, caller.principal, request_id, wanted.reason)),
+    )
+
+
+def accepted(request: domain.Request) -> Answer:
+    """`202` with the way to the request."""
+    name_request(request)
+    body = wire.RequestAccepted(
+        request_id=request.id,
+        workflow=request.workflow,
+        state=request.state,
+        application_environment_id=request.application_environment_id,
+    )
+    return Answer(202, body.model_dump_json(), f"/v1/workflow-requests/{request.id}")

@@ -1,0 +1,54 @@
+"""What the routes work with; the composition root puts it together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from joserfc.jwk import KeySet
+
+from control_plane.api.wakeups import Wakeups
+from control_plane.application.offer_requests import OfferPolicy
+from control_plane.application.ports import Begin
+from control_plane.application.queries import Queries
+from control_plane.application.service_tokens import ServiceKeys
+from control_plane.domain.requests import AttemptPolicy
+from idp_kernel.clock import Clock
+from idp_kernel.tokens import SigningKey, public_key_set
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything behind the routes."""
+
+    begin: Begin
+    queries: Queries
+    clock: Clock
+    signing_key: SigningKey
+    service_keys: ServiceKeys
+    attempts: AttemptPolicy
+    offers: OfferPolicy
+    wakeups: Wakeups
+    new_token: Callable[[], str]
+    hash_token: Callable[[str], bytes]
+
+    @property
+    def published_keys(self) -> dict[str, object]:
+        """The JWK set that verifies what the control plane signs."""
+        return {"keys": [self.signing_key.public]}
+
+    @property
+    def own_keys(self) -> KeySet:
+        return public_key_set(self.published_keys)
+
+
+def services_of(request: Request) -> Services:
+    """The services of the application that got the request."""
+    services: Services = request.app.state.services
+    return services
+
+
+Use = Annotated[Services, Depends(services_of)]
+"""A route's way to the services."""

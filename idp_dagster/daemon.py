@@ -22,7 +22,11 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import (
 )
 from dagster._utils.interrupts import capture_interrupts, setup_interrupt_handlers
 
-from idp_dagster.process import start_process, take_over_dagster_logs
+from idp_dagster.process import (
+    start_process,
+    take_over_dagster_logs,
+    wait_for_code_server,
+)
 from idp_dagster.settings import EngineSettings
 
 SENSOR_ROUND_SECONDS = 0.25
@@ -37,6 +41,7 @@ def main() -> None:
     settings = EngineSettings()
     start_process(settings)
     quicken_sensor_loop()
+    wait_for_code_server(settings)
     setup_interrupt_handlers()
     with capture_interrupts(), DagsterInstance.get() as instance:
         run_daemons(instance, settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dagster import Definitions
 
 from idp_dagster.jobs.appenv_provisioning import application_environment_provisioning
+from idp_dagster.process import process_log
 from idp_dagster.resources.control_plane import ControlPlaneResource
 from idp_dagster.resources.io_manager import NoDataIOManager
 from idp_dagster.resources.workers import AppEnvProvisioningProviderResource, GitProviderResource
@@ -43,6 +44,7 @@ def definitions(settings: EngineSettings) -> Definitions:
             "workflow_requests": WorkflowRequestsResource(**control_plane),
             "io_manager": NoDataIOManager(),
         },
+        loggers={"console": process_log},
     )
 
 

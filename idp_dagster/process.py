@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import logging
+import socket
+import time
+import warnings
+
+from dagster import InitLoggerContext, logger
+from dagster_shared.utils.warnings import BetaWarning
 
 from idp_dagster.settings import EngineSettings
+from idp_kernel.errors import Unavailable
 from idp_kernel.services import ServiceName
 from idp_kernel.telemetry.logs import configure_logs
 from idp_kernel.telemetry.traces import configure_traces
 
-DAGSTER_LOGGERS = ("dagster", "dagster-webserver")
+CODE_SERVER_START_SECONDS = 60.0
+_LOOK_EVERY_SECONDS = 0.1
+
+_DAGSTER_LOGGERS = ("dagster", "dagster-webserver")
+_CHATTY_LOGGERS = ("alembic", "dagster.daemon.SensorDaemon")
+"""They say that nothing happened, several times a second or at every start."""
 
 
 def start_process(settings: EngineSettings, *, traces: bool = True) -> None:
@@ -19,11 +31,49 @@ def start_process(settings: EngineSettings, *, traces: bool = True) -> None:
     """
     settings.export()
     configure_logs(ServiceName.WORKFLOW_ENGINE, settings.log_level)
+    logging.captureWarnings(capture=True)
+    # Dagster warns of a parameter that only Dagster itself passes.
+    warnings.filterwarnings("ignore", "Parameter `owners`", BetaWarning)
+    for name in _CHATTY_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
     if traces:
         configure_traces(ServiceName.WORKFLOW_ENGINE, settings.otlp_endpoint)
 
 
 def take_over_dagster_logs() -> None:
     """Sends Dagster's records through the platform's formatter, after Dagster set up its own."""
-    for name in DAGSTER_LOGGERS:
+    for name in _DAGSTER_LOGGERS:
         logging.getLogger(name).handlers[:] = []
+    logging.captureWarnings(capture=True)
+
+
+def wait_for_code_server(
+    settings: EngineSettings, seconds: float = CODE_SERVER_START_SECONDS
+) -> None:
+    """Until the code server listens. Dagster, started before it, would look again only later.
+
+    Raises `Unavailable` after `seconds`.
+    """
+    address = (settings.code_server_host, settings.code_server_port)
+    give_up_at = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection(address, timeout=1).close()
+        except OSError as error:
+            if time.monotonic() > give_up_at:
+                raise Unavailable(
+                    f"No code server listens at {address[0]}:{address[1]} after {seconds:g} s. "
+                    "Look at its log.",
+                    code="code_server_away",
+                ) from error
+            time.sleep(_LOOK_EVERY_SECONDS)
+        else:
+            return
+
+
+@logger
+def process_log(_: InitLoggerContext) -> logging.Logger:
+    """A run's events, to the log of the process that executes it, formatted as all else is."""
+    run_log = logging.getLogger("idp_dagster.run")
+    run_log.setLevel(logging.INFO)
+    return run_log

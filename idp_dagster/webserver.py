@@ -16,12 +16,9 @@ from dagster._utils.interrupts import setup_interrupt_handlers
 from dagster_webserver.app import create_app_from_workspace_process_context
 from dagster_webserver.version import __version__
 
-from idp_dagster.process import start_process
+from idp_dagster.process import start_process, wait_for_code_server
 from idp_dagster.settings import EngineSettings
 
-STATEMENT_TIMEOUT_MILLISECONDS = 15_000
-POOL_RECYCLE_SECONDS = 1800
-POOL_OVERFLOW = 20
 SHUTDOWN_SECONDS = 5
 
 
@@ -29,25 +26,25 @@ def main() -> None:
     """Serves until SIGTERM or SIGINT."""
     settings = EngineSettings()
     start_process(settings)
+    wait_for_code_server(settings)
     setup_interrupt_handlers()
-    with DagsterInstance.get() as instance:
-        instance.optimize_for_webserver(
-            STATEMENT_TIMEOUT_MILLISECONDS, POOL_RECYCLE_SECONDS, POOL_OVERFLOW
-        )
-        with WorkspaceProcessContext(
+    with (
+        DagsterInstance.get() as instance,
+        WorkspaceProcessContext(
             instance,
             version=__version__,
             read_only=must_be_read_only(settings.webserver_host),
             workspace_load_target=WorkspaceFileTarget(paths=[str(settings.workspace_file)]),
-        ) as workspace:
-            uvicorn.run(
-                create_app_from_workspace_process_context(workspace),
-                host=settings.webserver_host,
-                port=settings.webserver_port,
-                log_config=None,
-                access_log=False,
-                timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-            )
+        ) as workspace,
+    ):
+        uvicorn.run(
+            create_app_from_workspace_process_context(workspace),
+            host=settings.webserver_host,
+            port=settings.webserver_port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        )
 
 
 def must_be_read_only(host: str) -> bool:

@@ -33,6 +33,12 @@ class Engine:
     home: Path
     environment: dict[str, str]
     stack: ExitStack
+    postgres: PostgresServer
+
+    @property
+    def database(self) -> str:
+        """The name of the database that Dagster and the broker share."""
+        return self.environment["IDP_ENGINE_BROKER_URL"].partition("?")[0].rsplit("/", 1)[-1]
 
     def start(self, module: str) -> None:
         """Starts a process, or starts it again; what it says is added to its log."""
@@ -112,6 +118,7 @@ def engine(postgres_server: PostgresServer) -> Iterator[Engine]:
             home=home,
             environment=environment,
             stack=stack,
+            postgres=postgres_server,
         )
         for module in MODULES:
             engine.start(module)

@@ -26,6 +26,7 @@ from idp_kernel.workflows import RequestState, Step, WorkflowName
 
 LEASE_SECONDS = 8.0
 HEARTBEAT_SECONDS = 1.0
+OFFER_AGAIN_SECONDS = 6.0
 
 
 @dataclass
@@ -40,7 +41,7 @@ class StoodInRequest:
     run_id: str | None = None
     lease_expires_at: datetime | None = None
     cancel_requested: bool = False
-    offered: bool = False
+    offered_at: float | None = None
     created_at: float = field(default_factory=time.monotonic)
     moments: dict[str, float] = field(default_factory=dict)
     """Seconds after the request: `offered`, `claimed`, `first_step`, `finalized`."""
@@ -99,7 +100,7 @@ class StandIn:
         """The next attempt of a request that was released."""
         with self.lock:
             request.attempt += 1
-            request.run_id, request.offered = None, False
+            request.run_id, request.offered_at = None, None
             request.state = RequestState.PENDING
             self.lock.notify_all()
 
@@ -113,10 +114,12 @@ class StandIn:
 
     def offers(self, ask: engine.AskOffers) -> engine.Offers:
         with self.lock:
-            self.lock.wait_for(lambda: self._offerable() != [], ask.wait_seconds)
+            end = time.monotonic() + ask.wait_seconds
+            while not self._offerable() and time.monotonic() < end:
+                self.lock.wait(0.5)
             offerable = self._offerable()
             for request in offerable:
-                request.offered = True
+                request.offered_at = time.monotonic()
                 request.note("offered")
             return engine.Offers(offers=tuple(map(self._offer, offerable)))
 
@@ -143,10 +146,10 @@ class StandIn:
             if request.state in _OPEN:
                 raise Conflict(f"Request {request.id} is active.", code="workflow_active")
             request.attempt, request.run_id = request.attempt + 1, None
-            request.state, request.offered = RequestState.PENDING, True
+            request.state, request.offered_at = RequestState.PENDING, time.monotonic()
         else:
             assert launch.subject_id is not None
-            request = StoodInRequest(appenv_id=launch.subject_id, offered=True)
+            request = StoodInRequest(launch.subject_id, offered_at=time.monotonic())
             self.requests[request.id] = request
         request.reasons.append(launch.reason)
         return self.claim(request, launch.run_id, request.attempt)
@@ -195,8 +198,13 @@ class StandIn:
         return [
             each
             for each in self.requests.values()
-            if each.state is RequestState.PENDING and not each.offered
+            if each.state is RequestState.PENDING and self._is_due(each)
         ]
+
+    @staticmethod
+    def _is_due(request: StoodInRequest) -> bool:
+        offered_at = request.offered_at
+        return offered_at is None or time.monotonic() - offered_at > OFFER_AGAIN_SECONDS
 
     def _offer(self, request: StoodInRequest) -> engine.Offer:
         return engine.Offer(

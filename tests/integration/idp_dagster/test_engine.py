@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psutil
 import pytest
+from psycopg import sql
 
 from idp_kernel.errors import ProviderRejected, Unavailable
 from idp_kernel.ids import new_id
 from idp_kernel.wire import worker
 from idp_kernel.wire.engine import LostRun, RunEnding
 from idp_kernel.workflows import APPLICATION_ENVIRONMENT_PROVISIONING, RequestState, Step
+from local_stack.postgres_setup import connect_as_superuser
 from tests.integration.idp_dagster.conftest import Engine
 from tests.integration.idp_dagster.stand_in import (
     REVISION,
@@ -33,6 +36,7 @@ PATHS = [
     worker.APPENV_GITOPS_VERIFY,
 ]
 CANCEL_SECONDS = 8.0
+OUTAGE_SECONDS = 3.0
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +51,7 @@ def test_an_offered_request_is_carried_out(engine: Engine) -> None:
     wait_for(engine, request, RequestState.SUCCEEDED)
 
     assert [step for _, step, _ in request.started] == STEPS
+    assert request.fence == 1, "claimed once"
     assert set(request.results) == set(STEPS)
     assert request.results[Step.CREATE_SECRET_BINDINGS].items[0].references == {
         "revision": REVISION
@@ -220,6 +225,33 @@ def test_children_leave_with_a_killed_worker_and_its_successor_works(engine: Eng
     wait_for(engine, request, RequestState.SUCCEEDED)
 
 
+def test_a_killed_code_server_is_found_again(engine: Engine) -> None:
+    engine.processes["code_server"].kill()
+    engine.processes["code_server"].wait(10)
+    engine.start("code_server")
+    request = engine.stand_in.add_request()
+    wait_for(engine, request, RequestState.SUCCEEDED)
+
+
+def test_a_killed_daemon_leaves_nothing_undone(engine: Engine) -> None:
+    request = engine.stand_in.add_request()
+    engine.processes["daemon"].kill()
+    engine.processes["daemon"].wait(10)
+    engine.start("daemon")
+    wait_for(engine, request, RequestState.SUCCEEDED)
+
+
+def test_the_engine_survives_an_outage_of_its_database(engine: Engine) -> None:
+    with held(engine, worker.APPENV_SECRETS):
+        request = engine.stand_in.add_request()
+        engine.stand_in.wait_for(lambda: called(engine, worker.APPENV_SECRETS))
+        with database_away(engine):
+            time.sleep(OUTAGE_SECONDS)
+    later = engine.stand_in.add_request()
+    wait_for(engine, later, RequestState.SUCCEEDED)
+    wait_for(engine, request, RequestState.SUCCEEDED)
+
+
 def test_an_ending_that_was_not_told_is_told_when_the_attempt_is_offered_again(
     engine: Engine,
 ) -> None:
@@ -228,7 +260,7 @@ def test_an_ending_that_was_not_told_is_told_when_the_attempt_is_offered_again(
     engine.wait_for_status(request.runs[0], "SUCCESS")
     engine.stand_in.wait_for(lambda: len(request.reports) == 1)
     with engine.stand_in.lock:
-        request.state, request.run_id, request.offered = RequestState.PENDING, None, False
+        request.state, request.run_id, request.offered_at = RequestState.PENDING, None, None
         engine.stand_in.lock.notify_all()
     engine.stand_in.wait_for(lambda: len(request.reports) == 2)
     assert request.reports[1].run_id == request.runs[0]
@@ -264,6 +296,23 @@ def held(engine: Engine, path: str) -> Iterator[None]:
     finally:
         del engine.stand_in.script.hold[path]
         release.set()
+
+
+@contextmanager
+def database_away(engine: Engine) -> Iterator[None]:
+    """Nobody has a connection to the engine's database meanwhile, nor gets one."""
+    database = engine.database
+    with closing(connect_as_superuser(engine.postgres.address, "postgres")) as server:
+        name = sql.Identifier(database)
+        server.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
+        server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+            (database,),
+        )
+        try:
+            yield
+        finally:
+            server.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
 
 
 def messages(run: dict[str, Any]) -> str:

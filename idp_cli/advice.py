@@ -26,6 +26,12 @@ _BY_CODE: dict[str, str] = {
     "`idp token create <principal>`.",
     "token_expired": "Ask an admin for a new token: `idp token create <principal>`.",
     "token_revoked": "Ask an admin for a new token: `idp token create <principal>`.",
+    "token_already_shown": "Its first answer was lost: revoke it (`idp token revoke`) and create "
+    "another.",
+    "team_not_active": "Activate the team (`idp team activate`), or resume it (`idp team resume`).",
+    "environment_not_active": "Activate it (`idp environment activate`), or unfreeze it "
+    "(`idp environment unfreeze`).",
+    "request_succeeded": "There is nothing to retry; provision again with `idp env provision`.",
     "own_branch": "Ask another member of the team to merge it with the same command.",
 }
 

@@ -19,14 +19,13 @@ TEAM = "/v1/teams/{team}"
 TEAM_MOVE = "/v1/teams/{team}/{move}"
 MEMBERS = "/v1/teams/{team}/members"
 TOKENS = "/v1/tokens"
-TOKEN_REVOCATION = "/v1/tokens/{token_id}/revoke"
+TOKEN = "/v1/tokens/{token_id}"
 WHOAMI = "/v1/whoami"
 ENVIRONMENTS = "/v1/environments"
 ENVIRONMENT_MOVE = "/v1/environments/{environment}/{move}"
 APPLICATIONS = "/v1/applications"
 APPLICATION = "/v1/applications/{application_id}"
-PROVISIONING = "/v1/applications/{application_id}/environments"
-APPLICATION_ENVIRONMENTS = "/v1/application-environments"
+ENVIRONMENTS_OF_APPLICATION = "/v1/applications/{application_id}/environments"
 APPLICATION_ENVIRONMENT = "/v1/application-environments/{application_environment_id}"
 REQUESTS = "/v1/workflow-requests"
 REQUEST = "/v1/workflow-requests/{request_id}"
@@ -79,6 +78,12 @@ class Api:
             if page.next_cursor is None:
                 return
             asked["cursor"] = page.next_cursor
+
+    def delete(self, path: str) -> None:
+        """Takes something away; what is gone already is `NotFound`."""
+        for attempt in _tries():
+            with attempt:
+                self._client.send("DELETE", path)
 
     def command(self, path: str, answer: type[Answer], body: WireModel | None = None) -> Answer:
         """A command; one key for all its tries."""

@@ -9,7 +9,14 @@ from datetime import UTC, datetime
 
 from rich.markup import escape
 
-from idp_cli.api import APPLICATIONS, ENVIRONMENT_MOVE, ENVIRONMENTS, PROVISIONING, TEAM_MOVE, TEAMS
+from idp_cli.api import (
+    APPLICATIONS,
+    ENVIRONMENT_MOVE,
+    ENVIRONMENTS,
+    ENVIRONMENTS_OF_APPLICATION,
+    TEAM_MOVE,
+    TEAMS,
+)
 from idp_cli.commands.application_environments import get_environment
 from idp_cli.commands.requests import follow, say_failure
 from idp_cli.invocation import Invocation
@@ -127,7 +134,7 @@ class Demonstration:
 
     def _provision(self, application: Application) -> RequestAccepted:
         body = ProvisionEnvironment(environment=ENVIRONMENT, secrets=SECRETS)
-        path = PROVISIONING.format(application_id=application.id)
+        path = ENVIRONMENTS_OF_APPLICATION.format(application_id=application.id)
         accepted = self._api.command(path, RequestAccepted, body)
         names = ", ".join(secret.name for secret in SECRETS)
         self._say(f"environment [bold]{ENVIRONMENT}[/] asked for, with secrets {names}")

@@ -14,7 +14,6 @@ from idp_cli.supervision.keys import readable_by_others
 from idp_cli.supervision.leftovers import leftovers
 from idp_cli.supervision.preflight import Finding, machine_findings, port_findings
 from idp_cli.supervision.programs import Program
-from idp_cli.supervision.readiness import SaysReady
 from idp_cli.supervision.remote import ProcessInfo, SupervisorRemote
 from idp_kernel.errors import PlatformError
 from idp_kernel.wire.api import PlatformStanding, WhoAmI
@@ -85,11 +84,9 @@ class Doctor:
     def _program(self, program: Program, info: ProcessInfo) -> Finding:
         where = f", port {program.port}" if program.port is not None else ""
         told = f"{info.state.lower()}, process {info.pid or '-'}{where}"
+        complaint = program.readiness.complaint(info)
         advice = f"Read {self._home.log_of(program.name)}"
-        if isinstance(program.readiness, SaysReady) and info.state.is_alive:
-            complaint = program.readiness.complaint(program.name)
-            return Finding(program.name, complaint is None, complaint or told, advice)
-        return Finding(program.name, program.readiness.is_ready(info), told, advice)
+        return Finding(program.name, complaint is None, complaint or told, advice)
 
     def _answers(self) -> Iterator[Finding]:
         """What the API says to this token."""

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
 
 from idp_cli.api import (
     APPLICATION_ENVIRONMENT,
-    APPLICATION_ENVIRONMENTS,
-    PROVISIONING,
+    APPLICATIONS,
+    ENVIRONMENTS_OF_APPLICATION,
+    Api,
     path_segment,
 )
 from idp_cli.commands.applications import ApplicationName, TeamOption, find_application
-from idp_cli.commands.requests import finish, follow
+from idp_cli.commands.requests import finish, follow, show_accepted
 from idp_cli.invocation import Invocation, invocation_of
 from idp_cli.output import Columns, plain_table
 from idp_kernel.errors import InvalidInput
 from idp_kernel.wire.api import (
+    Application,
     ApplicationEnvironment,
     DeclareSecret,
     ProvisionEnvironment,
@@ -62,29 +65,30 @@ def provision(
     invocation = invocation_of(context)
     body = _body(environment, secret or [])
     found = find_application(invocation.api, application, team)
-    path = PROVISIONING.format(application_id=found.id)
+    path = ENVIRONMENTS_OF_APPLICATION.format(application_id=found.id)
     accepted = invocation.api.command(path, RequestAccepted, body)
     if watch:
         finish(invocation, follow(invocation, accepted.request_id))
-    facts = (
-        ("request", accepted.request_id),
-        ("workflow", accepted.workflow),
-        ("state", accepted.state),
-        ("app environment", accepted.application_environment_id),
-    )
-    invocation.output.item(accepted, facts)
-    invocation.output.hint(f"Next: idp request watch {accepted.request_id}")
+    show_accepted(invocation, accepted)
 
 
 @app.command("list")
 def list_(
     context: typer.Context,
+    application: Annotated[
+        str | None, typer.Argument(help="Of this application only.", metavar="APP")
+    ] = None,
     team: Annotated[str | None, typer.Option(help="Of this team only.")] = None,
 ) -> None:
     """List the application environments you may see."""
     invocation = invocation_of(context)
-    query = {"team": team} if team else {}
-    found = list(invocation.api.all(APPLICATION_ENVIRONMENTS, ApplicationEnvironment, query))
+    found = [
+        environment
+        for each in _applications(invocation.api, application, team)
+        for environment in invocation.api.all(
+            ENVIRONMENTS_OF_APPLICATION.format(application_id=each.id), ApplicationEnvironment
+        )
+    ]
     invocation.output.items(found, APPENV_COLUMNS)
 
 
@@ -96,6 +100,12 @@ def show(
     """Show an application environment, with its repository and secrets as references."""
     invocation = invocation_of(context)
     show_environment(invocation, get_environment(invocation, application_environment_id))
+
+
+def _applications(api: Api, name: str | None, team: str | None) -> Iterable[Application]:
+    if name is not None:
+        return [find_application(api, name, team)]
+    return api.all(APPLICATIONS, Application, {"team": team} if team else {})
 
 
 def get_environment(

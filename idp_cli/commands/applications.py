@@ -73,8 +73,8 @@ def find_application(api: Api, name: str, team: str | None) -> Application:
     """
     if re.fullmatch(ID_PATTERN, name):
         return api.get(APPLICATION.format(application_id=path_segment(name)), Application)
-    query = {"team": team} if team else {}
-    found = [each for each in api.all(APPLICATIONS, Application, query) if each.slug == name]
+    query = {"slug": name, **({"team": team} if team else {})}
+    found = list(api.all(APPLICATIONS, Application, query))
     if not found:
         where = f" in team {team}" if team else ""
         raise NotFound(f"There is no application {name}{where} that your token may see.")

@@ -12,7 +12,7 @@ from idp_cli.exits import ExitCode
 from idp_cli.invocation import Invocation, invocation_of
 from idp_cli.output import Columns
 from idp_cli.step_view import FollowedRequest, step_table
-from idp_kernel.wire.api import CancelRequest, RetryRequest, WorkflowRequest
+from idp_kernel.wire.api import CancelRequest, RequestAccepted, RetryRequest, WorkflowRequest
 from idp_kernel.workflows import RequestState
 
 app = typer.Typer(no_args_is_help=True, help="Workflow requests.")
@@ -68,7 +68,7 @@ def cancel(context: typer.Context, request_id: RequestId, reason: Reason = "") -
     invocation = invocation_of(context)
     path = CANCELLATION.format(request_id=path_segment(request_id))
     body = CancelRequest(reason=reason)
-    show_request(invocation, invocation.api.command(path, WorkflowRequest, body))
+    show_accepted(invocation, invocation.api.command(path, RequestAccepted, body))
 
 
 @app.command()
@@ -82,17 +82,28 @@ def retry(
     """Start the next attempt of a failed request; what was achieved is not done again."""
     invocation = invocation_of(context)
     path = RETRY.format(request_id=path_segment(request_id))
-    request = invocation.api.command(path, WorkflowRequest, RetryRequest(reason=reason))
+    accepted = invocation.api.command(path, RequestAccepted, RetryRequest(reason=reason))
     if watch:
         finish(invocation, follow(invocation, request_id))
-    show_request(invocation, request)
-    invocation.output.hint(f"Next: idp request watch {request.id}")
+    show_accepted(invocation, accepted)
 
 
 def get_request(invocation: Invocation, request_id: str) -> WorkflowRequest:
     """A request as it stands now."""
     path = REQUEST.format(request_id=path_segment(request_id))
     return invocation.api.get(path, WorkflowRequest)
+
+
+def show_accepted(invocation: Invocation, accepted: RequestAccepted) -> None:
+    """What was taken on, and how to see what becomes of it."""
+    facts = (
+        ("request", accepted.request_id),
+        ("workflow", accepted.workflow),
+        ("state", accepted.state),
+        ("app environment", accepted.application_environment_id),
+    )
+    invocation.output.item(accepted, facts)
+    invocation.output.hint(f"Next: idp request watch {accepted.request_id}")
 
 
 def follow(invocation: Invocation, request_id: str, *, is_passing: bool = False) -> WorkflowRequest:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from idp_cli.api import TOKEN_REVOCATION, TOKENS, WHOAMI, path_segment
+from idp_cli.api import TOKEN, TOKENS, WHOAMI, path_segment
 from idp_cli.invocation import invocation_of
 from idp_cli.output import Columns
 from idp_kernel.wire.api import CreatedToken, CreateToken, Token, WhoAmI
@@ -68,10 +69,8 @@ def revoke(
 ) -> None:
     """Revoke a token; it stops working at once and for good."""
     invocation = invocation_of(context)
-    path = TOKEN_REVOCATION.format(token_id=path_segment(token_id))
-    token = invocation.api.command(path, Token)
-    facts = (("id", token.id), ("principal", token.principal), ("revoked", token.revoked_at))
-    invocation.output.item(token, facts)
+    invocation.api.delete(TOKEN.format(token_id=path_segment(token_id)))
+    invocation.output.hint(f"The token {escape(token_id)} works no longer.")
 
 
 def whoami(context: typer.Context) -> None:

@@ -18,8 +18,13 @@ from idp_cli.supervision.keys import (
     service_key_file,
 )
 from idp_cli.supervision.programs import Group, Program, python_module
-from idp_cli.supervision.readiness import HasEnded, Listens, Runs, SaysReady
+from idp_cli.supervision.readiness import HasEnded, HasLogged, Listens, SaysReady
 from idp_kernel.services import LOOPBACK, DefaultPorts, ServiceName
+
+DAEMON_LOOKS_FOR_WORK = "Checking for new runs for sensor: workflow_requests_sensor"
+"""What Dagster's daemon logs when it first asks for requests."""
+WORKER_CAN_TAKE_RUNS = "child_ready"
+"""What a warm worker logs when it has everything loaded and connected."""
 
 Settings = Mapping[str, str | int]
 
@@ -110,7 +115,7 @@ class Embedded:
             "IDP_CONTROL_PLANE_PORT": self.ports.control_plane_api,
             "IDP_CONTROL_PLANE_DATABASE_URL": self._database("control_plane", "idp"),
             "IDP_CONTROL_PLANE_SIGNING_KEY_FILE": self._key(CONTROL_PLANE_KEY),
-            "IDP_CONTROL_PLANE_SERVICES_JWKS_FILE": self._key(SERVICES_JWKS),
+            "IDP_CONTROL_PLANE_SERVICE_KEYS_FILE": self._key(SERVICES_JWKS),
             "IDP_CONTROL_PLANE_ADMIN_TOKEN_FILE": str(self.home.admin_token),
         }
 
@@ -234,7 +239,7 @@ class Embedded:
             name="daemon",
             command=python_module("idp_dagster.daemon"),
             group=Group.ENGINE,
-            readiness=Runs(),
+            readiness=HasLogged(self.home.log_of("daemon"), DAEMON_LOOKS_FOR_WORK),
             settings=self._engine_set,
             after=("code-server", "control-plane-api"),
         )
@@ -244,7 +249,7 @@ class Embedded:
             name="worker",
             command=python_module("idp_dagster.worker"),
             group=Group.ENGINE,
-            readiness=Runs(),
+            readiness=HasLogged(self.home.log_of("worker"), WORKER_CAN_TAKE_RUNS),
             settings=self._engine_set,
             after=("engine-bootstrap",),
             stop_seconds=15,

@@ -92,9 +92,10 @@ class Platform:
             self._narrator.note("interrupted again", "everything left is killed")
         except subprocess.TimeoutExpired:
             self._narrator.note("still not stopped", "everything left is killed")
-        for leftover in self._kill_rest():
-            self._narrator.note("had to be killed", leftover)
-        self._home.forget_record()
+        finally:
+            for leftover in self._kill_rest():
+                self._narrator.note("had to be killed", leftover)
+            self._home.forget_record()
         self._narrator.step("stopped", time.monotonic() - began, "no process is left")
 
     def _start_supervisor(self) -> None:
@@ -183,23 +184,25 @@ class Platform:
     def _stop_in_order(self) -> None:
         if self._supervisor is None or self._supervisor.poll() is not None:
             return
-        began = time.monotonic()
-        standing = self._alive_groups() - {Group.SETUP}
+        try:
+            for group in reversed(Group):
+                self._stop_group(group)
+        except Unavailable as error:
+            # It stops all groups by itself, in the same order.
+            self._narrator.note("supervisor", error.message)
         self._supervisor.terminate()
-        while standing and time.monotonic() - began < STOPPED_WITHIN_SECONDS:
-            time.sleep(_LOOK_EVERY_SECONDS)
-            alive = self._alive_groups()
-            for group in sorted(standing - alive):
-                self._narrator.step(f"{group} stopped", time.monotonic() - began)
-            standing &= alive
         self._supervisor.wait(STOPPED_WITHIN_SECONDS)
 
-    def _alive_groups(self) -> set[Group]:
-        try:
-            return alive_groups(self._remote.processes())
-        except Unavailable:
-            # The supervisor takes its socket with it when it leaves, after all programs.
-            return set()
+    def _stop_group(self, group: Group) -> None:
+        if group not in alive_groups(self._remote.processes()):
+            return
+        began = time.monotonic()
+        self._remote.stop_group(group)
+        while group in alive_groups(self._remote.processes()):
+            if time.monotonic() - began > STOPPED_WITHIN_SECONDS:
+                raise Unavailable(f"The programs of {group} do not stop.", code="still_running")
+            time.sleep(_LOOK_EVERY_SECONDS)
+        self._narrator.step(f"{group} stopped", time.monotonic() - began)
 
     def _kill_rest(self) -> list[str]:
         """Only what did not stop in time, or outlived a supervisor that died."""

@@ -63,9 +63,9 @@ class SupervisorRemote:
         """Starts a program that is not running; does not wait for it."""
         self._call("startProcess", f"{group}:{name}", False)
 
-    def shut_down(self) -> None:
-        """Begins to stop everything, the supervisor last."""
-        self._call("shutdown")
+    def stop_group(self, group: str) -> None:
+        """Begins to stop the programs of a group; does not wait for them."""
+        self._call("stopProcessGroup", str(group), False)
 
     def _call(self, method: str, *arguments: object) -> Any:
         # A connection for each call: one that an interrupt cut short is of no use afterwards.

@@ -32,6 +32,7 @@ def serve(port: int, behaviour: str) -> None:
     def end(_number: int, _frame: object) -> None:
         child.kill()
         child.wait()
+        sys.stdout.write(f"ended at {time.monotonic()}\n")
         sys.exit(0)
 
     if behaviour == "serve":

@@ -19,7 +19,7 @@ from idp_cli.supervision.narration import Narrator
 from idp_cli.supervision.programs import Group
 from idp_cli.supervision.watch import Watch
 from idp_kernel.errors import Conflict, Unavailable
-from tests.integration.idp_cli.conftest import NewStage, one_shot, server
+from tests.integration.idp_cli.conftest import NewStage, Stage, one_shot, server
 
 
 def eventually(look: Callable[[], bool], within_seconds: float = 30) -> None:
@@ -45,6 +45,7 @@ def test_programs_come_up_after_those_they_need_and_stop_in_reverse(new_stage: N
     assert len(processes) == 4
     stage.platform.stop()
     assert said_in_order(stage.said, "services stopped", "stores stopped", "no process is left")
+    assert ended_at(stage, "service") < ended_at(stage, "store")
     assert not any(each.is_running() for each in processes)
 
 
@@ -170,12 +171,14 @@ def test_an_interrupt_while_stopping_kills_at_once(new_stage: NewStage) -> None:
     assert "had to be killed" in stage.said
 
 
-def narrator_of(stage: object) -> Narrator:
-    platform = stage.platform  # type: ignore[attr-defined]
-    narrator: Narrator = platform._narrator
-    return narrator
+def narrator_of(stage: Stage) -> Narrator:
+    return stage.platform._narrator
 
 
 def said_in_order(said: str, *parts: str) -> bool:
     places = [said.find(part) for part in parts]
     return -1 not in places and places == sorted(places)
+
+
+def ended_at(stage: Stage, name: str) -> float:
+    return float(stage.home.log_of(name).read_text().split("ended at ")[1])

@@ -1,0 +1,113 @@
+"""The command line as a shell sees it: arguments in, exit code and words out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from idp_cli import main as entry
+from idp_cli.exits import EXIT_CODES_HELP, ExitCode
+from idp_cli.main import with_global_options_first
+from tests.fixtures.stack import free_port
+
+
+@pytest.fixture(autouse=True)
+def bare_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A home of its own, no settings of whoever runs the tests, no long pauses."""
+    for name in ("IDP_API_URL", "IDP_FORGE_URL", "IDP_TOKEN", "IDP_TOKEN_FILE", "IDP_OUTPUT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("IDP_HOME", str(tmp_path / "idp"))
+    monkeypatch.setattr("idp_cli.api.FIRST_PAUSE_SECONDS", 0.001)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["idp", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    return int(ended.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("typed", "understood"),
+    [
+        (["status", "--output", "json"], ["--output", "json", "status"]),
+        (["up", "--home=/x", "--port-offset", "3"], ["--home=/x", "up", "--port-offset", "3"]),
+        (["env", "show", "--", "--output"], ["env", "show", "--", "--output"]),
+        (["status", "--output"], ["--output", "status"]),
+    ],
+)
+def test_global_options_may_stand_anywhere(typed: list[str], understood: list[str]) -> None:
+    assert with_global_options_first(typed) == understood
+
+
+def test_help_tells_the_exit_codes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--help") == ExitCode.OK
+    said = " ".join(capsys.readouterr().out.split())
+    assert EXIT_CODES_HELP in said
+    assert all(f"{code.value} " in EXIT_CODES_HELP for code in ExitCode)
+
+
+def test_a_platform_that_does_not_answer_is_told_apart(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("IDP_TOKEN", "idp_pat_pretend")
+    where = f"http://127.0.0.1:{free_port()}"
+    assert run(monkeypatch, "team", "list", "--api-url", where) == ExitCode.UNREACHABLE
+    said = capsys.readouterr().err
+    assert "code  unreachable" in said
+    assert "idp up" in said
+
+
+def test_errors_are_json_for_pipelines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "status", "--output", "json") == ExitCode.UNREACHABLE
+    problem = json.loads(capsys.readouterr().err)
+    assert problem["code"] == "not_running"
+    assert "idp up" in problem["next"]
+
+
+def test_without_a_token_the_way_to_one_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "whoami") == ExitCode.FAILED
+    said = capsys.readouterr().err
+    assert "token_missing" in said
+    assert "idp token create" in said
+
+
+def test_what_cannot_be_a_slug_is_refused_before_anything_is_sent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "team", "create", "Bad [red]Slug") == ExitCode.FAILED
+    said = capsys.readouterr().err
+    assert "slug" in said
+    assert "'Bad [red]Slug'" in said
+
+
+def test_unknown_words_are_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "team", "rename") == ExitCode.USAGE
+    assert run(monkeypatch, "request", "list", "--state", "sleeping") == ExitCode.USAGE
+
+
+def test_doctor_works_when_nothing_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, "doctor", "--output", "json")
+    findings = {each["subject"]: each for each in json.loads(capsys.readouterr().out)}
+    assert findings["platform"]["found"].startswith("not running")
+    assert findings["git"]["isGood"]
+
+
+def test_down_says_when_there_is_nothing_to_stop(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "down") == ExitCode.OK
+    assert "Nothing runs" in capsys.readouterr().out

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from rich.console import Console
+
+from idp_cli import step_view
+from idp_cli.output import Output, OutputFormat
+from idp_cli.step_view import FollowedRequest, step_rows, step_table
+from idp_kernel.errors import Unavailable
+from idp_kernel.wire.api import StepView, WorkflowRequest
+from idp_kernel.workflows import (
+    APPLICATION_ENVIRONMENT_PROVISIONING,
+    RequestState,
+    Step,
+    StepState,
+    WorkflowName,
+)
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+ID = "01930000-0000-7000-8000-000000000000"
+
+
+def at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def step(
+    name: Step,
+    state: StepState,
+    *,
+    attempt: int = 1,
+    retries: int = 0,
+    began: float = 1,
+    ended: float | None = None,
+) -> StepView:
+    return StepView(
+        step=name,
+        attempt=attempt,
+        state=state,
+        retries=retries,
+        started_at=at(began),
+        ended_at=None if ended is None else at(ended),
+    )
+
+
+def request(state: RequestState, *steps: StepView, attempt: int = 1) -> WorkflowRequest:
+    return WorkflowRequest(
+        id=ID,
+        workflow=WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING,
+        state=state,
+        phase=1,
+        attempt=attempt,
+        team="payments",
+        application_id=ID,
+        requested_by="somebody",
+        reason="",
+        created_at=START,
+        deadline_at=at(1800),
+        ended_at=at(9) if state in (RequestState.SUCCEEDED, RequestState.FAILED) else None,
+        planned_steps=APPLICATION_ENVIRONMENT_PROVISIONING.steps,
+        steps=steps,
+    )
+
+
+FIRST, SECOND = APPLICATION_ENVIRONMENT_PROVISIONING.steps[:2]
+
+
+def test_every_planned_step_has_a_row_in_order() -> None:
+    rows = step_rows(request(RequestState.PENDING), at(0))
+    assert [row.step for row in rows] == list(APPLICATION_ENVIRONMENT_PROVISIONING.steps)
+    assert {row.state for row in rows} == {"planned"}
+
+
+def test_retries_count_repeats_and_further_attempts() -> None:
+    running = request(
+        RequestState.RUNNING,
+        step(FIRST, StepState.FAILED, retries=2, ended=3),
+        step(FIRST, StepState.RUNNING, attempt=2, retries=1, began=5),
+        attempt=2,
+    )
+    row = step_rows(running, at(7))[0]
+    assert (row.state, row.attempt, row.retries) == ("running", 2, 4)
+    assert row.seconds == pytest.approx(2)
+
+
+def test_the_table_shows_state_attempt_retries_and_duration() -> None:
+    ended = request(
+        RequestState.FAILED,
+        step(FIRST, StepState.SUCCEEDED, retries=3, ended=2.5),
+        step(SECOND, StepState.FAILED, began=3, ended=4),
+    )
+    console = Console(file=io.StringIO(), width=120, record=True)
+    console.print(step_table(ended))
+    lines = console.export_text().splitlines()
+    assert lines[1].split() == ["✓", "materialize_repositories", "succeeded", "1", "3", "1.5", "s"]
+    assert lines[2].split() == ["✗", "apply_branch_protection", "failed", "1", "0", "1.0", "s"]
+    assert lines[3].split() == ["·", "provision_secrets", "planned"]
+
+
+class Script:
+    """Answers what is next in a list, or raises it."""
+
+    def __init__(self, *answers: WorkflowRequest | Unavailable) -> None:
+        self._answers: Iterator[WorkflowRequest | Unavailable] = iter(answers)
+
+    def __call__(self) -> WorkflowRequest:
+        answer = next(self._answers)
+        if isinstance(answer, Unavailable):
+            raise answer
+        return answer
+
+
+@pytest.fixture(autouse=True)
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_view, "LOOK_EVERY_SECONDS", 0)
+
+
+def followed(script: Script) -> tuple[WorkflowRequest, list[str]]:
+    file = io.StringIO()
+    output = Output(Console(file=file, width=200), OutputFormat.TABLE)
+    ended = FollowedRequest(script, output).until_end()
+    return ended, file.getvalue().splitlines()
+
+
+def test_in_a_pipe_each_change_is_one_line() -> None:
+    running = request(RequestState.RUNNING, step(FIRST, StepState.RUNNING))
+    retrying = request(RequestState.RUNNING, step(FIRST, StepState.RETRYING, retries=1))
+    done = request(RequestState.SUCCEEDED, step(FIRST, StepState.SUCCEEDED, retries=1, ended=2))
+    ended, lines = followed(Script(running, running, retrying, done))
+    assert ended.state == RequestState.SUCCEEDED
+    assert [line.split()[2:3] or line for line in lines[1:-1]] == [
+        ["running"],
+        ["retrying"],
+        ["succeeded"],
+    ]
+    assert "succeeded" in lines[-1]
+
+
+def test_an_outage_on_the_way_is_waited_out() -> None:
+    done = request(RequestState.SUCCEEDED)
+    ended, _ = followed(Script(Unavailable("away", code="unreachable"), done))
+    assert ended.state == RequestState.SUCCEEDED
+
+
+def test_a_long_silence_ends_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_view, "SILENCE_SECONDS", -1)
+    with pytest.raises(Unavailable):
+        followed(Script(Unavailable("away", code="unreachable")))

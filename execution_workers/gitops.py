@@ -44,6 +44,8 @@ class GitOpsVerification:
         ready = _ready_condition(seen)
         if wanted.revision not in (seen.observed_revision, *seen.ancestors):
             return GitOpsState.PROGRESSING, "The agent has not seen the revision yet."
+        if ready.status != "True":
+            self._healthy.forget(_key(wanted))
         if ready.status == "False" and ready.reason == VALIDATION_FAILED:
             return GitOpsState.DEGRADED, f"The agent refuses the manifests: {ready.message}"
         if ready.status != "True":
@@ -60,8 +62,7 @@ class GitOpsVerification:
         leaves `Ready`. An agent that tells no time counts from our first sight of it.
         """
         now = self._clock.now()
-        key = (wanted.repository.owner, wanted.repository.name, wanted.revision)
-        since = ready.last_transition_at or self._healthy.since(key, now)
+        since = ready.last_transition_at or self._healthy.since(_key(wanted), now)
         return now - since >= self._settle
 
 
@@ -78,6 +79,14 @@ class _FirstSeen:
             while len(self._moments) > REMEMBERED_REVISIONS:
                 self._moments.popitem(last=False)
             return moment
+
+    def forget(self, key: RevisionKey) -> None:
+        with self._lock:
+            self._moments.pop(key, None)
+
+
+def _key(wanted: VerifyGitOps) -> RevisionKey:
+    return wanted.repository.owner, wanted.repository.name, wanted.revision
 
 
 def _ready_condition(seen: Reconciliation) -> GitOpsCondition:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, closing
 
 import uvicorn
 from fastapi import FastAPI
@@ -55,40 +55,29 @@ def main() -> None:
 
 def create_app(settings: ExecutionWorkersSettings) -> FastAPI:
     """The service; connects to nobody yet."""
-    registry = CollectorRegistry()
-    engine = new_engine(
-        settings.database_url,
-        max_calls=settings.max_calls,
-        item_wait_seconds=settings.item_wait_seconds,
-    )
-    workers = _workers(settings, engine, registry)
+    registry, resources = CollectorRegistry(), ExitStack()
+    workers = _workers(settings, registry, resources)
     app = new_server(
         service=ServiceName.EXECUTION_WORKERS,
         env=settings.env,
         registry=registry,
         is_ready=workers.ledger.check_ready,
         description=DESCRIPTION,
-        lifespan=_disposing(engine),
+        lifespan=_closing(resources),
     )
     app.include_router(routes(workers))
     return app
 
 
 def _workers(
-    settings: ExecutionWorkersSettings, engine: Engine, registry: CollectorRegistry
+    settings: ExecutionWorkersSettings, registry: CollectorRegistry, resources: ExitStack
 ) -> Workers:
     clock = SystemClock()
-    surroundings = Surroundings(settings, clock, downstream_errors(registry))
+    surroundings = Surroundings(settings, clock, downstream_errors(registry), resources)
     agent = GITOPS_AGENTS[settings.gitops_agent](surroundings)
-    control_plane = ServiceClient(
-        settings.control_plane_url,
-        party=ServiceName.CONTROL_PLANE_API,
-        user_agent=ServiceName.EXECUTION_WORKERS,
-        timeout_seconds=settings.call_timeout_seconds,
-    )
-    ledger = Ledger(engine, clock)
+    ledger = Ledger(_engine(settings, resources), clock)
     return Workers(
-        tokens=RunTokens(control_plane, clock),
+        tokens=RunTokens(_control_plane(settings, resources), clock),
         ledger=ledger,
         effects=Effects(ledger, settings.installation_id, registry),
         forge=GIT_FORGES[settings.git_forge](surroundings),
@@ -98,11 +87,32 @@ def _workers(
     )
 
 
-def _disposing(engine: Engine) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _engine(settings: ExecutionWorkersSettings, resources: ExitStack) -> Engine:
+    engine = new_engine(
+        settings.database_url,
+        max_calls=settings.max_calls,
+        item_wait_seconds=settings.item_wait_seconds,
+    )
+    resources.callback(engine.dispose)
+    return engine
+
+
+def _control_plane(settings: ExecutionWorkersSettings, resources: ExitStack) -> ServiceClient:
+    """Asked for its keys only, which are public."""
+    client = ServiceClient(
+        settings.control_plane_url,
+        party=ServiceName.CONTROL_PLANE_API,
+        user_agent=ServiceName.EXECUTION_WORKERS,
+        timeout_seconds=settings.call_timeout_seconds,
+    )
+    return resources.enter_context(closing(client))
+
+
+def _closing(resources: ExitStack) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
-        engine.dispose()
+        resources.close()
 
     return lifespan
 

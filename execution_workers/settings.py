@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
 
 Seconds = Annotated[float, Field(gt=0, le=600)]
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
 InstallationId = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")]
 """Fit for a Kubernetes label, since manifests carry it."""
 
@@ -57,19 +58,19 @@ class ExecutionWorkersSettings(LedgerSettings):
     installation_id: InstallationId
     """Stands in the marker of everything created: never changes, and no two platforms that
     share a provider have the same."""
-    control_plane_url: str = f"http://{LOOPBACK}:{DEFAULT_PORTS.control_plane_api}"
+    control_plane_url: Url = f"http://{LOOPBACK}:{DEFAULT_PORTS.control_plane_api}"
     """Publishes the keys that run tokens are verified with."""
 
     git_forge: GitForgeChoice = GitForgeChoice.LOCAL
-    forge_url: str = f"http://{LOOPBACK}:{DEFAULT_PORTS.local_forge}"
+    forge_url: Url = f"http://{LOOPBACK}:{DEFAULT_PORTS.local_forge}"
     forge_token_file: Path
     """The platform's own bot identity."""
     secret_store: SecretStoreChoice = SecretStoreChoice.OPENBAO
-    openbao_url: str = f"http://{LOOPBACK}:{DEFAULT_PORTS.openbao}"
+    openbao_url: Url = f"http://{LOOPBACK}:{DEFAULT_PORTS.openbao}"
     openbao_approle_file: Path
     """JSON with `role_id` and `secret_id`."""
     gitops_agent: GitOpsAgentChoice = GitOpsAgentChoice.LOCAL
-    gitops_agent_url: str = f"http://{LOOPBACK}:{DEFAULT_PORTS.local_gitops_agent}"
+    gitops_agent_url: Url = f"http://{LOOPBACK}:{DEFAULT_PORTS.local_gitops_agent}"
     gitops_agent_token_file: Path
 
     call_timeout_seconds: Seconds = 10

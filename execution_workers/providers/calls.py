@@ -17,7 +17,7 @@ from idp_kernel.telemetry.traces import span
 
 NO_STATUS = "none"
 """The status of an error without an answer."""
-_LONGEST_WORD_CHARACTERS = 400
+_LONGEST_FOUND_CHARACTERS = 400
 _log = structlog.get_logger(__name__)
 
 
@@ -106,4 +106,4 @@ class ProviderCalls:
 
 def _short(found: str) -> str:
     """On one line, without what looks like a credential."""
-    return redact(" ".join(found.split()))[:_LONGEST_WORD_CHARACTERS]
+    return redact(" ".join(found.split()))[:_LONGEST_FOUND_CHARACTERS].rstrip(".")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from prometheus_client import Counter
@@ -34,6 +35,8 @@ class Surroundings:
     settings: ExecutionWorkersSettings
     clock: Clock
     downstream_errors: Counter
+    resources: ExitStack
+    """Closed when the service ends."""
 
     def calls(self, provider: str) -> ProviderCalls:
         return ProviderCalls(
@@ -46,38 +49,37 @@ class Surroundings:
 
 def _local_forge(surroundings: Surroundings) -> GitForge:
     settings = surroundings.settings
-    return LocalForge(
-        ForgeClient(
-            settings.forge_url,
-            SecretFile(settings.forge_token_file),
-            surroundings.calls(ServiceName.LOCAL_FORGE),
-            timeout_seconds=settings.call_timeout_seconds,
-            git_timeout_seconds=settings.git_timeout_seconds,
-        )
+    client = ForgeClient(
+        settings.forge_url,
+        SecretFile(settings.forge_token_file),
+        surroundings.calls(ServiceName.LOCAL_FORGE),
+        timeout_seconds=settings.call_timeout_seconds,
+        git_timeout_seconds=settings.git_timeout_seconds,
     )
+    return LocalForge(surroundings.resources.enter_context(closing(client)))
 
 
 def _openbao(surroundings: Surroundings) -> SecretStore:
     settings = surroundings.settings
-    return OpenBaoStore(
-        OpenBaoClient(
-            settings.openbao_url,
-            SecretFile(settings.openbao_approle_file),
-            surroundings.calls(OPENBAO),
-            surroundings.clock,
-            timeout_seconds=settings.call_timeout_seconds,
-        )
+    client = OpenBaoClient(
+        settings.openbao_url,
+        SecretFile(settings.openbao_approle_file),
+        surroundings.calls(OPENBAO),
+        surroundings.clock,
+        timeout_seconds=settings.call_timeout_seconds,
     )
+    return OpenBaoStore(surroundings.resources.enter_context(closing(client)))
 
 
 def _local_agent(surroundings: Surroundings) -> GitOpsAgent:
     settings = surroundings.settings
-    return LocalAgent(
+    agent = LocalAgent(
         settings.gitops_agent_url,
         SecretFile(settings.gitops_agent_token_file),
         surroundings.calls(ServiceName.LOCAL_GITOPS_AGENT),
         timeout_seconds=settings.call_timeout_seconds,
     )
+    return surroundings.resources.enter_context(closing(agent))
 
 
 GIT_FORGES: dict[GitForgeChoice, Callable[[Surroundings], GitForge]] = {

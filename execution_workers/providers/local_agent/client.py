@@ -38,6 +38,10 @@ class LocalAgent:
         with self._calls.calling(_OPERATION):
             return self._read(path, self._token.read())
 
+    def close(self) -> None:
+        """Closes the pooled connections."""
+        self._client.close()
+
     def _read(self, path: str, token: str) -> Reconciliation | None:
         try:
             return self._look(path, token)

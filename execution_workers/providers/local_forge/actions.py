@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TypeVar
 
 from execution_workers.failpoints import REPOSITORY_CREATED
@@ -344,12 +345,25 @@ def _pushed(
 
 
 def _commit(copy: BranchCopy, contents: Mapping[str, bytes], message: str, attempt: Attempt) -> str:
-    """Commits and pushes the files; the new revision."""
+    """Commits and pushes the files; the new revision.
+
+    Raises `foreign_owner` where a file or link of somebody's stands in the place of a folder: git
+    would silently put the folder there instead.
+    """
+    in_the_way = copy.files(_folders_of(contents))
+    if in_the_way:
+        places = ", ".join(sorted(in_the_way))
+        raise foreign_owner(copy.provider, f"no folder but a file at {places}")
     changes = {path: copy.content_id(content) for path, content in contents.items()}
     attempt.check_fence()
     revision = copy.commit(changes, message)
     copy.push(revision)
     return revision
+
+
+def _folders_of(paths: Iterable[str]) -> list[str]:
+    folders = {str(folder) for path in paths for folder in PurePosixPath(path).parents}
+    return sorted(folders - {"."})
 
 
 def _own_repository(

@@ -108,6 +108,10 @@ class ForgeClient:
         url = f"{self._base_url}/{quote(owner)}/{quote(name)}.git"
         return GitRemote(url, self._token, self._calls, self._git_timeout_seconds)
 
+    def close(self) -> None:
+        """Closes the pooled connections."""
+        self._client.close()
+
     def _delete(self, path: str, code_when_gone: str, operation: str) -> None:
         def call(bearer: str) -> None:
             try:

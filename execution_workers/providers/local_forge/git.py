@@ -77,7 +77,7 @@ class GitRemote:
     ) -> bytes:
         """The output of `git <arguments>`; another end than success raises by the error table."""
         environment = {**self._environment(talks_to_forge=talks_to_forge), **(variables or {})}
-        process = subprocess.Popen(
+        with subprocess.Popen(
             ["git", f"--git-dir={folder / 'copy.git'}", *arguments],
             cwd=folder,
             env=environment,
@@ -85,8 +85,8 @@ class GitRemote:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-        )
-        output, errors = self._communicate(process, stdin, arguments[0])
+        ) as process:
+            output, errors = self._communicate(process, stdin, arguments[0])
         if process.returncode == 0:
             return output
         said = errors.decode("utf-8", "replace")
@@ -130,6 +130,10 @@ class BranchCopy:
         self._ref = f"refs/heads/{branch}"
         self._head: str | None = None
         self._git("init", "--quiet", "--bare", "--template=", str(folder / "copy.git"))
+
+    @property
+    def provider(self) -> str:
+        return self._remote.calls.provider
 
     @property
     def head(self) -> str | None:
@@ -245,7 +249,6 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
     """The children of git, such as its HTTP transport, end with it, whatever they wait for."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def with_trailers(subject: str, *, installation_id: str, entity: str, request_id: str) -> str:

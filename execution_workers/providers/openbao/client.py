@@ -117,6 +117,10 @@ class OpenBaoClient:
     def write_policy(self, name: str, policy: str) -> None:
         self._call("PUT", f"sys/policies/acl/{name}", "write policy", {"policy": policy})
 
+    def close(self) -> None:
+        """Closes the pooled connections."""
+        self._client.close()
+
     def _read(self, path: str, operation: str) -> dict[str, Any] | None:
         """The decoded answer; None when there is no such thing."""
         with self._calls.calling(operation):
@@ -179,10 +183,10 @@ class OpenBaoClient:
         try:
             return self._client.request(method, path, json=body, headers=headers)
         except httpx.RequestError as error:
-            # Without its cause: httpx keeps the request, and with it the value, on the error.
-            raise OF_EXCEPTION[type(error)].of(
-                self.provider, operation, type(error).__name__
-            ) from None
+            cause = type(error)
+        # Raised out here, without its cause: httpx keeps the request on the error, and in it the
+        # value that was sent.
+        raise OF_EXCEPTION[cause].of(self.provider, operation, cause.__name__)
 
     def _decoded(self, response: httpx.Response, operation: str) -> dict[str, Any]:
         if response.is_success:

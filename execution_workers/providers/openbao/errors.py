@@ -50,8 +50,13 @@ OF_EXCEPTION: dict[type[httpx.RequestError], Verdict] = {
     httpx.TooManyRedirects: Verdict(
         ProviderRejected, "openbao_misconfigured", "Point OPENBAO_URL at the active node."
     ),
+    httpx.TimeoutException: Verdict(Unavailable, "openbao_timeout", _WAIT),
+    httpx.NetworkError: Verdict(Unavailable, "openbao_unreachable", _WAIT),
+    httpx.ProtocolError: Verdict(Unavailable, "openbao_unreachable", _WAIT),
+    httpx.TransportError: Verdict(Unavailable, "openbao_unreachable", _WAIT),
+    httpx.RequestError: Verdict(Unavailable, "openbao_unreachable", _WAIT),
 }
-"""Every end of a request without an answer; the concrete classes of `httpx.RequestError`."""
+"""Every end of a request without an answer: `httpx.RequestError` and all its subclasses."""
 
 CONTENDED = Verdict(Unavailable, "openbao_contended", _WAIT)
 """Somebody else wrote the same secret at the same moment: check-and-set refused."""

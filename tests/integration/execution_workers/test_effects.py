@@ -12,7 +12,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from execution_workers.failpoints import REPOSITORY_CREATED, SECRET_MARKED, after_provider
+from execution_workers.failpoints import (
+    REPOSITORY_CREATED,
+    SECRET_MARKED,
+    after_provider,
+    after_undo,
+)
 from tests.integration.execution_workers.catalogue import (
     EFFECTS,
     REPOSITORY,
@@ -142,23 +147,16 @@ def restarted(world: World) -> Iterator[Callable[[], None]]:
         world.workers.start()
 
 
-def _killed_at(place: str, effect: Effect, run: Run, restarted: Callable[[], None]) -> None:
-    """The effect's call, ended by kill -9 at the failpoint."""
+def _killed_at(
+    place: str, call: Callable[[Run], httpx.Response], run: Run, restarted: Callable[[], None]
+) -> None:
+    """The call, ended by kill -9 at the failpoint."""
     hit = run.world.workers.arm(place)
-    call = _without_answer(effect, run)
-    with in_background(call):
+    with in_background(lambda: call(run)) as call_without_answer:
         eventually(hit.exists, what=f"{place} reached")
         restarted()
     hit.unlink()
-
-
-def _without_answer(effect: Effect, run: Run) -> Callable[[], httpx.Response]:
-    def call() -> httpx.Response:
-        with pytest.raises(httpx.TransportError):
-            effect.do(run)
-        return httpx.Response(503)
-
-    return call
+    assert isinstance(call_without_answer.exception(), httpx.TransportError)
 
 
 @every_effect
@@ -166,17 +164,29 @@ def test_killed_between_provider_and_ledger_it_is_adopted(
     effect: Effect, run: Run, tmp_path: Path, restarted: Callable[[], None]
 ) -> None:
     effect.prepare(run)
-    _killed_at(after_provider(effect.step), effect, run, restarted)
+    _killed_at(after_provider(effect.step), effect.do, run, restarted)
     answer = assert_effect(effect.do(run.with_(fence=2)), "adopted")
     assert answer["events"] == [effect.event], "the request did it, so the request tells it"
     assert effect.times_done(run.world, run.appenv, tmp_path) == 1
     assert_effect(effect.undo(run.with_(fence=3)), "undone")
 
 
+@every_effect
+def test_killed_in_an_undo_it_is_finished_by_a_repeat(
+    effect: Effect, run: Run, tmp_path: Path, restarted: Callable[[], None]
+) -> None:
+    effect.prepare(run)
+    assert_effect(effect.do(run), "created")
+    _killed_at(after_undo(effect.step), effect.undo, run, restarted)
+    assert_effect(effect.undo(run), "absent")
+    assert_problem(effect.do(run), 409, "undone")
+    assert_effect(effect.do(run.with_(generation=2, fence=2)), "created")
+
+
 def test_a_repository_without_its_seed_is_completed(
     run: Run, tmp_path: Path, restarted: Callable[[], None]
 ) -> None:
-    _killed_at(REPOSITORY_CREATED, REPOSITORY, run, restarted)
+    _killed_at(REPOSITORY_CREATED, REPOSITORY.do, run, restarted)
     repository = run.world.forge.repository(run.appenv.team, run.appenv.repository_name)
     assert repository is not None
     assert repository["headRevision"] is None
@@ -188,7 +198,7 @@ def test_a_repository_without_its_seed_is_completed(
 def test_a_marked_secret_without_a_value_is_completed(
     run: Run, tmp_path: Path, restarted: Callable[[], None]
 ) -> None:
-    _killed_at(SECRET_MARKED, SECRET, run, restarted)
+    _killed_at(SECRET_MARKED, SECRET.do, run, restarted)
     assert SECRET.times_done(run.world, run.appenv, tmp_path) == 0
     later = run.world.new_run(run.appenv)
     assert_effect(SECRET.do(later), "created")

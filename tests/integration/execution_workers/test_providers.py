@@ -1,0 +1,259 @@
+"""Providers that refuse, are away or are too slow; and where the bot's token goes."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import traceback
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from execution_workers.credentials import SecretFile
+from execution_workers.providers.calls import ProviderCalls
+from execution_workers.providers.local_agent.client import LocalAgent
+from execution_workers.providers.local_forge import git as forge_git
+from execution_workers.providers.local_forge.client import ForgeClient
+from execution_workers.providers.local_forge.git import GitRemote, Overtaken
+from execution_workers.providers.openbao.client import OpenBaoClient
+from idp_kernel.clock import SystemClock
+from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
+from idp_kernel.services import LOOPBACK
+from idp_kernel.telemetry.metrics import downstream_errors
+from idp_kernel.tokens import write_private_file
+from tests.fixtures.stack import free_port
+from tests.integration.execution_workers.catalogue import REPOSITORY, assert_effect
+from tests.integration.execution_workers.driver import Forge, Run, Store
+
+SHIM = """\
+#!/bin/sh
+{{ printf '%s\\n' "$@"; }} >> {arguments}
+env >> {environment}
+exec {git} "$@"
+"""
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def calls(registry: CollectorRegistry) -> ProviderCalls:
+    return ProviderCalls(
+        "provider", concurrency=4, wait_seconds=1, errors=downstream_errors(registry)
+    )
+
+
+@pytest.fixture
+def wrong_token(tmp_path: Path) -> SecretFile:
+    write_private_file(tmp_path / "wrong.token", "not-the-bot")
+    return SecretFile(tmp_path / "wrong.token")
+
+
+@pytest.fixture
+def bot_token(home: Path) -> SecretFile:
+    return SecretFile(home / "forge-bot.token")
+
+
+@pytest.fixture
+def repository_url(run: Run) -> str:
+    assert_effect(REPOSITORY.do(run), "created")
+    return f"{run.world.forge.url}/{run.appenv.team}/{run.appenv.repository_name}.git"
+
+
+def nowhere() -> str:
+    return f"http://{LOOPBACK}:{free_port()}"
+
+
+def counted(registry: CollectorRegistry, code: str, status: str) -> float | None:
+    labels = {"target": "provider", "code": code, "status": status}
+    return registry.get_sample_value("downstream_errors_total", labels)
+
+
+def test_git_with_a_wrong_token(
+    repository_url: str, wrong_token: SecretFile, calls: ProviderCalls, registry: CollectorRegistry
+) -> None:
+    with (
+        pytest.raises(PlatformError) as refused,
+        GitRemote(repository_url, wrong_token, calls, 20).copy("main"),
+    ):
+        pass
+    # Without a control plane nobody can say that the token is nobody's: away, or denied.
+    assert refused.value.code in ("forge_denied", "forge_failed", "forge_unreachable")
+    assert counted(registry, refused.value.code, "none") == 1
+
+
+def test_git_on_a_repository_that_is_not_there(
+    forge: Forge, bot_token: SecretFile, calls: ProviderCalls
+) -> None:
+    remote = GitRemote(f"{forge.url}/team-x/appenv-none.git", bot_token, calls, 20)
+    with pytest.raises(ProviderRejected) as refused, remote.copy("main"):
+        pass
+    assert refused.value.code == "forge_missing"
+
+
+def test_git_when_the_forge_is_away(bot_token: SecretFile, calls: ProviderCalls) -> None:
+    remote = GitRemote(f"{nowhere()}/team-x/appenv-x.git", bot_token, calls, 20)
+    with pytest.raises(Unavailable) as away, remote.copy("main"):
+        pass
+    assert away.value.code == "forge_unreachable"
+
+
+def test_git_that_takes_too_long(
+    repository_url: str, bot_token: SecretFile, calls: ProviderCalls
+) -> None:
+    with (
+        pytest.raises(Unavailable) as slow,
+        GitRemote(repository_url, bot_token, calls, 0.0001).copy("main"),
+    ):
+        pass
+    assert slow.value.code == "git_timeout"
+
+
+def test_a_push_that_came_second_is_told_and_can_be_done_again(
+    repository_url: str, bot_token: SecretFile, calls: ProviderCalls
+) -> None:
+    remote = GitRemote(repository_url, bot_token, calls, 20)
+    with remote.copy("main") as first, remote.copy("main") as second:
+        first.push(first.commit({"a": first.content_id(b"a")}, "A"))
+        late = second.commit({"b": second.content_id(b"b")}, "B")
+        with pytest.raises(Overtaken):
+            second.push(late)
+        second.fetch()
+        second.push(second.commit({"b": second.content_id(b"b")}, "B"))
+    with remote.copy("main") as now:
+        assert set(now.files(["a", "b"])) == {"a", "b"}
+
+
+def test_the_bots_token_is_in_gits_environment_and_not_in_its_arguments(
+    repository_url: str,
+    bot_token: SecretFile,
+    calls: ProviderCalls,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    arguments, environment = tmp_path / "arguments", tmp_path / "environment"
+    shim = tmp_path / "bin" / "git"
+    shim.parent.mkdir()
+    shim.write_text(
+        SHIM.format(arguments=arguments, environment=environment, git=shutil.which("git"))
+    )
+    shim.chmod(0o700)
+    path = f"{shim.parent}:{forge_git._BARE_ENVIRONMENT['PATH']}"
+    monkeypatch.setitem(forge_git._BARE_ENVIRONMENT, "PATH", path)
+    monkeypatch.setenv("SOMETHING_PRIVATE", "of-the-service")
+    with GitRemote(repository_url, bot_token, calls, 20).copy("main") as copy:
+        copy.push(copy.commit({"a": copy.content_id(b"a")}, "A"))
+    assert repository_url in arguments.read_text()
+    assert bot_token.read() not in arguments.read_text()
+    assert bot_token.read() in environment.read_text()
+    assert "SOMETHING_PRIVATE" not in environment.read_text()
+
+
+def test_the_forges_api_is_away(
+    bot_token: SecretFile, calls: ProviderCalls, registry: CollectorRegistry
+) -> None:
+    forge = ForgeClient(nowhere(), bot_token, calls, timeout_seconds=2, git_timeout_seconds=2)
+    with closing(forge) as client, pytest.raises(Unavailable) as away:
+        client.repository("team-x", "appenv-x")
+    assert away.value.code == "forge_unavailable"
+    assert counted(registry, "forge_unavailable", "none") == 1
+
+
+def test_the_agent_refuses_another_readers_token(
+    agent_url: str, wrong_token: SecretFile, calls: ProviderCalls, registry: CollectorRegistry
+) -> None:
+    with (
+        closing(LocalAgent(agent_url, wrong_token, calls, timeout_seconds=5)) as agent,
+        pytest.raises(ProviderRejected) as refused,
+    ):
+        agent.reconciliation("team-x", "appenv-x")
+    assert refused.value.code == "agent_denied"
+    assert counted(registry, "agent_denied", "401") == 1
+
+
+def test_the_agent_is_away(bot_token: SecretFile, calls: ProviderCalls) -> None:
+    with (
+        closing(LocalAgent(nowhere(), bot_token, calls, timeout_seconds=2)) as agent,
+        pytest.raises(Unavailable) as away,
+    ):
+        agent.reconciliation("team-x", "appenv-x")
+    assert away.value.code == "agent_unavailable"
+
+
+@contextmanager
+def openbao(url: str, approle: Path, calls: ProviderCalls) -> Iterator[OpenBaoClient]:
+    clock = SystemClock()
+    with closing(
+        OpenBaoClient(url, SecretFile(approle), calls, clock, timeout_seconds=2)
+    ) as client:
+        yield client
+
+
+def test_openbao_refuses_the_workers_credentials(
+    store: Store, tmp_path: Path, calls: ProviderCalls, registry: CollectorRegistry
+) -> None:
+    approle = tmp_path / "approle.json"
+    write_private_file(approle, json.dumps({"role_id": "nobody", "secret_id": "nothing"}))
+    with (
+        openbao(store.server.url, approle, calls) as client,
+        pytest.raises(ProviderRejected) as refused,
+    ):
+        client.metadata("teams/x/y")
+    assert refused.value.code == "openbao_rejected"
+    assert counted(registry, "openbao_rejected", "400") == 1
+
+
+def test_openbao_lets_the_workers_see_no_more_than_they_need(
+    store: Store, calls: ProviderCalls
+) -> None:
+    with (
+        openbao(store.server.url, store.server.workers_file, calls) as client,
+        pytest.raises(ProviderRejected) as refused,
+    ):
+        client.policy("default")
+    assert refused.value.code == "openbao_denied"
+
+
+def test_a_file_that_holds_no_approle(
+    store: Store, wrong_token: SecretFile, calls: ProviderCalls
+) -> None:
+    with (
+        openbao(store.server.url, wrong_token.path, calls) as client,
+        pytest.raises(ProviderRejected) as refused,
+    ):
+        client.metadata("teams/x/y")
+    assert refused.value.code == "credential_unreadable"
+    assert wrong_token.read() not in str(refused.value)
+
+
+def test_values_that_two_write_at_once_are_not_overwritten(
+    store: Store, run: Run, calls: ProviderCalls
+) -> None:
+    path = run.appenv.secret_path
+    with openbao(store.server.url, store.server.workers_file, calls) as client:
+        assert client.write_value(path, "first", expected_version=0) == 1
+        with pytest.raises(Unavailable) as second:
+            client.write_value(path, "second", expected_version=0)
+        with pytest.raises(Unavailable):
+            client.write_metadata(path, {"whose": "ours"}, expected_version=5)
+    assert second.value.code == "openbao_contended"
+    assert store.value(path) == "first"
+
+
+def test_an_error_on_the_way_holds_no_value(store: Store, calls: ProviderCalls) -> None:
+    """Neither in its text nor in any exception it hangs on to."""
+    value = secrets.token_hex()
+    with (
+        openbao(nowhere(), store.server.workers_file, calls) as client,
+        pytest.raises(Unavailable) as away,
+    ):
+        client.write_value("teams/x/y", value, expected_version=0)
+    assert away.value.code == "openbao_unreachable"
+    assert away.value.__context__ is None
+    assert value not in "".join(traceback.format_exception(away.value))

@@ -1,0 +1,119 @@
+"""Every foreign error has a line in its table, and every line says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from execution_workers.providers.calls import Verdict
+from execution_workers.providers.local_agent.errors import ERRORS as AGENT_ERRORS
+from execution_workers.providers.local_forge.errors import ERRORS as FORGE_ERRORS
+from execution_workers.providers.local_forge.errors import (
+    GIT_ERRORS,
+    GIT_UNKNOWN,
+    is_overtaken,
+    of_git,
+)
+from execution_workers.providers.openbao.errors import OF_EXCEPTION, OF_STATUS, of_status
+from execution_workers.providers.problems import ErrorTable, translate
+from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
+from idp_kernel.http.problems import STATUS_BY_ERROR
+
+TABLES = {"local-forge": FORGE_ERRORS, "local-gitops-agent": AGENT_ERRORS}
+VERDICTS = [
+    *FORGE_ERRORS.values(),
+    *AGENT_ERRORS.values(),
+    *OF_STATUS.values(),
+    *OF_EXCEPTION.values(),
+    *(verdict for _, verdict in GIT_ERRORS),
+]
+
+
+def _subclasses(of: type[Exception]) -> Iterator[type[Exception]]:
+    for each in of.__subclasses__():
+        if each.__module__.partition(".")[0] in ("httpx", "idp_kernel"):
+            yield each
+            yield from _subclasses(each)
+
+
+def test_every_exception_of_httpx_is_in_the_table() -> None:
+    assert set(OF_EXCEPTION) == {httpx.RequestError, *_subclasses(httpx.RequestError)}
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_every_error_of_our_own_services_is_in_the_table(table: ErrorTable) -> None:
+    assert set(table) == set(STATUS_BY_ERROR) == set(_subclasses(PlatformError))
+
+
+@pytest.mark.parametrize("status", [*range(400, 430), *range(500, 512), 599])
+def test_every_status_of_openbao_means_something(status: int) -> None:
+    verdict = of_status(status)
+    assert verdict.error in (ProviderRejected, Unavailable)
+    assert (verdict.error is Unavailable) or status < 500
+
+
+@pytest.mark.parametrize("verdict", VERDICTS, ids=lambda verdict: verdict.code)
+def test_an_error_names_provider_operation_finding_and_remedy(verdict: Verdict) -> None:
+    error = verdict.of("openbao", "write secret", "status 400", status="400")
+    assert all(part in error.message for part in ("openbao", "write secret", "status 400"))
+    assert verdict.remedy in error.message
+    assert verdict.remedy.endswith(".")
+    assert error.details == {"target": "openbao", "targetStatus": "400"}
+
+
+@pytest.mark.parametrize(("name", "table"), TABLES.items())
+def test_what_is_our_credentials_fault_is_not_told_as_the_callers(
+    name: str, table: ErrorTable
+) -> None:
+    for kind in STATUS_BY_ERROR:
+        if "current" in kind.__init__.__annotations__:
+            continue
+        translated = translate(table, kind("found"), name, "read")
+        assert isinstance(translated, ProviderRejected | Unavailable)
+
+
+def test_a_retry_time_is_passed_on() -> None:
+    error = translate(FORGE_ERRORS, Unavailable("x", retry_after_seconds=7), "local-forge", "read")
+    assert isinstance(error, Unavailable)
+    assert error.retry_after_seconds == 7
+
+
+def test_an_error_without_an_answer_has_no_status() -> None:
+    error = translate(FORGE_ERRORS, Unavailable("x", code="unreachable"), "local-forge", "read")
+    assert error.details["targetStatus"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("fatal: Authentication failed for 'http://f/x.git/'", "forge_denied"),
+        (
+            "fatal: could not read Username for 'http://f': terminal prompts disabled",
+            "forge_denied",
+        ),
+        ("error: RPC failed; HTTP 503\nThe requested URL returned error: 503", "forge_unreachable"),
+        ("The requested URL returned error: 503", "forge_failed"),
+        ("fatal: repository 'http://f/x.git/' not found", "forge_missing"),
+        ("! [remote rejected] main -> main (pre-receive hook declined)", "forge_rejected"),
+        ("fatal: unable to access: Failed to connect to 127.0.0.1 port 1", "forge_unreachable"),
+        ("fatal: unable to access: Could not resolve host: nowhere", "forge_unreachable"),
+        ("fatal: the remote end hung up unexpectedly", "forge_unreachable"),
+        ("something nobody has seen before", "git_failed"),
+    ],
+)
+def test_gits_words(said: str, code: str) -> None:
+    assert of_git(said).code == code
+
+
+def test_what_git_says_of_a_push_that_came_second() -> None:
+    assert is_overtaken("! [rejected] main -> main (fetch first)")
+    assert is_overtaken("! [rejected] main -> main (non-fast-forward)")
+    assert not is_overtaken("! [remote rejected] main -> main (pre-receive hook declined)")
+    assert GIT_UNKNOWN.error is Unavailable
+
+
+def test_credentials_in_what_a_provider_says_are_not_repeated() -> None:
+    error = GIT_UNKNOWN.of("local-forge", "git push", "sent Authorization: Bearer abc.def-123")
+    assert "abc.def-123" not in error.message

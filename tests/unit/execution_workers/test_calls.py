@@ -1,0 +1,52 @@
+"""What a token and an idempotency key must agree on."""
+
+from __future__ import annotations
+
+import pytest
+
+from execution_workers.calls import Call, require_own_team, verified_call
+from idp_kernel.errors import InvalidInput, NotAllowed
+from idp_kernel.ids import new_id
+from idp_kernel.tokens import RunClaims
+from idp_kernel.wire.worker import AppEnvSubject
+from idp_kernel.workflows import Step
+
+STEP = Step.PROVISION_SECRETS
+
+
+def claims() -> RunClaims:
+    return RunClaims(
+        iss="x", sub="run:x", aud=["execution-workers"], iat=0, exp=1, jti="x",
+        request_id="request", run_id="run", attempt=1, generation=3, fence=9,
+        team_id=new_id(), team="payments",
+    )  # fmt: skip
+
+
+def test_the_call_is_of_the_tokens_request_generation_and_fence() -> None:
+    call = verified_call(claims(), f"request/3/{STEP}", STEP, undo=False)
+    assert (call.request_id, call.generation, call.fence, call.step) == ("request", 3, 9, STEP)
+
+
+@pytest.mark.parametrize("undo", [True, False])
+def test_an_undo_has_a_key_of_its_own(undo: bool) -> None:  # noqa: FBT001 - a parameter of pytest
+    suffix = "" if undo else "/undo"
+    with pytest.raises(InvalidInput) as refused:
+        verified_call(claims(), f"request/3/{STEP}{suffix}", STEP, undo=undo)
+    assert refused.value.code == "idempotency_key_mismatch"
+
+
+def test_a_missing_key_is_told_with_the_right_one() -> None:
+    with pytest.raises(InvalidInput, match=f"request/3/{STEP}") as refused:
+        verified_call(claims(), None, STEP, undo=False)
+    assert refused.value.code == "idempotency_key_missing"
+
+
+@pytest.mark.parametrize(("team", "owner"), [("other", "payments"), ("payments", "other")])
+def test_only_the_tokens_own_team(team: str, owner: str) -> None:
+    call = Call("request", 1, STEP, 1, new_id(), "payments")
+    subject = AppEnvSubject(
+        application_environment_id=new_id(), team=team, application="shop", environment="dev"
+    )
+    with pytest.raises(NotAllowed, match="other") as refused:
+        require_own_team(call, subject, owner)
+    assert refused.value.code == "foreign_team"

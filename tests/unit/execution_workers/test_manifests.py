@@ -1,0 +1,109 @@
+"""The platform's own files: accepted by Kubernetes, the same for every request, recognised."""
+
+from __future__ import annotations
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from execution_workers.manifests import (
+    NAMESPACE_PATH,
+    binding_manifest,
+    binding_path,
+    is_binding_of,
+    namespace_name,
+    seed_files,
+)
+from idp_kernel.ids import new_id
+from idp_kernel.wire.worker import AppEnvSubject, RepositoryWanted, SecretBindingWanted
+
+INSTALLATION = "here"
+
+
+def subject(application: str = "shop", environment: str = "dev") -> AppEnvSubject:
+    return AppEnvSubject(
+        application_environment_id=new_id(),
+        team="payments",
+        application=application,
+        environment=environment,
+    )
+
+
+def repository(description: str = "") -> RepositoryWanted:
+    return RepositoryWanted(
+        repository_id=new_id(), owner="payments", name="appenv-x", description=description
+    )
+
+
+def binding(version: int = 1) -> SecretBindingWanted:
+    return SecretBindingWanted(
+        binding_id=new_id(),
+        secret_id=new_id(),
+        name="app-key",
+        store_path="teams/payments/appenv/x/app-key",
+        version=version,
+    )
+
+
+def test_kubernetes_accepts_the_namespace() -> None:
+    files = seed_files(subject(), repository(), INSTALLATION)
+    manifest = yaml.safe_load(files[NAMESPACE_PATH])
+    kubernetes_validate.validate(manifest, "1.36", strict=True)
+    assert manifest["metadata"]["name"] == "shop-dev"
+
+
+def test_long_names_make_a_namespace_kubernetes_takes_and_stay_apart() -> None:
+    first = namespace_name(subject("a" * 40, "b" * 39 + "c"))
+    second = namespace_name(subject("a" * 40, "b" * 39 + "d"))
+    assert len(first) <= 63
+    assert first != second
+
+
+def test_slugs_that_yaml_takes_for_something_else_stay_text() -> None:
+    files = seed_files(subject("no", "on"), repository(), INSTALLATION)
+    labels = yaml.safe_load(files[NAMESPACE_PATH])["metadata"]["labels"]
+    assert labels["idp.example/application"] == "no"
+    assert labels["idp.example/environment"] == "on"
+
+
+def test_a_description_cannot_add_lines_to_the_readme() -> None:
+    files = seed_files(subject(), repository("One\n# Two\n{braces}"), INSTALLATION)
+    assert b"One # Two {braces}" in files["README.md"]
+
+
+def test_a_manifest_pins_the_version_as_text() -> None:
+    wanted = binding(version=7)
+    manifest = yaml.safe_load(binding_manifest(subject(), wanted, INSTALLATION))
+    (data,) = manifest["spec"]["data"]
+    assert data["remoteRef"]["version"] == "7"
+    assert manifest["spec"]["secretStoreRef"] == {"name": "openbao", "kind": "ClusterSecretStore"}
+    assert binding_path(wanted) == "manifests/external-secrets/app-key.yaml"
+
+
+def test_a_manifest_is_recognised_at_another_version() -> None:
+    wanted, whose = binding(), subject()
+    later = wanted.model_copy(update={"version": 2})
+    assert is_binding_of(binding_manifest(whose, wanted, INSTALLATION), later, INSTALLATION)
+
+
+def test_labels_of_other_people_do_not_matter() -> None:
+    wanted = binding()
+    manifest = yaml.safe_load(binding_manifest(subject(), wanted, INSTALLATION))
+    manifest["metadata"]["labels"]["team/reviewed"] = "yes"
+    assert is_binding_of(yaml.safe_dump(manifest).encode(), wanted, INSTALLATION)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"- a list", b"kind: ExternalSecret", b"metadata: 3", b"metadata: {labels: [x]}",
+        b"{", b"\xff\xfe", b"a: &a [*a]", b"!!python/object/apply:os.getcwd []", b"[" * 5000,
+    ],
+)  # fmt: skip
+def test_whatever_else_is_there_is_foreign(content: bytes) -> None:
+    assert not is_binding_of(content, binding(), INSTALLATION)
+
+
+def test_another_installations_manifest_is_foreign() -> None:
+    wanted = binding()
+    assert not is_binding_of(binding_manifest(subject(), wanted, "there"), wanted, INSTALLATION)

@@ -1,0 +1,124 @@
+"""Keys: fetched once, again for an unknown one but not at every call, kept through an outage."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+
+from execution_workers.run_tokens import REFETCH_AFTER, REFRESH_AFTER, RunTokens
+from idp_kernel.errors import Unauthenticated, Unavailable
+from idp_kernel.http.client import ServiceClient
+from idp_kernel.ids import new_id
+from idp_kernel.services import Scope, ServiceName
+from idp_kernel.tokens import SigningKey, issue_run_token, issue_service_token
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class ControlPlane:
+    """Publishes keys, counts how often it is asked, can be away; its clock is moved by hand."""
+
+    keys: list[SigningKey] = field(default_factory=list)
+    asked: int = 0
+    away: bool = False
+    moment: datetime = START
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        assert request.url.path == "/.well-known/jwks.json"
+        self.asked += 1
+        if self.away:
+            raise httpx.ConnectError("away")
+        return httpx.Response(200, content=json.dumps({"keys": [key.public for key in self.keys]}))
+
+    def token(self, key: SigningKey, *, fence: int = 1) -> str:
+        return issue_run_token(
+            key, request_id=new_id(), run_id=new_id(), attempt=1, generation=1, fence=fence,
+            team_id=new_id(), team="payments", now=self.moment,
+            until=self.moment + timedelta(hours=2),
+        )  # fmt: skip
+
+
+@pytest.fixture
+def control_plane() -> ControlPlane:
+    return ControlPlane([SigningKey.generate("first")])
+
+
+@pytest.fixture
+def tokens(control_plane: ControlPlane) -> RunTokens:
+    transport = httpx.MockTransport(control_plane.answer)
+    client = ServiceClient("http://control-plane", party="control-plane-api", transport=transport)
+    return RunTokens(client, control_plane)
+
+
+def test_keys_are_fetched_once(control_plane: ControlPlane, tokens: RunTokens) -> None:
+    for fence in (1, 2, 3):
+        token = control_plane.token(control_plane.keys[0], fence=fence)
+        assert tokens.claims(token).fence == fence
+    assert control_plane.asked == 1
+
+
+def test_a_new_key_is_fetched(control_plane: ControlPlane, tokens: RunTokens) -> None:
+    tokens.claims(control_plane.token(control_plane.keys[0]))
+    control_plane.keys.append(SigningKey.generate("second"))
+    control_plane.moment += REFETCH_AFTER
+    assert tokens.claims(control_plane.token(control_plane.keys[1])).team == "payments"
+
+
+def test_unknown_keys_do_not_make_a_fetch_each(
+    control_plane: ControlPlane, tokens: RunTokens
+) -> None:
+    tokens.claims(control_plane.token(control_plane.keys[0]))
+    for name in ("x", "y", "z"):
+        with pytest.raises(Unauthenticated):
+            tokens.claims(control_plane.token(SigningKey.generate(name)))
+    assert control_plane.asked == 1
+
+
+def test_known_keys_outlive_an_outage(control_plane: ControlPlane, tokens: RunTokens) -> None:
+    token = control_plane.token(control_plane.keys[0])
+    tokens.claims(token)
+    control_plane.away = True
+    control_plane.moment += REFRESH_AFTER * 2
+    assert tokens.claims(token).team == "payments"
+
+
+def test_without_any_key_nothing_can_be_said(
+    control_plane: ControlPlane, tokens: RunTokens
+) -> None:
+    control_plane.away = True
+    with pytest.raises(Unavailable) as away:
+        tokens.claims(control_plane.token(control_plane.keys[0]))
+    assert away.value.code == "keys_unavailable"
+    control_plane.away = False
+    control_plane.moment += REFETCH_AFTER
+    assert tokens.claims(control_plane.token(control_plane.keys[0])).team == "payments"
+
+
+def test_a_withdrawn_key_ends(control_plane: ControlPlane, tokens: RunTokens) -> None:
+    former = control_plane.keys[0]
+    tokens.claims(control_plane.token(former))
+    control_plane.keys = [SigningKey.generate("second")]
+    control_plane.moment += REFRESH_AFTER * 2
+    with pytest.raises(Unauthenticated):
+        tokens.claims(control_plane.token(former))
+
+
+def test_a_services_token_is_no_run_token(control_plane: ControlPlane, tokens: RunTokens) -> None:
+    token = issue_service_token(
+        control_plane.keys[0],
+        ServiceName.WORKFLOW_ENGINE,
+        frozenset({Scope.CLAIMS}),
+        now=START,
+        until=START + timedelta(hours=1),
+    )
+    with pytest.raises(Unauthenticated) as refused:
+        tokens.claims(token)
+    assert refused.value.code == "token_invalid"

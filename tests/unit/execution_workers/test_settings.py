@@ -1,0 +1,57 @@
+"""Settings choose implementations; every choice has exactly one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from execution_workers.providers.registry import GIT_FORGES, GITOPS_AGENTS, SECRET_STORES
+from execution_workers.settings import (
+    ExecutionWorkersSettings,
+    GitForgeChoice,
+    GitOpsAgentChoice,
+    SecretStoreChoice,
+)
+
+REQUIRED: dict[str, Any] = {
+    "database_url": "postgresql+psycopg://ledger@127.0.0.1/idp",
+    "installation_id": "here",
+    "forge_token_file": Path("/keys/forge-bot.token"),
+    "openbao_approle_file": Path("/keys/openbao-workers.json"),
+    "gitops_agent_token_file": Path("/keys/gitops-agent-reader.token"),
+}
+
+
+def test_every_choice_has_an_implementation() -> None:
+    assert set(GIT_FORGES) == set(GitForgeChoice)
+    assert set(SECRET_STORES) == set(SecretStoreChoice)
+    assert set(GITOPS_AGENTS) == set(GitOpsAgentChoice)
+
+
+def test_the_embedded_default_needs_only_credentials_and_a_name() -> None:
+    settings = ExecutionWorkersSettings(**REQUIRED)
+    assert (settings.port, settings.git_forge) == (8082, GitForgeChoice.LOCAL)
+
+
+@pytest.mark.parametrize("name", sorted(REQUIRED))
+def test_what_has_no_safe_default_is_required(name: str) -> None:
+    with pytest.raises(ValidationError, match=name):
+        ExecutionWorkersSettings(**{key: REQUIRED[key] for key in REQUIRED if key != name})
+
+
+@pytest.mark.parametrize("installation", ["", "-x", "x y", "x" * 64, "x/"])
+def test_an_installation_id_fits_into_a_label(installation: str) -> None:
+    with pytest.raises(ValidationError, match="installation_id"):
+        ExecutionWorkersSettings(**{**REQUIRED, "installation_id": installation})
+
+
+def test_the_environment_is_read_with_its_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IDP_EXECUTION_WORKERS_SETTLE_SECONDS", "2.5")
+    monkeypatch.setenv("IDP_EXECUTION_WORKERS_GIT_FORGE", "local")
+    assert ExecutionWorkersSettings(**REQUIRED).settle_seconds == 2.5
+    monkeypatch.setenv("IDP_EXECUTION_WORKERS_GIT_FORGE", "cvs")
+    with pytest.raises(ValidationError, match="git_forge"):
+        ExecutionWorkersSettings(**REQUIRED)

@@ -107,7 +107,8 @@ class SqlPrincipals:
     def is_new_assertion(self, jti: str, expires_at: datetime) -> bool:
         row = {"jti": jti, "expires_at": expires_at}
         statement = upsert(t.used_assertions).values(row).on_conflict_do_nothing()
-        return self._connection.execute(statement).rowcount == 1
+        returning = statement.returning(t.used_assertions.c.jti)
+        return self._connection.execute(returning).one_or_none() is not None
 
     def _token(self, query: AnySelect) -> StoredToken | None:
         row = self._connection.execute(query).one_or_none()

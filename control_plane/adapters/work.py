@@ -48,10 +48,10 @@ class SqlCommands:
                 created_at=self._now,
             )
             .on_conflict_do_nothing()
+            .returning(t.idempotency_keys.c.key)
         )
-        if self._connection.execute(statement).rowcount == 1:
-            return None
-        return self._recorded(key)
+        is_ours = self._connection.execute(statement).one_or_none() is not None
+        return None if is_ours else self._recorded(key)
 
     def finish(self, key: CommandKey, answer: Answer) -> None:
         self._connection.execute(

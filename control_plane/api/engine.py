@@ -132,16 +132,12 @@ def post_lease(services: Use, run: Holder, request_id: str, body: wire.LeaseRene
     """The lease prolonged, with a new run token."""
     holding = _holding(run, body.run_id, run.attempt)
     with services.begin() as work:
-        outcome = run_progress.renew_lease(work, request_id, holding, services.attempts)
-    if isinstance(outcome, run_progress.Overdue):
-        with services.begin() as work:
-            run_progress.time_out_request(work, request_id)
-        raise outcome.error
-    name_request(outcome)
+        held = run_progress.renew_lease(work, request_id, holding, services.attempts)
+    name_request(held)
     return wire.Lease(
-        run_token=_run_token(services, outcome, run.team),
-        lease_expires_at=_lease_end(outcome),
-        cancel_requested=outcome.cancel_requested,
+        run_token=_run_token(services, held, run.team),
+        lease_expires_at=_lease_end(held),
+        cancel_requested=held.cancel_requested,
     )
 
 

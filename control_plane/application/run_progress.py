@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 
 from control_plane.application.ports import CounterName, StepRecord, Work
@@ -17,7 +17,7 @@ from control_plane.application.request_progress import (
 from control_plane.domain.managed_secrets import SecretState
 from control_plane.domain.requests import AttemptPolicy, Failure, Holding, Request
 from control_plane.failpoints import FINALIZE_BEFORE_COMMIT
-from idp_kernel.errors import Conflict, InvalidInput, NotFound
+from idp_kernel.errors import InvalidInput, NotFound
 from idp_kernel.failpoints import failpoint
 from idp_kernel.wire.engine import (
     RUN_INTERRUPTED,
@@ -33,39 +33,13 @@ from idp_kernel.workflows import WORKFLOWS, RequestState, Step, StepState
 _STEP_ENDED = (StepState.SUCCEEDED, StepState.FAILED)
 
 
-@dataclass(frozen=True)
-class Overdue:
-    """The deadline ended the request; commit, then raise `error`."""
-
-    error: Conflict
-
-
-def renew_lease(
-    work: Work, request_id: str, holding: Holding, policy: AttemptPolicy
-) -> Request | Overdue:
-    """The lease prolonged. Past the deadline the request ends `timed_out` instead."""
-    before = lock_request(work, request_id)
-    before.check_held(holding)
-    if before.is_past_deadline(work.now):
-        return Overdue(
-            Conflict(
-                f"Request {request_id} is past its deadline; end the run.",
-                code="deadline_passed",
-                details={"workflowRequestId": request_id},
-            )
-        )
-    after = before.renewed(holding, now=work.now, policy=policy)
+def renew_lease(work: Work, request_id: str, holding: Holding, policy: AttemptPolicy) -> Request:
+    """The lease prolonged. Past the deadline it is not (`Conflict`, `deadline_passed`); the next
+    sweep ends the request.
+    """
+    after = lock_request(work, request_id).renewed(holding, now=work.now, policy=policy)
     work.requests.save(after)
     return after
-
-
-def time_out_request(work: Work, request_id: str) -> None:
-    """Ends a request whose deadline has passed; its run, if there is one, is lost."""
-    before = lock_request_and_subjects(work, request_id)
-    if before.is_past_deadline(work.now):
-        was_held = before.state is RequestState.RUNNING
-        cause = Cause("control-plane-api", "deadline passed", lost_run=was_held)
-        commit_transition(work, before, before.timed_out(work.now), cause)
 
 
 def start_step(

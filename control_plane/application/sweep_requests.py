@@ -8,8 +8,8 @@ from control_plane.application.request_progress import (
     commit_transition,
     lock_request_and_subjects,
 )
-from control_plane.application.run_progress import time_out_request
 from control_plane.domain.requests import AttemptPolicy, Failure, Request
+from idp_kernel.workflows import RequestState
 
 ACTOR = "control-plane-api"
 
@@ -20,9 +20,15 @@ def sweep_request(work: Work, request_id: str, policy: AttemptPolicy, *, with_le
     if before.is_due(work.now):
         commit_transition(work, before, before.woken(work.now), Cause(ACTOR, "wait is over"))
     elif before.is_past_deadline(work.now):
-        time_out_request(work, request_id)
+        _time_out(work, before)
     elif with_leases and before.has_lost_lease(work.now):
         _lose_run(work, before, policy)
+
+
+def _time_out(work: Work, before: Request) -> None:
+    """Ends the request; a run that holds it may still be alive."""
+    cause = Cause(ACTOR, "deadline passed", lost_run=before.state is RequestState.RUNNING)
+    commit_transition(work, before, before.timed_out(work.now), cause)
 
 
 def _lose_run(work: Work, before: Request, policy: AttemptPolicy) -> None:

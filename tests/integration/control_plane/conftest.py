@@ -1,0 +1,246 @@
+"""A control plane on a real PostgreSQL, with a clock that tests move."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from sqlalchemy import Engine
+from starlette.testclient import TestClient
+
+from control_plane.adapters.database import new_engine
+from control_plane.adapters.schema import check_migrated, upgrade
+from control_plane.adapters.sweeper import Sweeper
+from control_plane.adapters.work import beginner
+from control_plane.api.app import create_app
+from control_plane.api.services import Services
+from control_plane.bootstrap import ensure_admin
+from control_plane.main import build_services
+from control_plane.settings import ControlPlaneSettings
+from idp_kernel.ids import new_id
+from idp_kernel.services import SERVICE_SCOPES, ServiceName
+from idp_kernel.tokens import SigningKey, service_assertion
+from tests.fixtures.stack import FreshDatabase, PostgresServer
+
+ADMIN_TOKEN = "idp_pat_" + "a" * 43
+PEOPLE = ("maintainer", "viewer", "stranger", "nobody")
+
+
+class MovableClock:
+    """The time it really is, moved on by tests."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta(0)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self._ahead
+
+    def advance(self, seconds: float) -> None:
+        self._ahead += timedelta(seconds=seconds)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys folder of a platform."""
+
+    signing_key_file: Path
+    service_keys_file: Path
+    services: dict[ServiceName, SigningKey]
+
+
+@dataclass
+class Caller:
+    """Somebody with a bearer token."""
+
+    client: TestClient
+    token: str
+
+    def get(self, path: str, **query: Any) -> Any:
+        return self.client.get(path, params=query, headers=self._headers())
+
+    def post(self, path: str, body: Any = None, *, key: str | None = None) -> Any:
+        headers = {**self._headers(), "Idempotency-Key": key or new_id()}
+        return self.client.post(path, json=body, headers=headers)
+
+    def delete(self, path: str) -> Any:
+        return self.client.delete(path, headers=self._headers())
+
+    def ok(self, path: str, body: Any = None) -> Any:
+        """The decoded answer of a command that must go well."""
+        answer = self.post(path, body)
+        assert answer.status_code < 300, answer.text
+        return answer.json()
+
+    def seen(self, path: str, **query: Any) -> Any:
+        """The decoded answer of a question that must go well."""
+        answer = self.get(path, **query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+
+@dataclass
+class Platform:
+    """A running control plane and everybody who talks to it."""
+
+    client: TestClient
+    app: FastAPI
+    engine: Engine
+    services: Services
+    keys: Keys
+    clock: MovableClock
+    sweeper: Sweeper
+    monotonic: list[float]
+    people: dict[str, Caller] = field(default_factory=dict)
+
+    @property
+    def admin(self) -> Caller:
+        return Caller(self.client, ADMIN_TOKEN)
+
+    def service(self, name: ServiceName) -> Caller:
+        """A service with a fresh access token."""
+        assertion = service_assertion(self.keys.services[name], name, self.clock)
+        answer = self.client.post("/internal/tokens", json={"assertion": assertion})
+        assert answer.status_code == 200, answer.text
+        return Caller(self.client, answer.json()["accessToken"])
+
+    @property
+    def engine_service(self) -> Caller:
+        return self.service(ServiceName.WORKFLOW_ENGINE)
+
+    def token_for(self, principal: str, **options: Any) -> str:
+        made = self.admin.ok("/v1/tokens", {"principal": principal, **options})
+        return str(made["token"])
+
+    def member(self, team: str, role: str) -> Caller:
+        """A new person with that role in the team."""
+        principal = f"p-{new_id()[-12:]}"
+        self.admin.ok(f"/v1/teams/{team}/members", {"principal": principal, "role": role})
+        return Caller(self.client, self.token_for(principal))
+
+    def new_subject(self) -> Subject:
+        """An active team with an application, and an active environment, nobody else's."""
+        mark = f"x{new_id()[-10:]}"
+        subject = Subject(f"team-{mark}", "shop", "", f"env-{mark}")
+        self.admin.ok("/v1/teams", {"slug": subject.team, "displayName": "Team"})
+        self.admin.ok(f"/v1/teams/{subject.team}/activate")
+        self.admin.ok("/v1/environments", {"slug": subject.environment})
+        self.admin.ok(f"/v1/environments/{subject.environment}/activate")
+        made = self.admin.ok("/v1/applications", {"team": subject.team, "slug": "shop"})
+        subject.application_id = made["id"]
+        return subject
+
+    def provision(self, subject: Subject, *secrets: str) -> str:
+        """The id of a new provisioning request."""
+        body: dict[str, Any] = {"environment": subject.environment}
+        if secrets:
+            body["secrets"] = [{"name": name} for name in secrets]
+        path = f"/v1/applications/{subject.application_id}/environments"
+        return str(self.admin.ok(path, body)["requestId"])
+
+    def request(self, request_id: str) -> Any:
+        return self.admin.seen(f"/v1/workflow-requests/{request_id}")
+
+    def environment_of(self, request_id: str) -> Any:
+        appenv_id = self.request(request_id)["applicationEnvironmentId"]
+        return self.admin.seen(f"/v1/application-environments/{appenv_id}")
+
+    def events(self, **query: Any) -> list[str]:
+        """The types of all events, in order."""
+        return [
+            event["type"] for event in self.admin.seen("/v1/events", limit=200, **query)["items"]
+        ]
+
+    def sweep_after(self, seconds: float) -> None:
+        """Time passes, then one round of the sweeper."""
+        self.clock.advance(seconds)
+        self.monotonic[0] += seconds
+        self.sweeper.sweep()
+
+
+@dataclass
+class Subject:
+    team: str
+    application: str
+    application_id: str
+    environment: str
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    folder = tmp_path_factory.mktemp("keys")
+    signing = folder / "control-plane.signing-key.json"
+    SigningKey.generate("control-plane").write(signing)
+    services = {name: SigningKey.generate(name) for name in SERVICE_SCOPES}
+    public = folder / "services.jwks.json"
+    public.write_text(json.dumps({"keys": [key.public for key in services.values()]}))
+    return Keys(signing, public, services)
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres_server: PostgresServer) -> FreshDatabase:
+    """A database with the control plane's tables and its first admin."""
+    database = postgres_server.create_database()
+    engine = new_engine(database.url)
+    upgrade(engine)
+    with beginner(engine, MovableClock())() as work:
+        ensure_admin(work, ADMIN_TOKEN)
+    engine.dispose()
+    return database
+
+
+def settings_for(database: FreshDatabase, keys: Keys) -> ControlPlaneSettings:
+    return ControlPlaneSettings(
+        database_url=database.url,
+        signing_key_file=keys.signing_key_file,
+        service_keys_file=keys.service_keys_file,
+    )
+
+
+@pytest.fixture
+def platform(migrated: FreshDatabase, keys: Keys) -> Iterator[Platform]:
+    """A control plane whose sweeper runs when a test says so."""
+    settings, clock, monotonic = settings_for(migrated, keys), MovableClock(), [1000.0]
+    engine = new_engine(settings.database_url)
+    services = build_services(settings, engine, clock)
+    sweeper = Sweeper(
+        engine=engine,
+        begin=services.begin,
+        clock=clock,
+        policy=services.attempts,
+        interval_seconds=3600,
+        monotonic=lambda: monotonic[0],
+    )
+    monotonic[0] += 60
+    app = create_app(
+        services,
+        env="test",
+        registry=CollectorRegistry(),
+        is_ready=lambda: check_migrated(engine),
+    )
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield Platform(client, app, engine, services, keys, clock, sweeper, monotonic)
+    engine.dispose()
+
+
+@pytest.fixture(autouse=True)
+def no_leftover_threads() -> Iterator[None]:
+    """Every thread that a test starts ends with it."""
+    before = set(threading.enumerate())
+    yield
+    left = {
+        thread.name
+        for thread in threading.enumerate()
+        if thread not in before and thread.name in ("sweeper", "offers-listener")
+    }
+    assert not left

@@ -1,0 +1,154 @@
+"""A Dagster run as the control plane sees one: it claims, tells, waits, finalizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from idp_kernel.ids import new_id
+from idp_kernel.workflows import APPLICATION_ENVIRONMENT_PROVISIONING, Step
+from tests.integration.control_plane.conftest import Caller, Platform
+
+STEPS = APPLICATION_ENVIRONMENT_PROVISIONING.steps
+REVISION = "a" * 40
+
+
+@dataclass
+class EngineRun:
+    """One run that holds a claim."""
+
+    platform: Platform
+    claim: Any
+
+    @property
+    def request_id(self) -> str:
+        return str(self.claim["requestId"])
+
+    @property
+    def run_id(self) -> str:
+        return str(self.claim["runId"])
+
+    @property
+    def caller(self) -> Caller:
+        return Caller(self.platform.client, self.claim["runToken"])
+
+    def say(self, what: str, **more: Any) -> Any:
+        """The raw answer to what the run says of its request."""
+        body = {"runId": self.run_id, "attempt": self.claim["attempt"], **more}
+        if what == "lease":
+            body.pop("attempt")
+        return self.caller.post(f"/internal/workflow-requests/{self.request_id}/{what}", body)
+
+    def tell(self, what: str, **more: Any) -> str:
+        """The request's state after what the run says."""
+        answer = self.say(what, **more)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["state"])
+
+    def start(self, step: Step, retry_number: int = 0) -> str:
+        return self.tell(f"steps/{step}/start", retryNumber=retry_number)
+
+    def end(self, step: Step, retry_number: int = 0, **more: Any) -> str:
+        result = self.results().get(step, {})
+        return self.tell(
+            f"steps/{step}/outcome", **{"retryNumber": retry_number, "result": result, **more}
+        )
+
+    def fail(self, step: Step, *, retryable: bool, code: str = "boom") -> str:
+        error = {"code": code, "message": f"{step}: it broke", "retryable": retryable}
+        return self.end(step, result={}, error=error)
+
+    def do_all(self, steps: tuple[Step, ...] = STEPS[:-1]) -> None:
+        for step in steps:
+            self.start(step)
+            self.end(step)
+
+    def finalize(self) -> Any:
+        outcomes = {step: result for step, result in self.results().items() if step != STEPS[-1]}
+        return self.say("finalize", outcomes=outcomes)
+
+    def results(self) -> dict[Step, Any]:
+        """What execution-workers would have answered for each step."""
+        wanted = self.claim["desiredState"]
+        repository = wanted["repository"]["repositoryId"]
+        return {
+            Step.MATERIALIZE_REPOSITORIES: {
+                "items": [
+                    {
+                        "item": f"repository/{repository}",
+                        "effect": "created",
+                        "references": {"url": "http://forge/r.git", "revision": "b" * 40},
+                    }
+                ],
+                "events": ["git_repository_created"],
+            },
+            Step.APPLY_BRANCH_PROTECTION: {"events": ["git_branch_protection_applied"]},
+            Step.PROVISION_SECRETS: {
+                "items": [
+                    {
+                        "item": f"secret/{secret['secretId']}",
+                        "effect": "created",
+                        "references": {"storePath": f"kv/{secret['name']}", "version": 3},
+                    }
+                    for secret in wanted["secrets"]
+                ],
+                "events": ["secret_store_secret_written"],
+            },
+            Step.CREATE_SECRET_BINDINGS: {
+                "items": [
+                    {
+                        "item": "bindings/x",
+                        "effect": "created",
+                        "references": {"revision": REVISION},
+                    }
+                ],
+                "events": ["git_secret_bindings_committed"],
+            },
+            Step.VERIFY_GITOPS_RECONCILIATION: {"events": ["gitops_reconciliation_verified"]},
+            STEPS[-1]: {},
+        }
+
+
+def offers(platform: Platform, limit: int = 100) -> dict[str, Any]:
+    """What is offered just now, by request id."""
+    answer = platform.engine_service.post("/internal/offers", {"waitSeconds": 0, "limit": limit})
+    assert answer.status_code == 200, answer.text
+    return {offer["requestId"]: offer for offer in answer.json()["offers"]}
+
+
+def ask_claim(platform: Platform, request_id: str, run_id: str, attempt: int = 1) -> Any:
+    """The raw answer to a claim."""
+    return platform.engine_service.post(
+        f"/internal/workflow-requests/{request_id}/claim", {"runId": run_id, "attempt": attempt}
+    )
+
+
+def claimed(
+    platform: Platform, request_id: str, *, run_id: str | None = None, attempt: int = 1
+) -> EngineRun:
+    """A run that holds the request."""
+    answer = ask_claim(platform, request_id, run_id or new_id(), attempt)
+    assert answer.status_code == 200, answer.text
+    return EngineRun(platform, answer.json())
+
+
+def report(platform: Platform, run: EngineRun, ending: str, **more: Any) -> Any:
+    """What becomes of the report that the run ended."""
+    body = {
+        "requestId": run.request_id,
+        "runId": run.run_id,
+        "attempt": run.claim["attempt"],
+        "ending": ending,
+        **more,
+    }
+    answer = platform.engine_service.post("/internal/run-reports", body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def launch(platform: Platform, **body: Any) -> Any:
+    """The raw answer to a launch from the UI."""
+    workflow = "ApplicationEnvironmentProvisioning"
+    return platform.engine_service.post(
+        "/internal/launches", {"runId": new_id(), "workflow": workflow, **body}
+    )

@@ -7,10 +7,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from execution_workers.failpoints import after_provider
+from execution_workers.failpoints import REPOSITORY_CREATED, after_provider
 from idp_kernel.wire.worker import APPENV_SECRETS
 from idp_kernel.workflows import Step
-from tests.integration.execution_workers.catalogue import SECRET, assert_effect, assert_problem
+from tests.integration.execution_workers.catalogue import (
+    REPOSITORY,
+    SECRET,
+    assert_effect,
+    assert_problem,
+)
 from tests.integration.execution_workers.driver import Run, eventually, in_background
 
 HELD = after_provider(Step.PROVISION_SECRETS)
@@ -60,6 +65,20 @@ def test_who_waited_for_the_item_looks_at_the_fence_again(run: Run) -> None:
                 assert_effect(held.result(), "created")
                 assert_problem(waiting.result(), 409, "fenced_off")
                 assert raising.result().status_code == 200
+
+
+def test_a_newer_run_stops_an_older_one_between_two_changes(run: Run, tmp_path: Path) -> None:
+    hit = run.world.workers.arm(REPOSITORY_CREATED)
+    with in_background(lambda: REPOSITORY.do(run)) as held:
+        eventually(hit.exists, what="the repository is there, its seed is not")
+        with in_background(run.with_(fence=2).raise_fence) as raising:
+            _wait_for_lock(run)
+            hit.unlink()
+            assert_problem(held.result(), 409, "fenced_off")
+            assert raising.result().status_code == 200
+    assert REPOSITORY.times_done(run.world, run.appenv, tmp_path) == 0
+    assert_effect(REPOSITORY.do(run.with_(fence=2)), "adopted")
+    assert REPOSITORY.times_done(run.world, run.appenv, tmp_path) == 1
 
 
 def test_a_client_that_hangs_up_stops_nothing(run: Run, tmp_path: Path) -> None:

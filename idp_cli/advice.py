@@ -20,6 +20,7 @@ _BY_CODE: dict[str, str] = {
     "already_running": "Use it as it is (`idp status`), or stop it with `idp down`.",
     "not_running": "Start the platform with `idp up`.",
     "preflight_failed": "Change what is marked above, then try again.",
+    "stopping": "Wait until it has stopped (`idp down` does), then start it with `idp up`.",
     "start_failed": "Read the log named above; `idp doctor` looks at every part.",
     "supervisor_gone": "Start the platform again with `idp up`; `idp down` clears what is left.",
     "token_missing": "Give a token with --token-file or IDP_TOKEN; an admin makes one with "

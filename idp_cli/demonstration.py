@@ -144,8 +144,9 @@ class Demonstration:
     def _show_steps(self, request: WorkflowRequest) -> None:
         if self._output.is_json:
             return
-        self._output.console.print()
-        self._output.console.print(step_table(request))
+        if not self._output.console.is_terminal:
+            self._output.console.print()  # there the live view leaves an empty line of its own
+        self._output.table(step_table(request))
         self._output.console.print()
         ended = request.ended_at or datetime.now(UTC)
         total = (ended - request.created_at).total_seconds()
@@ -200,7 +201,7 @@ class Demonstration:
             for attempt in request.attempts[-1:]
         ]
         self._output.console.print()
-        self._output.console.print(facts_table(facts))
+        self._output.table(facts_table(facts))
         self._output.console.print()
 
     def _show_ways_on(self, proof: Proof, request: WorkflowRequest, *, stays: bool) -> None:

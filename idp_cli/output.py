@@ -96,7 +96,7 @@ class Output:
         if self.is_json:
             self.document([item.model_dump(mode="json") for item in items])
         elif items:
-            self.console.print(columns.table(items))
+            self.table(columns.table(items))
         else:
             self.console.print("[dim]none[/]")
 
@@ -105,7 +105,17 @@ class Output:
         if self.is_json:
             self.document(item.model_dump(mode="json"))
         else:
-            self.console.print(facts_table(facts))
+            self.table(facts_table(facts))
+
+    def table(self, table: Table) -> None:
+        """A table; in a pipe without the blanks that only fill its last column."""
+        if self.console.is_terminal:
+            self.console.print(table)
+            return
+        with self.console.capture() as captured:
+            self.console.print(table)
+        for line in captured.get().splitlines():
+            self.console.out(line.rstrip(), highlight=False)
 
     def line(self, item: WireModel) -> None:
         """JSON on one line, for what comes as a stream."""

@@ -138,7 +138,7 @@ def show_environment(invocation: Invocation, found: ApplicationEnvironment) -> N
             where = each.store_path or "-"
             table.add_row(each.name, each.purpose, each.state, where, version, each.binding_state)
         invocation.output.console.print()
-        invocation.output.console.print(table)
+        invocation.output.table(table)
 
 
 def _body(environment: str, secrets: list[str]) -> ProvisionEnvironment:

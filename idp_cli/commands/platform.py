@@ -16,6 +16,7 @@ from idp_cli.invocation import Invocation, invocation_of
 from idp_cli.output import cell, plain_table
 from idp_cli.supervision.embedded import Embedded
 from idp_cli.supervision.embedded_run import running_platform, say_where
+from idp_cli.supervision.home import Home
 from idp_cli.supervision.launch import STOPPED_WITHIN_SECONDS
 from idp_cli.supervision.leftovers import end_leftovers
 from idp_cli.supervision.narration import Narrator
@@ -75,18 +76,17 @@ def down(context: typer.Context) -> None:
     invocation = invocation_of(context)
     home, narrator = invocation.home, Narrator(invocation.output.console)
     began = time.monotonic()
-    record = home.record()
-    if home.is_locked():
-        if record is not None:
-            _ask_to_stop(record.up_pid)
-        _await_stopped(invocation)
-        narrator.step("stopped", time.monotonic() - began, "no process is left")
-        return
+    was_running = home.is_locked()
+    if was_running:
+        _ask_to_stop(home)
+        _await_stopped(home)
     rest = end_leftovers(home)
     home.forget_record()
     for leftover in rest:
         narrator.note("left by a crash", f"{leftover}, ended")
-    if not rest:
+    if was_running:
+        narrator.step("stopped", time.monotonic() - began, "no process is left")
+    elif not rest:
         narrator.say(f"Nothing runs in {home.root}.")
 
 
@@ -102,7 +102,7 @@ def status(context: typer.Context) -> None:
         table.add_row(
             each.name, cell(each.state), cell(each.pid), cell(each.port), cell(each.started_at)
         )
-    invocation.output.console.print(table)
+    invocation.output.table(table)
 
 
 def doctor(context: typer.Context) -> None:
@@ -149,20 +149,22 @@ def _show_standing(context: typer.Context, path: str) -> None:
     invocation.output.item(standing, (("draining", standing.draining),))
 
 
-def _ask_to_stop(pid: int) -> None:
+def _ask_to_stop(home: Home) -> None:
+    record = home.record()
+    if record is None:
+        return  # it has only begun to start, or has all but stopped
     try:
-        os.kill(pid, signal.SIGTERM)
+        os.kill(record.up_pid, signal.SIGTERM)
     except ProcessLookupError:
-        return  # its supervisor has noticed and is stopping
+        return  # its supervisor has noticed and is stopping everything
 
 
-def _await_stopped(invocation: Invocation) -> None:
+def _await_stopped(home: Home) -> None:
     give_up_at = time.monotonic() + STOPPED_WITHIN_SECONDS
-    while invocation.home.is_locked():
+    while home.is_locked():
         if time.monotonic() > give_up_at:
             raise Conflict(
-                f"The platform in {invocation.home.root} did not stop within "
-                f"{STOPPED_WITHIN_SECONDS:.0f} s.",
+                f"The platform in {home.root} did not stop within {STOPPED_WITHIN_SECONDS:.0f} s.",
                 code="still_running",
             )
         time.sleep(_LOOK_EVERY_SECONDS)

@@ -164,4 +164,4 @@ def show_request(invocation: Invocation, request: WorkflowRequest) -> None:
     invocation.output.item(request, facts)
     if not invocation.output.is_json:
         invocation.output.console.print()
-        invocation.output.console.print(step_table(request))
+        invocation.output.table(step_table(request))

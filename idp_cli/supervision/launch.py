@@ -76,15 +76,22 @@ class Platform:
         self._narrator.awaiting_nothing()
 
     def watch(self) -> None:
-        """Says what happens to the programs, until interrupted or the supervisor is gone."""
+        """Says what happens to the programs until interrupted.
+
+        Raises `Unavailable` when the supervisor is gone.
+        """
         watch = Watch(self._home, self._programs, self._remote, self._narrator)
-        while True:
-            time.sleep(_WATCH_EVERY_SECONDS)
+        while self._supervisor is not None and self._supervisor.poll() is None:
             watch.look()
+            time.sleep(_WATCH_EVERY_SECONDS)
+        raise Unavailable(
+            f"The supervisor itself ended; see {self._home.supervisor_log}.", code="supervisor_gone"
+        )
 
     def stop(self) -> None:
         """Stops everything in order and leaves no process; a further interrupt kills at once."""
         self._narrator.awaiting_nothing()
+        self._narrator.say()  # below the ^C, if that is what brought us here
         began = time.monotonic()
         try:
             self._stop_in_order()

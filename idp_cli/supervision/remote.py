@@ -10,9 +10,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from supervisor.xmlrpc import SupervisorTransport
+from supervisor.xmlrpc import Faults, SupervisorTransport
 
-from idp_kernel.errors import Unavailable
+from idp_kernel.errors import InvariantBroken, Unavailable
 
 
 class ProcessState(StrEnum):
@@ -49,7 +49,9 @@ class ProcessInfo:
 
 
 class SupervisorRemote:
-    """The supervisor behind `socket`; each call raises `Unavailable` when it does not answer."""
+    """The supervisor behind `socket`; each call raises `Unavailable` when it does not answer or is
+    about to leave.
+    """
 
     def __init__(self, socket: Path) -> None:
         self._socket = socket
@@ -73,6 +75,12 @@ class SupervisorRemote:
         try:
             with xmlrpc.client.ServerProxy("http://localhost", transport=transport) as proxy:
                 return getattr(proxy.supervisor, method)(*arguments)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode == Faults.SHUTDOWN_STATE:
+                raise Unavailable("The platform is stopping.", code="stopping") from fault
+            raise InvariantBroken(
+                f"The supervisor refused {method}{arguments}: {fault.faultString}"
+            ) from fault
         except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
             raise Unavailable(
                 f"The supervisor behind {self._socket} did not do `{method}`: {error}",

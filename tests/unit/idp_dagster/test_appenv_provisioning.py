@@ -1,0 +1,228 @@
+"""The provisioning job on fakes: in order, repeated, failing, interrupted, waiting."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+import pytest
+from dagster import DagsterInstance, ExecuteInProcessResult, in_process_executor
+
+from idp_dagster.hooks import tell_step_failed, tell_step_succeeded
+from idp_dagster.jobs.appenv_provisioning import (
+    application_environment_provisioning,
+    application_environment_provisioning_steps,
+)
+from idp_dagster.reconciliation import RECONCILIATION_SLOW
+from idp_dagster.resources.io_manager import NoDataIOManager
+from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
+from idp_kernel.wire.engine import RUN_INTERRUPTED
+from idp_kernel.wire.worker import (
+    CreateSecretBindings,
+    GitOpsState,
+    ProtectBranches,
+    VerifyGitOps,
+)
+from idp_kernel.workflows import APPLICATION_ENVIRONMENT_PROVISIONING, ProviderEvent, Step
+from tests.unit.idp_dagster.fakes import REVISION, FakeControlPlane, FakeWorkers
+
+STEPS = list(APPLICATION_ENVIRONMENT_PROVISIONING.steps)
+WORKER_STEPS = STEPS[:-1]
+VERIFY = Step.VERIFY_GITOPS_RECONCILIATION
+
+QUICK = {"look_every_seconds": 0.01, "longest_seconds": 0.2, "degraded_seconds": 0.1}
+
+
+def carry_out(
+    control_plane: FakeControlPlane,
+    workers: FakeWorkers,
+    selection: list[str] | None = None,
+    **patience: float,
+) -> ExecuteInProcessResult:
+    """The steps on fakes, without the Launchpad's form."""
+    job = application_environment_provisioning_steps.to_job(
+        name="steps_on_fakes",
+        executor_def=in_process_executor,
+        hooks={tell_step_succeeded, tell_step_failed},
+    )
+    config: dict[str, Any] = {"ops": {VERIFY: {"config": {**QUICK, **patience}}}}
+    with DagsterInstance.ephemeral() as instance:
+        return job.execute_in_process(
+            run_config=config,
+            instance=instance,
+            raise_on_error=False,
+            op_selection=selection,
+            resources={
+                "control_plane": control_plane,
+                "git_provider": workers,
+                "appenv_provisioning_provider": workers,
+                "io_manager": NoDataIOManager(),
+            },
+        )
+
+
+def test_the_job_has_the_steps_of_its_workflow_in_order() -> None:
+    job = application_environment_provisioning
+    assert job.name == APPLICATION_ENVIRONMENT_PROVISIONING.job_name
+    assert [node.name for node in job.nodes_in_topological_order] == STEPS
+    assert "POST /v1/applications/{id}/environments" in (job.description or "")
+
+
+def test_everything_is_brought_about_and_told() -> None:
+    control_plane, workers = FakeControlPlane(), FakeWorkers()
+    assert carry_out(control_plane, workers).success
+    assert control_plane.started == [(step, 0) for step in STEPS]
+    assert control_plane.told == [(step, None) for step in STEPS]
+    assert workers.steps_called() == WORKER_STEPS
+    assert control_plane.finalized is not None
+    assert set(control_plane.finalized) == set(STEPS)
+    assert control_plane.finalized[VERIFY].events == (ProviderEvent.GITOPS_RECONCILIATION_VERIFIED,)
+
+
+def test_each_call_carries_the_key_of_its_step() -> None:
+    control_plane, workers = FakeControlPlane(), FakeWorkers()
+    carry_out(control_plane, workers)
+    held = control_plane.claim
+    assert [permit.idempotency_key for _, _, permit in workers.calls] == [
+        f"{held.request_id}/{held.generation}/{step}" for step in WORKER_STEPS
+    ]
+
+
+def test_later_steps_use_what_earlier_ones_achieved() -> None:
+    control_plane, workers = FakeControlPlane(), FakeWorkers()
+    carry_out(control_plane, workers)
+    bodies = {step: body for step, body, _ in workers.calls}
+    protection, bindings, look = (
+        bodies[Step.APPLY_BRANCH_PROTECTION],
+        bodies[Step.CREATE_SECRET_BINDINGS],
+        bodies[VERIFY],
+    )
+    assert isinstance(protection, ProtectBranches)
+    assert protection.required_approvals == 2
+    assert isinstance(bindings, CreateSecretBindings)
+    wanted = control_plane.claim.desired_state
+    (binding,) = bindings.bindings
+    assert (binding.store_path, binding.version) == ("payments/app-key", 7)
+    assert binding.binding_id == wanted.binding_ids[wanted.secrets[0].secret_id]
+    assert isinstance(look, VerifyGitOps)
+    assert look.revision == REVISION
+    assert look.bindings == bindings.bindings
+
+
+@pytest.mark.parametrize("step", WORKER_STEPS)
+def test_a_passing_outage_of_a_step_is_sat_out(step: Step) -> None:
+    control_plane = FakeControlPlane()
+    away: list[PlatformError | BaseException] = [
+        Unavailable("forge away", code="forge_away", details={"target": "forge"})
+    ]
+    workers = FakeWorkers(errors={step: away})
+    assert carry_out(control_plane, workers).success
+    assert [retry for started, retry in control_plane.started if started is step] == [0, 1]
+    assert control_plane.told == [(each, None) for each in STEPS]
+    assert [(met.target, met.code) for met in control_plane.downstream] == [("forge", "forge_away")]
+
+
+@pytest.mark.parametrize("step", WORKER_STEPS)
+def test_a_refusal_ends_the_run_at_its_step(step: Step) -> None:
+    control_plane = FakeControlPlane()
+    workers = FakeWorkers(errors={step: [ProviderRejected("No.", code="quota_used_up")]})
+    assert not carry_out(control_plane, workers).success
+    assert workers.steps_called() == WORKER_STEPS[: WORKER_STEPS.index(step) + 1]
+    told_step, told = control_plane.told[-1]
+    assert told_step is step
+    assert told is not None
+    assert (told.code, told.retryable) == ("quota_used_up", False)
+    assert control_plane.finalized is None
+
+
+def test_a_lasting_outage_is_told_as_one_that_may_pass() -> None:
+    control_plane = FakeControlPlane()
+    away: list[PlatformError | BaseException] = [Unavailable("away") for _ in range(9)]
+    workers = FakeWorkers(errors={Step.PROVISION_SECRETS: away})
+    assert not carry_out(control_plane, workers).success
+    assert len(workers.calls) == 2 + 5
+    _, told = control_plane.told[-1]
+    assert told is not None
+    assert told.retryable
+
+
+def test_a_rerun_from_failure_finds_the_outcomes_of_the_steps_it_skips() -> None:
+    first, workers = FakeControlPlane(), FakeWorkers()
+    carry_out(first, workers)
+    assert first.finalized is not None
+    earlier = {step: first.finalized[step] for step in STEPS[:4]}
+    second = FakeControlPlane(first.claim.model_copy(update={"outcomes": earlier, "attempt": 2}))
+    assert carry_out(second, FakeWorkers(), [f"{VERIFY}*"]).success
+    assert second.started == [(step, 0) for step in STEPS[4:]]
+    assert second.finalized is not None
+    assert set(second.finalized) == set(STEPS)
+
+
+def test_what_no_hook_could_tell_finalize_tells() -> None:
+    control_plane = FakeControlPlane()
+    control_plane.cannot_be_told = True
+    assert carry_out(control_plane, FakeWorkers()).success
+    assert control_plane.told == []
+    assert control_plane.finalized is not None
+    assert set(control_plane.finalized) == set(STEPS)
+
+
+def test_slow_reconciliation_sends_the_request_to_wait_and_ends_the_run_well() -> None:
+    control_plane = FakeControlPlane()
+    workers = FakeWorkers(verdicts=[GitOpsState.PROGRESSING] * 1000)
+    assert carry_out(control_plane, workers, wait_seconds=30).success
+    assert control_plane.waits == [(RECONCILIATION_SLOW, 30)]
+    assert control_plane.finalized is None
+    assert control_plane.started[-1] == (VERIFY, 0)
+    assert control_plane.told == [(step, None) for step in STEPS[:4]]
+
+
+def test_a_look_is_taken_until_the_agent_is_done() -> None:
+    workers = FakeWorkers(verdicts=[GitOpsState.PROGRESSING, GitOpsState.DEGRADED] * 2)
+    control_plane = FakeControlPlane()
+    assert carry_out(control_plane, workers).success
+    assert workers.steps_called().count(VERIFY) == 5
+
+
+def test_lasting_degradation_fails_with_what_was_seen() -> None:
+    control_plane = FakeControlPlane()
+    workers = FakeWorkers(verdicts=[GitOpsState.DEGRADED] * 1000)
+    assert not carry_out(control_plane, workers, longest_seconds=5).success
+    _, told = control_plane.told[-1]
+    assert told is not None
+    assert (told.code, told.retryable) == ("gitops_degraded", False)
+    assert "ExternalSecret/app-key: no such key." in told.message
+
+
+@pytest.mark.parametrize("step", WORKER_STEPS)
+def test_an_interrupt_in_a_step_ends_the_run_there(step: Step) -> None:
+    def interrupt(_: int) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+
+    control_plane, workers = FakeControlPlane(), FakeWorkers(before={step: interrupt})
+    assert not carry_out(control_plane, workers).success
+    assert workers.steps_called().count(step) == 1
+    assert workers.steps_called()[-1] is step
+    _, told = control_plane.told[-1]
+    assert told is not None
+    assert told.code == RUN_INTERRUPTED
+
+
+def test_an_interrupt_in_a_retry_wait_ends_the_run() -> None:
+    step = Step.PROVISION_SECRETS
+
+    def interrupt_soon(call: int) -> None:
+        if call == 1:
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+            raise Unavailable("away")
+        time.sleep(5)
+
+    control_plane, workers = FakeControlPlane(), FakeWorkers(before={step: interrupt_soon})
+    assert not carry_out(control_plane, workers).success
+    assert workers.steps_called()[-1] is step
+    assert workers.steps_called().count(step) <= 2
+    assert control_plane.finalized is None

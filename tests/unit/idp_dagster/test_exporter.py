@@ -1,0 +1,123 @@
+"""What Prometheus gets to see."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from starlette.testclient import TestClient
+
+from idp_dagster.exporter import exporter
+from idp_kernel.errors import PlatformError, Unavailable
+from idp_kernel.wire.metrics import (
+    EventsTotal,
+    LeaseLossesTotal,
+    MetricsProjection,
+    OldestPending,
+    OpenRequests,
+    RetriesTotal,
+    RunDuration,
+    WaitingRequests,
+)
+from idp_kernel.workflows import (
+    WORKFLOW_SECONDS_BUCKETS,
+    RequestState,
+    WorkflowName,
+    WorkflowResult,
+)
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+FLOW = WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING
+LABEL = 'workflow="ApplicationEnvironmentProvisioning"'
+
+
+class FixedClock:
+    def now(self) -> datetime:
+        return NOW
+
+
+class Projection:
+    """The control plane's answer, or its absence."""
+
+    def __init__(self) -> None:
+        self.error: PlatformError | None = None
+        counts = [0] * (len(WORKFLOW_SECONDS_BUCKETS) + 1)
+        counts[1], counts[2], counts[-1] = 2, 3, 1
+        self.answer = MetricsProjection(
+            taken_at=NOW - timedelta(seconds=1.5),
+            retries=(RetriesTotal(workflow=FLOW, value=4),),
+            events=(EventsTotal(event="team_created", result="success", value=2),),
+            durations=(
+                RunDuration(
+                    workflow=FLOW,
+                    result=WorkflowResult.SUCCESS,
+                    bucket_counts=tuple(counts),
+                    sum_seconds=99.5,
+                ),
+            ),
+            open_requests=(OpenRequests(workflow=FLOW, state=RequestState.RUNNING, value=1),),
+            oldest_pending=(OldestPending(workflow=FLOW, age_seconds=7.25),),
+            waiting=(WaitingRequests(workflow=FLOW, reason="grace", value=5),),
+            lease_losses=(LeaseLossesTotal(workflow=FLOW, value=6),),
+        )
+
+    def __call__(self) -> MetricsProjection:
+        if self.error is not None:
+            raise self.error
+        return self.answer
+
+
+@pytest.fixture
+def projection() -> Projection:
+    return Projection()
+
+
+@pytest.fixture
+def client(projection: Projection) -> TestClient:
+    return TestClient(exporter(projection, FixedClock(), env="test"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"workflow_retries_total{{{LABEL}}} 4.0",
+        'domain_events_total{event="team_created",result="success"} 2.0',
+        f'workflow_run_duration_seconds_bucket{{le="0.5",{LABEL},result="success"}} 0.0',
+        f'workflow_run_duration_seconds_bucket{{le="1.0",{LABEL},result="success"}} 2.0',
+        f'workflow_run_duration_seconds_bucket{{le="2.0",{LABEL},result="success"}} 5.0',
+        f'workflow_run_duration_seconds_bucket{{le="+Inf",{LABEL},result="success"}} 6.0',
+        f'workflow_run_duration_seconds_count{{{LABEL},result="success"}} 6.0',
+        f'workflow_run_duration_seconds_sum{{{LABEL},result="success"}} 99.5',
+        f'workflow_requests_open{{state="running",{LABEL}}} 1.0',
+        f"workflow_oldest_pending_seconds{{{LABEL}}} 7.25",
+        f'workflow_requests_waiting{{reason="grace",{LABEL}}} 5.0',
+        f"workflow_lease_losses_total{{{LABEL}}} 6.0",
+        "idp_metrics_projection_up 1.0",
+        "idp_metrics_projection_age_seconds 1.5",
+    ],
+)
+def test_every_count_of_the_projection_is_shown(client: TestClient, line: str) -> None:
+    shown = {sorted_labels(each) for each in client.get("/metrics").text.splitlines()}
+    assert sorted_labels(line) in shown
+
+
+def test_while_the_control_plane_is_away_nothing_is_made_up(
+    client: TestClient, projection: Projection
+) -> None:
+    projection.error = Unavailable("away")
+    text = client.get("/metrics").text
+    assert "idp_metrics_projection_up 0.0" in text
+    assert "workflow_" not in text
+    assert "domain_events" not in text
+    assert "projection_age" not in text
+    assert client.get("/readyz").status_code == 503
+    projection.error = None
+    assert "idp_metrics_projection_up 1.0" in client.get("/metrics").text
+    assert client.get("/readyz").status_code == 200
+
+
+def sorted_labels(line: str) -> str:
+    """A line of the exposition format whatever the order of its labels."""
+    name, _, rest = line.partition("{")
+    labels, _, value = rest.partition("}")
+    return f"{name}{sorted(labels.split(','))}{value}"

@@ -1,0 +1,37 @@
+"""Every documented place is one that a run passes."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from idp_dagster.failpoints import AFTER_CLAIM, FAILPOINTS
+from idp_kernel.failpoints import FAILPOINTS_DIR_VARIABLE
+from tests.unit.idp_dagster.fakes import FakeControlPlane, FakeWorkers
+from tests.unit.idp_dagster.test_appenv_provisioning import carry_out
+
+
+def test_a_run_stands_still_at_each_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    in_steps = [place for place in FAILPOINTS if place != AFTER_CLAIM]
+    for place in in_steps:
+        (tmp_path / place).touch()
+    monkeypatch.setenv(FAILPOINTS_DIR_VARIABLE, str(tmp_path))
+    hit: list[str] = []
+    done = threading.Event()
+
+    def let_go() -> None:
+        while not done.wait(0.01):
+            for file in tmp_path.glob("workflow-engine.*.hit"):
+                hit.append(file.name.removesuffix(".hit"))
+                file.unlink()
+
+    watcher = threading.Thread(target=let_go)
+    watcher.start()
+    try:
+        assert carry_out(FakeControlPlane(), FakeWorkers()).success
+    finally:
+        done.set()
+        watcher.join()
+    assert hit == in_steps

@@ -1,0 +1,150 @@
+"""What `deploy/dagster.yaml` makes of Dagster, and what our entry points change."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from dagster import DagsterInstance
+from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator
+from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
+from dagster._core.workspace.context import IWorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster._daemon import sensor as sensor_loop
+from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import (
+    QueuedRunCoordinatorDaemon,
+)
+
+from idp_dagster.bootstrap import dagster_home, prepare_home
+from idp_dagster.daemon import (
+    DEQUEUE_SECONDS,
+    SENSOR_ROUND_SECONDS,
+    daemons,
+    quicken_sensor_loop,
+)
+from idp_dagster.launcher import LeaseRunLauncher
+from idp_dagster.process import wait_for_code_server
+from idp_dagster.settings import EngineSettings
+from idp_dagster.webserver import must_be_read_only
+from idp_dagster.worker import worker_app
+from idp_kernel.errors import InvalidInput, Unavailable
+
+
+@pytest.fixture
+def instance(settings: EngineSettings, tmp_path: Path) -> Iterator[DagsterInstance]:
+    """The instance as deployed; it connects to nothing by itself."""
+    settings.export()
+    prepare_home(tmp_path)
+    with DagsterInstance.get() as deployed:
+        yield deployed
+
+
+def test_as_many_runs_are_let_out_as_there_are_slots(
+    instance: DagsterInstance, settings: EngineSettings
+) -> None:
+    assert isinstance(instance.run_coordinator, QueuedRunCoordinator)
+    queue = instance.get_concurrency_config().run_queue_config
+    assert queue is not None
+    assert queue.max_concurrent_runs == settings.worker_slots == 3
+
+
+def test_attempts_are_the_control_planes(instance: DagsterInstance) -> None:
+    assert instance.run_monitoring_enabled
+    assert instance.run_monitoring_max_resume_run_attempts == 0
+    assert not instance.run_retries_enabled
+    assert isinstance(instance.run_launcher, LeaseRunLauncher)
+    assert not instance.run_launcher.supports_resume_run
+
+
+def test_nothing_is_sent_home_and_no_output_is_kept(instance: DagsterInstance) -> None:
+    assert not instance.telemetry_enabled
+    assert isinstance(instance.compute_log_manager, NoOpComputeLogManager)
+
+
+def test_sensors_do_not_wait_for_each_other(instance: DagsterInstance) -> None:
+    sensors = instance.get_sensor_settings()
+    assert sensors["use_threads"]
+    assert sensors["num_workers"] >= 5
+
+
+def test_home_holds_no_value_of_the_environment(
+    instance: DagsterInstance, settings: EngineSettings, tmp_path: Path
+) -> None:
+    written = (tmp_path / "dagster.yaml").read_text()
+    assert settings.dagster_database_url not in written
+    assert settings.broker_url not in written
+
+
+def test_the_workspace_is_the_code_server(settings: EngineSettings) -> None:
+    settings.export()
+    (origin,) = WorkspaceFileTarget(paths=[str(settings.workspace_file)]).create_origins()
+    assert (origin.location_name, cast("Any", origin).port) == ("idp", 1)
+
+
+def test_a_home_without_absolute_path_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "home")
+    with pytest.raises(InvalidInput, match="absolute"):
+        dagster_home()
+
+
+def test_the_sensor_loop_rests_as_long_as_we_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sensor_loop, "MIN_INTERVAL_LOOP_TIME", 5)
+    quicken_sensor_loop()
+    rests: list[float] = []
+    event = SimpleNamespace(wait=rests.append)
+    with DagsterInstance.ephemeral() as ephemeral:
+        empty = SimpleNamespace(
+            instance=ephemeral,
+            create_request_context=lambda: SimpleNamespace(get_code_location_entries=dict),
+        )
+        loop = sensor_loop.execute_sensor_iteration_loop(
+            cast("IWorkspaceProcessContext[Any]", empty),
+            logging.getLogger("test"),
+            cast("threading.Event", event),
+        )
+        while not rests:
+            next(loop)
+    assert 0 < rests[0] <= SENSOR_ROUND_SECONDS
+
+
+def test_the_run_queue_rests_for_half_a_second(instance: DagsterInstance) -> None:
+    (queue,) = [each for each in daemons(instance) if isinstance(each, QueuedRunCoordinatorDaemon)]
+    assert queue.interval_seconds == DEQUEUE_SECONDS
+    assert {type(each).__name__ for each in daemons(instance)} >= {
+        "SensorDaemon",
+        "MonitoringDaemon",
+    }
+
+
+@pytest.mark.parametrize(
+    ("host", "read_only"),
+    [
+        ("127.0.0.1", False),
+        ("127.8.8.8", False),
+        ("::1", False),
+        ("localhost", False),
+        ("0.0.0.0", True),  # noqa: S104 - what must be refused
+        ("::", True),
+        ("10.0.0.7", True),
+        ("dagster.example.com", True),
+    ],
+)
+def test_only_on_loopback_the_ui_may_act(host: str, *, read_only: bool) -> None:
+    assert must_be_read_only(host) is read_only
+
+
+def test_a_code_server_that_never_comes_is_said(settings: EngineSettings) -> None:
+    with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1 "):
+        wait_for_code_server(settings, seconds=0.0)
+
+
+def test_workers_keep_no_results_and_take_one_run_per_slot(settings: EngineSettings) -> None:
+    app = worker_app(settings)
+    assert app.conf.task_ignore_result
+    assert app.conf.worker_prefetch_multiplier == 1
+    assert "execute_job" in app.tasks

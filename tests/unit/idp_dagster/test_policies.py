@@ -1,0 +1,103 @@
+"""Which errors are tried again, and how long that may take."""
+
+from __future__ import annotations
+
+import pytest
+from dagster import DagsterExecutionInterruptedError, Failure, RetryPolicy
+
+from idp_dagster.policies import (
+    LONGEST_RETRY_WAITS_SECONDS,
+    RETRY_POLICIES,
+    dagster_failures,
+    step_error,
+)
+from idp_kernel import errors
+from idp_kernel.wire.engine import RUN_INTERRUPTED
+from idp_kernel.workflows import WORKFLOWS, Step
+
+FINAL = [
+    errors.InvalidInput("m", code="c"),
+    errors.Unauthenticated("m", code="c"),
+    errors.NotAllowed("m", code="c"),
+    errors.NotFound("m", code="c"),
+    errors.Conflict("m", code="c"),
+    errors.MoveRefused("m", code="c", current="a", wanted="b", allowed=[]),
+    errors.ProviderRejected("m", code="c"),
+    errors.InvariantBroken("m", code="c"),
+]
+A_STEP = Step.PROVISION_SECRETS
+
+
+def test_every_error_of_the_tree_is_in_the_table() -> None:
+    def below(error: type[errors.PlatformError]) -> set[type[errors.PlatformError]]:
+        return {error}.union(*map(below, error.__subclasses__()))
+
+    tested = {type(error) for error in FINAL} | {errors.Unavailable, errors.PlatformError}
+    assert below(errors.PlatformError) == tested
+
+
+@pytest.mark.parametrize("error", FINAL, ids=lambda error: type(error).__name__)
+def test_an_error_that_waiting_does_not_mend_is_final(error: errors.PlatformError) -> None:
+    with pytest.raises(Failure) as raised, dagster_failures(A_STEP):
+        raise error
+    assert not raised.value.allow_retries
+    told = step_error(raised.value)
+    assert (told.code, told.message, told.retryable) == ("c", "m", False)
+
+
+def test_unavailable_reaches_the_retry_policy() -> None:
+    with pytest.raises(errors.Unavailable) as raised, dagster_failures(A_STEP):
+        raise errors.Unavailable("later", code="forge_away")
+    told = step_error(raised.value)
+    assert (told.code, told.retryable) == ("forge_away", True)
+
+
+@pytest.mark.parametrize("interrupt", [DagsterExecutionInterruptedError, KeyboardInterrupt])
+def test_an_interrupt_ends_the_step_for_this_run(interrupt: type[BaseException]) -> None:
+    with pytest.raises(Failure) as raised, dagster_failures(A_STEP):
+        raise interrupt
+    assert not raised.value.allow_retries
+    told = step_error(raised.value)
+    assert (told.code, told.retryable) == (RUN_INTERRUPTED, True)
+
+
+def test_a_foreign_error_is_told_by_its_type_only() -> None:
+    with pytest.raises(Failure) as raised, dagster_failures(A_STEP):
+        raise ValueError("password=hunter2")
+    told = step_error(raised.value)
+    assert (told.code, told.retryable) == ("invariant_broken", False)
+    assert "ValueError" in told.message
+    assert "hunter2" not in told.message + str(raised.value.description)
+    assert raised.value.__cause__ is not None
+    assert "hunter2" not in str(raised.value.__cause__)
+
+
+@pytest.mark.parametrize("error", [errors.Unavailable, errors.ProviderRejected])
+def test_no_credential_is_shown(error: type[errors.PlatformError]) -> None:
+    with pytest.raises(Exception) as raised, dagster_failures(A_STEP):  # noqa: PT011 - either
+        raise error("refused Bearer abcdef.ghijk for it")
+    assert "abcdef" not in str(raised.value)
+    assert "abcdef" not in step_error(raised.value).message
+
+
+def test_every_step_has_a_policy_whose_waits_a_cancel_can_sit_out() -> None:
+    assert set(RETRY_POLICIES) == {step for flow in WORKFLOWS.values() for step in flow.steps}
+    for policy in RETRY_POLICIES.values():
+        waits = longest_waits(policy)
+        assert 1 <= len(waits) <= 10
+        assert waits == sorted(waits)
+        assert sum(waits) < LONGEST_RETRY_WAITS_SECONDS
+
+
+def test_waits_are_spread_over_their_whole_length() -> None:
+    policy = RETRY_POLICIES[A_STEP]
+    drawn = [policy.calculate_delay(3) for _ in range(200)]
+    longest = longest_waits(policy)[2]
+    assert max(drawn) <= longest
+    assert min(drawn) < longest / 4
+
+
+def longest_waits(policy: RetryPolicy) -> list[float]:
+    """Without jitter."""
+    bare = RetryPolicy(policy.max_retries, policy.delay, policy.backoff, jitter=None)
+    return [float(bare.calculate_delay(n)) for n in range(1, policy.max_retries + 1)]

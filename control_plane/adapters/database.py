@@ -31,6 +31,10 @@ _TAKEN: dict[str, tuple[str, str]] = {
         "application_exists",
         "The team has an application of this slug already.",
     ),
+    "uq_request_attempts_run_id": (
+        "run_already_used",
+        "This run has claimed another attempt; every attempt is a run of its own.",
+    ),
     "uq_workflow_subjects_active": (
         "workflow_active",
         "Another request is at work on one of its subjects; wait for its end.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from typing import Final, LiteralString
 
 import psycopg
@@ -12,7 +13,7 @@ from sqlalchemy import Engine
 
 from control_plane.adapters.database import database_errors
 from control_plane.adapters.journal import OFFERS_CHANNEL
-from idp_kernel.errors import Unavailable
+from idp_kernel.errors import InvariantBroken, Unavailable
 
 _LOOK_EVERY_SECONDS: Final = 0.5
 _RECONNECT_SECONDS: Final = 1.0
@@ -43,17 +44,23 @@ class OffersListener:
     def _run(self) -> None:
         while not self._stopped.is_set():
             try:
-                self._listen()
+                with database_errors():
+                    self._listen()
             except Unavailable as error:
                 _log.warning("listener_lost_database", detail=error.message)
                 self._stopped.wait(_RECONNECT_SECONDS)
+            except Exception:  # noqa: BLE001 - a bug here must not end listening; told as an error
+                _log.exception("listener_failed")
+                self._stopped.wait(_RECONNECT_SECONDS)
 
     def _listen(self) -> None:
-        with database_errors(), self._engine.connect() as connection:
-            # The pool gives it up for good: a listening connection is nothing to hand out again.
-            connection.detach()
-            driver = connection.connection.driver_connection
-            assert isinstance(driver, psycopg.Connection)  # noqa: S101 - narrows for mypy
+        pooled = self._engine.raw_connection()
+        driver = pooled.driver_connection
+        # The pool gives it up for good: a listening connection is nothing to hand out again.
+        pooled.detach()
+        with closing(pooled):
+            if not isinstance(driver, psycopg.Connection):
+                raise InvariantBroken(f"{type(driver).__name__} cannot listen; psycopg 3 can")
             driver.autocommit = True
             driver.execute(_LISTEN)
             self._wake()

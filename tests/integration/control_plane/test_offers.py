@@ -1,0 +1,185 @@
+"""Offers: who gets work, in which order, how soon, and when not."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from control_plane.main import build_app
+from idp_kernel.ids import new_id
+from idp_kernel.services import LOOPBACK, ServiceName
+from idp_kernel.tokens import service_assertion
+from tests.fixtures.stack import FreshDatabase, free_port
+from tests.integration.control_plane.conftest import (
+    ADMIN_TOKEN,
+    Keys,
+    Platform,
+    settings_for,
+)
+from tests.integration.control_plane.engine_run import ask_claim, claimed, offers
+
+
+@pytest.fixture(autouse=True)
+def nothing_else_is_pending(platform: Platform) -> None:
+    """Takes what other tests left pending out of the way."""
+    while found := offers(platform):
+        assert found
+
+
+def test_an_offer_is_made_again_only_after_a_while(platform: Platform) -> None:
+    request_id = platform.provision(platform.new_subject())
+    assert request_id in offers(platform)
+    assert request_id not in offers(platform)
+    platform.clock.advance(29)
+    assert request_id not in offers(platform)
+    platform.clock.advance(2)
+    assert offers(platform)[request_id]["attempt"] == 1
+
+
+def test_teams_take_turns_and_the_oldest_comes_first(platform: Platform) -> None:
+    busy, quiet = platform.new_subject(), platform.new_subject()
+    of_busy = [platform.provision(busy)]
+    for number in range(3):
+        slug = f"app-{number}"
+        made = platform.admin.ok("/v1/applications", {"team": busy.team, "slug": slug})
+        path = f"/v1/applications/{made['id']}/environments"
+        of_busy.append(platform.admin.ok(path, {"environment": busy.environment})["requestId"])
+    of_quiet = platform.provision(quiet)
+    assert list(offers(platform, limit=2)) == [of_busy[0], of_quiet]
+    assert list(offers(platform)) == of_busy[1:]
+
+
+def test_nothing_is_offered_while_draining_and_commands_are_taken(platform: Platform) -> None:
+    platform.admin.ok("/v1/platform/drain")
+    try:
+        assert platform.admin.seen("/v1/platform") == {"draining": True}
+        request_id = platform.provision(platform.new_subject())
+        answer = platform.engine_service.ok("/internal/offers", {"waitSeconds": 0})
+        assert answer == {"offers": [], "draining": True}
+    finally:
+        platform.admin.ok("/v1/platform/resume")
+    assert request_id in offers(platform)
+    assert platform.admin.seen("/v1/platform") == {"draining": False}
+
+
+def test_concurrent_askers_never_get_the_same_offer(platform: Platform) -> None:
+    ids = {platform.provision(platform.new_subject()) for _ in range(6)}
+    token = platform.engine_service
+
+    def ask(_number: int) -> list[str]:
+        answer = token.ok("/internal/offers", {"waitSeconds": 0, "limit": 2})
+        return [offer["requestId"] for offer in answer["offers"]]
+
+    with ThreadPoolExecutor(8) as pool:
+        got = [id_ for ids_ in pool.map(ask, range(8)) for id_ in ids_]
+    assert len(got) == len(set(got))
+    assert set(got) | set(offers(platform)) == ids
+
+
+def test_of_two_claimers_at_once_one_wins(platform: Platform) -> None:
+    for _ in range(5):
+        request_id = platform.provision(platform.new_subject())
+        runs = [new_id(), new_id()]
+        with ThreadPoolExecutor(2) as pool:
+            asked = [pool.submit(ask_claim, platform, request_id, run) for run in runs]
+            answers = [each.result() for each in asked]
+        assert sorted(answer.status_code for answer in answers) == [200, 409]
+        (refused,) = [answer.json() for answer in answers if answer.status_code == 409]
+        assert refused["code"] == "already_claimed"
+        (granted,) = [answer.json() for answer in answers if answer.status_code == 200]
+        assert granted["fence"] == 1
+        (attempt,) = platform.request(request_id)["attempts"]
+        assert attempt["runId"] == granted["runId"]
+
+
+def test_every_claim_of_the_same_run_raises_the_fence(platform: Platform) -> None:
+    request_id = platform.provision(platform.new_subject())
+    run_id = new_id()
+    fences = [claimed(platform, request_id, run_id=run_id).claim["fence"] for _ in range(3)]
+    assert fences == [1, 2, 3]
+
+
+def test_a_run_holds_one_request_only(platform: Platform) -> None:
+    run_id = new_id()
+    claimed(platform, platform.provision(platform.new_subject()), run_id=run_id)
+    other = platform.provision(platform.new_subject())
+    answer = ask_claim(platform, other, run_id)
+    assert (answer.status_code, answer.json()["code"]) == (409, "run_already_used")
+    assert platform.request(other)["state"] == "pending"
+
+
+@contextmanager
+def served(database: FreshDatabase, keys: Keys) -> Iterator[str]:
+    """The whole server with its threads, over real sockets; answers its address."""
+    port = free_port()
+    app = build_app(settings_for(database, keys))
+    config = uvicorn.Config(app, LOOPBACK, port, log_config=None, timeout_graceful_shutdown=2)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    try:
+        yield f"http://{LOOPBACK}:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def test_a_waiting_offer_hears_of_work_at_once(
+    platform: Platform, migrated: FreshDatabase, keys: Keys
+) -> None:
+    subject = platform.new_subject()
+    with served(migrated, keys) as url, httpx.Client(base_url=url, timeout=30) as client:
+        headers = engine_headers(platform, client)
+
+        def wait() -> tuple[float, Any]:
+            body = {"waitSeconds": 10}
+            answer = client.post("/internal/offers", json=body, headers=headers)
+            return time.monotonic(), answer.json()
+
+        with ThreadPoolExecutor(1) as pool:
+            asked = time.monotonic()
+            waiting = pool.submit(wait)
+            while time.monotonic() - asked < 0.4:
+                assert not waiting.done()
+                time.sleep(0.05)
+            accepted = client.post(
+                f"/v1/applications/{subject.application_id}/environments",
+                json={"environment": subject.environment},
+                headers={"Authorization": f"Bearer {ADMIN_TOKEN}", "Idempotency-Key": new_id()},
+            )
+            told_at = time.monotonic()
+            answered_at, answer = waiting.result()
+    assert accepted.json()["requestId"] in [each["requestId"] for each in answer["offers"]]
+    # A look of its own would come a second after the last one; a notification does not wait.
+    assert answered_at - told_at < 0.3
+
+
+def test_an_asker_who_hangs_up_takes_no_work_with_it(
+    platform: Platform, migrated: FreshDatabase, keys: Keys
+) -> None:
+    subject = platform.new_subject()
+    with served(migrated, keys) as url, httpx.Client(base_url=url, timeout=30) as client:
+        headers = engine_headers(platform, client)
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/internal/offers", json={"waitSeconds": 15}, headers=headers, timeout=0.3)
+        request_id = platform.provision(subject)
+        answer = client.post("/internal/offers", json={"waitSeconds": 3}, headers=headers)
+    assert request_id in [each["requestId"] for each in answer.json()["offers"]]
+
+
+def engine_headers(platform: Platform, client: httpx.Client) -> dict[str, str]:
+    name = ServiceName.WORKFLOW_ENGINE
+    assertion = service_assertion(platform.keys.services[name], name, platform.clock)
+    answer = client.post("/internal/tokens", json={"assertion": assertion})
+    return {"Authorization": f"Bearer {answer.json()['accessToken']}"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dagster import Definitions
+from functools import cache
+
+from dagster import Definitions, definitions
 
 from idp_dagster.jobs.appenv_provisioning import application_environment_provisioning
 from idp_dagster.process import process_log
@@ -20,7 +22,7 @@ from idp_dagster.sensors.workflow_requests import workflow_requests_sensor
 from idp_dagster.settings import EngineSettings
 
 
-def definitions(settings: EngineSettings) -> Definitions:
+def engine_definitions(settings: EngineSettings) -> Definitions:
     """The jobs, the sensors and the resources behind them."""
     control_plane = {
         "control_plane_url": settings.control_plane_url,
@@ -48,4 +50,13 @@ def definitions(settings: EngineSettings) -> Definitions:
     )
 
 
-defs = definitions(EngineSettings())
+@cache
+def loaded_definitions() -> Definitions:
+    """Those of the environment's settings, built once: a warm worker finds its jobs made."""
+    return engine_definitions(EngineSettings())
+
+
+@definitions
+def defs() -> Definitions:
+    """What Dagster looks for in this module."""
+    return loaded_definitions()

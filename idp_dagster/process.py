@@ -20,8 +20,24 @@ CODE_SERVER_START_SECONDS = 60.0
 _LOOK_EVERY_SECONDS = 0.1
 
 _DAGSTER_LOGGERS = ("dagster", "dagster-webserver")
-_CHATTY_LOGGERS = ("alembic", "dagster.daemon.SensorDaemon")
-"""They say that nothing happened, several times a second or at every start."""
+
+
+class SayOnce(logging.Filter):
+    """Lets each of the sensor loop's standing messages through once: that a sensor is looked at,
+    and why it had nothing to do. They come several times a second.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if not (message.startswith("Checking for new runs") or " skipped: " in message):
+            return True
+        is_new = message not in self._said
+        self._said.add(message)
+        return is_new
 
 
 def start_process(settings: EngineSettings, *, traces: bool = True) -> None:
@@ -34,8 +50,8 @@ def start_process(settings: EngineSettings, *, traces: bool = True) -> None:
     logging.captureWarnings(capture=True)
     # Dagster warns of a parameter that only Dagster itself passes.
     warnings.filterwarnings("ignore", "Parameter `owners`", BetaWarning)
-    for name in _CHATTY_LOGGERS:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("dagster.daemon.SensorDaemon").addFilter(SayOnce())
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     if traces:
         configure_traces(ServiceName.WORKFLOW_ENGINE, settings.otlp_endpoint)
 

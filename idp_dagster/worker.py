@@ -18,9 +18,12 @@ from celery import Celery
 from celery.signals import setup_logging, task_postrun, worker_process_init, worker_process_shutdown
 from dagster import DagsterInstance
 from dagster_celery.tasks import create_execute_job_task
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
 
 from idp_dagster.broker import use_quick_transport
 from idp_dagster.clients import control_plane_client, workers_client
+from idp_dagster.definitions import loaded_definitions
 from idp_dagster.launcher import LeaseRunLauncher
 from idp_dagster.process import start_process
 from idp_dagster.settings import EngineSettings
@@ -78,9 +81,7 @@ def worker_app(settings: EngineSettings) -> Celery:
 
 def load_definitions() -> None:
     """Imports the definitions and builds each job, once for all children."""
-    from idp_dagster.definitions import defs  # noqa: PLC0415 - reads settings when imported
-
-    for job in defs.get_repository_def().get_all_jobs():
+    for job in loaded_definitions().get_repository_def().get_all_jobs():
         _log.info("job_loaded", job=job.name)
 
 
@@ -123,9 +124,6 @@ def heed_sigterm(**_: Any) -> None:
 
 def send_spans(**_: Any) -> None:
     """Sends what a child has not sent yet before it ends."""
-    from opentelemetry import trace  # noqa: PLC0415
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-
     provider = trace.get_tracer_provider()
     if isinstance(provider, TracerProvider):
         provider.shutdown()

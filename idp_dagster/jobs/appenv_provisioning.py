@@ -30,8 +30,13 @@ class LaunchConfig(Config):
 
 @config_mapping
 def launch_config(config: LaunchConfig) -> dict[str, Any]:
-    """Hands the Launchpad's two fields to the resource that asks the control plane."""
-    return {"resources": {"control_plane": {"config": config.model_dump()}}}
+    """Hands the Launchpad's two fields to the resource that asks the control plane, and asks for
+    the platform's logger: Dagster uses its own unless a run's configuration names one.
+    """
+    return {
+        "resources": {"control_plane": {"config": config.model_dump()}},
+        "loggers": {"console": {}},
+    }
 
 
 @graph

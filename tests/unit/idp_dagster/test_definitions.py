@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-
 import pytest
 from dagster import DagsterInstance, Definitions, job, op
 
+from idp_dagster.definitions import engine_definitions
 from idp_dagster.resources.io_manager import NoDataIOManager
 from idp_dagster.settings import EngineSettings
 from idp_kernel.workflows import WORKFLOWS
@@ -19,8 +18,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 @pytest.fixture
 def defs(settings: EngineSettings) -> Definitions:
-    assert settings
-    return importlib.import_module("idp_dagster.definitions").definitions(settings)  # type: ignore[no-any-return]
+    return engine_definitions(settings)
 
 
 def test_every_workflow_has_its_job(defs: Definitions) -> None:

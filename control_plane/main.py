@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -41,15 +44,33 @@ def main() -> None:
     settings = ControlPlaneSettings()
     configure_logs(ServiceName.CONTROL_PLANE_API, settings.log_level)
     traces = configure_traces(ServiceName.CONTROL_PLANE_API, settings.otlp_endpoint)
-    uvicorn.run(
-        build_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=STOP_WITHIN_SECONDS,
-    )
-    traces.shutdown()
+    # Uvicorn ends gracefully, then raises the signal again for whoever was to handle it: us.
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending, lambda _signal, _frame: sys.exit(0))
+    try:
+        Server(build_app(settings), settings.host, settings.port).run()
+    finally:
+        traces.shutdown()
+
+
+class Server(uvicorn.Server):
+    """Uvicorn that answers waiting offers at once when it is asked to end."""
+
+    def __init__(self, app: FastAPI, host: str, port: int) -> None:
+        config = uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=STOP_WITHIN_SECONDS,
+        )
+        super().__init__(config)
+        self._wakeups: Wakeups = app.state.services.wakeups
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._wakeups.close()
+        super().handle_exit(sig, frame)
 
 
 def build_app(settings: ControlPlaneSettings, clock: Clock | None = None) -> FastAPI:

@@ -88,7 +88,7 @@ async def post_offers(
             woken.clear()
             offers = await run_in_threadpool(_offers, services, body.limit)
             left = until - time.monotonic()
-            if offers.offers or left <= 0:
+            if offers.offers or left <= 0 or services.wakeups.is_closed:
                 return offers
             await _pause(woken, min(left, LOOK_EVERY_SECONDS))
             if await request.is_disconnected():

@@ -12,7 +12,9 @@ class Wakeups:
     """Each waiter has an event of its own, in its own loop."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # A signal handler may wake while its own thread is inside: hence re-entrant, and a copy.
+        self._lock = threading.RLock()
+        self._closed = False
         self._waiters: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
 
     @contextmanager
@@ -30,5 +32,14 @@ class Wakeups:
     def wake(self) -> None:
         """Sets every waiter's event; callable from any thread."""
         with self._lock:
-            for event, loop in self._waiters.items():
+            for event, loop in list(self._waiters.items()):
                 loop.call_soon_threadsafe(event.set)
+
+    def close(self) -> None:
+        """Nobody should wait any more: the process is about to end."""
+        self._closed = True
+        self.wake()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed

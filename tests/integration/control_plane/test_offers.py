@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
-from control_plane.main import build_app
 from idp_kernel.ids import new_id
-from idp_kernel.services import LOOPBACK, ServiceName
+from idp_kernel.services import ServiceName
 from idp_kernel.tokens import service_assertion
-from tests.fixtures.stack import FreshDatabase, free_port
+from tests.fixtures.stack import FreshDatabase
 from tests.integration.control_plane.conftest import (
     ADMIN_TOKEN,
     Keys,
     Platform,
-    settings_for,
 )
 from tests.integration.control_plane.engine_run import ask_claim, claimed, offers
+from tests.integration.control_plane.process import Process, served
 
 
 @pytest.fixture(autouse=True)
@@ -116,30 +111,14 @@ def test_a_run_holds_one_request_only(platform: Platform) -> None:
     assert platform.request(other)["state"] == "pending"
 
 
-@contextmanager
-def served(database: FreshDatabase, keys: Keys) -> Iterator[str]:
-    """The whole server with its threads, over real sockets; answers its address."""
-    port = free_port()
-    app = build_app(settings_for(database, keys))
-    config = uvicorn.Config(app, LOOPBACK, port, log_config=None, timeout_graceful_shutdown=2)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    try:
-        yield f"http://{LOOPBACK}:{port}"
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
 def test_a_waiting_offer_hears_of_work_at_once(
     platform: Platform, migrated: FreshDatabase, keys: Keys
 ) -> None:
     subject = platform.new_subject()
-    with served(migrated, keys) as url, httpx.Client(base_url=url, timeout=30) as client:
+    with (
+        served(migrated, keys) as server,
+        httpx.Client(base_url=server.url, timeout=30) as client,
+    ):
         headers = engine_headers(platform, client)
 
         def wait() -> tuple[float, Any]:
@@ -169,7 +148,10 @@ def test_an_asker_who_hangs_up_takes_no_work_with_it(
     platform: Platform, migrated: FreshDatabase, keys: Keys
 ) -> None:
     subject = platform.new_subject()
-    with served(migrated, keys) as url, httpx.Client(base_url=url, timeout=30) as client:
+    with (
+        served(migrated, keys) as server,
+        httpx.Client(base_url=server.url, timeout=30) as client,
+    ):
         headers = engine_headers(platform, client)
         with pytest.raises(httpx.ReadTimeout):
             client.post("/internal/offers", json={"waitSeconds": 15}, headers=headers, timeout=0.3)
@@ -183,3 +165,28 @@ def engine_headers(platform: Platform, client: httpx.Client) -> dict[str, str]:
     assertion = service_assertion(platform.keys.services[name], name, platform.clock)
     answer = client.post("/internal/tokens", json={"assertion": assertion})
     return {"Authorization": f"Bearer {answer.json()['accessToken']}"}
+
+
+def test_a_server_that_is_asked_to_end_does_not_wait_for_work(
+    platform: Platform, migrated: FreshDatabase, keys: Keys
+) -> None:
+    with (
+        served(migrated, keys) as server,
+        httpx.Client(base_url=server.url, timeout=30) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        headers = engine_headers(platform, client)
+        body = {"waitSeconds": 20}
+        waiting = pool.submit(client.post, "/internal/offers", json=body, headers=headers)
+        time.sleep(0.3)
+        assert not waiting.done()
+        asked = time.monotonic()
+        assert ended(server) == 0
+        assert time.monotonic() - asked < 4
+        assert waiting.result().json()["offers"] == []
+
+
+def ended(server: Process) -> int:
+    """Its exit status after SIGTERM."""
+    server.process.terminate()
+    return server.process.wait(10)

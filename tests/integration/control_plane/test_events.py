@@ -1,0 +1,87 @@
+"""Events: a reader who pages by sequence misses none, whatever commits when."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from idp_kernel.ids import new_id
+from tests.integration.control_plane.conftest import Platform
+
+WRITERS, EACH = 8, 12
+
+
+def test_a_reader_never_skips_an_event_that_commits_late(platform: Platform) -> None:
+    subject = platform.new_subject()
+    done, seen = threading.Event(), list[tuple[int, str]]()
+    last = platform.admin.seen("/v1/events", team=subject.team)["items"][-1]["sequence"]
+
+    def read() -> None:
+        after = last
+        while True:
+            was_done = done.is_set()
+            page = platform.admin.seen("/v1/events", team=subject.team, after=after)["items"]
+            seen.extend((event["sequence"], event["subject"]) for event in page)
+            after = page[-1]["sequence"] if page else after
+            if was_done and not page:
+                return
+
+    def write(writer: int) -> None:
+        for number in range(EACH):
+            # Work of different length between the first statement and the commit.
+            with platform.services.begin() as work:
+                team = work.teams.by_slug(subject.team)
+                assert team is not None
+                for _ in range(writer):
+                    work.teams.by_slug(subject.team)
+                work.journal.event(
+                    "team_member_added",
+                    subject=f"team/{writer}-{number}",
+                    actor="test",
+                    team_id=team.id,
+                )
+
+    with ThreadPoolExecutor(WRITERS + 1) as pool:
+        reader = pool.submit(read)
+        list(pool.map(write, range(WRITERS)))
+        done.set()
+        reader.result()
+    sequences = [sequence for sequence, _ in seen]
+    assert sequences == sorted(set(sequences))
+    subjects = {subject for _, subject in seen}
+    assert subjects == {f"team/{w}-{n}" for w in range(WRITERS) for n in range(EACH)}
+
+
+def test_an_undone_transaction_tells_nothing(platform: Platform) -> None:
+    subject = platform.new_subject()
+    before = platform.events(team=subject.team)
+    refused = platform.admin.post(f"/v1/teams/{subject.team}/resume", key=new_id())
+    assert refused.status_code == 409
+    assert platform.events(team=subject.team) == before
+
+
+def test_events_of_commands_come_in_order_with_their_actor(platform: Platform) -> None:
+    subject = platform.new_subject()
+    platform.admin.ok(f"/v1/teams/{subject.team}/suspend")
+    platform.admin.ok(f"/v1/teams/{subject.team}/archive")
+    events = platform.admin.seen("/v1/events", team=subject.team)["items"]
+    assert [event["type"] for event in events] == [
+        "team_created",
+        "team_activated",
+        "application_created",
+        "team_suspended",
+        "team_archived",
+    ]
+    assert {event["actor"] for event in events} == {"admin"}
+    assert len({event["id"] for event in events}) == len(events)
+    (archived,) = platform.admin.seen("/v1/events", team=subject.team, type="team_archived")[
+        "items"
+    ]
+    assert archived == events[-1]
+    own = platform.admin.seen("/v1/events", subject=archived["subject"])["items"]
+    assert [each["type"] for each in own] == [
+        "team_created",
+        "team_activated",
+        "team_suspended",
+        "team_archived",
+    ]

@@ -96,7 +96,11 @@ class Api:
 
 def _tries() -> Iterable[stamina.Attempt]:
     return stamina.retry_context(
-        on=_got_no_answer, attempts=TRIES, wait_initial=FIRST_PAUSE_SECONDS, wait_max=2.0
+        on=_got_no_answer,
+        attempts=TRIES,
+        wait_initial=FIRST_PAUSE_SECONDS,
+        wait_jitter=FIRST_PAUSE_SECONDS,
+        wait_max=2.0,
     )
 
 

@@ -23,7 +23,6 @@ from idp_cli.invocation import Invocation
 from idp_cli.output import facts_table
 from idp_cli.step_view import step_table
 from idp_cli.supervision.keys import AGENT_READER_TOKEN
-from idp_kernel.http.client import ServiceClient
 from idp_kernel.services import LOOPBACK, ServiceName
 from idp_kernel.wire.agent import RECONCILIATION, Reconciliation
 from idp_kernel.wire.api import (
@@ -174,11 +173,8 @@ class Demonstration:
         if self._invocation.api_url_given is not None or not token_file.exists():
             return environment.revision
         token = token_file.read_text(encoding="utf-8").strip()
-        agent = ServiceClient(
-            f"http://{LOOPBACK}:{self._invocation.ports.local_gitops_agent}",
-            party=ServiceName.LOCAL_GITOPS_AGENT,
-            authorization=lambda: token,
-        )
+        url = f"http://{LOOPBACK}:{self._invocation.ports.local_gitops_agent}"
+        agent = self._invocation.client_with(token, url, ServiceName.LOCAL_GITOPS_AGENT)
         path = RECONCILIATION.format(owner=environment.team, name=environment.repository_name)
         return agent.call("GET", path, Reconciliation).observed_revision
 

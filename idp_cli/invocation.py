@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ from urllib.parse import urlsplit
 import typer
 
 from idp_cli.api import Api
-from idp_cli.output import Output
+from idp_cli.output import Output, new_console
 from idp_cli.supervision.home import Home
+from idp_cli.supervision.narration import Narrator
 from idp_cli.supervision.ports import shifted_ports
 from idp_kernel.errors import InvalidInput, Unauthenticated
 from idp_kernel.http.client import ServiceClient
@@ -31,6 +34,8 @@ class Invocation:
     forge_url_given: str | None
     token_given: str | None
     token_file: Path | None
+    opened: ExitStack = field(default_factory=ExitStack)
+    """Closed when the command is through."""
 
     @cached_property
     def ports(self) -> DefaultPorts:
@@ -50,6 +55,12 @@ class Invocation:
     def dagster_url(self) -> str:
         return f"http://{LOOPBACK}:{self.ports.dagster_webserver}"
 
+    @property
+    def narrator(self) -> Narrator:
+        """For what is said on the way; beside the answer when that is JSON."""
+        console = new_console(sys.stderr) if self.output.is_json else self.output.console
+        return Narrator(console)
+
     @cached_property
     def api(self) -> Api:
         """Raises `Unauthenticated` when no token was given and none is here."""
@@ -58,7 +69,13 @@ class Invocation:
     def client(self, url: str, party: str) -> ServiceClient:
         """A client of `party` with this invocation's token."""
         token = self.token_for(url)
-        return ServiceClient(url, party=party, authorization=lambda: token, user_agent=USER_AGENT)
+        return self.client_with(token, url, party)
+
+    def client_with(self, token: str, url: str, party: str) -> ServiceClient:
+        """A client of `party` with another token than this invocation's."""
+        client = ServiceClient(url, party=party, authorization=lambda: token, user_agent=USER_AGENT)
+        self.opened.callback(client.close)
+        return client
 
     def token_for(self, url: str) -> str:
         """The token as given; else the first admin's, which is for this machine only."""

@@ -70,7 +70,7 @@ def set_up(
     token: Annotated[str | None, typer.Option(envvar="IDP_TOKEN", hidden=True)] = None,
 ) -> None:
     """The internal developer platform: run it, and ask it for environments."""
-    context.obj = Invocation(
+    invocation = Invocation(
         home=Home.at(home),
         output=standard_output(output),
         api_url_given=api_url,
@@ -78,6 +78,8 @@ def set_up(
         token_given=token,
         token_file=token_file,
     )
+    context.obj = invocation
+    context.call_on_close(invocation.opened.close)
 
 
 for _command in (

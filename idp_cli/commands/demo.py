@@ -12,7 +12,6 @@ from idp_cli.demonstration import Demonstration
 from idp_cli.exits import ExitCode
 from idp_cli.invocation import invocation_of
 from idp_cli.supervision.embedded_run import running_platform
-from idp_cli.supervision.narration import Narrator
 
 
 def demo(context: typer.Context, port_offset: PortOffset = 0) -> None:
@@ -21,7 +20,7 @@ def demo(context: typer.Context, port_offset: PortOffset = 0) -> None:
     Uses the platform that runs here (or at --api-url); starts one and stops it when none does.
     """
     invocation = invocation_of(context)
-    narrator = Narrator(invocation.output.console)
+    narrator = invocation.narrator
     starts_one = invocation.api_url_given is None and not invocation.home.is_locked()
     run = running_platform(invocation.home, port_offset, narrator) if starts_one else nullcontext()
     try:

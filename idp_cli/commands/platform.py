@@ -19,7 +19,6 @@ from idp_cli.supervision.embedded_run import running_platform, say_where
 from idp_cli.supervision.home import Home
 from idp_cli.supervision.launch import STOPPED_WITHIN_SECONDS
 from idp_cli.supervision.leftovers import end_leftovers
-from idp_cli.supervision.narration import Narrator
 from idp_cli.supervision.ports import LARGEST_OFFSET, shifted_ports
 from idp_cli.supervision.remote import SupervisorRemote
 from idp_kernel.errors import Conflict, Unavailable
@@ -51,7 +50,7 @@ def up(context: typer.Context, port_offset: PortOffset = 0) -> None:
     pauses. If this process is killed, its supervisor stops everything in order.
     """
     invocation = invocation_of(context)
-    narrator = Narrator(invocation.output.console)
+    narrator = invocation.narrator
     began = time.monotonic()
     is_up = False
     try:
@@ -74,7 +73,7 @@ def up(context: typer.Context, port_offset: PortOffset = 0) -> None:
 def down(context: typer.Context) -> None:
     """Stop the platform that runs in this home, from another shell; clears what a crash left."""
     invocation = invocation_of(context)
-    home, narrator = invocation.home, Narrator(invocation.output.console)
+    home, narrator = invocation.home, invocation.narrator
     began = time.monotonic()
     was_running = home.is_locked()
     if was_running:

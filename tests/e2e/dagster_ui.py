@@ -1,0 +1,113 @@
+"""What people do in Dagster's UI, through the same GraphQL the UI uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from idp_kernel.services import DEFAULT_PORTS
+from idp_kernel.workflows import APPLICATION_ENVIRONMENT_PROVISIONING
+from tests.e2e.platform import Platform, eventually
+
+RUN_ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
+
+_LOCATION = """
+{ repositoriesOrError { ... on RepositoryConnection { nodes { name location { name } } } } }
+"""
+_LAUNCH = """
+mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {
+  __typename
+  ... on LaunchRunSuccess { run { runId } }
+  ... on PythonError { message }
+  ... on RunConfigValidationInvalid { errors { message } }
+} }
+"""
+_REEXECUTE = """
+mutation ($params: ReexecutionParams!) { launchRunReexecution(reexecutionParams: $params) {
+  __typename
+  ... on LaunchRunSuccess { run { runId } }
+  ... on PythonError { message }
+} }
+"""
+_TERMINATE = """
+mutation ($runId: String!) { terminateRun(runId: $runId) {
+  __typename
+  ... on TerminateRunFailure { message }
+  ... on PythonError { message }
+} }
+"""
+_RUN = """
+query ($runId: ID!) { runOrError(runId: $runId) { ... on Run {
+  status
+  tags { key value }
+  stepStats { stepKey status }
+  eventConnection { events { ... on ErrorEvent { error { message causes { message } } }
+    ... on MessageEvent { message } } }
+} } }
+"""
+
+
+def ask(platform: Platform, query: str, **variables: object) -> Any:
+    """The data of a GraphQL answer without errors."""
+    answer = platform.client.post(
+        platform.url(DEFAULT_PORTS.dagster_webserver, "/graphql"),
+        json={"query": query, "variables": variables},
+    )
+    assert answer.status_code == 200, answer.text
+    document = answer.json()
+    assert "errors" not in document, document
+    return document["data"]
+
+
+def launch(platform: Platform, run_config: dict[str, object]) -> str:
+    """Launches the provisioning job as the Launchpad does; answers the run's id."""
+    (repository,) = ask(platform, _LOCATION)["repositoriesOrError"]["nodes"]
+    params = {
+        "selector": {
+            "repositoryLocationName": repository["location"]["name"],
+            "repositoryName": repository["name"],
+            "jobName": APPLICATION_ENVIRONMENT_PROVISIONING.job_name,
+        },
+        "runConfigData": run_config,
+    }
+    launched = ask(platform, _LAUNCH, params=params)["launchRun"]
+    assert launched["__typename"] == "LaunchRunSuccess", launched
+    return str(launched["run"]["runId"])
+
+
+def reexecute(platform: Platform, parent_run_id: str, strategy: str) -> str:
+    """Re-runs `ALL_STEPS` or `FROM_FAILURE`, as the run page's button does."""
+    params = {"parentRunId": parent_run_id, "strategy": strategy}
+    launched = ask(platform, _REEXECUTE, params=params)["launchRunReexecution"]
+    assert launched["__typename"] == "LaunchRunSuccess", launched
+    return str(launched["run"]["runId"])
+
+
+def terminate(platform: Platform, run_id: str) -> None:
+    """Cancels a run, as the UI's Terminate does."""
+    done = ask(platform, _TERMINATE, runId=run_id)["terminateRun"]
+    assert done["__typename"] == "TerminateRunSuccess", done
+
+
+def ended_run(platform: Platform, run_id: str, within_seconds: float = 60) -> dict[str, Any]:
+    """The run once Dagster says it ended."""
+
+    def look() -> dict[str, Any] | None:
+        run: dict[str, Any] = ask(platform, _RUN, runId=run_id)["runOrError"]
+        return run if run.get("status") in RUN_ENDED else None
+
+    return eventually(look, within_seconds=within_seconds, what=f"run {run_id} ended")
+
+
+def tags(run: dict[str, Any]) -> dict[str, str]:
+    """A run's tags by key."""
+    return {tag["key"]: tag["value"] for tag in run["tags"]}
+
+
+def messages(run: dict[str, Any]) -> str:
+    """Everything the run's page says, in one text."""
+    return str(run["eventConnection"]["events"])
+
+
+def steps_run(run: dict[str, Any]) -> list[str]:
+    """The steps this run itself executed."""
+    return [step["stepKey"] for step in run["stepStats"]]

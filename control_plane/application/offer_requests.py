@@ -12,8 +12,6 @@ from idp_kernel.wire.engine import Offer, Offers
 GIVE_UP_LOST_RUNS_AFTER = timedelta(seconds=60)
 """So long an attempt waits for the engine's word that the lost run before it has ended."""
 
-NO_OFFERS = Offers(offers=())
-
 
 @dataclass(frozen=True)
 class OfferPolicy:

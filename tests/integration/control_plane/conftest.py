@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,6 @@ from idp_kernel.tokens import SigningKey, service_assertion
 from tests.fixtures.stack import FreshDatabase, PostgresServer
 
 ADMIN_TOKEN = "idp_pat_" + "a" * 43
-PEOPLE = ("maintainer", "viewer", "stranger", "nobody")
 
 
 class MovableClock:
@@ -101,7 +100,6 @@ class Platform:
     clock: MovableClock
     sweeper: Sweeper
     monotonic: list[float]
-    people: dict[str, Caller] = field(default_factory=dict)
 
     @property
     def admin(self) -> Caller:

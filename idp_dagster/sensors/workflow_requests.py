@@ -68,8 +68,7 @@ def _was_tried(
     never claimed: its run's ending did not reach the control plane, which answers with the next.
     """
     tags = {REQUEST_ID: offer.request_id, ATTEMPT: str(offer.attempt)}
-    ended = instance.get_runs(RunsFilter(tags=tags, statuses=[*ENDINGS]), limit=1)
-    for run in ended:
+    for run in instance.get_runs(RunsFilter(tags=tags, statuses=[*ENDINGS])):
         if (report := report_of(run, ENDINGS[run.status])) is not None:
             workflow_requests.report(report)
             return True

@@ -116,6 +116,8 @@ def test_an_attempt_whose_run_has_ended_is_told_so_instead_of_run_again(
 ) -> None:
     offered = offer()
     run = add_run(instance, offered, status)
+    refused_rerun = run._replace(run_id=new_id(), parent_run_id=run.run_id, root_run_id=run.run_id)
+    instance.run_storage.add_run(refused_rerun)
     requests = FakeWorkflowRequests(offered=Offers(offers=(offered,)))
     answer = look(instance, requests)
     assert isinstance(answer, SensorResult)

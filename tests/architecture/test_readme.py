@@ -1,0 +1,53 @@
+"""The README and what it speaks of agree."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+from idp_kernel.services import DEFAULT_PORTS
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+PORTS_OF_PROCESSES = {
+    "control-plane-api": ["control_plane_api"],
+    "webserver": ["dagster_webserver"],
+    "daemon`, `code-server`, `worker": ["dagster_code_server"],
+    "exporter": ["metrics_exporter"],
+    "execution-workers": ["execution_workers"],
+    "local-forge": ["local_forge"],
+    "local-gitops-agent": ["local_gitops_agent"],
+    "postgres`, `openbao": ["postgres", "openbao"],
+}
+
+
+def _row(process: str) -> list[str]:
+    (row,) = [line for line in README.splitlines() if line.startswith(f"| `{process}` |")]
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def test_ports_are_those_of_the_code() -> None:
+    told = {process: re.findall(r"\d+", _row(process)[1]) for process in PORTS_OF_PROCESSES}
+    ports = {name: str(port) for name, port in asdict(DEFAULT_PORTS).items()}
+    assert told == {
+        process: [ports[name] for name in names] for process, names in PORTS_OF_PROCESSES.items()
+    }
+
+
+def test_make_targets_exist() -> None:
+    named = set(re.findall(r"\bmake ([a-z][a-z-]+)", README))
+    targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert {"demo", "up", "test", "test-system"} <= named
+    assert named <= targets
+
+
+def test_links_and_rooms_exist() -> None:
+    linked = re.findall(r"\]\(([^)#:]+)\)", README)
+    rooms = re.findall(r"`((?:[a-z_]+/)+[a-z_.]*|[a-z]+\.yaml)`", README)
+    missing = [
+        path for path in linked + rooms if not (ROOT / path.replace("<party>/", "")).exists()
+    ]
+    assert linked
+    assert rooms
+    assert missing in ([], [".idp/"])

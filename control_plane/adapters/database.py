@@ -101,16 +101,22 @@ def _away(error: Exception) -> Unavailable:
     )
 
 
+def storable(text: str) -> str:
+    """The text without what PostgreSQL cannot hold and a provider's message may: NUL, and halves
+    of characters.
+    """
+    return text.replace("\x00", "").encode("utf-8", "ignore").decode()
+
+
 def _to_json(value: object) -> str:
-    return json.dumps(_without_nul(value), separators=(",", ":"))
+    return json.dumps(_storable(value), separators=(",", ":"))
 
 
-def _without_nul(value: object) -> object:
-    """PostgreSQL's JSON cannot hold NUL, which a provider's message may."""
+def _storable(value: object) -> object:
     if isinstance(value, str):
-        return value.replace("\x00", "")
+        return storable(value)
     if isinstance(value, dict):
-        return {key: _without_nul(each) for key, each in value.items()}
+        return {key: _storable(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nul(each) for each in value]
+        return [_storable(each) for each in value]
     return value

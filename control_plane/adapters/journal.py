@@ -17,6 +17,7 @@ from sqlalchemy import Connection, func, insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from control_plane.adapters import tables as t
+from control_plane.adapters.database import storable
 from control_plane.application.ports import CounterName
 from idp_kernel.ids import new_id
 from idp_kernel.workflows import WORKFLOW_SECONDS_BUCKETS, WorkflowName, WorkflowResult
@@ -68,7 +69,7 @@ class SqlJournal:
                 "actor": actor,
                 "action": action,
                 "subject": subject,
-                "reason": reason.replace("\x00", ""),
+                "reason": storable(reason),
             }
         )
 

@@ -25,6 +25,8 @@ def _no_control_characters(text: str) -> str:
     """PostgreSQL refuses NUL, and terminals and logs should see no control character."""
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
         raise ValueError("control characters are not allowed")
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+        raise ValueError("half a character (a lone surrogate) is not allowed")
     return text
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
+from sqlalchemy import Connection
+
+from control_plane.adapters.database import transaction
+from control_plane.adapters.journal import SqlJournal
 from idp_kernel.ids import new_id
 from tests.integration.control_plane.conftest import Platform
 
@@ -50,6 +54,30 @@ def test_a_reader_never_skips_an_event_that_commits_late(platform: Platform) -> 
     assert sequences == sorted(set(sequences))
     subjects = {subject for _, subject in seen}
     assert subjects == {f"team/{w}-{n}" for w in range(WRITERS) for n in range(EACH)}
+
+
+def test_an_event_is_not_seen_before_one_that_came_earlier(platform: Platform) -> None:
+    team = platform.admin.seen(f"/v1/teams/{platform.new_subject().team}")
+    before = platform.events(team=team["slug"])
+
+    def tell(connection: Connection, type_: str) -> None:
+        journal = SqlJournal(connection, platform.clock.now())
+        journal.event(type_, subject="team/x", actor="test", team_id=team["id"])
+        journal.flush()
+
+    def tell_and_commit() -> None:
+        with transaction(platform.engine) as connection:
+            tell(connection, "team_resumed")
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction(platform.engine) as slow:
+            tell(slow, "team_suspended")
+            quick = pool.submit(tell_and_commit)
+            done, _ = wait([quick], timeout=0.3)
+            assert not done
+            assert platform.events(team=team["slug"]) == before
+        quick.result()
+    assert platform.events(team=team["slug"]) == [*before, "team_suspended", "team_resumed"]
 
 
 def test_an_undone_transaction_tells_nothing(platform: Platform) -> None:

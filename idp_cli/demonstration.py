@@ -20,7 +20,7 @@ from idp_cli.api import (
 from idp_cli.commands.application_environments import get_environment
 from idp_cli.commands.requests import follow, say_failure
 from idp_cli.invocation import Invocation
-from idp_cli.output import facts_table
+from idp_cli.output import facts_table, program_word
 from idp_cli.step_view import step_table
 from idp_cli.supervision.keys import AGENT_READER_TOKEN
 from idp_kernel.services import LOOPBACK, ServiceName
@@ -202,16 +202,16 @@ class Demonstration:
 
     def _show_ways_on(self, proof: Proof, request: WorkflowRequest, *, stays: bool) -> None:
         if not stays:
-            self._output.hint(
-                "The platform stops now. After [bold]idp up[/] it is as it was; look around with:"
-            )
+            again = f"[bold]{program_word()} up[/]"
+            self._output.hint(f"The platform stops now. After {again} look around with:")
         else:
             self._output.hint("Look around:")
+        idp = program_word()
         for command in (
             self._clone_command(proof.environment),
-            f"idp env show {proof.environment.id}",
-            f"idp events --request {request.id}",
-            f"idp request show {request.id}",
+            f"{idp} env show {proof.environment.id}",
+            f"{idp} events --request {request.id}",
+            f"{idp} request show {request.id}",
         ):
             self._output.hint(f"  [cyan]{escape(command)}[/]")
         self._output.hint("")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -28,6 +30,13 @@ class OutputFormat(StrEnum):
 
     TABLE = "table"
     JSON = "json"
+
+
+def program_word() -> str:
+    """How this program is typed in this shell: `idp` where it is on PATH, else its path."""
+    if shutil.which("idp") is not None:
+        return "idp"
+    return os.path.relpath(sys.argv[0])
 
 
 def new_console(file: TextIO) -> Console:

@@ -13,7 +13,7 @@ from idp_cli.api import DRAIN, RESUME
 from idp_cli.doctor import Doctor
 from idp_cli.exits import ExitCode
 from idp_cli.invocation import Invocation, invocation_of
-from idp_cli.output import cell, plain_table
+from idp_cli.output import cell, plain_table, program_word
 from idp_cli.supervision.embedded import Embedded
 from idp_cli.supervision.embedded_run import running_platform, say_where
 from idp_cli.supervision.home import Home
@@ -56,11 +56,12 @@ def up(context: typer.Context, port_offset: PortOffset = 0) -> None:
     try:
         with running_platform(invocation.home, port_offset, narrator) as platform:
             is_up = True
+            idp = program_word()
             narrator.say()
             say_where(narrator, invocation.home, shifted_ports(port_offset))
             narrator.say()
             narrator.say(
-                "Try [bold]idp demo[/] in another shell; [bold]idp status[/] shows the parts."
+                f"Try [bold]{idp} demo[/] in another shell; [bold]{idp} status[/] shows the parts."
             )
             narrator.say(
                 f"[green]Ready[/] in {time.monotonic() - began:.1f} s. Ctrl-C stops everything."

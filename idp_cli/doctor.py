@@ -64,7 +64,7 @@ class Doctor:
     def _stopped(self) -> Iterator[Finding]:
         rest = sum(1 for _ in leftovers(self._home))
         if rest or self._home.record() is not None:
-            told = f"it ended without being stopped; {rest} processes are left"
+            told = f"it ended without being stopped; processes left: {rest}"
             yield Finding("platform", False, told, "Clear what is left: idp down")
         else:
             yield Finding("platform", True, "not running; idp up starts it")

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -35,7 +34,8 @@ class RunRecord(WireModel):
 
     up_pid: int
     supervisor_pid: int
-    started_at: datetime
+    supervisor_created: float
+    """When the supervisor's process was made, on the clock that `psutil` tells such times by."""
     port_offset: int
 
 

@@ -9,8 +9,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from types import FrameType
+
+import psutil
 
 from idp_cli.supervision.configuration import configuration_text
 from idp_cli.supervision.home import Home, RunRecord
@@ -130,7 +131,7 @@ class Platform:
         return RunRecord(
             up_pid=os.getpid(),
             supervisor_pid=supervisor_pid,
-            started_at=datetime.now(UTC),
+            supervisor_created=psutil.Process(supervisor_pid).create_time(),
             port_offset=self._port_offset,
         )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import datetime
 
 import psutil
 
@@ -16,6 +15,8 @@ from idp_cli.supervision.home import Home, RunRecord
 
 SOCKET_VARIABLE = "SUPERVISOR_SERVER_URL"
 END_TIMEOUT_SECONDS = 10.0
+CLOCK_SLACK_SECONDS = 5.0
+"""How far a correction of the machine's clock may move the times of processes."""
 
 
 def end_leftovers(home: Home) -> list[str]:
@@ -50,10 +51,10 @@ def _belongs(process: psutil.Process, home: Home, record: RunRecord | None) -> b
 
 def _is_of_session(process: psutil.Process, record: RunRecord | None) -> bool:
     """A session keeps its number while it has members; the time rules out a number used again."""
-    if record is None or process.pid == record.supervisor_pid:
+    if record is None or os.getsid(process.pid) != record.supervisor_pid:
         return False
-    started = datetime.fromtimestamp(process.create_time(), record.started_at.tzinfo)
-    return os.getsid(process.pid) == record.supervisor_pid and started >= record.started_at
+    is_older = process.create_time() < record.supervisor_created - CLOCK_SLACK_SECONDS
+    return process.pid != record.supervisor_pid and not is_older
 
 
 def _names_socket(process: psutil.Process, home: Home) -> bool:

@@ -27,7 +27,8 @@ def main() -> None:
 
 
 def serve(port: int, behaviour: str) -> None:
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    # Nothing but its session tells whose child it is, as with PostgreSQL.
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], env={})
 
     def end(_number: int, _frame: object) -> None:
         child.kill()

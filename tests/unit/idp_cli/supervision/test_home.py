@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import stat
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -52,9 +51,7 @@ def test_one_platform_at_a_time(tmp_path: Path) -> None:
     assert not home.is_locked()
     with home.locked():
         home.write_record(
-            RunRecord(
-                up_pid=4711, supervisor_pid=4712, started_at=datetime.now(UTC), port_offset=10
-            )
+            RunRecord(up_pid=4711, supervisor_pid=4712, supervisor_created=1.5, port_offset=10)
         )
         assert home.is_locked()
         with pytest.raises(Conflict, match="process 4711"), home.locked():
@@ -66,7 +63,7 @@ def test_the_record_is_gone_after_an_orderly_stop(tmp_path: Path) -> None:
     home = Home.at(tmp_path / "idp")
     assert home.record() is None
     home.prepare()
-    record = RunRecord(up_pid=1, supervisor_pid=2, started_at=datetime.now(UTC), port_offset=0)
+    record = RunRecord(up_pid=1, supervisor_pid=2, supervisor_created=1.5, port_offset=0)
     home.write_record(record)
     assert home.record() == record
     home.forget_record()

@@ -37,7 +37,7 @@ class ControlPlaneSettings(DatabaseSettings):
     signing_key_file: Path
     service_keys_file: Path
     lease_seconds: Annotated[float, Field(gt=0)] = 15
-    offer_again_seconds: Annotated[float, Field(gt=0)] = 30
+    offer_again_seconds: Annotated[float, Field(gt=0)] = 5
     max_attempts: Annotated[int, Field(ge=1)] = 5
     sweep_seconds: Annotated[float, Field(gt=0)] = 0.5
 

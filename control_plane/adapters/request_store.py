@@ -91,12 +91,10 @@ class SqlRequests:
             .values(active=active)
         )
 
-    def lock_offerable(
-        self, *, offered_before: datetime, lost_after: datetime, limit: int
-    ) -> Sequence[Request]:
+    def lock_offerable(self, *, lost_after: datetime, limit: int) -> Sequence[Request]:
         may_be_offered = and_(
             _requests.state == RequestState.PENDING,
-            or_(_requests.offered_at.is_(None), _requests.offered_at <= offered_before),
+            or_(_requests.offer_again_at.is_(None), _requests.offer_again_at <= self._now),
             or_(_requests.not_before.is_(None), _requests.not_before <= self._now),
             _requests.deadline_at > self._now,
             ~exists().where(
@@ -259,7 +257,8 @@ def _changing_values(request: Request) -> dict[str, Any]:
         "waiting_until": waiting.until if waiting else None,
         "waited_seconds": request.waited.total_seconds(),
         "not_before": request.not_before,
-        "offered_at": request.offered_at,
+        "offers": request.offers,
+        "offer_again_at": request.offer_again_at,
         "started_at": request.started_at,
         "deadline_at": request.deadline_at,
         "first_step_at": request.first_step_at,
@@ -303,7 +302,8 @@ def request_of(row: AnyRow) -> Request:
         else None,
         waited=timedelta(seconds=row.waited_seconds),
         not_before=row.not_before,
-        offered_at=row.offered_at,
+        offers=row.offers,
+        offer_again_at=row.offer_again_at,
         first_step_at=row.first_step_at,
         ended_at=row.ended_at,
         error=Failure(**row.error) if row.error else None,

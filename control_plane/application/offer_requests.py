@@ -15,9 +15,9 @@ GIVE_UP_LOST_RUNS_AFTER = timedelta(seconds=60)
 
 @dataclass(frozen=True)
 class OfferPolicy:
-    """How long an offer that nobody claimed is left alone."""
+    """How long the first offer of an attempt is left alone before it is repeated."""
 
-    offer_again_after: timedelta
+    first_pause: timedelta
 
 
 def offer_requests(work: Work, limit: int, policy: OfferPolicy) -> Offers:
@@ -25,12 +25,10 @@ def offer_requests(work: Work, limit: int, policy: OfferPolicy) -> Offers:
     if work.standing.is_draining():
         return Offers(offers=(), draining=True)
     offerable = work.requests.lock_offerable(
-        offered_before=work.now - policy.offer_again_after,
-        lost_after=work.now - GIVE_UP_LOST_RUNS_AFTER,
-        limit=limit,
+        lost_after=work.now - GIVE_UP_LOST_RUNS_AFTER, limit=limit
     )
     for request in offerable:
-        work.requests.save(request.offered(work.now))
+        work.requests.save(request.offered(work.now, policy.first_pause))
     return Offers(offers=tuple(_offer(request) for request in offerable))
 
 

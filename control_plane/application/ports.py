@@ -214,9 +214,7 @@ class Requests(Protocol):
 
     def set_subjects_active(self, request_id: str, *, active: bool) -> None: ...
 
-    def lock_offerable(
-        self, *, offered_before: datetime, lost_after: datetime, limit: int
-    ) -> Sequence[Request]:
+    def lock_offerable(self, *, lost_after: datetime, limit: int) -> Sequence[Request]:
         """Pending requests that may be offered now, in turn over teams, oldest first; locked,
         and those that another transaction has locked left out.
         """

@@ -50,7 +50,7 @@ def start_step(
     _check_step(request, step)
     if _has_moved_on(request, holding):
         return request
-    request.check_held(holding)
+    request.check_may_go_on(holding)
     known = work.requests.step(request_id, request.attempt, step)
     if known is None:
         request = _note_first_step(work, request)
@@ -85,7 +85,7 @@ def wait_for_time(work: Work, request_id: str, holding: Holding, told: WaitReque
     before = lock_request(work, request_id)
     if before.was_left_by(holding, RequestState.WAITING):
         return before
-    before.check_held(holding)
+    before.check_may_go_on(holding)
     until = work.now + timedelta(seconds=told.wait_seconds)
     after = before.waits(reason=told.reason, until=until, now=work.now, phase=before.phase)
     commit_transition(work, before, after, Cause(f"run:{holding.run_id}", told.reason))
@@ -101,7 +101,7 @@ def finalize_provisioning(work: Work, request_id: str, holding: Holding, told: F
     before = lock_request_and_subjects(work, request_id)
     if before.was_left_by(holding, RequestState.SUCCEEDED):
         return before
-    before.check_held(holding)
+    before.check_may_go_on(holding)
     stored = work.requests.results(before)
     untold = {
         step: result

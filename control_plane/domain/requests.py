@@ -39,6 +39,7 @@ ACTIVE_STATES = frozenset(RequestState) - ENDED_STATES
 
 _FIRST_BACKOFF_SECONDS = 1
 _LONGEST_BACKOFF_SECONDS = 30
+_LONGEST_OFFER_PAUSE = timedelta(seconds=30)
 
 
 class SubjectKind(StrEnum):
@@ -128,7 +129,9 @@ class Request:
     waited: timedelta = timedelta(0)
     """Over all waits of this round."""
     not_before: datetime | None = None
-    offered_at: datetime | None = None
+    offers: int = 0
+    """How often this attempt was offered and not claimed."""
+    offer_again_at: datetime | None = None
     first_step_at: datetime | None = None
     ended_at: datetime | None = None
     error: Failure | None = None
@@ -188,6 +191,12 @@ class Request:
                 details=self._standing(),
             )
 
+    def check_may_go_on(self, holding: Holding) -> None:
+        """Raises `Conflict`: `claim_lost`, or `cancel_requested` when the run shall stop."""
+        self.check_held(holding)
+        if self.cancel_requested:
+            raise self._conflict("cancel_requested", "is to be cancelled; end the run")
+
     def is_past_deadline(self, now: datetime) -> bool:
         return self.state in (_S.PENDING, _S.RUNNING) and now >= self.deadline_at
 
@@ -211,11 +220,14 @@ class Request:
 
     # ── offers and claims ────────────────────────────────────────────────────────────────────
 
-    def offered(self, now: datetime) -> Request:
-        """Told to the engine. Not a claim; telling it again changes nothing else."""
+    def offered(self, now: datetime, first_pause: timedelta) -> Request:
+        """Told to the engine. Not a claim: an offer can get lost with whoever took it, so it is
+        told again after `first_pause`, then after twice as long, at most after 30 s.
+        """
         if self.state is not _S.PENDING:
             raise InvariantBroken(f"request {self.id} is {self.state} and cannot be offered")
-        return replace(self, offered_at=now)
+        pause = min(first_pause * 2 ** min(self.offers, 10), _LONGEST_OFFER_PAUSE)
+        return replace(self, offers=self.offers + 1, offer_again_at=now + pause)
 
     def claimed(
         self, run_id: str, attempt: int, *, now: datetime, policy: AttemptPolicy
@@ -400,7 +412,8 @@ def _next_attempt(request: Request, *, not_before: datetime | None, setbacks: in
         attempt=request.attempt + 1,
         run_id=None,
         lease_expires_at=None,
-        offered_at=None,
+        offers=0,
+        offer_again_at=None,
         not_before=not_before,
         setbacks=setbacks,
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from idp_dagster.ports import CallPermit
 from idp_dagster.resources.lease import LeaseKeeper
+from idp_kernel.errors import Conflict
 from idp_kernel.http.client import ServiceClient
 from idp_kernel.wire.base import WireModel
 from idp_kernel.wire.engine import (
+    CANCEL_REQUESTED,
     FINALIZE,
     STEP_OUTCOME,
     STEP_START,
@@ -61,7 +64,8 @@ class HeldClaim:
         body = StepStarted(
             run_id=self._claim.run_id, attempt=self._claim.attempt, retry_number=retry_number
         )
-        self._post(STEP_START, body, token=self._lease.token(), step=step)
+        with self._heeding_cancel():
+            self._post(STEP_START, body, token=self._lease.token(), step=step)
 
     def met(self, step: Step, error: DownstreamError) -> None:
         self._met.setdefault(step, []).append(error)
@@ -88,15 +92,25 @@ class HeldClaim:
             reason=reason,
             wait_seconds=seconds,
         )
-        with self._lease.last_call() as token:
+        with self._heeding_cancel(), self._lease.last_call() as token:
             self._post(WAIT, body, token=token)
 
     def finalize(self) -> None:
         body = Finalize(
             run_id=self._claim.run_id, attempt=self._claim.attempt, outcomes=dict(self.outcomes)
         )
-        with self._lease.last_call() as token:
+        with self._heeding_cancel(), self._lease.last_call() as token:
             self._post(FINALIZE, body, token=token)
+
+    @contextmanager
+    def _heeding_cancel(self) -> Iterator[None]:
+        """Ends the run's work at once when the control plane answers that it shall stop."""
+        try:
+            yield
+        except Conflict as error:
+            if error.code == CANCEL_REQUESTED:
+                self._lease.cancel()
+            raise
 
     def _own_outcomes(self) -> dict[Step, StepResult]:
         return {step: self._result(step, self._met.get(step, [])) for step in self._achieved}

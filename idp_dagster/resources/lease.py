@@ -91,6 +91,10 @@ class LeaseKeeper:
             )
         return self._token
 
+    def cancel(self) -> None:
+        """Ends the run's work: somebody asked for the request's cancellation."""
+        self._close(Closing.CANCEL_REQUESTED)
+
     @contextmanager
     def last_call(self) -> Iterator[str]:
         """The token for the call that gives the claim back; after its success nothing is renewed.

@@ -43,6 +43,9 @@ JWKS = "/.well-known/jwks.json"
 
 ACTOR_LOCAL_UI = "dagster-ui (local)"
 
+CANCEL_REQUESTED = "cancel_requested"
+"""Code of the `Conflict` that tells a run, when it wants to go on, that it shall stop instead."""
+
 RUN_INTERRUPTED = "run_interrupted"
 """Code of a step's error that says the run was stopped, not why. It decides nothing: the run's
 ending does, or its lease."""

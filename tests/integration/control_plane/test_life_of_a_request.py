@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from idp_kernel.ids import new_id
 from idp_kernel.services import ServiceName
+from idp_kernel.wire.engine import CANCEL_REQUESTED
 from idp_kernel.workflows import Step
 from tests.integration.control_plane.conftest import Platform
 from tests.integration.control_plane.engine_run import (
@@ -321,6 +322,21 @@ def test_a_running_request_is_cancelled_by_its_run(platform: Platform) -> None:
     assert run.say("lease").json()["cancelRequested"] is True
     assert run.fail(STEPS[0], retryable=True, code="run_interrupted") == "cancelled"
     assert platform.environment_of(request_id)["state"] == "Declared"
+
+
+def test_a_run_that_is_to_be_cancelled_may_not_go_on(platform: Platform) -> None:
+    request_id = platform.provision(platform.new_subject())
+    run = claimed(platform, request_id)
+    run.do_all()
+    platform.admin.ok(f"/v1/workflow-requests/{request_id}/cancel", {"reason": "oops"})
+    wait = {"reason": "gitops_progressing", "waitSeconds": 30}
+    for refused in (
+        run.say(f"steps/{STEPS[-1]}/start", retryNumber=0),
+        run.say("wait", **wait),
+        run.finalize(),
+    ):
+        assert (refused.status_code, refused.json()["code"]) == (409, CANCEL_REQUESTED)
+    assert run.say("lease").json()["cancelRequested"] is True
 
 
 def test_a_cancelled_request_whose_run_is_gone_ends_with_its_lease(platform: Platform) -> None:

@@ -229,7 +229,7 @@ class AnySequence(RuleBasedStateMachine):
     @precondition(lambda self: self.request.state is RequestState.PENDING)
     @rule()
     def offer(self) -> None:
-        self.become(self.request.offered(self.now))
+        self.become(self.request.offered(self.now, timedelta(seconds=5)))
 
     @precondition(
         lambda self: (

@@ -1,0 +1,60 @@
+"""A run that asks to go on hears that it shall stop, and stops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from idp_dagster.resources.held_claim import HeldClaim
+from idp_dagster.resources.lease import Closing, LeaseKeeper
+from idp_kernel.clock import SystemClock
+from idp_kernel.errors import Conflict
+from idp_kernel.http.client import ServiceClient
+from idp_kernel.http.problems import PROBLEM_JSON, problem_of
+from idp_kernel.wire.engine import CANCEL_REQUESTED, Lease
+from idp_kernel.workflows import Step
+from tests.unit.idp_dagster.fakes import claim
+
+
+def _refusing(_request: httpx.Request) -> httpx.Response:
+    refusal = Conflict("It is to be cancelled; end the run.", code=CANCEL_REQUESTED)
+    return httpx.Response(
+        409, json=problem_of(refusal, "r"), headers={"Content-Type": PROBLEM_JSON}
+    )
+
+
+def _never_renewed(_token: str) -> Lease:
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    "go_on",
+    [
+        lambda held: held.step_started(Step.PROVISION_SECRETS, 0),
+        lambda held: held.wait("gitops_progressing", 30.0),
+        lambda held: held.finalize(),
+    ],
+    ids=["next step", "wait", "finalize"],
+)
+def test_a_cancelled_request_ends_the_run_s_work(go_on: Callable[[HeldClaim], None]) -> None:
+    closings: list[Closing] = []
+    lease = LeaseKeeper(
+        claim(),
+        renew=_never_renewed,
+        is_terminated=lambda: False,
+        on_closing=closings.append,
+        clock=SystemClock(),
+    )
+    api = ServiceClient(
+        "http://control-plane", party="control-plane", transport=httpx.MockTransport(_refusing)
+    )
+    held = HeldClaim(claim(), lease=lease, api=api, traceparent=None)
+    with pytest.raises(Conflict) as refused:
+        go_on(held)
+    assert refused.value.code == CANCEL_REQUESTED
+    assert closings == [Closing.CANCEL_REQUESTED]
+    with pytest.raises(Conflict) as closed:
+        held.permit(Step.PROVISION_SECRETS)
+    assert closed.value.code == "claim_closed"

@@ -14,9 +14,18 @@ import time
 from typing import Any
 
 import structlog
+from billiard.exceptions import WorkerLostError
 from celery import Celery
-from celery.signals import setup_logging, task_postrun, worker_process_init, worker_process_shutdown
+from celery.signals import (
+    setup_logging,
+    task_failure,
+    task_postrun,
+    worker_process_init,
+    worker_process_shutdown,
+)
 from dagster import DagsterInstance
+from dagster._grpc.types import ExecuteRunArgs
+from dagster._serdes import unpack_value
 from dagster_celery.tasks import create_execute_job_task
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -34,6 +43,7 @@ QUEUE = "dagster"
 RUNS_PER_CHILD = 500
 """Then a fresh child takes its place, so that no leak grows for ever."""
 CHILD_START_TIMEOUT_SECONDS = 60.0
+LOST_CHILD_WAIT_SECONDS = 0.5
 _LOOK_FOR_PARENT_SECONDS = 0.5
 
 _log = structlog.get_logger(__name__)
@@ -73,9 +83,12 @@ def worker_app(settings: EngineSettings) -> Celery:
         worker_max_tasks_per_child=RUNS_PER_CHILD,
         worker_proc_alive_timeout=CHILD_START_TIMEOUT_SECONDS,
         worker_enable_remote_control=False,
+        # How long a killed child's result may still come; nobody reads results.
+        worker_lost_wait=LOST_CHILD_WAIT_SECONDS,
         broker_connection_retry_on_startup=True,
     )
-    create_execute_job_task(app)
+    # Not shared: Celery would give it to every other application of this process, too.
+    create_execute_job_task(app, shared=False)  # type: ignore[arg-type]  # its annotation is of one option
     return app
 
 
@@ -104,6 +117,21 @@ def connect_signals(settings: EngineSettings) -> None:
     worker_process_init.connect(warm_up, weak=False)
     worker_process_shutdown.connect(send_spans, weak=False)
     task_postrun.connect(heed_sigterm, weak=False)
+    task_failure.connect(report_killed_run, weak=False)
+
+
+def report_killed_run(exception: BaseException, kwargs: dict[str, Any], **_: Any) -> None:
+    """Tells Dagster, from the parent, that a run's process was killed.
+
+    Its sensor tells the control plane, which offers the next attempt at once; when this fails,
+    the end of the lease has the same effect a little later.
+    """
+    if isinstance(exception, WorkerLostError):
+        told = unpack_value(kwargs["execute_job_args_packed"], as_type=ExecuteRunArgs)
+        with DagsterInstance.get() as instance:
+            run = instance.get_run_by_id(told.run_id)
+            if run is not None and not run.is_finished:
+                instance.report_run_failed(run, "The process that executed the run was killed.")
 
 
 def end_with_parent(parent_pid: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kombu import transport
 from kombu.connection import Connection
 from kombu.simple import SimpleQueue
 from kombu.transport import TRANSPORT_ALIASES
@@ -23,6 +24,8 @@ pytestmark = pytest.mark.filterwarnings(
 
 @pytest.fixture
 def broker_url(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    # What this process resolved before is remembered there.
+    monkeypatch.setattr(transport, "_transport_cache", {})
     monkeypatch.setitem(TRANSPORT_ALIASES, "sqla", TRANSPORT_ALIASES["sqla"])
     use_quick_transport()
     return f"sqla+sqlite:///{tmp_path}/broker.db"

@@ -40,9 +40,12 @@ def program_word() -> str:
 
 
 def new_console(file: TextIO) -> Console:
-    """A console for `file`, at its terminal's width or unlimited in a pipe."""
+    """A console for `file`, at its terminal's width or unlimited in a pipe.
+
+    What others wrote is shown as they wrote it: `:key:` stays and becomes no picture.
+    """
     width = None if file.isatty() else PIPE_WIDTH
-    return Console(file=file, width=width)
+    return Console(file=file, width=width, emoji=False)
 
 
 class Columns(Generic[Item]):

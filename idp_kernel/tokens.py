@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, OKPKey
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict
 
 from idp_kernel.clock import Clock
 from idp_kernel.errors import InvariantBroken, Unauthenticated
@@ -135,8 +135,8 @@ def verify(
     this audience or not of this form; `token_expired` when its time is over.
     """
     try:
-        claims = claims_type.model_validate(jwt.decode(token, keys, algorithms=[ALGORITHM]).claims)
-    except (JoseError, ValidationError, ValueError) as error:
+        claims = claims_type.model_validate(_signed(token, keys))
+    except (JoseError, ValueError) as error:
         raise Unauthenticated(
             "The bearer token is not valid here.", code="token_invalid"
         ) from error
@@ -148,6 +148,15 @@ def verify(
     if claims.exp <= now:
         raise Unauthenticated("The bearer token has expired.", code="token_expired")
     return claims
+
+
+def _signed(token: str, keys: KeySet) -> dict[str, Any]:
+    """The claims under a good signature; raises `JoseError` or `ValueError`."""
+    try:
+        return jwt.decode(token, keys, algorithms=[ALGORITHM]).claims
+    except (TypeError, RecursionError) as error:
+        # joserfc takes the header's shape for granted: `crit` may be no list, or nested for ever.
+        raise ValueError("the token's header has no form of ours") from error
 
 
 def service_assertion(key: SigningKey, service: ServiceName, clock: Clock) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import timedelta
 from typing import Any
 
@@ -50,7 +51,8 @@ def test_a_service_cannot_speak_for_another(platform: Platform) -> None:
         refused(platform, service_assertion(keyless, ServiceName.EXECUTION_WORKERS, platform.clock))
         == "token_invalid"
     )
-    for nonsense in ("", "x", "a.b.c", "eyJraWQiOiJ4In0.e30.e30", "é.é.é"):
+    nested = base64.urlsafe_b64encode(b"[" * 3000).decode()
+    for nonsense in ("", "x", "a.b.c", "eyJraWQiOiJ4In0.e30.e30", "é.é.é", nested):
         assert refused(platform, nonsense) == "token_invalid"
 
 

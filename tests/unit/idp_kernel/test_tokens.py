@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import stat
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -67,6 +68,11 @@ def test_a_token_ends_with_its_time() -> None:
     assert refused.value.code == "token_expired"
 
 
+def with_header(header: str) -> str:
+    """A token nobody signed."""
+    return base64.urlsafe_b64encode(header.encode()).rstrip(b"=").decode() + ".e30.e30"
+
+
 @pytest.mark.parametrize(
     "token",
     [
@@ -75,8 +81,20 @@ def test_a_token_ends_with_its_time() -> None:
         "not.a.token",
         "",
         service_assertion(KEY, ServiceName.WORKFLOW_ENGINE, FixedClock()),
+        with_header('{"alg":"Ed25519","crit":5}'),
+        with_header('{"alg":"Ed25519","crit":[[]]}'),
+        with_header('{"alg":"Ed25519","crit":' + "[" * 100_000),
     ],
-    ids=["same-kid-other-key", "other-kid", "garbage", "empty", "other-kind"],
+    ids=[
+        "same-kid-other-key",
+        "other-kid",
+        "garbage",
+        "empty",
+        "other-kind",
+        "crit-is-a-number",
+        "crit-holds-a-list",
+        "nested-deeply",
+    ],
 )
 def test_anything_else_is_refused(token: str) -> None:
     with pytest.raises(Unauthenticated) as refused:

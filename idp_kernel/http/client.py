@@ -131,7 +131,7 @@ class ServiceClient:
                     timeout_seconds or self._timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS
                 ),
             )
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.DecodingError) as error:
             raise Unavailable(
                 f"{self._party} gave no answer to {method} {path}: {type(error).__name__}.",
                 code="unreachable",

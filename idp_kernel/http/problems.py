@@ -74,8 +74,10 @@ _OWN_FIELDS = frozenset({"type", "title", "status", "code", "detail", "requestId
 
 
 def status_of(error: PlatformError) -> int:
-    """The HTTP status of an error."""
-    return STATUS_BY_CODE.get(error.code) or STATUS_BY_ERROR[type(error)]
+    """The HTTP status of an error, that of its nearest class in the table."""
+    return STATUS_BY_CODE.get(error.code) or next(
+        STATUS_BY_ERROR[kind] for kind in type(error).__mro__ if kind in STATUS_BY_ERROR
+    )
 
 
 def problem_of(error: PlatformError, request_id: str) -> dict[str, Any]:

@@ -47,6 +47,13 @@ def test_an_error_comes_back_as_itself(error_class: type[PlatformError]) -> None
     )
 
 
+def test_a_partys_own_kind_of_error_has_its_parents_status() -> None:
+    class BridgeBurned(InvalidInput):
+        """Somebody's own."""
+
+    assert status_of(BridgeBurned("No.")) == STATUS_BY_ERROR[InvalidInput]
+
+
 def test_a_problem_names_code_status_and_request() -> None:
     problem = problem_of(NotFound("No team payments."), "req-7")
     assert problem == {

@@ -206,6 +206,21 @@ def test_nobody_there_is_unavailable() -> None:
     assert seen == [away.value]
 
 
+def test_an_answer_that_cannot_be_unpacked_is_no_answer() -> None:
+    def garbled(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(
+            200, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(b"no gzip")
+        )
+
+    client = ServiceClient(
+        "http://garbled", party="garbled", transport=httpx.MockTransport(garbled)
+    )
+    with pytest.raises(Unavailable) as away:
+        client.send("GET", "/")
+    assert away.value.code == "unreachable"
+    client.close()
+
+
 def test_an_answer_of_another_form_is_a_broken_contract(client: ServiceClient) -> None:
     with pytest.raises(InvariantBroken) as broken:
         client.call("POST", "/echo", MergeBranch, body=BODY)

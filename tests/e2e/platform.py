@@ -51,7 +51,8 @@ def eventually(
 
 def minimal_environment(**more: str) -> dict[str, str]:
     """What a bare shell has, so that nothing of the tests' own surroundings helps."""
-    return {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "LANG": "C.UTF-8", **more}
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return {**kept, "LANG": "C.UTF-8", **more}
 
 
 @dataclass
@@ -282,9 +283,9 @@ def _belongs_to(process: psutil.Process, home: Path) -> bool:
 
 @contextmanager
 def running_platform(folder: Path, port_offset: int) -> Iterator[Platform]:
-    """`idp up`, ready, and stopped at the end."""
+    """`idp up`, ready, and stopped at the end, with nothing left; repeatable in one folder."""
     home, failpoints, log = folder / "idp", folder / "failpoints", folder / "up.log"
-    failpoints.mkdir(parents=True)
+    failpoints.mkdir(parents=True, exist_ok=True)
     with log.open("w") as output:
         process = subprocess.Popen(
             [str(IDP), "up", "--home", str(home), "--port-offset", str(port_offset)],
@@ -299,12 +300,14 @@ def running_platform(folder: Path, port_offset: int) -> Iterator[Platform]:
         _wait_ready(platform, log)
         yield platform
     finally:
-        platform.stop()
+        ended = platform.stop()
+    assert ended == 0, log.read_text()
+    assert platform.processes() == []
 
 
 def _wait_ready(platform: Platform, log: Path) -> None:
     def look() -> bool:
         assert platform.process.poll() is None, f"`idp up` ended:\n{log.read_text()}"
-        return "ready" in log.read_text().lower().splitlines()[-1:][0] if log.read_text() else False
+        return log.read_text().rpartition("\n")[0].rpartition("\n")[2].startswith("Ready in ")
 
     eventually(look, within_seconds=READY_WITHIN_SECONDS, what=f"`idp up` ready; see {log}")

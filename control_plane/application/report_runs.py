@@ -22,11 +22,14 @@ _CODES: dict[RunEnding, str] = {
 
 
 def report_run(work: Work, report: RunReport, policy: AttemptPolicy) -> RunReported:
-    """What became of the report. A lost run's report lets the next attempt be offered."""
+    """What became of the report. A lost run's report lets the next attempt be offered, unless a
+    person had stopped the run: that counts, though its lease ended before the word came.
+    """
     before = lock_request_and_subjects(work, report.request_id)
-    if work.requests.confirm_lost_run(report.run_id):
+    was_lost = work.requests.confirm_lost_run(report.run_id)
+    if was_lost:
         work.journal.wake_offers()
-    after = _after(work, before, report, policy)
+    after = _after(work, before, report, policy, was_lost=was_lost)
     if after is None:
         return RunReported(accepted=False, state=before.state)
     cause = Cause(f"run:{report.run_id}", report.message or f"run {report.ending}")
@@ -50,7 +53,9 @@ def run_standing(work: Work, run_id: str) -> RunStanding:
     )
 
 
-def _after(work: Work, before: Request, report: RunReport, policy: AttemptPolicy) -> Request | None:
+def _after(
+    work: Work, before: Request, report: RunReport, policy: AttemptPolicy, *, was_lost: bool
+) -> Request | None:
     if before.state is RequestState.RUNNING and before.run_id == report.run_id:
         if report.ending is RunEnding.CANCELED:
             return before.cancelled(work.now)
@@ -59,6 +64,8 @@ def _after(work: Work, before: Request, report: RunReport, policy: AttemptPolicy
         if report.ending is RunEnding.CANCELED:
             return before.cancelled(work.now)
         return before.run_never_claimed(work.now)
+    if was_lost and report.ending is RunEnding.CANCELED and _was_released_by(before, report):
+        return before.cancelled(work.now)
     return None
 
 
@@ -69,6 +76,11 @@ def _never_claimed(work: Work, before: Request, report: RunReport) -> bool:
         and before.attempt == report.attempt
         and work.requests.attempt_of_run(report.run_id) is None
     )
+
+
+def _was_released_by(before: Request, report: RunReport) -> bool:
+    """Whether the request waits for its next run since that one was lost."""
+    return before.state is RequestState.PENDING and before.attempt == report.attempt + 1
 
 
 def _why(report: RunReport) -> Failure:

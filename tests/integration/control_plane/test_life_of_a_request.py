@@ -217,13 +217,34 @@ def test_a_lost_lease_releases_the_request_once_the_run_is_known_to_be_dead(
     assert request_id not in offers(platform)
     lost = platform.engine_service.seen("/internal/lost-runs")["runs"]
     assert run.run_id in [each["runId"] for each in lost]
-    assert report(platform, run, "canceled") == {"accepted": False, "state": "pending"}
+    assert report(platform, run, "failed") == {"accepted": False, "state": "pending"}
     assert offers(platform)[request_id]["attempt"] == 2
     assert run.run_id not in [
         each["runId"] for each in platform.engine_service.seen("/internal/lost-runs")["runs"]
     ]
     (attempt,) = platform.request(request_id)["attempts"]
     assert attempt["ending"] == "lost"
+
+
+def test_a_run_that_a_person_stopped_cancels_its_request_though_its_lease_ended_first(
+    platform: Platform,
+) -> None:
+    request_id = platform.provision(platform.new_subject())
+    run = claimed(platform, request_id)
+    platform.sweep_after(16)
+    assert platform.request(request_id)["state"] == "pending"
+    assert report(platform, run, "canceled") == {"accepted": True, "state": "cancelled"}
+    assert request_id not in offers(platform)
+    assert platform.environment_of(request_id)["state"] == "Declared"
+    assert report(platform, run, "canceled") == {"accepted": False, "state": "cancelled"}
+
+
+def test_the_late_word_of_a_stopped_run_does_not_touch_the_next(platform: Platform) -> None:
+    request_id = platform.provision(platform.new_subject())
+    run = claimed(platform, request_id)
+    platform.sweep_after(16)
+    claimed(platform, request_id, attempt=2)
+    assert report(platform, run, "canceled") == {"accepted": False, "state": "running"}
 
 
 def test_nobody_waits_for_ever_for_the_word_on_a_lost_run(platform: Platform) -> None:

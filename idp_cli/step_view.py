@@ -29,6 +29,7 @@ _MARKS: dict[str, tuple[str, str]] = {
     StepState.RETRYING: ("↻", "yellow"),
     StepState.SUCCEEDED: ("✓", "green"),
     StepState.FAILED: ("✗", "red"),
+    StepState.INTERRUPTED: ("◦", "dim"),
 }
 
 
@@ -183,4 +184,4 @@ class PlainChanges:
         mark, style = _MARKS[row.state]
         took = "" if row.is_active else f"{row.seconds:6.1f} s"
         retries = f"  retries {row.retries}" if row.retries else ""
-        self._output.hint(f"  [{style}]{mark}[/] {row.step:<46} {row.state:<10}{took}{retries}")
+        self._output.hint(f"  [{style}]{mark}[/] {row.step:<46} {row.state:<11}{took}{retries}")

@@ -34,6 +34,8 @@ class StepState(StrEnum):
     RETRYING = "retrying"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    """The run ended first: a cancellation, a wait, the deadline, or a run that was lost."""
 
 
 class WorkflowResult(StrEnum):

@@ -192,6 +192,18 @@ class SqlRequests:
             statement.on_conflict_do_update(constraint=t.request_steps.primary_key, set_=changing)
         )
 
+    def interrupt_open_steps(self, request: Request) -> None:
+        steps = t.request_steps.c
+        self._connection.execute(
+            update(t.request_steps)
+            .where(
+                steps.request_id == request.id,
+                steps.attempt == request.attempt,
+                steps.ended_at.is_(None),
+            )
+            .values(state=StepState.INTERRUPTED, ended_at=self._now)
+        )
+
     def results(self, request: Request) -> Mapping[Step, StepResult]:
         steps = t.request_steps.c
         query = (

@@ -236,6 +236,10 @@ class Requests(Protocol):
 
     def save_step(self, record: StepRecord) -> None: ...
 
+    def interrupt_open_steps(self, request: Request) -> None:
+        """Ends the steps of the current attempt that nobody told the outcome of."""
+        ...
+
     def results(self, request: Request) -> Mapping[Step, StepResult]:
         """What succeeded steps of this generation answered, the latest word of each."""
         ...

@@ -65,6 +65,7 @@ def commit_transition(work: Work, before: Request, after: Request, cause: Cause)
 def _end_attempt(work: Work, before: Request, after: Request, cause: Cause) -> None:
     repeatable = AttemptEnding.LOST if cause.lost_run else AttemptEnding.FAILED
     work.requests.end_attempt(before, _ENDING_OF_STATE.get(after.state, repeatable))
+    work.requests.interrupt_open_steps(before)
     if cause.lost_run and before.run_id is not None:
         work.requests.add_lost_run(
             LostRun(

@@ -33,6 +33,10 @@ ENVIRONMENT_EVENTS = [
 ]
 
 
+def step_states(platform: Platform, request_id: str) -> list[str]:
+    return [step["state"] for step in platform.request(request_id)["steps"]]
+
+
 def test_a_command_becomes_an_active_environment(platform: Platform) -> None:
     subject = platform.new_subject()
     answer = platform.admin.post(
@@ -207,6 +211,9 @@ def test_a_lost_lease_releases_the_request_once_the_run_is_known_to_be_dead(
 ) -> None:
     request_id = platform.provision(platform.new_subject())
     run = claimed(platform, request_id)
+    run.do_all(STEPS[:1])
+    run.start(STEPS[1])
+    run.start(STEPS[1], retry_number=1)
     platform.sweep_after(14)
     assert platform.request(request_id)["state"] == "running"
     assert run.say("lease").status_code == 200
@@ -224,6 +231,9 @@ def test_a_lost_lease_releases_the_request_once_the_run_is_known_to_be_dead(
     ]
     (attempt,) = platform.request(request_id)["attempts"]
     assert attempt["ending"] == "lost"
+    assert step_states(platform, request_id) == ["succeeded", "interrupted"]
+    interrupted = platform.request(request_id)["steps"][1]
+    assert (interrupted["retries"], interrupted["endedAt"]) == (1, attempt["endedAt"])
 
 
 def test_a_run_that_a_person_stopped_cancels_its_request_though_its_lease_ended_first(
@@ -276,12 +286,14 @@ def test_a_request_past_its_deadline_times_out(platform: Platform) -> None:
     run = claimed(platform, request_id, run_id=run_id)
     assert run.claim["leaseExpiresAt"] == run.claim["deadlineAt"]
     assert run.say("lease").json()["leaseExpiresAt"] == run.claim["deadlineAt"]
+    run.start(STEPS[0])
     platform.clock.advance(10)
     assert run.say("lease").json()["code"] == "token_expired"
     assert ask_claim(platform, request_id, run_id).json()["code"] == "deadline_passed"
     platform.sweep_after(1)
     request = platform.request(request_id)
     assert (request["state"], request["error"]["code"]) == ("timed_out", "deadline_passed")
+    assert step_states(platform, request_id) == ["interrupted"]
     assert platform.environment_of(request_id)["state"] == "Declared"
     failed = platform.admin.seen("/v1/events", requestId=request_id)["items"][-1]
     assert failed["type"] == "workflow_appenv_provisioning_failed"
@@ -302,11 +314,13 @@ def test_a_wait_ends_the_run_and_is_over_in_time(platform: Platform) -> None:
     request_id = platform.provision(platform.new_subject())
     run = claimed(platform, request_id)
     run.do_all(STEPS[:4])
+    run.start(STEPS[4])
     deadline = platform.request(request_id)["deadlineAt"]
     for _ in range(2):
         assert run.tell("wait", reason="gitops_slow", waitSeconds=60) == "waiting"
     assert run.end(STEPS[4]) == "waiting"
     assert platform.request(request_id)["waitingReason"] == "gitops_slow"
+    assert step_states(platform, request_id) == ["succeeded"] * 4 + ["interrupted"]
     assert report(platform, run, "succeeded") == {"accepted": False, "state": "waiting"}
     platform.sweep_after(59)
     assert platform.request(request_id)["state"] == "waiting"
@@ -338,10 +352,12 @@ def test_a_running_request_is_cancelled_by_its_run(platform: Platform) -> None:
     request_id = platform.provision(platform.new_subject())
     run = claimed(platform, request_id)
     run.start(STEPS[0])
+    run.start(STEPS[1])
     answer = platform.admin.post(f"/v1/workflow-requests/{request_id}/cancel", {"reason": "oops"})
     assert answer.json()["state"] == "running"
     assert run.say("lease").json()["cancelRequested"] is True
     assert run.fail(STEPS[0], retryable=True, code="run_interrupted") == "cancelled"
+    assert step_states(platform, request_id) == ["failed", "interrupted"]
     assert platform.environment_of(request_id)["state"] == "Declared"
 
 
@@ -362,10 +378,11 @@ def test_a_run_that_is_to_be_cancelled_may_not_go_on(platform: Platform) -> None
 
 def test_a_cancelled_request_whose_run_is_gone_ends_with_its_lease(platform: Platform) -> None:
     request_id = platform.provision(platform.new_subject())
-    claimed(platform, request_id)
+    claimed(platform, request_id).start(STEPS[0])
     platform.admin.ok(f"/v1/workflow-requests/{request_id}/cancel", {"reason": "oops"})
     platform.sweep_after(16)
     assert platform.request(request_id)["state"] == "cancelled"
+    assert step_states(platform, request_id) == ["interrupted"]
 
 
 def test_a_run_cancelled_in_dagster_cancels_its_request(platform: Platform) -> None:

@@ -66,7 +66,7 @@ def request(state: RequestState, *steps: StepView, attempt: int = 1) -> Workflow
     )
 
 
-FIRST, SECOND = APPLICATION_ENVIRONMENT_PROVISIONING.steps[:2]
+FIRST, SECOND, THIRD = APPLICATION_ENVIRONMENT_PROVISIONING.steps[:3]
 
 
 def test_every_planned_step_has_a_row_in_order() -> None:
@@ -92,13 +92,15 @@ def test_the_table_shows_state_attempt_retries_and_duration() -> None:
         RequestState.FAILED,
         step(FIRST, StepState.SUCCEEDED, retries=3, ended=2.5),
         step(SECOND, StepState.FAILED, began=3, ended=4),
+        step(THIRD, StepState.INTERRUPTED, began=4, ended=4.5),
     )
     console = Console(file=io.StringIO(), width=120, record=True)
     console.print(step_table(ended))
     lines = console.export_text().splitlines()
     assert lines[1].split() == ["✓", "materialize_repositories", "succeeded", "1", "3", "1.5", "s"]
     assert lines[2].split() == ["✗", "apply_branch_protection", "failed", "1", "0", "1.0", "s"]
-    assert lines[3].split() == ["·", "provision_secrets", "planned"]
+    assert lines[3].split() == ["◦", "provision_secrets", "interrupted", "1", "0", "0.5", "s"]
+    assert lines[4].split() == ["·", "create_secret_bindings", "planned"]
 
 
 class Script:

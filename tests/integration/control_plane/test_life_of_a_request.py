@@ -214,12 +214,12 @@ def test_a_lost_lease_releases_the_request_once_the_run_is_known_to_be_dead(
     run.do_all(STEPS[:1])
     run.start(STEPS[1])
     run.start(STEPS[1], retry_number=1)
-    platform.sweep_after(14)
+    platform.sweep_after(12)
     assert platform.request(request_id)["state"] == "running"
     assert run.say("lease").status_code == 200
-    platform.sweep_after(14)
+    platform.sweep_after(12)
     assert platform.request(request_id)["state"] == "running"
-    platform.sweep_after(2)
+    platform.sweep_after(4)
     assert platform.request(request_id)["state"] == "pending"
     assert request_id not in offers(platform)
     lost = platform.engine_service.seen("/internal/lost-runs")["runs"]

@@ -8,6 +8,7 @@ Labels and annotations carry the prefix `idp.example/`: `binding-id`, `secret-id
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,8 @@ SECRET_STORE = {"name": "openbao", "kind": "ClusterSecretStore"}
 SECRET_PROPERTY = "value"
 NAMESPACE_MAX_LENGTH = 63
 _DIGEST_LENGTH = 8
+_LABEL_LINE = re.compile(rb"^ {4}(%s/[^\r\n]*)" % re.escape(LABEL_PREFIX).encode(), re.MULTILINE)
+"""Two levels deep, as `metadata` and `labels` lead to it."""
 
 README = """\
 # {application} in {environment}
@@ -107,12 +110,13 @@ def binding_manifest(
 
 
 def is_binding_of(content: bytes, binding: SecretBindingWanted, installation_id: str) -> bool:
-    """Whether a file is this binding's manifest, at whichever version it stands."""
-    try:
-        document = yaml.safe_load(content)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
-        return False
-    return _labels_of(document) == _binding_labels(binding, installation_id)
+    """Whether a file is this binding's manifest, at whichever version it stands.
+
+    Compares the lines of our labels as they are written here; other people may add labels of
+    theirs. The file is not parsed, since a team's YAML may unfold to more than this process holds.
+    """
+    wanted = _yaml(_binding_labels(binding, installation_id)).splitlines()
+    return sorted(_LABEL_LINE.findall(content)) == sorted(wanted)
 
 
 def _binding_labels(binding: SecretBindingWanted, installation_id: str) -> dict[str, str]:
@@ -121,15 +125,6 @@ def _binding_labels(binding: SecretBindingWanted, installation_id: str) -> dict[
         f"{LABEL_PREFIX}/secret-id": binding.secret_id,
         f"{LABEL_PREFIX}/installation-id": installation_id,
     }
-
-
-def _labels_of(document: object) -> dict[str, object]:
-    """Our labels on a manifest; other people may add theirs."""
-    metadata = document.get("metadata") if isinstance(document, dict) else None
-    labels = metadata.get("labels") if isinstance(metadata, dict) else None
-    if not isinstance(labels, dict):
-        return {}
-    return {key: value for key, value in labels.items() if str(key).startswith(f"{LABEL_PREFIX}/")}
 
 
 def _readme(subject: AppEnvSubject, repository: RepositoryWanted) -> str:

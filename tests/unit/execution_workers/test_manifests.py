@@ -93,15 +93,44 @@ def test_labels_of_other_people_do_not_matter() -> None:
     assert is_binding_of(yaml.safe_dump(manifest).encode(), wanted, INSTALLATION)
 
 
+BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30)
+)
+MERGE_BOMB = "a0: &a0 {k: v, l: v}\n" + "".join(
+    f"a{n}: &a{n}\n  <<: [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30)
+)
+
+
 @pytest.mark.parametrize(
     "content",
     [
+        BOMB.encode(), MERGE_BOMB.encode(), b"a: 2024-99-99", b"a: !!bool foo", b"a: !!int ''",
         b"", b"- a list", b"kind: ExternalSecret", b"metadata: 3", b"metadata: {labels: [x]}",
         b"{", b"\xff\xfe", b"a: &a [*a]", b"!!python/object/apply:os.getcwd []", b"[" * 5000,
     ],
 )  # fmt: skip
 def test_whatever_else_is_there_is_foreign(content: bytes) -> None:
     assert not is_binding_of(content, binding(), INSTALLATION)
+
+
+@pytest.mark.parametrize("added", [BOMB, MERGE_BOMB, "a: !!bool foo\n", "# a remark\n"])
+def test_a_manifest_is_recognised_whatever_stands_behind_it(added: str) -> None:
+    wanted = binding()
+    manifest = binding_manifest(subject(), wanted, INSTALLATION)
+    assert is_binding_of(manifest + added.encode(), wanted, INSTALLATION)
+
+
+def test_an_installation_that_yaml_takes_for_a_number_is_recognised() -> None:
+    wanted = binding()
+    assert is_binding_of(binding_manifest(subject(), wanted, "1234"), wanted, "1234")
+
+
+def test_a_label_that_contradicts_ours_makes_a_manifest_foreign() -> None:
+    wanted = binding()
+    manifest = binding_manifest(subject(), wanted, INSTALLATION)
+    twice = manifest.replace(b"  labels:\n", b"  labels:\n    idp.example/binding-id: other\n")
+    assert twice != manifest
+    assert not is_binding_of(twice, wanted, INSTALLATION)
 
 
 def test_another_installations_manifest_is_foreign() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import yaml
@@ -63,17 +64,22 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_objects(files: Iterable[ManifestFile]) -> tuple[list[ManifestObject], list[Problem]]:
-    """All objects of all files in order, and everything that could not be read."""
+    """All objects of all files in order, and everything that could not be read.
+
+    Reads no further than one object more than `MAX_OBJECTS`.
+    """
     objects: list[ManifestObject] = []
     problems: list[Problem] = []
     for file in files:
         try:
-            objects += [ManifestObject(file.path, document) for document in _documents(file)]
+            documents = list(islice(_documents(file), MAX_OBJECTS + 1 - len(objects)))
         except _Refused as refusal:
             problems.append(Problem(file.path, str(refusal)))
-    if len(objects) > MAX_OBJECTS:
-        surplus = objects[MAX_OBJECTS]
-        problems.append(Problem(surplus.path, f"there are more than {MAX_OBJECTS} objects"))
+            continue
+        objects += [ManifestObject(file.path, document) for document in documents]
+        if len(objects) > MAX_OBJECTS:
+            problems.append(Problem(file.path, f"there are more than {MAX_OBJECTS} objects"))
+            break
     return objects[:MAX_OBJECTS], problems
 
 
@@ -99,13 +105,21 @@ def _construct(loader: _Loader, node: yaml.Node | None) -> dict[str, Any] | None
     if node is None:
         return None
     _measure(node, {}, set())
-    document: object = loader.construct_document(node)
+    document = _value(loader, node)
     if document is None:
         return None
     if not isinstance(document, dict):
         raise _Refused("a document is no object but a list or a single value")
     _require_text_keys(document)
     return document
+
+
+def _value(loader: _Loader, node: yaml.Node) -> object:
+    """What the node stands for; a tag on a text that it does not fit trips the library itself."""
+    try:
+        return loader.construct_document(node)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise _Refused(f"bad YAML: a value cannot be read ({_one_line(error)})") from error
 
 
 def _measure(node: yaml.Node, sizes: dict[int, int], open_nodes: set[int]) -> int:

@@ -53,6 +53,12 @@ MERGE_BOMB = "a0: &a0 {k: v, l: v}\n" + "".join(
         ("a: *unknown\n", "bad YAML"),
         ("a: &a [*a]\n", "an alias contains itself"),
         ("a: " + "9" * 5000 + "\n", "a value cannot be read"),
+        ("a: !!bool foo\n", "a value cannot be read"),
+        ("a: !!int ''\n", "a value cannot be read"),
+        ("a: !!float ''\n", "a value cannot be read"),
+        ("a: !!timestamp foo\n", "a value cannot be read"),
+        ("a: !!timestamp 2024-99-99\n", "a value cannot be read"),
+        ('a: "\\UFFFFFFFF"\n', "a value cannot be read"),
         (BOMB, "aliases written out"),
         (MERGE_BOMB, "aliases written out"),
         ("a: " + "[" * 20000, "nested too deeply"),
@@ -74,6 +80,15 @@ def test_too_many_objects_are_refused() -> None:
     documents, problems = read("a: 1\n---\n" * (MAX_OBJECTS + 1))
     assert len(documents) == MAX_OBJECTS
     assert len(problems) == 1
+
+
+def test_nothing_is_read_behind_one_object_too_many() -> None:
+    surplus = ManifestFile("a.yaml", b"a: 1\n---\n" * (MAX_OBJECTS + 1) + b"[")
+    objects, problems = read_objects([surplus, ManifestFile("b.yaml", b"[")])
+    assert len(objects) == MAX_OBJECTS
+    assert [str(each) for each in problems] == [
+        f"a.yaml: there are more than {MAX_OBJECTS} objects"
+    ]
 
 
 def test_a_broken_file_hides_no_other() -> None:

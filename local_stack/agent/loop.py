@@ -21,6 +21,8 @@ from local_stack.agent.reconciliations import Key, Reconciliations
 WATCHED_PREFIX = "appenv-"
 LOOKS_AT_ONCE = 4
 LONGEST_PAUSE_SECONDS = 30.0
+_MOST_DOUBLINGS = 10
+"""A float overflows at 1024."""
 _NAME = re.compile(r"appenv-[a-z0-9-]{1,93}")
 _OWNER = re.compile(SLUG_PATTERN.strip("^$"))
 _BRANCH: TypeAdapter[str] = TypeAdapter(BranchName)
@@ -118,7 +120,10 @@ class ReconciliationLoop:
             return
         failures = self._failures.setdefault(key, _Failures())
         failures.count += 1
-        pause = min(self._interval_seconds * 2.0**failures.count, LONGEST_PAUSE_SECONDS)
+        pause = min(
+            self._interval_seconds * 2.0 ** min(failures.count, _MOST_DOUBLINGS),
+            LONGEST_PAUSE_SECONDS,
+        )
         failures.not_before = self._monotonic() + pause
 
     def _forget_missing(self, sources: dict[Key, Source]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from idp_kernel.errors import Unavailable
 from idp_kernel.wire.agent import Reconciliation
 from idp_kernel.wire.forge import ForgeRepositories, ForgeRepository, OwnershipMarker
-from local_stack.agent.loop import ReconciliationLoop
+from local_stack.agent.loop import LONGEST_PAUSE_SECONDS, ReconciliationLoop
 from local_stack.agent.reconciler import Reconciler, Source
 from local_stack.agent.reconciliations import Reconciliations
 
@@ -166,6 +166,19 @@ def test_a_failed_look_is_repeated_after_growing_pauses(stage: Stage) -> None:
     stage.round()
     stage.round()
     assert stage.reconciler.unchanged == ["appenv-a"]
+
+
+def test_a_repository_that_fails_for_ever_keeps_its_pause(stage: Stage) -> None:
+    stage.forge.heads = {"appenv-a": "1"}
+    stage.reconciler.failing = {"appenv-a"}
+    for _ in range(1100):
+        stage.round()
+        stage.now += LONGEST_PAUSE_SECONDS
+    stage.round()
+    looks = len(stage.reconciler.looks)
+    stage.now += 1
+    stage.round()
+    assert len(stage.reconciler.looks) == looks
 
 
 def test_a_slow_repository_holds_up_no_other(stage: Stage) -> None:

@@ -38,7 +38,9 @@ def engine_definitions(settings: EngineSettings) -> Definitions:
             stuck_requests_sensor,
         ],
         resources={
-            "control_plane": ControlPlaneResource.configure_at_launch(**control_plane),
+            "control_plane": ControlPlaneResource.configure_at_launch(
+                **control_plane, workers_url=settings.workers_url
+            ),
             "git_provider": GitProviderResource(workers_url=settings.workers_url),
             "appenv_provisioning_provider": AppEnvProvisioningProviderResource(
                 workers_url=settings.workers_url

@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import stamina
+import structlog
 from dagster import (
     ConfigurableResource,
     DagsterInstance,
@@ -27,9 +29,10 @@ from idp_dagster.failpoints import AFTER_CLAIM
 from idp_dagster.outcomes import span_attributes
 from idp_dagster.resources.held_claim import HeldClaim
 from idp_dagster.resources.lease import Closing, LeaseKeeper
+from idp_dagster.resources.workers import drain_workers
 from idp_dagster.tags import RUN_ID, TRACEPARENT, request_and_attempt, tags_of
 from idp_kernel.clock import SystemClock
-from idp_kernel.errors import InvalidInput, Unavailable
+from idp_kernel.errors import InvalidInput, PlatformError, Unavailable
 from idp_kernel.failpoints import failpoint
 from idp_kernel.http.client import ServiceClient
 from idp_kernel.telemetry.traces import current_traceparent, span
@@ -44,6 +47,8 @@ from idp_kernel.wire.engine import (
     LeaseRenewal,
 )
 from idp_kernel.workflows import WORKFLOWS, WorkflowName
+
+_log = structlog.get_logger(__name__)
 
 HEARTBEAT_TIMEOUT_SECONDS = 5.0
 CLAIM_PATIENCE_SECONDS = 15.0
@@ -64,6 +69,7 @@ class ControlPlaneResource(ConfigurableResource[HeldClaim]):
 
     control_plane_url: str
     service_key_file: str
+    workers_url: str
     application_environment_id: str = Field(
         default="", description="Whom a run that a person launches works for."
     )
@@ -85,12 +91,33 @@ class ControlPlaneResource(ConfigurableResource[HeldClaim]):
         failpoint(AFTER_CLAIM)
         parent = claim.traceparent if is_launched_by_person(run) else run.tags.get(TRACEPARENT)
         lease = _lease_keeper(claim, run, instance, api)
-        with span(f"run {run.job_name}", attributes=span_attributes(claim), traceparent=parent):
-            lease.start()
-            try:
-                yield HeldClaim(claim, lease=lease, api=api, traceparent=current_traceparent())
-            finally:
-                lease.stop()
+        with (
+            span(f"run {run.job_name}", attributes=span_attributes(claim), traceparent=parent),
+            kept(lease, partial(drain_workers, self.workers_url)),
+        ):
+            yield HeldClaim(claim, lease=lease, api=api, traceparent=current_traceparent())
+
+
+@contextmanager
+def kept(lease: LeaseKeeper, drain: Callable[[str], None]) -> Iterator[None]:
+    """Renews the lease inside the block. A cancelled run leaves it only when nothing works for it
+    any more: the end of the run is what makes its request cancelled.
+    """
+    lease.start()
+    try:
+        yield
+    finally:
+        lease.stop()
+        if lease.closing in (Closing.CANCEL_REQUESTED, Closing.TERMINATED):
+            _drain(lease.last_token, drain)
+
+
+def _drain(run_token: str, drain: Callable[[str], None]) -> None:
+    try:
+        drain(run_token)
+    except PlatformError as error:
+        # The cancel stands all the same; what a call still makes is there for the next request.
+        _log.warning("workers_not_drained", code=error.code, detail=error.message)
 
 
 def is_launched_by_person(run: DagsterRun) -> bool:

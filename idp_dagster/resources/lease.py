@@ -11,7 +11,7 @@ from enum import StrEnum
 import structlog
 
 from idp_kernel.clock import Clock
-from idp_kernel.errors import Conflict, PlatformError, Unavailable
+from idp_kernel.errors import Conflict, NotAllowed, NotFound, PlatformError, Unauthenticated
 from idp_kernel.wire.engine import Claim, Lease
 
 _log = structlog.get_logger(__name__)
@@ -19,6 +19,10 @@ _log = structlog.get_logger(__name__)
 LOOK_EVERY_SECONDS = 1.0
 """How soon a cancel in Dagster's UI is seen; the lease is renewed as the claim says."""
 _STOP_TIMEOUT_SECONDS = 15.0
+_REFUSALS = (Conflict, Unauthenticated, NotAllowed, NotFound)
+"""What the control plane answers to a run that does not hold the request; any other error leaves
+that open.
+"""
 
 
 class Closing(StrEnum):
@@ -59,6 +63,7 @@ class LeaseKeeper:
         self._expires_at = claim.lease_expires_at
         self._renewed = time.monotonic()
         self._over = False
+        self._may_have_succeeded = False
         self._closing: Closing | None = None
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -80,6 +85,16 @@ class LeaseKeeper:
         """Whether the claim was given back or closed."""
         return self._over or self._closing is not None
 
+    @property
+    def closing(self) -> Closing | None:
+        """Why the run's work ended early; none when it did not."""
+        return self._closing
+
+    @property
+    def last_token(self) -> str:
+        """The newest run token, also of a run that may work no more: to end what it began."""
+        return self._token
+
     def token(self) -> str:
         """The run token for a call now; `Conflict` (`claim_closed`) when there may be none."""
         if self._closing is None and self._clock.now() >= self._expires_at:
@@ -99,11 +114,17 @@ class LeaseKeeper:
     def last_call(self) -> Iterator[str]:
         """The token for the call that gives the claim back; after its success nothing is renewed.
 
-        No renewal runs meanwhile: its refusal would interrupt a run that has just succeeded.
+        No renewal runs meanwhile: its refusal would interrupt a run that has just succeeded. Nor
+        does a refusal close the run once such a call had no answer: its repeat tells.
         """
         token = self.token()
         with self._lock:
-            yield token
+            self._may_have_succeeded = True
+            try:
+                yield token
+            except _REFUSALS:
+                self._may_have_succeeded = False
+                raise
             self._over = True
 
     def _keep(self) -> None:
@@ -139,12 +160,12 @@ class LeaseKeeper:
                 return None
             try:
                 lease = self._renew_with(self._token)
-            except Unavailable as error:
+            except _REFUSALS as error:
+                _log.warning("lease_refused", code=error.code, detail=error.message)
+                return None if self._may_have_succeeded else Closing.CLAIM_LOST
+            except PlatformError as error:
                 _log.warning("lease_not_renewed", code=error.code, detail=error.message)
                 return None
-            except PlatformError as error:
-                _log.warning("lease_refused", code=error.code, detail=error.message)
-                return Closing.CLAIM_LOST
             self._renewed = time.monotonic()
             self._token, self._expires_at = lease.run_token, lease.lease_expires_at
         return Closing.CANCEL_REQUESTED if lease.cancel_requested else None

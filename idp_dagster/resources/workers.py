@@ -14,17 +14,22 @@ from idp_kernel.wire.worker import (
     APPENV_GITOPS_VERIFY,
     APPENV_SECRET_BINDINGS,
     APPENV_SECRETS,
+    FENCES,
     GIT_REPOSITORIES,
     CreateSecretBindings,
     EnsureRepositories,
+    FenceRaised,
     GitOpsVerdict,
     ProtectBranches,
     ProvisionSecrets,
+    RaiseFence,
     StepEffects,
     VerifyGitOps,
 )
 
 Answer = TypeVar("Answer", bound=WireModel)
+
+DRAIN_TIMEOUT_SECONDS = 10.0
 
 
 class GitProviderResource(ConfigurableResource[None]):
@@ -52,6 +57,22 @@ class AppEnvProvisioningProviderResource(ConfigurableResource[None]):
 
     def verify_gitops(self, body: VerifyGitOps, permit: CallPermit) -> GitOpsVerdict:
         return _call(self.workers_url, APPENV_GITOPS_VERIFY, GitOpsVerdict, body, permit)
+
+
+def drain_workers(workers_url: str, run_token: str) -> None:
+    """Returns when execution-workers are through with every call of the token's request.
+
+    Their calls outlive a client that hangs up. Errors as of `ServiceClient.call`; `Unavailable`
+    after 10 s. Repeating it waits again.
+    """
+    workers_client(workers_url).call(
+        "POST",
+        FENCES,
+        FenceRaised,
+        body=RaiseFence(),
+        bearer=run_token,
+        timeout_seconds=DRAIN_TIMEOUT_SECONDS,
+    )
 
 
 def _call(

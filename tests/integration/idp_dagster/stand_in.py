@@ -86,6 +86,8 @@ class StandIn:
         self.requests: dict[str, StoodInRequest] = {}
         self.lost: list[engine.LostRun] = []
         self.calls: list[WorkerCall] = []
+        self.drains: list[str] = []
+        """The bearer of each call that asked the workers to be through."""
         self.script = Script()
         self.url = ""
 
@@ -310,6 +312,7 @@ def stand_in_app(stand_in: StandIn) -> FastAPI:
     _add_control_plane(app, stand_in)
     _add_run_routes(app, stand_in)
     _add_workers(app, stand_in)
+    _add_fences(app, stand_in)
     return app
 
 
@@ -433,6 +436,15 @@ def _add_workers(app: FastAPI, stand_in: StandIn) -> None:
             observed_revision=body.revision,
             message="as seen",
         )
+
+
+def _add_fences(app: FastAPI, stand_in: StandIn) -> None:
+    @app.post(worker.FENCES)
+    def fences(_: worker.RaiseFence, http: Request) -> worker.FenceRaised:
+        stand_in.drains.append(http.headers["Authorization"])
+        if worker.FENCES in stand_in.script.hold:
+            assert stand_in.script.hold[worker.FENCES].wait(60)
+        return worker.FenceRaised(fence=1)
 
 
 @contextmanager

@@ -43,6 +43,7 @@ OUTAGE_SECONDS = 3.0
 def fresh_record(engine: Engine) -> None:
     """No test sees another's calls."""
     engine.stand_in.calls.clear()
+    engine.stand_in.drains.clear()
     engine.stand_in.script.errors.clear()
 
 
@@ -167,7 +168,9 @@ def test_terminate_in_the_ui_cancels_run_and_request(engine: Engine) -> None:
     with held(engine, worker.APPENV_SECRETS):
         request = engine.stand_in.add_request()
         engine.stand_in.wait_for(lambda: called(engine, worker.APPENV_SECRETS))
-        engine.terminate(request.runs[0])
+        with held(engine, worker.FENCES):
+            engine.terminate(request.runs[0])
+            goes_on_until_drained(engine, request)
         engine.stand_in.wait_for(
             lambda: engine.run(request.runs[0])["status"] == "CANCELED", CANCEL_SECONDS
         )
@@ -180,7 +183,9 @@ def test_a_cancelled_request_cancels_its_run(engine: Engine) -> None:
     with held(engine, worker.APPENV_SECRETS):
         request = engine.stand_in.add_request()
         engine.stand_in.wait_for(lambda: called(engine, worker.APPENV_SECRETS))
-        request.cancel_requested = True
+        with held(engine, worker.FENCES):
+            request.cancel_requested = True
+            goes_on_until_drained(engine, request)
         engine.stand_in.wait_for(
             lambda: engine.run(request.runs[0])["status"] == "CANCELED", CANCEL_SECONDS
         )
@@ -196,6 +201,7 @@ def test_a_run_that_lost_its_claim_stops(engine: Engine) -> None:
         request.run_id = "another"
         engine.wait_for_status(lost_id, "FAILURE")
     assert [call.path for call in engine.stand_in.calls] == PATHS[:3]
+    assert engine.stand_in.drains == []
     assert request.failures == []
 
 
@@ -280,6 +286,14 @@ def test_nothing_delivered_stays_in_the_broker(engine: Engine) -> None:
 
 def wait_for(engine: Engine, request: StoodInRequest, state: RequestState) -> None:
     engine.stand_in.wait_for(lambda: request.state is state)
+
+
+def goes_on_until_drained(engine: Engine, request: StoodInRequest) -> None:
+    """A run that shall end, while the workers are still busy with its call."""
+    token = f"Bearer run-token-{request.id}"
+    engine.stand_in.wait_for(lambda: engine.stand_in.drains == [token], CANCEL_SECONDS)
+    assert engine.run(request.runs[0])["status"] == "CANCELING"
+    assert request.state is RequestState.RUNNING
 
 
 def called(engine: Engine, path: str) -> bool:

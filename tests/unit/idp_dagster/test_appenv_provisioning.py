@@ -6,10 +6,20 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from dagster import DagsterInstance, ExecuteInProcessResult, in_process_executor
+from dagster import (
+    DagsterInstance,
+    DagsterRunStatus,
+    ExecuteInProcessResult,
+    InitResourceContext,
+    ResourceDefinition,
+    in_process_executor,
+    resource,
+)
 
 from idp_dagster.hooks import tell_step_failed, tell_step_succeeded
 from idp_dagster.jobs.appenv_provisioning import (
@@ -17,9 +27,12 @@ from idp_dagster.jobs.appenv_provisioning import (
     application_environment_provisioning_steps,
 )
 from idp_dagster.reconciliation import RECONCILIATION_SLOW
+from idp_dagster.resources.control_plane import interrupt_run, kept
 from idp_dagster.resources.io_manager import NoDataIOManager
-from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
-from idp_kernel.wire.engine import RUN_INTERRUPTED
+from idp_dagster.resources.lease import Closing, LeaseKeeper
+from idp_kernel.clock import SystemClock
+from idp_kernel.errors import Conflict, PlatformError, ProviderRejected, Unavailable
+from idp_kernel.wire.engine import RUN_INTERRUPTED, Lease
 from idp_kernel.wire.worker import (
     CreateSecretBindings,
     GitOpsState,
@@ -27,7 +40,7 @@ from idp_kernel.wire.worker import (
     VerifyGitOps,
 )
 from idp_kernel.workflows import APPLICATION_ENVIRONMENT_PROVISIONING, ProviderEvent, Step
-from tests.unit.idp_dagster.fakes import REVISION, FakeControlPlane, FakeWorkers
+from tests.unit.idp_dagster.fakes import REVISION, FakeControlPlane, FakeWorkers, claim
 
 STEPS = list(APPLICATION_ENVIRONMENT_PROVISIONING.steps)
 WORKER_STEPS = STEPS[:-1]
@@ -37,7 +50,7 @@ QUICK = {"look_every_seconds": 0.01, "longest_seconds": 0.2, "degraded_seconds":
 
 
 def carry_out(
-    control_plane: FakeControlPlane,
+    control_plane: FakeControlPlane | ResourceDefinition,
     workers: FakeWorkers,
     selection: list[str] | None = None,
     **patience: float,
@@ -226,3 +239,71 @@ def test_an_interrupt_in_a_retry_wait_ends_the_run() -> None:
     assert workers.steps_called()[-1] is step
     assert workers.steps_called().count(step) <= 2
     assert control_plane.finalized is None
+
+
+Drain = Callable[[str], None]
+
+
+def keeping_lease(closing: Closing, closed: threading.Event, drain: Drain) -> ResourceDefinition:
+    """A control plane whose lease is kept as a run keeps it, and closes when `closed` is set."""
+
+    def renew(_token: str) -> Lease:
+        if closed.is_set() and closing is Closing.CLAIM_LOST:
+            raise Conflict("not yours", code="claim_lost")
+        return Lease(
+            run_token="run-token-renewed",
+            lease_expires_at=datetime.now(UTC) + timedelta(seconds=60),
+            cancel_requested=closed.is_set() and closing is Closing.CANCEL_REQUESTED,
+        )
+
+    @resource
+    def control_plane(_: InitResourceContext) -> Iterator[FakeControlPlane]:
+        fake = FakeControlPlane(claim(heartbeat_seconds=0.02))
+        lease = LeaseKeeper(
+            fake.claim,
+            renew=renew,
+            is_terminated=lambda: closed.is_set() and closing is Closing.TERMINATED,
+            on_closing=lambda _: interrupt_run(),
+            clock=SystemClock(),
+        )
+        with kept(lease, drain):
+            yield fake
+
+    return control_plane
+
+
+def cancelled_in(step: Step, closing: Closing, drain: Drain) -> ExecuteInProcessResult:
+    closed = threading.Event()
+
+    def close(_: int) -> None:
+        closed.set()
+        time.sleep(5)
+
+    workers = FakeWorkers(before={step: close})
+    result = carry_out(keeping_lease(closing, closed, drain), workers)
+    assert workers.steps_called()[-1] is step
+    return result
+
+
+@pytest.mark.parametrize("closing", [Closing.CANCEL_REQUESTED, Closing.TERMINATED])
+def test_a_cancelled_run_ends_once_the_workers_are_through_with_it(closing: Closing) -> None:
+    tokens: list[str] = []
+    result = cancelled_in(Step.PROVISION_SECRETS, closing, tokens.append)
+    assert not result.success
+    assert tokens == ["run-token-renewed"]
+
+
+def test_a_run_that_lost_its_claim_leaves_the_fence_to_its_successor() -> None:
+    tokens: list[str] = []
+    assert not cancelled_in(Step.PROVISION_SECRETS, Closing.CLAIM_LOST, tokens.append).success
+    assert tokens == []
+
+
+def test_workers_that_do_not_get_through_hide_no_cancel() -> None:
+    def away(_token: str) -> None:
+        raise Unavailable("still busy")
+
+    result = cancelled_in(Step.PROVISION_SECRETS, Closing.CANCEL_REQUESTED, away)
+    assert result.dagster_run.status is DagsterRunStatus.FAILURE
+    failed = [event.step_key for event in result.all_events if event.is_step_failure]
+    assert failed == [Step.PROVISION_SECRETS]

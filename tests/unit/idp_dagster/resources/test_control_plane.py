@@ -37,7 +37,9 @@ def launch(appenv_id: str = "", reason: str = "") -> ControlPlaneResource:
         LaunchConfig(application_environment_id=appenv_id, reason=reason).model_dump()
     )
     config = form["resources"]["control_plane"]["config"]
-    return ControlPlaneResource(control_plane_url="http://x", service_key_file="/x", **config)
+    return ControlPlaneResource(
+        control_plane_url="http://x", service_key_file="/x", workers_url="http://y", **config
+    )
 
 
 def test_the_sensors_run_claims_what_its_tags_say() -> None:

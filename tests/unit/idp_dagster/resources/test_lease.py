@@ -11,7 +11,14 @@ import pytest
 
 from idp_dagster.resources.lease import Closing, LeaseKeeper
 from idp_kernel.clock import SystemClock
-from idp_kernel.errors import Conflict, PlatformError, Unavailable
+from idp_kernel.errors import (
+    Conflict,
+    InvariantBroken,
+    NotFound,
+    PlatformError,
+    Unauthenticated,
+    Unavailable,
+)
 from idp_kernel.wire.engine import Claim, Lease
 from tests.unit.idp_dagster.fakes import claim
 
@@ -92,10 +99,13 @@ def test_renewals_bring_the_token_for_the_next_calls() -> None:
     [
         (Renewals(cancel=True), (LONG, LONG), Closing.CANCEL_REQUESTED),
         (Renewals(error=Conflict("not yours")), (LONG, LONG), Closing.CLAIM_LOST),
+        (Renewals(error=NotFound("no such request")), (LONG, LONG), Closing.CLAIM_LOST),
+        (Renewals(error=Unauthenticated("expired")), (LONG, LONG), Closing.CLAIM_LOST),
         (Renewals(error=Unavailable("away")), (SOON, LONG), Closing.LEASE_ENDED),
+        (Renewals(error=InvariantBroken("a bug there")), (SOON, LONG), Closing.LEASE_ENDED),
         (Renewals(), (LONG, SOON), Closing.DEADLINE_PASSED),
     ],
-    ids=["cancel", "lost", "unreachable", "late"],
+    ids=["cancel", "lost", "unknown", "token refused", "unreachable", "broken", "late"],
 )
 def test_a_closed_run_calls_nobody_any_more(
     renewals: Renewals, times: tuple[timedelta, timedelta], expected: Closing
@@ -157,6 +167,39 @@ def test_a_last_call_that_fails_leaves_the_lease_alive() -> None:
         with pytest.raises(Unavailable), keeper.last_call():
             raise Unavailable("no answer")
         assert keeper.token() == "run-token-1"
+
+
+def end_with_last_call(keeper: LeaseKeeper, renewals: Renewals, error: PlatformError) -> None:
+    """The call that gives the claim back fails; from then on every renewal is refused."""
+    with keeper.last_call():
+        renewals.error = Conflict("the run does not hold it", code="claim_lost")
+        raise error
+
+
+def test_a_refused_renewal_says_nothing_while_a_last_call_has_no_answer() -> None:
+    """The call may have succeeded, and then the control plane refuses the renewal for that."""
+    renewals, closings = Renewals(), Closings()
+    with keeping(claim(heartbeat_seconds=0.02), renewals, closings) as keeper:
+        with pytest.raises(Unavailable):
+            end_with_last_call(keeper, renewals, Unavailable("no answer"))
+        renewed = len(renewals.tokens)
+        while len(renewals.tokens) < renewed + 2:
+            assert renewals.renewed.wait(5)
+            renewals.renewed.clear()
+        assert closings.seen == []
+        with keeper.last_call():
+            pass
+        assert keeper.is_over
+    assert closings.seen == []
+
+
+def test_a_refused_last_call_leaves_a_lost_claim_lost() -> None:
+    renewals, closings = Renewals(), Closings()
+    with keeping(claim(heartbeat_seconds=0.02), renewals, closings) as keeper:
+        with pytest.raises(Conflict):
+            end_with_last_call(keeper, renewals, Conflict("not yours", code="claim_lost"))
+        assert closings.happened.wait(5)
+    assert closings.seen == [Closing.CLAIM_LOST]
 
 
 def test_a_look_that_breaks_is_followed_by_another() -> None:

@@ -76,13 +76,23 @@ def launch_request(
 
     A run that is known claims its attempt again. A re-run asks for the next attempt of its
     parent's request. Any other run creates the request for the application environment it names.
+    While the platform drains only a known run goes on (`Conflict`, `platform_draining`).
     """
     known = work.requests.attempt_of_run(launch.run_id)
     if known is not None:
         return claim_request(work, known.request_id, launch.run_id, known.attempt, policy)
+    _refuse_while_draining(work)
     parent = _parent_attempt(work, launch)
     request = _next_attempt(work, launch, parent) if parent else _new(work, launch, traceparent)
     return claim_request(work, request.id, launch.run_id, request.attempt, policy)
+
+
+def _refuse_while_draining(work: Work) -> None:
+    if work.standing.is_draining():
+        raise Conflict(
+            "The platform is draining and takes up no new work; launch again once it is resumed.",
+            code="platform_draining",
+        )
 
 
 def _parent_attempt(work: Work, launch: Launch) -> Attempt | None:

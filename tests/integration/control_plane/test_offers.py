@@ -19,7 +19,7 @@ from tests.integration.control_plane.conftest import (
     Keys,
     Platform,
 )
-from tests.integration.control_plane.engine_run import ask_claim, claimed, offers
+from tests.integration.control_plane.engine_run import STEPS, ask_claim, claimed, launch, offers
 from tests.integration.control_plane.process import Process, served
 
 
@@ -67,6 +67,27 @@ def test_nothing_is_offered_while_draining_and_commands_are_taken(platform: Plat
         platform.admin.ok("/v1/platform/resume")
     assert request_id in offers(platform)
     assert platform.admin.seen("/v1/platform") == {"draining": False}
+
+
+def test_nothing_is_launched_by_hand_while_draining_and_what_runs_goes_on(
+    platform: Platform,
+) -> None:
+    failed = claimed(platform, platform.provision(platform.new_subject()))
+    failed.fail(STEPS[0], retryable=False)
+    appenv = platform.request(failed.request_id)["applicationEnvironmentId"]
+    running = claimed(platform, platform.provision(platform.new_subject()))
+    platform.admin.ok("/v1/platform/drain")
+    try:
+        for refused in (
+            launch(platform, reason="try", subjectId=appenv),
+            launch(platform, parentRunId=failed.run_id),
+        ):
+            assert (refused.status_code, refused.json()["code"]) == (409, "platform_draining")
+        assert platform.request(failed.request_id)["state"] == "failed"
+        assert launch(platform, runId=running.run_id).json()["requestId"] == running.request_id
+    finally:
+        platform.admin.ok("/v1/platform/resume")
+    assert launch(platform, parentRunId=failed.run_id).status_code == 200
 
 
 def test_concurrent_askers_never_get_the_same_offer(platform: Platform) -> None:

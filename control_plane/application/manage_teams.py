@@ -40,7 +40,7 @@ def add_member(work: Work, actor: str, slug: str, command: AddMember) -> Member:
     work.principals.ensure(command.principal)
     work.teams.put_member(team.id, command.principal, command.role)
     _tell(
-        work, DomainEvent.TEAM_MEMBER_ADDED, actor, team,
+        work, DomainEvent.TEAM_MEMBER_ADDED, actor, team, f"{command.principal}: {command.role}",
         principal=command.principal, role=command.role,
     )  # fmt: skip
     return Member(team=team.slug, principal=command.principal, role=command.role)
@@ -53,7 +53,9 @@ def _locked(work: Work, slug: str) -> Team:
     return team
 
 
-def _tell(work: Work, event: DomainEvent, actor: str, team: Team, **data: str) -> None:
+def _tell(
+    work: Work, event: DomainEvent, actor: str, team: Team, reason: str = "", **data: str
+) -> None:
     subject = f"team/{team.id}"
     work.journal.event(event, subject=subject, actor=actor, team_id=team.id, data=data)
-    work.journal.audit(actor=actor, action=event, subject=subject)
+    work.journal.audit(actor=actor, action=event, subject=subject, reason=reason)

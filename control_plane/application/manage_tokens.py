@@ -14,7 +14,10 @@ from idp_kernel.workflows import DomainEvent
 
 
 def create_token(work: Work, actor: str, command: CreateToken, token_hash: bytes) -> Token:
-    """A token for a principal, who begins to exist with the first."""
+    """A token for a principal, who begins to exist with the first.
+
+    Event and audit say so when it makes the principal a platform-admin.
+    """
     work.principals.ensure(command.principal)
     if command.platform_admin:
         work.principals.make_platform_admin(command.principal)
@@ -27,7 +30,11 @@ def create_token(work: Work, actor: str, command: CreateToken, token_hash: bytes
     work.principals.add_token(
         id_=token.id, principal=token.principal, token_hash=token_hash, expires_at=token.expires_at
     )
-    _tell(work, DomainEvent.TOKEN_CREATED, actor, token.id, token.principal)
+    role = ", who is made a platform-admin" if command.platform_admin else ""
+    _tell(
+        work, DomainEvent.TOKEN_CREATED, actor, token.id, f"for {token.principal}{role}",
+        principal=token.principal, platformAdmin=command.platform_admin,
+    )  # fmt: skip
     return token
 
 
@@ -38,7 +45,10 @@ def revoke_token(work: Work, caller: Caller, token_id: str) -> None:
         raise no_such("token", token_id)
     if token.revoked_at is None:
         work.principals.revoke_token(token_id)
-        _tell(work, DomainEvent.TOKEN_REVOKED, caller.principal, token_id, token.principal)
+        _tell(
+            work, DomainEvent.TOKEN_REVOKED, caller.principal, token_id, f"of {token.principal}",
+            principal=token.principal,
+        )  # fmt: skip
 
 
 def introspect_token(work: Work, token_hash: bytes) -> Introspection:
@@ -55,7 +65,9 @@ def introspect_token(work: Work, token_hash: bytes) -> Introspection:
     )
 
 
-def _tell(work: Work, event: DomainEvent, actor: str, token_id: str, principal: str) -> None:
+def _tell(
+    work: Work, event: DomainEvent, actor: str, token_id: str, reason: str, **data: str | bool
+) -> None:
     subject = f"token/{token_id}"
-    work.journal.event(event, subject=subject, actor=actor, data={"principal": principal})
-    work.journal.audit(actor=actor, action=event, subject=subject)
+    work.journal.event(event, subject=subject, actor=actor, data=data)
+    work.journal.audit(actor=actor, action=event, subject=subject, reason=reason)

@@ -146,6 +146,29 @@ def test_a_token_is_shown_once_and_kept_as_its_hash(platform: Platform) -> None:
             assert not any(token in row for row in rows), name
 
 
+def test_who_was_given_power_by_whom_can_be_looked_up(platform: Platform) -> None:
+    team, boss, member = platform.new_subject().team, slug(), slug()
+    platform.admin.ok("/v1/tokens", {"principal": boss, "platformAdmin": True})
+    platform.admin.ok("/v1/tokens", {"principal": member})
+    platform.admin.ok(f"/v1/teams/{team}/members", {"principal": member, "role": "team-maintainer"})
+    with platform.engine.connect() as connection:
+        query = text("SELECT action, reason FROM audit_log ORDER BY sequence DESC LIMIT 3")
+        audited = [tuple(row) for row in connection.execute(query)]
+    assert audited == [
+        ("team_member_added", f"{member}: team-maintainer"),
+        ("token_created", f"for {member}"),
+        ("token_created", f"for {boss}, who is made a platform-admin"),
+    ]
+    with platform.engine.connect() as connection:
+        query = text("SELECT data FROM outbox_events ORDER BY sequence DESC LIMIT 3")
+        told = list(connection.execute(query).scalars())
+    assert told == [
+        {"principal": member, "role": "team-maintainer"},
+        {"principal": member, "platformAdmin": False},
+        {"principal": boss, "platformAdmin": True},
+    ]
+
+
 def test_expired_revoked_and_unknown_tokens_open_nothing(platform: Platform) -> None:
     principal = slug()
     made = platform.admin.ok("/v1/tokens", {"principal": principal, "expiresInSeconds": 60})

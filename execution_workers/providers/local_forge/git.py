@@ -2,8 +2,8 @@
 
 There is no checkout, so nothing a repository contains (links, attributes, filters, hooks) has any
 effect here. The whole history of the branch is fetched, since "which commit has these files last"
-needs it; manifests are small. The token reaches git through its environment only, for the forge's
-own address only.
+needs it, and nothing of other branches; manifests are small. The token reaches git through its
+environment only, for the forge's own address only.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ INSTALLATION_TRAILER, ENTITY_TRAILER, REQUEST_TRAILER = (
     "Idp-Entity",
     "Idp-Request",
 )
+_TRAILERS = (INSTALLATION_TRAILER, ENTITY_TRAILER, REQUEST_TRAILER)
+"""In the order of the fields of `Commit`."""
 LARGEST_FILE_READ_BYTES = 256 * 1024
 _FILE_MODE = "100644"
 _NO_OBJECT = "0" * 40
@@ -141,23 +143,25 @@ class BranchCopy:
         return self._head
 
     def fetch(self) -> None:
-        """Reads all branches again, and where this one stands."""
+        """Reads the branch again, and no other: somebody's may be large."""
         with self._remote.calls.calling("git fetch"):
-            self._git_with_token(
-                "fetch", "--quiet", "--prune", "--no-tags", self._remote.url,
-                "+refs/heads/*:refs/heads/*",
-            )  # fmt: skip
-        listed = self._git("for-each-ref", "--format=%(objectname)", self._ref)
-        self._head = listed.decode().strip() or None
+            listed = self._git_with_token("ls-remote", "--heads", self._remote.url, self._ref)
+            if self._ref.encode() not in listed.split():
+                self._head = None
+                return
+            self._fetch(self._ref)
+        self._head = self._git("rev-parse", "--verify", self._ref).decode().strip()
 
     def files(self, paths: Sequence[str], revision: str | None = None) -> dict[str, str]:
         """Which of the paths are files there, each with the id of its content."""
         at = revision or self._head
         if at is None or not paths:
             return {}
-        listed = self._git("ls-tree", "-r", "-z", "--full-tree", at, "--", *paths)
-        entries = (entry.split("\t", 1) for entry in listed.decode().split("\0") if entry)
-        return {path: kept.split(" ")[2] for kept, path in entries if path in paths}
+        listed = self._git("ls-tree", "-z", "--full-tree", at, "--", *paths)
+        entries = listed.decode("utf-8", "surrogateescape").split("\0")
+        pairs = (entry.split("\t", 1) for entry in entries if entry)
+        found = {path: facts.split(" ") for facts, path in pairs if path in paths}
+        return {path: name for path, (_, kind, name) in found.items() if kind != "tree"}
 
     def content(self, content_id: str) -> bytes | None:
         """The content; None when it is larger than anything the platform writes."""
@@ -172,8 +176,10 @@ class BranchCopy:
     def last_commit(self, paths: Sequence[str]) -> Commit:
         """The newest commit of the branch that changed one of the paths, which are there; the
         newest of all for no path.
+
+        What came by a merge counts as the merge's: that is when the branch got it.
         """
-        return self._log("-1", str(self._head), "--", *paths)[0]
+        return self._log("-1", "--first-parent", str(self._head), "--", *paths)[0]
 
     def parent(self, revision: str) -> str | None:
         """The first parent; None for the first commit."""
@@ -181,7 +187,9 @@ class BranchCopy:
         return listed[1] if len(listed) > 1 else None
 
     def all_commits(self) -> list[Commit]:
-        """Every commit of every branch, newest first."""
+        """Every commit of every branch, newest first; fetches them all for it."""
+        with self._remote.calls.calling("git fetch"):
+            self._fetch("refs/heads/*")
         return self._log("--branches")
 
     def commit(self, changes: Mapping[str, str | None], message: str) -> str:
@@ -203,11 +211,15 @@ class BranchCopy:
         self._head = revision
 
     def _log(self, *selection: str) -> list[Commit]:
-        trailers = (INSTALLATION_TRAILER, ENTITY_TRAILER, REQUEST_TRAILER)
-        fields = [f"%(trailers:key={key},valueonly,separator=%x2C)" for key in trailers]
+        fields = [f"%(trailers:key={key},valueonly,separator=%x2C)" for key in _TRAILERS]
         layout = "%x1f".join(["%H", *fields])
         listed = self._git("log", f"--format={layout}", "-z", *selection).decode("utf-8", "replace")
-        return [Commit(*entry.split(_FIELD)) for entry in listed.split("\0") if entry]
+        return [_commit_of(entry) for entry in listed.split("\0") if entry]
+
+    def _fetch(self, refs: str) -> None:
+        self._git_with_token(
+            "fetch", "--quiet", "--prune", "--no-tags", self._remote.url, f"+{refs}:{refs}"
+        )
 
     def _git(
         self, *arguments: str, stdin: bytes = b"", variables: Mapping[str, str] | None = None
@@ -238,6 +250,14 @@ def _as_variables(configuration: Mapping[str, str]) -> dict[str, str]:
         variables[f"GIT_CONFIG_KEY_{index}"] = key
         variables[f"GIT_CONFIG_VALUE_{index}"] = value
     return variables
+
+
+def _commit_of(entry: str) -> Commit:
+    """The commit of an entry of the log; trailers that hold our separator are none of ours."""
+    revision, *trailers = entry.split(_FIELD)
+    if len(trailers) != len(_TRAILERS):
+        return Commit(revision, "", "", "")
+    return Commit(revision, *trailers)
 
 
 def _index_line(path: str, content_id: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,15 @@ def bind(run: Run, bindings: list[Json], **changes: Any) -> httpx.Response:
 
 def clone(run: Run, folder: Path) -> Path:
     return run.world.forge.clone(run.appenv.team, run.appenv.repository_name, folder)
+
+
+def push_all(run: Run, files: Path, message: str) -> str:
+    """Everything in the clone as a person's commit on main; its revision."""
+    git = run.world.forge.git
+    git("add", "-A", cwd=files)
+    git("commit", "--quiet", "--allow-empty", "-m", message, cwd=files)
+    git("push", "--quiet", "origin", "HEAD:refs/heads/main", cwd=files)
+    return git("rev-parse", "HEAD", cwd=files).strip()
 
 
 def another_binding(run: Run, name: str) -> Json:
@@ -173,15 +183,48 @@ def test_two_bindings_of_one_name_are_refused(protected: Run) -> None:
     assert_problem(bind(protected, twice), 422, "duplicate_binding")
 
 
+def test_a_name_that_is_no_text_is_passed_over(protected: Run, tmp_path: Path) -> None:
+    files = clone(protected, tmp_path)
+    (files / "manifests" / os.fsdecode(b"caf\xe9.yaml")).write_text("a: 1\n")
+    push_all(protected, files, "A Latin-1 name")
+    assert_effect(bind(protected, [protected.appenv.binding()]), "created")
+
+
+def test_a_trailer_with_our_separator_is_somebody_elses(protected: Run, tmp_path: Path) -> None:
+    assert_effect(BINDINGS.do(protected), "created")
+    files = clone(protected, tmp_path)
+    content = (files / MANIFEST).read_text()
+    (files / MANIFEST).unlink()
+    push_all(protected, files, "Without")
+    (files / MANIFEST).write_text(content)
+    odd = push_all(protected, files, f"Back\n\nIdp-Installation: {INSTALLATION}\x1fx\n")
+    answer = assert_effect(BINDINGS.do(protected.world.new_run(protected.appenv)), "adopted")
+    assert answer["items"][0]["references"]["revision"] == odd
+    assert_effect(BINDINGS.undo(protected), "kept")
+
+
+def test_a_binding_that_came_by_a_merge_stands_at_the_merge(protected: Run, tmp_path: Path) -> None:
+    assert_effect(BINDINGS.do(protected), "created")
+    files, git = clone(protected, tmp_path), protected.world.forge.git
+    git("checkout", "--quiet", "-b", "side", cwd=files)
+    manifest = files / MANIFEST
+    manifest.write_text(manifest.read_text().replace("version: '1'", "version: '2'"))
+    git("commit", "--quiet", "-a", "-m", "Version 2", cwd=files)
+    git("checkout", "--quiet", "main", cwd=files)
+    git("merge", "--quiet", "--no-ff", "-m", "Merge branch side", "side", cwd=files)
+    git("push", "--quiet", "origin", "HEAD:refs/heads/main", cwd=files)
+    later = protected.world.new_run(protected.appenv)
+    answer = assert_effect(bind(later, [protected.appenv.binding(version=2)]), "adopted")
+    merge = git("rev-parse", "HEAD", cwd=files).strip()
+    assert answer["items"][0]["references"]["revision"] == merge
+
+
 def test_links_in_a_repository_lead_nowhere(protected: Run, tmp_path: Path) -> None:
     """A managed folder that is a link to somewhere else is neither followed nor replaced."""
     files = clone(protected, tmp_path)
     outside = tmp_path / "outside"
     outside.mkdir()
     (files / "manifests/external-secrets").symlink_to(outside)
-    git = protected.world.forge.git
-    git("add", "-A", cwd=files)
-    git("commit", "--quiet", "-m", "A link", cwd=files)
-    git("push", "--quiet", "origin", "HEAD:refs/heads/main", cwd=files)
+    push_all(protected, files, "A link")
     assert_problem(bind(protected, [protected.appenv.binding()]), 502, "foreign_owner")
     assert list(outside.iterdir()) == []

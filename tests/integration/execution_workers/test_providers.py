@@ -104,6 +104,24 @@ def test_git_when_the_forge_is_away(bot_token: SecretFile, calls: ProviderCalls)
     assert away.value.code == "forge_unreachable"
 
 
+def test_git_reads_no_branch_but_the_wanted_one(
+    run: Run, repository_url: str, bot_token: SecretFile, calls: ProviderCalls, tmp_path: Path
+) -> None:
+    git = run.world.forge.git
+    clone = run.world.forge.clone(run.appenv.team, run.appenv.repository_name, tmp_path)
+    git("commit", "--quiet", "--allow-empty", "-m", "Aside", cwd=clone)
+    git("push", "--quiet", "origin", "HEAD:refs/heads/side", cwd=clone)
+    side = git("rev-parse", "HEAD", cwd=clone).strip()
+    remote = GitRemote(repository_url, bot_token, calls, 20)
+    with remote.copy("main") as copy:
+        with pytest.raises(PlatformError, match="git ls-tree"):
+            copy.files(["README.md"], side)
+        assert side in [commit.revision for commit in copy.all_commits()]
+        assert copy.files(["README.md"], side)
+    with remote.copy("none") as copy:
+        assert copy.head is None
+
+
 def test_git_that_takes_too_long(
     repository_url: str, bot_token: SecretFile, calls: ProviderCalls
 ) -> None:

@@ -13,6 +13,8 @@ from local_stack.git import Git
 
 MANIFESTS = "manifests/"
 MAX_FILES = 500
+MAX_TOTAL_BYTES = 4 * 1024 * 1024
+"""Of all files that are read."""
 MAX_ANCESTORS = 100
 FETCH_TIMEOUT_SECONDS = 30.0
 GIT_CONFIGURATION = {
@@ -47,11 +49,13 @@ class Snapshot:
 
     revision: str
     ancestors: tuple[str, ...]
-    """The commits before it, newest first, at most `MAX_ANCESTORS`."""
+    """Where the branch stood before it, newest first, at most `MAX_ANCESTORS`. Commits that came
+    by a merge are none of them: their dates cannot push out where the branch has been.
+    """
     files: tuple[ManifestFile, ...]
     """Every `*.yaml` below `manifests/`, by path."""
     refused: tuple[Problem, ...]
-    """What is below `manifests/` and is not read: links, large files, one file too many."""
+    """What is below `manifests/` and is not read: links, large files, what is too much."""
 
 
 class Mirrors:
@@ -101,8 +105,8 @@ class Mirrors:
         )
 
     def _read(self, mirror: Path, branch: str) -> Snapshot:
-        count = f"--max-count={MAX_ANCESTORS + 1}"
-        listed = self._git.run(mirror, ["rev-list", count, f"refs/heads/{branch}", "--"])
+        selection = ["--first-parent", f"--max-count={MAX_ANCESTORS + 1}"]
+        listed = self._git.run(mirror, ["rev-list", *selection, f"refs/heads/{branch}", "--"])
         revision, *ancestors = listed.line.split()
         entries = list(self._manifests(mirror, revision))
         refused = [*_refusals(entries)]
@@ -141,10 +145,16 @@ class Mirrors:
 
 
 def _refusals(entries: list[_Entry]) -> Iterator[Problem]:
+    total = 0
     for entry in entries[:MAX_FILES]:
         if not entry.is_file:
             yield Problem(entry.path, "it is no plain file")
         elif entry.size > MAX_FILE_BYTES:
             yield Problem(entry.path, f"it is larger than {MAX_FILE_BYTES // 1024} KiB")
+        elif total + entry.size > MAX_TOTAL_BYTES:
+            limit = MAX_TOTAL_BYTES // 1024
+            yield Problem(entry.path, f"with it the manifests are larger than {limit} KiB")
+        else:
+            total += entry.size
     if len(entries) > MAX_FILES:
         yield Problem(entries[MAX_FILES].path, f"there are more than {MAX_FILES} manifests")

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from idp_kernel.wire.agent import AppliedSecret
+from local_stack.agent.manifests import MAX_FILE_BYTES
+from local_stack.agent.mirrors import MAX_ANCESTORS, MAX_TOTAL_BYTES
 from tests.fixtures.agent import AgentServer, condition, ready, running_agent
 from tests.fixtures.forge import ForgeServer, KnownPeople, running_forge
 from tests.fixtures.git_client import Clone
@@ -110,6 +112,36 @@ def test_links_are_not_followed(forge: ForgeServer, agent: AgentServer, tmp_path
     revision = commit(clone, "README.md", "x")
     seen = agent.wait_for_ready("payments", name, revision, "False")
     assert ready(seen).message == "manifests/passwords.yaml: it is no plain file"
+
+
+def test_manifests_that_are_too_large_together_are_refused(
+    forge: ForgeServer, agent: AgentServer, tmp_path: Path
+) -> None:
+    name, clone = new_repository(forge, tmp_path)
+    (clone.path / "manifests").mkdir()
+    fitting = MAX_TOTAL_BYTES // MAX_FILE_BYTES
+    for number in range(fitting + 1):
+        content = f"# {number:02}" + "x" * (MAX_FILE_BYTES - 4)
+        (clone.path / f"manifests/{number:02}.yaml").write_text(content)
+    revision = commit(clone, "README.md", "x")
+    seen = agent.wait_for_ready("payments", name, revision, "False")
+    limit = f"with it the manifests are larger than {MAX_TOTAL_BYTES // 1024} KiB"
+    assert ready(seen).message == f"manifests/{fitting:02}.yaml: {limit}"
+
+
+def test_a_merge_of_many_commits_hides_no_former_head(
+    forge: ForgeServer, agent: AgentServer, tmp_path: Path
+) -> None:
+    name, clone = new_repository(forge, tmp_path)
+    former = commit(clone, "manifests/app.yaml", CONFIG_MAP)
+    clone.git("checkout", "-q", "-b", "side")
+    for _ in range(MAX_ANCESTORS + 1):
+        clone.git("commit", "-q", "--allow-empty", "-m", "More")
+    clone.git("checkout", "-q", "-")
+    clone.git("merge", "-q", "--no-ff", "-m", "Merge", "side")
+    assert clone.push("HEAD:main").returncode == 0
+    seen = agent.wait_for_ready("payments", name, clone.revision(), "True")
+    assert seen.ancestors == (former,)
 
 
 def test_a_force_pushed_and_a_deleted_repository_are_followed(

@@ -15,8 +15,6 @@ from idp_kernel.errors import InvariantBroken, Unavailable
 MINIMUM_VERSION = (2, 38)
 """The first whose `merge-tree` merges without a work tree."""
 DEFAULT_TIMEOUT_SECONDS = 30.0
-ZERO_REVISION = "0" * 40
-"""Stands for "no commit" where git names an old or a new one."""
 
 Configuration = Mapping[str, str]
 
@@ -78,7 +76,8 @@ class Git:
     ) -> GitOutcome:
         """How `git <arguments>` on the repository ended.
 
-        An exit code that is not `accepted` raises `GitFailed`; no end in time `Unavailable`.
+        An exit code that is not `accepted` raises `InvariantBroken` (`git_failed`) with git's last
+        words, no end in time `Unavailable`.
         """
         try:
             completed = subprocess.run(
@@ -96,15 +95,11 @@ class Git:
             ) from error
         errors = completed.stderr.decode("utf-8", "replace").strip()
         if completed.returncode not in accepted:
-            raise GitFailed(
+            raise InvariantBroken(
                 f"git {arguments[0]} ended with {completed.returncode}: {errors}",
                 code="git_failed",
             )
         return GitOutcome(completed.returncode, completed.stdout, errors)
-
-
-class GitFailed(InvariantBroken):
-    """git ended as it should not; the message has its last words."""
 
 
 def _check_version(program: str) -> None:

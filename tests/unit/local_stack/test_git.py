@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from idp_kernel.errors import Unavailable
-from local_stack.git import Git, GitFailed
+from idp_kernel.errors import InvariantBroken, Unavailable
+from local_stack.git import Git
 
 
 @pytest.fixture
@@ -30,8 +30,10 @@ def test_only_our_configuration_counts(
 
 
 def test_an_unexpected_end_is_an_error_with_its_words(repository: Path) -> None:
-    with pytest.raises(GitFailed, match="rev-parse ended with 128: fatal"):
+    with pytest.raises(InvariantBroken, match="rev-parse ended with 128: fatal") as failed:
         Git({}).run(repository, ["rev-parse", "--verify", "nothing"])
+    # Tables go by the exact class.
+    assert (type(failed.value), failed.value.code) == (InvariantBroken, "git_failed")
 
 
 def test_no_end_in_time_is_an_error(repository: Path) -> None:

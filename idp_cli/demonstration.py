@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -98,7 +99,7 @@ class Demonstration:
         self._show_steps(request)
         if request.state != RequestState.SUCCEEDED:
             say_failure(self._invocation, request)
-            return False
+            return self._conclude(request, [f"the request {request.state}"])
         proof = self._proof(request)
         complaints = list(proof.complaints())
         self._show_proof(proof, request)
@@ -106,8 +107,11 @@ class Demonstration:
             self._output.hint(f"[red]✗[/] {complaint}")
         if not complaints:
             self._show_ways_on(proof, request, stays=stays)
+        return self._conclude(request, complaints)
+
+    def _conclude(self, request: WorkflowRequest, complaints: list[str]) -> bool:
         if self._output.is_json:
-            self._output.document(request.model_dump(mode="json"))
+            self._output.document({**request.model_dump(mode="json"), "complaints": complaints})
         return not complaints
 
     def _make_application(self) -> Application:
@@ -208,7 +212,7 @@ class Demonstration:
             self._output.hint("Look around:")
         idp = program_word()
         for command in (
-            self._clone_command(proof.environment),
+            *self._clone_commands(proof.environment),
             f"{idp} env show {proof.environment.id}",
             f"{idp} events --request {request.id}",
             f"{idp} request show {request.id}",
@@ -216,11 +220,16 @@ class Demonstration:
             self._output.hint(f"  [cyan]{escape(command)}[/]")
         self._output.hint("")
 
-    def _clone_command(self, environment: ApplicationEnvironment) -> str:
-        """Git asks a helper for the token, so that neither argv nor `.git/config` holds it."""
+    def _clone_commands(self, environment: ApplicationEnvironment) -> Iterator[str]:
+        """The command, when the token is in a file. Git asks a helper for it, so that neither argv
+        nor `.git/config` holds it.
+        """
         token_file = self._invocation.token_file or self._invocation.home.admin_token
-        helper = f'!f() {{ echo username=idp; echo "password=$(cat {token_file})"; }}; f'
-        return f"git -c credential.helper='{helper}' clone {environment.repository_url}"
+        if environment.repository_url is not None and token_file.exists():
+            read = shlex.join(["cat", str(token_file.absolute())])
+            helper = f'!f() {{ echo username=idp; echo "password=$({read})"; }}; f'
+            setting = shlex.quote(f"credential.helper={helper}")
+            yield f"git -c {setting} clone {shlex.quote(environment.repository_url)}"
 
     def _say(self, markup: str) -> None:
         self._output.hint(f"[green]✓[/] {markup}")

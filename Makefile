@@ -9,6 +9,8 @@ MAKEFLAGS += --no-print-directory
 
 VENV := .venv
 BIN := $(VENV)/bin
+# Added to every port: make demo PORT_OFFSET=100
+PORT_OFFSET := 0
 PACKAGES := idp_kernel control_plane idp_dagster execution_workers local_stack idp_cli
 LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--python-version 3.11 --custom-compile-command "make lock"
@@ -20,11 +22,11 @@ help: ## Print this help
 
 .PHONY: demo
 demo: venv ## Start everything, provision an environment for real, stop everything
-	@$(BIN)/idp demo
+	@$(BIN)/idp demo --port-offset $(PORT_OFFSET)
 
 .PHONY: up
 up: venv ## Start everything and stay; Ctrl-C stops everything
-	@$(BIN)/idp up
+	@$(BIN)/idp up --port-offset $(PORT_OFFSET)
 
 .PHONY: down
 down: venv ## Stop what `make up` started in another shell
@@ -35,7 +37,7 @@ test: lint typecheck ## Lint, check types and run every test that needs no syste
 	$(BIN)/pytest -m "not system"
 
 .PHONY: test-system
-test-system: venv-dev ## Install what Debian and npm have to give, and run the tests that need it
+test-system: venv-dev ## Install what Debian has to give (a browser), and run the tests that need it
 	tests/system/install.sh
 	$(BIN)/pytest -m system
 

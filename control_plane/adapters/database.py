@@ -19,7 +19,21 @@ POOL_OVERFLOW: Final = 10
 POOL_TIMEOUT_SECONDS: Final = 5
 CONNECT_TIMEOUT_SECONDS: Final = 3
 STATEMENT_TIMEOUT_SECONDS: Final = 20
+LOCK_TIMEOUT_SECONDS: Final = 3
+IDLE_TRANSACTION_TIMEOUT_SECONDS: Final = 60
 RETRY_AFTER_SECONDS: Final = 1.0
+ROW_HELD: Final = "row_held"
+"""Code of the `Unavailable` that says somebody else held a row for too long."""
+
+_SESSION_OPTIONS: Final = " ".join(
+    f"-c {name}={value}"
+    for name, value in {
+        "statement_timeout": f"{STATEMENT_TIMEOUT_SECONDS}s",
+        "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
+        "idle_in_transaction_session_timeout": f"{IDLE_TRANSACTION_TIMEOUT_SECONDS}s",
+        "timezone": "UTC",
+    }.items()
+)
 
 _TAKEN: dict[str, tuple[str, str]] = {
     "uq_teams_slug": ("team_exists", "A team of this slug is there already."),
@@ -54,7 +68,7 @@ def new_engine(url: str) -> Engine:
         json_serializer=_to_json,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS}s -c timezone=UTC",
+            "options": _SESSION_OPTIONS,
             "application_name": "control-plane-api",
         },
     )
@@ -94,6 +108,12 @@ def _taken(error: IntegrityError) -> PlatformError:
 
 
 def _away(error: Exception) -> Unavailable:
+    if isinstance(error, DBAPIError) and isinstance(error.orig, psycopg.errors.LockNotAvailable):
+        return Unavailable(
+            "Somebody else is at work on the same thing. Nothing was changed; try again.",
+            code=ROW_HELD,
+            retry_after_seconds=RETRY_AFTER_SECONDS,
+        )
     return Unavailable(
         f"The database gave no answer ({type(error).__name__}). Nothing was changed; try again.",
         code="database_unavailable",

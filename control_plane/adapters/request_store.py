@@ -129,7 +129,12 @@ class SqlRequests:
                     _requests.lease_expires_at <= self._now,
                 )
             )
-        query = select(_requests.id).where(or_(*conditions)).limit(_OVERDUE_PAGE)
+        query = (
+            select(_requests.id)
+            .where(or_(*conditions))
+            .order_by(_requests.deadline_at, _requests.id)
+            .limit(_OVERDUE_PAGE)
+        )
         return list(self._connection.execute(query).scalars())
 
     def put_attempt(self, request: Request) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Final
 
 import structlog
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, select, text
 
-from control_plane.adapters.database import transaction
+from control_plane.adapters.database import ROW_HELD, transaction
 from control_plane.adapters.work import forget_old_rows
 from control_plane.application.ports import Begin
 from control_plane.application.sweep_requests import sweep_request
@@ -27,7 +27,8 @@ class Sweeper:
     """Sweeps every `interval_seconds`; of several replicas one at a time does.
 
     Leases are left alone for one lease time after the start and after each time the database was
-    away: runs could not renew then, and are not to blame.
+    away. That saves no run whose lease ended meanwhile: its token ended too, so it cannot renew any
+    more. It only puts the release off, so that the engine can tell first how such runs ended.
     """
 
     def __init__(
@@ -63,6 +64,8 @@ class Sweeper:
         """One round, unless another replica is at it. Raises `Unavailable`."""
         try:
             with transaction(self._engine) as connection:
+                # This transaction only holds the lock while others do the work, however long.
+                connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
                 locked = select(func.pg_try_advisory_xact_lock(_SWEEP_LOCK))
                 if connection.execute(locked).scalar_one():
                     self._sweep()
@@ -90,12 +93,16 @@ class Sweeper:
             self._clean_at = self._monotonic() + _CLEAN_EVERY_SECONDS
 
     def _sweep_one(self, request_id: str, *, with_leases: bool) -> None:
-        """One request in its own transaction, so that a broken one holds up no other."""
+        """One request in its own transaction, so that no other waits for a broken one, or for one
+        whose rows somebody holds; the next round looks at it again.
+        """
         try:
             with self._begin() as work:
                 sweep_request(work, request_id, self._policy, with_leases=with_leases)
-        except Unavailable:
-            raise
+        except Unavailable as error:
+            if error.code != ROW_HELD:
+                raise
+            _log.warning("request_not_swept_yet", workflow_request_id=request_id, code=error.code)
         except PlatformError as error:
             _log.exception("request_not_swept", workflow_request_id=request_id, code=error.code)
 

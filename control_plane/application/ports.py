@@ -221,7 +221,9 @@ class Requests(Protocol):
         ...
 
     def overdue(self, *, with_leases: bool) -> Sequence[str]:
-        """Requests past deadline, past the end of a wait and, if asked, past their lease."""
+        """Requests past deadline, past the end of a wait and, if asked, past their lease; those
+        with the earliest deadline first, at most two hundred.
+        """
         ...
 
     def put_attempt(self, request: Request) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 
+from control_plane.adapters.database import transaction
+from idp_kernel.errors import Unavailable
 from idp_kernel.ids import new_id
 from idp_kernel.services import ServiceName
 from idp_kernel.wire.engine import CANCEL_REQUESTED
@@ -270,12 +273,30 @@ def test_nobody_waits_for_ever_for_the_word_on_a_lost_run(platform: Platform) ->
 def test_leases_are_left_alone_for_a_lease_time_after_an_outage(platform: Platform) -> None:
     request_id = platform.provision(platform.new_subject())
     claimed(platform, request_id)
-    platform.clock.advance(20)
-    platform.sweeper._leases_count_from = platform.monotonic[0] + 15
+    with transaction(platform.engine) as others:
+        others.execute(text("LOCK TABLE workflow_requests IN ACCESS EXCLUSIVE MODE"))
+        with pytest.raises(Unavailable):
+            platform.sweep_after(16)
     platform.sweeper.sweep()
     assert platform.request(request_id)["state"] == "running"
     platform.sweep_after(16)
     assert platform.request(request_id)["state"] == "pending"
+
+
+def test_a_request_that_somebody_holds_does_not_hold_up_those_behind_it(
+    platform: Platform,
+) -> None:
+    held, behind = (platform.provision(platform.new_subject()) for _ in range(2))
+    for request_id in (held, behind):
+        claimed(platform, request_id)
+    with transaction(platform.engine) as somebody:
+        query = text("SELECT 1 FROM workflow_requests WHERE id = :id FOR UPDATE")
+        somebody.execute(query, {"id": held})
+        platform.sweep_after(16)
+        assert platform.request(behind)["state"] == "pending"
+        assert platform.request(held)["state"] == "running"
+    platform.sweeper.sweep()
+    assert platform.request(held)["state"] == "pending"
 
 
 def test_a_request_past_its_deadline_times_out(platform: Platform) -> None:

@@ -24,7 +24,7 @@ from control_plane.domain.requests import Request, SubjectKind
 from control_plane.domain.teams import Team
 from idp_kernel.errors import Conflict, InvalidInput
 from idp_kernel.ids import new_id
-from idp_kernel.wire.api import DeclareSecret, ProvisionEnvironment
+from idp_kernel.wire.api import SECRETS_PER_ENVIRONMENT, DeclareSecret, ProvisionEnvironment
 from idp_kernel.wire.engine import AppEnvDesiredState
 from idp_kernel.wire.worker import (
     AppEnvSubject,
@@ -63,8 +63,9 @@ def provision_environment(
     """The pending request; everything it needs moved to Provisioning.
 
     Raises `Conflict`: `workflow_active` with the id of the request that is under way,
-    `team_not_active`, `environment_not_active`, `application_not_ready`; `MoveRefused` when the
-    application environment is past being provisioned.
+    `team_not_active`, `environment_not_active`, `application_not_ready`, `too_many_secrets` when
+    the environment would have more than 50 in all; `MoveRefused` when the application environment
+    is past being provisioned.
     """
     _check_distinct(command.secrets)
     subjects = _lock_subjects(work, application_id, command.environment)
@@ -73,6 +74,7 @@ def provision_environment(
         appenv = _declare(work, initiator, subjects)
     refuse_while_active(work, appenv.id)
     declared = {secret.name: secret for secret in work.application_environments.secrets(appenv.id)}
+    _check_number({*declared, *(each.name for each in command.secrets)})
     secrets = [_declared_secret(work, appenv, declared, each) for each in command.secrets]
     return _start(work, initiator, subjects, appenv, secrets)
 
@@ -85,15 +87,11 @@ def provision_declared_environment(
     if seen is None:
         raise no_such("application environment", application_environment_id)
     environment = work.environments.by_id(seen.environment_id)
-    secrets = work.application_environments.secrets(seen.id)
-    declared = tuple(
-        DeclareSecret.model_validate(
-            {"name": each.name, "purpose": each.purpose, "sensitivity": each.sensitivity}
-        )
-        for each in secrets
-    )
-    command = ProvisionEnvironment(environment=environment.slug, secrets=declared)
-    return provision_environment(work, initiator, seen.application_id, command)
+    subjects = _lock_subjects(work, seen.application_id, environment.slug)
+    appenv = subjects.application_environment or seen
+    refuse_while_active(work, appenv.id)
+    secrets = work.application_environments.secrets(appenv.id)
+    return _start(work, initiator, subjects, appenv, secrets)
 
 
 def restart_provisioning(work: Work, request: Request) -> None:
@@ -153,6 +151,15 @@ def _check_distinct(secrets: Sequence[DeclareSecret]) -> None:
     names = [secret.name for secret in secrets]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidInput(f"Secrets are declared twice: {', '.join(twice)}.")
+
+
+def _check_number(names: set[str]) -> None:
+    if len(names) > SECRETS_PER_ENVIRONMENT:
+        raise Conflict(
+            f"The environment would have {len(names)} secrets, with those it declares already;"
+            f" it can have {SECRETS_PER_ENVIRONMENT}.",
+            code="too_many_secrets",
+        )
 
 
 def _lock_subjects(work: Work, application_id: str, environment_slug: str) -> ProvisioningSubjects:

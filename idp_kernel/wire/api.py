@@ -16,6 +16,7 @@ from idp_kernel.wire.worker import SecretPurpose, SecretSensitivity
 from idp_kernel.workflows import RequestState, Step, StepState, WorkflowName
 
 Item = TypeVar("Item", bound=WireModel)
+SECRETS_PER_ENVIRONMENT = 50
 PrincipalName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._@-]{0,79}$")]
 
 
@@ -119,7 +120,7 @@ class ProvisionEnvironment(WireModel):
     """Body of `POST /v1/applications/{id}/environments`."""
 
     environment: Slug
-    secrets: Annotated[tuple[DeclareSecret, ...], Field(max_length=50)] = (
+    secrets: Annotated[tuple[DeclareSecret, ...], Field(max_length=SECRETS_PER_ENVIRONMENT)] = (
         DeclareSecret(name="app-key"),
     )
 

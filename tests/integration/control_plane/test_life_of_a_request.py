@@ -557,6 +557,24 @@ def test_a_launch_by_hand_obeys_every_rule(platform: Platform) -> None:
     assert done.json()["code"] == "move_refused"
 
 
+def test_an_environment_has_at_most_fifty_secrets_and_a_launch_takes_them_all(
+    platform: Platform,
+) -> None:
+    subject = platform.new_subject()
+    first = platform.provision(subject, *(f"key-{number}" for number in range(49)))
+    platform.admin.ok(f"/v1/workflow-requests/{first}/cancel", {})
+    path = f"/v1/applications/{subject.application_id}/environments"
+    more = {"environment": subject.environment, "secrets": [{"name": "one"}, {"name": "two"}]}
+    refused = platform.admin.post(path, more)
+    assert (refused.status_code, refused.json()["code"]) == (409, "too_many_secrets")
+    second = platform.provision(subject, "key-0", "last")
+    platform.admin.ok(f"/v1/workflow-requests/{second}/cancel", {})
+    appenv = platform.request(second)["applicationEnvironmentId"]
+    launched = launch(platform, reason="try", subjectId=appenv)
+    assert launched.status_code == 200, launched.text
+    assert len(launched.json()["desiredState"]["secrets"]) == 50
+
+
 def test_a_re_run_asks_for_the_next_attempt_of_its_parents_request(platform: Platform) -> None:
     subject = platform.new_subject()
     request_id = platform.provision(subject)

@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from idp_cli.api import PLATFORM, WHOAMI
 from idp_cli.invocation import Invocation
+from idp_cli.output import program_word
 from idp_cli.supervision.embedded import Embedded
 from idp_cli.supervision.keys import readable_by_others
 from idp_cli.supervision.leftovers import leftovers
@@ -65,16 +66,18 @@ class Doctor:
         rest = sum(1 for _ in leftovers(self._home))
         if rest or self._home.record() is not None:
             told = f"it ended without being stopped; processes left: {rest}"
-            yield Finding("platform", False, told, "Clear what is left: idp down")
+            yield Finding("platform", False, told, f"Clear what is left: {program_word()} down")
         else:
-            yield Finding("platform", True, "not running; idp up starts it")
+            yield Finding("platform", True, f"not running; {program_word()} up starts it")
             yield from port_findings(self._invocation.ports)
 
     def _running(self) -> Iterator[Finding]:
         try:
             infos = SupervisorRemote(self._home.socket).processes()
         except PlatformError as error:
-            yield Finding("supervisor", False, error.message, "Stop it and begin anew: idp down")
+            yield Finding(
+                "supervisor", False, error.message, f"Stop it and begin anew: {program_word()} down"
+            )
             return
         for program in Embedded(self._home, self._invocation.ports).programs():
             if not program.is_one_shot:
@@ -94,15 +97,20 @@ class Doctor:
             me = self._invocation.api.get(WHOAMI, WhoAmI)
             standing = self._invocation.api.get(PLATFORM, PlatformStanding)
         except PlatformError as error:
-            yield Finding("token", False, error.message, "Try: idp whoami")
+            yield Finding("token", False, error.message, f"Try: {program_word()} whoami")
             return
         yield Finding("token", True, f"you are {me.principal}")
         told = "draining: nothing new starts" if standing.draining else "takes new work"
-        yield Finding("work", not standing.draining, told, "Let workflows start again: idp resume")
+        yield Finding(
+            "work",
+            not standing.draining,
+            told,
+            f"Let workflows start again: {program_word()} resume",
+        )
 
     def _keys(self) -> Finding:
         if not self._home.keys.exists():
-            return Finding("keys", True, "none yet; the first idp up makes them")
+            return Finding("keys", True, f"none yet; the first {program_word()} up makes them")
         open_files = readable_by_others(self._home.keys)
         if not open_files:
             return Finding("keys", True, "readable by you only")

@@ -9,7 +9,7 @@ import typer
 
 from idp_cli.api import APPLICATION, APPLICATIONS, Api, path_segment
 from idp_cli.invocation import invocation_of
-from idp_cli.output import Columns
+from idp_cli.output import Columns, program_word
 from idp_kernel.errors import Conflict, NotFound
 from idp_kernel.ids import ID_PATTERN
 from idp_kernel.wire.api import Application, RegisterApplication
@@ -45,7 +45,7 @@ def register(
     invocation = invocation_of(context)
     body = RegisterApplication(team=team, slug=application, description=description)
     _show(context, invocation.api.command(APPLICATIONS, Application, body))
-    invocation.output.hint(f"Next: idp env provision {application} dev --watch")
+    invocation.output.hint(f"Next: {program_word()} env provision {application} dev --watch")
 
 
 @app.command("list")

@@ -8,7 +8,7 @@ import typer
 
 from idp_cli.api import ENVIRONMENT_MOVE, ENVIRONMENTS, path_segment
 from idp_cli.invocation import invocation_of
-from idp_cli.output import Columns
+from idp_cli.output import Columns, program_word
 from idp_kernel.wire.api import CreateEnvironment, Environment
 
 app = typer.Typer(no_args_is_help=True, help="Environments for all applications: dev, prod, …")
@@ -37,7 +37,7 @@ def create(
     invocation = invocation_of(context)
     body = CreateEnvironment(slug=environment, description=description)
     _show(context, invocation.api.command(ENVIRONMENTS, Environment, body))
-    invocation.output.hint(f"Next: idp environment activate {environment}")
+    invocation.output.hint(f"Next: {program_word()} environment activate {environment}")
 
 
 @app.command("list")

@@ -10,7 +10,7 @@ from rich.markup import escape
 from idp_cli.api import CANCELLATION, REQUEST, REQUESTS, RETRY, path_segment
 from idp_cli.exits import ExitCode
 from idp_cli.invocation import Invocation, invocation_of
-from idp_cli.output import Columns
+from idp_cli.output import Columns, program_word
 from idp_cli.step_view import FollowedRequest, step_table
 from idp_kernel.wire.api import CancelRequest, RequestAccepted, RetryRequest, WorkflowRequest
 from idp_kernel.workflows import RequestState
@@ -103,7 +103,7 @@ def show_accepted(invocation: Invocation, accepted: RequestAccepted) -> None:
         ("app environment", accepted.application_environment_id),
     )
     invocation.output.item(accepted, facts)
-    invocation.output.hint(f"Next: idp request watch {accepted.request_id}")
+    invocation.output.hint(f"Next: {program_word()} request watch {accepted.request_id}")
 
 
 def follow(invocation: Invocation, request_id: str, *, is_passing: bool = False) -> WorkflowRequest:
@@ -117,7 +117,9 @@ def follow(invocation: Invocation, request_id: str, *, is_passing: bool = False)
     try:
         return followed.until_end()
     except KeyboardInterrupt:
-        invocation.output.hint(f"The request goes on. See it again: idp request watch {request_id}")
+        invocation.output.hint(
+            f"The request goes on. See it again: {program_word()} request watch {request_id}"
+        )
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
@@ -129,7 +131,7 @@ def finish(invocation: Invocation, request: WorkflowRequest) -> NoReturn:
     elif request.state != RequestState.SUCCEEDED:
         say_failure(invocation, request)
     elif request.application_environment_id is not None:
-        output.hint(f"Next: idp env show {request.application_environment_id}")
+        output.hint(f"Next: {program_word()} env show {request.application_environment_id}")
     succeeded = request.state == RequestState.SUCCEEDED
     raise typer.Exit(ExitCode.OK if succeeded else ExitCode.REQUEST_FAILED)
 
@@ -142,7 +144,7 @@ def say_failure(invocation: Invocation, request: WorkflowRequest) -> None:
         output.hint(f"  [dim]code[/]  {escape(request.error.code)}")
     if request.attempts:
         output.hint(f"  [dim]run[/]   {invocation.dagster_url}/runs/{request.attempts[-1].run_id}")
-    output.hint(f"  [dim]next[/]  idp request retry {request.id} --watch")
+    output.hint(f"  [dim]next[/]  {program_word()} request retry {request.id} --watch")
 
 
 def show_request(invocation: Invocation, request: WorkflowRequest) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from idp_cli.api import MEMBERS, TEAM, TEAM_MOVE, TEAMS, path_segment
 from idp_cli.invocation import invocation_of
-from idp_cli.output import Columns
+from idp_cli.output import Columns, program_word
 from idp_kernel.wire.api import AddMember, CreateTeam, Member, Team
 from idp_kernel.wire.engine import TeamRole
 
@@ -46,7 +46,7 @@ def create(
     invocation = invocation_of(context)
     body = CreateTeam(slug=team, display_name=name or team)
     _show(context, invocation.api.command(TEAMS, Team, body))
-    invocation.output.hint(f"Next: idp team activate {team}")
+    invocation.output.hint(f"Next: {program_word()} team activate {team}")
 
 
 @app.command("list")
@@ -99,7 +99,7 @@ def add_member(
     added = invocation.api.command(MEMBERS.format(team=path_segment(team)), Member, body)
     facts = (("team", added.team), ("principal", added.principal), ("role", added.role))
     invocation.output.item(added, facts)
-    invocation.output.hint(f"Next: idp token create {principal}")
+    invocation.output.hint(f"Next: {program_word()} token create {principal}")
 
 
 @member.command("list")

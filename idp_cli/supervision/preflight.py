@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from idp_cli.output import program_word
 from idp_cli.supervision.home import Home, check_path
 from idp_cli.supervision.ports import holder_of, is_free
 from idp_kernel.errors import InvalidInput
@@ -50,7 +51,8 @@ def port_findings(ports: DefaultPorts) -> Iterator[Finding]:
             subject="ports",
             is_good=False,
             found=f"{port}, which {name.replace('_', ' ')} needs, is held by {holder_of(port)}",
-            advice="End that process, or move every port: idp up --port-offset 100",
+            advice=f"End that process, or move every port: {program_word()} up --port-offset 100 "
+            "(make up PORT_OFFSET=100)",
         )
     if not taken:
         yield Finding("ports", True, f"{len(dataclasses.asdict(ports))} ports free")
@@ -97,7 +99,8 @@ def disk_finding(folder: Path) -> Finding:
         "disk",
         free >= LEAST_FREE_BYTES,
         f"{free / 1024**3:.1f} GiB free",
-        f"Make 1 GiB free at {existing}, or choose another home: idp up --home /elsewhere",
+        f"Make 1 GiB free at {existing}, or choose another home: "
+        f"{program_word()} up --home /elsewhere",
     )
 
 

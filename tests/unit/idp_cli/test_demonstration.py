@@ -6,6 +6,7 @@ import io
 import json
 import re
 import subprocess
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -195,6 +196,16 @@ def test_a_pipeline_reads_how_it_ended(
     assert is_good is (complaints == [])
     assert document["id"] == ID
     assert document["complaints"] == complaints
+
+
+def test_what_to_type_next_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "bin" / "idp")])
+    _, failed = perform(ControlPlane(RequestState.FAILED), OutputFormat.TABLE, tmp_path)
+    assert f"next  bin/idp request retry {ID} --watch" in failed
+    _, succeeded = perform(ControlPlane(RequestState.SUCCEEDED), OutputFormat.TABLE, tmp_path)
+    assert f"  bin/idp env show {ID}" in succeeded
 
 
 def test_the_command_that_clones_can_be_typed(tmp_path: Path) -> None:

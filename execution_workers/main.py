@@ -75,7 +75,7 @@ def _workers(
     clock = SystemClock()
     surroundings = Surroundings(settings, clock, downstream_errors(registry), resources)
     agent = GITOPS_AGENTS[settings.gitops_agent](surroundings)
-    ledger = Ledger(_engine(settings, resources), clock)
+    ledger = Ledger(_engine(settings, resources), clock, max_calls=settings.max_calls)
     return Workers(
         tokens=RunTokens(_control_plane(settings, resources), clock),
         ledger=ledger,

@@ -80,7 +80,8 @@ class ExecutionWorkersSettings(LedgerSettings):
     provider_concurrency: Annotated[int, Field(ge=1, le=100)] = 8
     """Calls in flight to one provider, from one process."""
     max_calls: Annotated[int, Field(ge=1, le=30)] = 16
-    """Calls this process works on at once; each holds one database connection."""
+    """Calls this process works on at once, each with a database connection; more are refused
+    for a moment. Below the threads that serve requests, so that `/fences` finds one."""
     item_wait_seconds: Seconds = 30
     """How long a call waits for another one that works on the same item."""
     drain_wait_seconds: Seconds = 30

@@ -24,13 +24,18 @@ def translated() -> Iterator[None]:
     try:
         yield
     except PoolTimeout as error:
-        raise _unavailable("All connections to the ledger are in use.", "workers_busy") from error
+        raise workers_busy() from error
     except DBAPIError as error:
         if isinstance(error.orig, LockNotAvailable):
             raise _unavailable("Another call still works on the same.", "item_busy") from error
         if not _is_outage(error):
             raise
         raise _unavailable("The ledger's database is away.", "ledger_unavailable") from error
+
+
+def workers_busy() -> Unavailable:
+    """The process works on as much as it may."""
+    return _unavailable("The workers are busy with other calls.", "workers_busy")
 
 
 def _is_outage(error: DBAPIError) -> bool:

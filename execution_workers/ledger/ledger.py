@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
 from execution_workers.calls import Call
-from execution_workers.ledger.errors import translated
+from execution_workers.ledger.errors import translated, workers_busy
 from execution_workers.ledger.tables import effects, request_fences
 from execution_workers.ports import Made, References
 from idp_kernel.clock import Clock
@@ -32,7 +33,7 @@ from idp_kernel.workflows import ProviderEvent
 CONNECT_TIMEOUT_SECONDS = 5
 POOL_WAIT_SECONDS = 5
 _SPARE_CONNECTIONS = 4
-"""For `/fences` and readiness, when calls have all others."""
+"""For `/fences` and readiness, when calls have all they may have."""
 _log = structlog.get_logger(__name__)
 
 
@@ -64,18 +65,20 @@ class RecordedEffect:
 class Ledger:
     """Opens calls; thread-safe, and several processes may share one database."""
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
+    def __init__(self, engine: Engine, clock: Clock, *, max_calls: int) -> None:
         self._engine = engine
         self._clock = clock
+        self._free_calls = threading.BoundedSemaphore(max_calls)
 
     @contextmanager
     def opened(self, call: Call) -> Iterator[OpenCall]:
         """The call, in flight until the block ends, its fence raised.
 
         Raises `Conflict` (`fenced_off`) for a fence below the highest seen and `Unavailable` as
-        in `translated`.
+        in `translated`; at once (`workers_busy`) when `max_calls` are open already, so that
+        fences and readiness find a connection and a thread.
         """
-        with translated(), self._connection() as connection:
+        with self._counted(), translated(), self._connection() as connection:
             _lock(connection, func.pg_advisory_lock_shared, _request_key(call.request_id))
             _raise_fence(connection, self._clock, call.request_id, call.fence)
             yield OpenCall(connection, self._clock, call)
@@ -100,6 +103,15 @@ class Ledger:
                 "The ledger has no tables yet; run `python -m execution_workers.bootstrap`.",
                 code="ledger_not_migrated",
             )
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        if not self._free_calls.acquire(blocking=False):
+            raise workers_busy()
+        try:
+            yield
+        finally:
+            self._free_calls.release()
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
@@ -259,7 +271,8 @@ def _lock_timeout(connection: Connection, seconds: float) -> Iterator[None]:
     try:
         yield
     finally:
-        connection.execute(text("RESET lock_timeout"))
+        if not connection.invalidated:
+            connection.execute(text("RESET lock_timeout"))
 
 
 def _let_go(connection: Connection) -> None:

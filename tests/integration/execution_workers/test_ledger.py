@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, text
 
+from execution_workers.calls import Call
 from execution_workers.ledger.ledger import Ledger, new_engine
 from execution_workers.ledger.migrate import migrate
 from execution_workers.ledger.tables import SCHEMA, metadata
 from idp_kernel.clock import SystemClock
 from idp_kernel.errors import Unavailable
+from idp_kernel.ids import new_id
+from idp_kernel.workflows import Step
 from tests.fixtures.stack import PostgresServer
 
 
@@ -52,13 +56,43 @@ def test_the_platforms_own_role_can_migrate(postgres_server: PostgresServer) -> 
     url = postgres_server.ensure_platform().url("ledger", "idp")
     migrate(url)
     engine = new_engine(url, max_calls=1, item_wait_seconds=1)
-    Ledger(engine, SystemClock()).check_ready()
+    Ledger(engine, SystemClock(), max_calls=1).check_ready()
     engine.dispose()
 
 
 def test_without_tables_the_service_is_not_ready(engine: Engine) -> None:
     ledger = new_engine(url_of(engine), max_calls=1, item_wait_seconds=1)
     with pytest.raises(Unavailable, match=r"execution_workers\.bootstrap") as not_ready:
-        Ledger(ledger, SystemClock()).check_ready()
+        Ledger(ledger, SystemClock(), max_calls=1).check_ready()
     ledger.dispose()
     assert not_ready.value.code == "ledger_not_migrated"
+
+
+def test_fences_and_readiness_find_a_connection_while_all_calls_are_taken(engine: Engine) -> None:
+    migrate(url_of(engine))
+    pool = new_engine(url_of(engine), max_calls=2, item_wait_seconds=1)
+    ledger = Ledger(pool, SystemClock(), max_calls=2)
+    with ExitStack() as calls:
+        for _ in range(2):
+            calls.enter_context(ledger.opened(a_call()))
+        for _ in range(10):
+            with pytest.raises(Unavailable) as busy:
+                calls.enter_context(ledger.opened(a_call()))
+            assert busy.value.code == "workers_busy"
+            assert busy.value.retry_after_seconds
+        ledger.check_ready()
+        ledger.drain(new_id(), 1, wait_seconds=1)
+    with ledger.opened(a_call()):
+        ledger.check_ready()
+    pool.dispose()
+
+
+def a_call() -> Call:
+    return Call(
+        request_id=new_id(),
+        generation=1,
+        step=Step.PROVISION_SECRETS,
+        fence=1,
+        team_id=new_id(),
+        team="payments",
+    )

@@ -9,10 +9,12 @@ import httpx
 from psycopg import sql
 from sqlalchemy import make_url
 
+from execution_workers.failpoints import after_provider
+from idp_kernel.workflows import Step
 from local_stack.postgres_setup import connect_as_superuser
 from tests.fixtures.stack import PostgresServer
 from tests.integration.execution_workers.catalogue import SECRET, assert_effect, assert_problem
-from tests.integration.execution_workers.driver import Run
+from tests.integration.execution_workers.driver import Run, eventually, in_background
 
 
 @contextmanager
@@ -39,6 +41,21 @@ def test_the_ledgers_database_is_away_for_a_while(
         assert _readiness(run).status_code == 503
     assert _readiness(run).status_code == 200
     assert_effect(SECRET.do(run), "replayed")
+
+
+def test_the_database_goes_away_while_a_fence_waits(
+    run: Run, postgres_server: PostgresServer
+) -> None:
+    hit = run.world.workers.arm(after_provider(Step.PROVISION_SECRETS))
+    with in_background(lambda: SECRET.do(run)) as held:
+        eventually(hit.exists, what="a call is in flight")
+        with in_background(run.with_(fence=2).raise_fence) as raising:
+            eventually(lambda: run.world.lock_waiters() >= 1, what="the fence waits")
+            with database_away(postgres_server, run):
+                assert_problem(raising.result(), 503, "ledger_unavailable")
+                hit.unlink()
+                assert_problem(held.result(), 503, "ledger_unavailable")
+    assert run.with_(fence=2).raise_fence().status_code == 200
 
 
 def _readiness(run: Run) -> httpx.Response:

@@ -21,7 +21,7 @@ from idp_kernel.wire.engine import JWKS
 REFETCH_AFTER: Final = timedelta(seconds=3)
 """Soonest after the last try, however many unknown keys are named meanwhile."""
 REFRESH_AFTER: Final = timedelta(minutes=5)
-"""A key that is published no more counts no longer than this."""
+"""A key that is published no more counts no longer than this, while the control plane answers."""
 _log = structlog.get_logger(__name__)
 
 
@@ -31,7 +31,7 @@ class RunTokens:
     def __init__(self, control_plane: ServiceClient, clock: Clock) -> None:
         self._control_plane = control_plane
         self._clock = clock
-        self._lock = threading.Lock()
+        self._fetching = threading.Lock()
         self._keys: KeySet | None = None
         self._fetched_at: datetime | None = None
         self._tried_at: datetime | None = None
@@ -46,17 +46,25 @@ class RunTokens:
         return verify(token, keys, RunClaims, audience=AUDIENCE_WORKERS, clock=self._clock)
 
     def _keys_with(self, kid: str | None) -> KeySet:
-        with self._lock:
-            if self._is_worth_a_fetch(kid):
-                self._try_fetch()
-            if self._keys is None:
-                raise Unavailable(
-                    "The control plane's keys could not be fetched yet, so no token can be "
-                    "verified.",
-                    code="keys_unavailable",
-                    retry_after_seconds=REFETCH_AFTER.total_seconds(),
-                )
-            return self._keys
+        """The keys, fetched before if that may help; who names a known one waits for no other's
+        fetch, however long the control plane takes.
+        """
+        if self._fetching.acquire(blocking=not self._knows(kid)):
+            try:
+                if self._is_worth_a_fetch(kid):
+                    self._try_fetch()
+            finally:
+                self._fetching.release()
+        if self._keys is None:
+            raise Unavailable(
+                "The control plane's keys could not be fetched yet, so no token can be verified.",
+                code="keys_unavailable",
+                retry_after_seconds=REFETCH_AFTER.total_seconds(),
+            )
+        return self._keys
+
+    def _knows(self, kid: str | None) -> bool:
+        return self._keys is not None and kid in {key.kid for key in self._keys.keys}
 
     def _is_worth_a_fetch(self, kid: str | None) -> bool:
         now = self._clock.now()
@@ -64,25 +72,31 @@ class RunTokens:
             return False
         if self._keys is None or self._fetched_at is None:
             return True
-        is_old = now - self._fetched_at > REFRESH_AFTER
-        return is_old or kid not in {key.kid for key in self._keys.keys}
+        return now - self._fetched_at > REFRESH_AFTER or not self._knows(kid)
 
     def _try_fetch(self) -> None:
         """New keys, or the former ones for as long as the control plane is away."""
-        self._tried_at = self._clock.now()
         try:
             document = json.loads(self._control_plane.send("GET", JWKS).content)
             self._keys = public_key_set(document)
-            self._fetched_at = self._tried_at
+            self._fetched_at = self._clock.now()
         except (PlatformError, JoseError, ValueError) as error:
             _log.warning("keys_not_fetched", cause=type(error).__name__, detail=str(error))
+        finally:
+            # Counts from its end: who waited for a slow try does not begin another.
+            self._tried_at = self._clock.now()
 
 
 def _key_id(token: str) -> str | None:
     """The key a token says it is signed with."""
     try:
-        return jws.extract_compact(token.encode()).headers().get("kid")
+        kid = jws.extract_compact(token.encode()).headers().get("kid")
     except (JoseError, ValueError) as error:
-        raise Unauthenticated(
-            "The bearer token is not valid here.", code="token_invalid"
-        ) from error
+        raise _invalid() from error
+    if kid is not None and not isinstance(kid, str):
+        raise _invalid()
+    return kid
+
+
+def _invalid() -> Unauthenticated:
+    return Unauthenticated("The bearer token is not valid here.", code="token_invalid")

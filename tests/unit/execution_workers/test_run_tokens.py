@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -19,6 +22,12 @@ from idp_kernel.tokens import SigningKey, issue_run_token, issue_service_token
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+def _set_event() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
+
+
 @dataclass
 class ControlPlane:
     """Publishes keys, counts how often it is asked, can be away; its clock is moved by hand."""
@@ -26,6 +35,8 @@ class ControlPlane:
     keys: list[SigningKey] = field(default_factory=list)
     asked: int = 0
     away: bool = False
+    questions: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    answering: threading.Event = field(default_factory=_set_event)
     moment: datetime = START
 
     def now(self) -> datetime:
@@ -34,6 +45,8 @@ class ControlPlane:
     def answer(self, request: httpx.Request) -> httpx.Response:
         assert request.url.path == "/.well-known/jwks.json"
         self.asked += 1
+        self.questions.release()
+        assert self.answering.wait(10)
         if self.away:
             raise httpx.ConnectError("away")
         return httpx.Response(200, content=json.dumps({"keys": [key.public for key in self.keys]}))
@@ -88,6 +101,32 @@ def test_known_keys_outlive_an_outage(control_plane: ControlPlane, tokens: RunTo
     control_plane.away = True
     control_plane.moment += REFRESH_AFTER * 2
     assert tokens.claims(token).team == "payments"
+
+
+def test_a_control_plane_that_hangs_stops_no_call_with_a_known_key(
+    control_plane: ControlPlane, tokens: RunTokens
+) -> None:
+    tokens.claims(control_plane.token(control_plane.keys[0]))
+    assert control_plane.questions.acquire(timeout=5)
+    control_plane.answering.clear()
+    control_plane.moment += REFRESH_AFTER * 2
+    unknown = control_plane.token(SigningKey.generate("unknown"))
+    with ThreadPoolExecutor(2) as others:
+        fetching = others.submit(tokens.claims, unknown)
+        assert control_plane.questions.acquire(timeout=5)
+        known = others.submit(tokens.claims, control_plane.token(control_plane.keys[0]))
+        assert known.result(timeout=5).team == "payments"
+        control_plane.answering.set()
+        assert isinstance(fetching.exception(), Unauthenticated)
+
+
+@pytest.mark.parametrize("kid", [["x"], {"x": 1}, 1, True])
+def test_a_key_id_that_is_no_text_is_invalid(tokens: RunTokens, kid: object) -> None:
+    header = json.dumps({"alg": "EdDSA", "kid": kid}).encode()
+    parts = (base64.urlsafe_b64encode(part).rstrip(b"=") for part in (header, b"{}", b"x"))
+    with pytest.raises(Unauthenticated) as refused:
+        tokens.claims(b".".join(parts).decode())
+    assert refused.value.code == "token_invalid"
 
 
 def test_without_any_key_nothing_can_be_said(

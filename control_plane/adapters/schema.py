@@ -9,7 +9,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, func, select, text
 
 from control_plane.adapters.database import transaction
 from idp_kernel.errors import Unavailable
@@ -21,6 +21,8 @@ _MIGRATION_LOCK: Final = 0x1D9A1E3B
 def upgrade(engine: Engine) -> None:
     """Applies what is missing, in one transaction; of several processes one migrates."""
     with transaction(engine) as connection:
+        # Whoever comes second waits for the first, however long its migrations take.
+        connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
         command.upgrade(_config(connection), "head")
 

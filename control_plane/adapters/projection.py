@@ -108,7 +108,7 @@ def _open_requests(connection: Connection) -> tuple[OpenRequests, ...]:
 
 def _oldest_pending(connection: Connection, now: datetime) -> tuple[OldestPending, ...]:
     query = (
-        select(_requests.workflow, func.min(_requests.created_at).label("oldest"))
+        select(_requests.workflow, func.min(_requests.pending_since).label("oldest"))
         .where(_requests.state == RequestState.PENDING)
         .group_by(_requests.workflow)
     )

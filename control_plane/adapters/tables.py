@@ -217,6 +217,7 @@ workflow_requests = Table(
     _moment("offer_again_at", nullable=True),
     _moment("created_at"),
     _moment("started_at"),
+    _moment("pending_since"),
     _moment("deadline_at"),
     _moment("first_step_at", nullable=True),
     _moment("ended_at", nullable=True),

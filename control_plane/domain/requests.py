@@ -112,6 +112,8 @@ class Request:
     created_at: datetime
     started_at: datetime
     """When this round began: the command, or the last retry."""
+    pending_since: datetime
+    """When it last became pending."""
     deadline_at: datetime
     state: RequestState = REQUEST_MOVES.initial
     phase: int = 1
@@ -164,6 +166,7 @@ class Request:
             traceparent=traceparent,
             created_at=now,
             started_at=now,
+            pending_since=now,
             deadline_at=now + timedelta(seconds=definition.deadline_seconds),
         )
 
@@ -303,7 +306,9 @@ class Request:
         """Pending again, next attempt; neither an attempt nor the deadline is used up."""
         state = self._after("wake")
         awake = _without_wait(self, now)
-        return replace(_next_attempt(awake, not_before=None, setbacks=0), state=state)
+        return replace(
+            _next_attempt(awake, not_before=None, setbacks=0), state=state, pending_since=now
+        )
 
     # ── ends ─────────────────────────────────────────────────────────────────────────────────
 
@@ -336,6 +341,7 @@ class Request:
             state=state,
             used_attempts=0,
             started_at=now,
+            pending_since=now,
             deadline_at=deadline,
             waited=timedelta(0),
             cancel_requested=False,
@@ -393,7 +399,7 @@ class Request:
             message = f"All {counted.used_attempts} attempts are used up. The last: {why.message}"
             return counted.failed(now, replace(why, message=message))
         released = _next_attempt(counted, not_before=now + backoff, setbacks=self.setbacks + 1)
-        return replace(released, state=self._after("release"))
+        return replace(released, state=self._after("release"), pending_since=now)
 
     def _ended(self, action: str, now: datetime) -> Request:
         state = self._after(action)

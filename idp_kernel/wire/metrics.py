@@ -46,7 +46,7 @@ class OpenRequests(WireModel):
 
 
 class OldestPending(WireModel):
-    """Age of the oldest request that waits for a run; 0 when none does."""
+    """How long the request that has waited longest for a run is pending; 0 when none is."""
 
     workflow: WorkflowName
     age_seconds: float

@@ -504,6 +504,29 @@ def test_the_metrics_tell_what_was_committed(platform: Platform) -> None:
     assert sum(duration["bucketCounts"]) == 1 + (sum(earlier["bucketCounts"]) if earlier else 0)
 
 
+def test_the_oldest_pending_request_is_as_old_as_its_waiting_for_a_run(
+    platform: Platform,
+) -> None:
+    path = "/v1/workflow-requests"
+    while others := platform.admin.seen(path, state="pending", limit=200)["items"]:
+        for other in others:
+            platform.admin.ok(f"{path}/{other['id']}/cancel", {})
+
+    def oldest() -> float:
+        return float(projection(platform)["oldestPending"][0]["ageSeconds"])
+
+    request_id = platform.provision(platform.new_subject())
+    platform.clock.advance(100)
+    assert oldest() >= 100
+    claimed(platform, request_id).fail(STEPS[0], retryable=True)
+    assert oldest() < 50
+    platform.clock.advance(100)
+    claimed(platform, request_id, attempt=2).fail(STEPS[0], retryable=False)
+    platform.clock.advance(100)
+    platform.admin.ok(f"{path}/{request_id}/retry", {"reason": "again"})
+    assert oldest() < 50
+
+
 def projection(platform: Platform) -> dict[str, list[dict[str, Any]]]:
     exporter = platform.service(ServiceName.METRICS_EXPORTER)
     seen: dict[str, list[dict[str, Any]]] = exporter.seen("/internal/metrics-projection")

@@ -212,13 +212,13 @@ class AnySequence(RuleBasedStateMachine):
         super().__init__()
         self.now = NOW
         self.request = pending()
-        self.before = self.request
+        self.before, self.moved_at = self.request, self.now
         self.runs = 0
         self.waited = timedelta(0)
         self.decisive = False
 
     def become(self, after: Request) -> None:
-        self.before, self.request = self.request, after
+        self.before, self.request, self.moved_at = self.request, after, self.now
 
     @rule(seconds=st.integers(min_value=0, max_value=600))
     def time_passes(self, seconds: int) -> None:
@@ -309,6 +309,13 @@ class AnySequence(RuleBasedStateMachine):
     def fence_and_attempt_never_fall(self) -> None:
         assert self.request.fence >= self.before.fence
         assert self.request.attempt >= self.before.attempt
+
+    @invariant()
+    def pending_counts_from_the_last_move_to_it(self) -> None:
+        became = self.request.state is RequestState.PENDING is not self.before.state
+        assert self.request.pending_since == (
+            self.moved_at if became else self.before.pending_since
+        )
 
     @invariant()
     def failure_has_a_reason_that_counts(self) -> None:

@@ -15,10 +15,13 @@ from uuid import uuid4
 from celery import Task
 from dagster import DagsterRun, Field, StringSource
 from dagster._config import UserConfigSchema
-from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
-from dagster._serdes import ConfigurableClassData
+from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
+from dagster._grpc.types import ExecuteRunArgs
+from dagster._serdes import ConfigurableClassData, pack_value
+from dagster_celery.config import TASK_EXECUTE_JOB_NAME
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
+from dagster_celery.tasks import create_execute_job_task
 
 from idp_dagster.clients import control_plane_client
 from idp_kernel.clock import Clock, SystemClock
@@ -28,6 +31,9 @@ from idp_kernel.wire.engine import RUN_STATUS, RunStanding
 
 UNHELD_GRACE_SECONDS = 30.0
 """How long a run may be at work without a claim: before it has one, and after it gave it back."""
+
+FORGET_UNHELD_SECONDS = 3600.0
+"""Dagster asks about a run every few seconds; one it has not asked about for so long has ended."""
 
 CELERY_SETTINGS = {
     # Nobody reads results: the lease and Dagster's own events tell how a run fares.
@@ -60,6 +66,21 @@ class LeaseRunLauncher(CeleryRunLauncher):
             config_source=CELERY_SETTINGS,
             inst_data=inst_data,
         )
+        # Not shared: Celery would give it to every other application of this process, too.
+        self._execute = create_execute_job_task(self.celery, shared=False)  # type: ignore[arg-type]  # its annotation is of one option
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Publishes the run. The base would register its task anew with each run, for ever."""
+        run = context.dagster_run
+        assert run.job_code_origin is not None  # noqa: S101 - for mypy: a run from a code server has one
+        arguments = ExecuteRunArgs(
+            job_origin=run.job_code_origin,
+            run_id=run.run_id,
+            instance_ref=self._instance.get_ref(),
+            set_exit_code_on_failure=True,
+        )
+        task = self._execute.si(execute_job_args_packed=pack_value(arguments))
+        self._launch_celery_task_run(run, task, TASK_EXECUTE_JOB_NAME)
 
     def terminate(self, run_id: str) -> bool:
         """Says that the run shall end; the run sees it within a second and ends itself."""
@@ -113,8 +134,12 @@ class LeaseRunLauncher(CeleryRunLauncher):
         return CheckRunHealthResult(WorkerStatus.RUNNING)
 
     def _without_claim(self, run_id: str) -> CheckRunHealthResult:
-        since = self._unheld_since.setdefault(run_id, time.monotonic())
-        if time.monotonic() - since < UNHELD_GRACE_SECONDS:
+        now = time.monotonic()
+        self._unheld_since = {
+            run: at for run, at in self._unheld_since.items() if now - at < FORGET_UNHELD_SECONDS
+        }
+        since = self._unheld_since.setdefault(run_id, now)
+        if now - since < UNHELD_GRACE_SECONDS:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         del self._unheld_since[run_id]
         return CheckRunHealthResult(WorkerStatus.FAILED, "The run holds no request (any more).")

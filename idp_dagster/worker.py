@@ -26,7 +26,6 @@ from celery.signals import (
 from dagster import DagsterInstance
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import unpack_value
-from dagster_celery.tasks import create_execute_job_task
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
@@ -71,7 +70,7 @@ def main() -> None:
 
 
 def worker_app(settings: EngineSettings) -> Celery:
-    """The launcher's application, with the task that executes a run."""
+    """The launcher's application, which has the task that executes a run."""
     launcher = LeaseRunLauncher(
         control_plane_url=settings.control_plane_url,
         service_key_file=str(settings.service_key_file),
@@ -87,8 +86,6 @@ def worker_app(settings: EngineSettings) -> Celery:
         worker_lost_wait=LOST_CHILD_WAIT_SECONDS,
         broker_connection_retry_on_startup=True,
     )
-    # Not shared: Celery would give it to every other application of this process, too.
-    create_execute_job_task(app, shared=False)  # type: ignore[arg-type]  # its annotation is of one option
     return app
 
 
@@ -100,10 +97,12 @@ def load_definitions() -> None:
 
 def connect_signals(settings: EngineSettings) -> None:
     """Says what happens in each child, and leaves logging as it is."""
+    # Taken before any fork: a child whose parent died at once would watch the reaper for ever.
+    parent_pid = os.getpid()
 
     def warm_up(**_: Any) -> None:
         configure_traces(ServiceName.WORKFLOW_ENGINE, settings.otlp_endpoint)
-        end_with_parent(os.getppid())
+        end_with_parent(parent_pid)
         with DagsterInstance.get() as instance:
             instance.get_runs_count()
         control_plane_client(settings.control_plane_url, settings.service_key_file)

@@ -13,6 +13,7 @@ from dagster import (
 from idp_dagster.jobs.appenv_provisioning import application_environment_provisioning
 from idp_dagster.ports import WorkflowRequests
 from idp_dagster.sensors.endings import ENDINGS
+from idp_kernel.errors import Unavailable
 from idp_kernel.wire.engine import LostRun, RunEnding, RunReport
 
 # No postponed annotations here: Dagster reads those of the decorated functions as classes.
@@ -33,19 +34,34 @@ NOT_STARTED_STATUSES = frozenset(
 def stuck_requests_sensor(
     context: SensorEvaluationContext, workflow_requests: ResourceParam[WorkflowRequests]
 ) -> SkipReason:
-    """Ends each lost run, then says so."""
+    """Ends each lost run, then says so. One that cannot be ended keeps no other from it."""
     lost_runs = workflow_requests.lost_runs()
+    failures: list[Exception] = []
     for lost in lost_runs:
-        workflow_requests.report(
-            RunReport(
-                request_id=lost.request_id,
-                run_id=lost.run_id,
-                attempt=lost.attempt,
-                ending=end_run(lost, context.instance),
-                message=f"Ended: {lost.cause}",
-            )
-        )
+        try:
+            _end_and_report(lost, context.instance, workflow_requests)
+        except Unavailable:
+            raise  # nor would the others get an answer
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised below
+            failures.append(error)
+    if failures:
+        told = "; ".join(map(str, failures))
+        raise ExceptionGroup(f"{len(failures)} lost runs could not be ended: {told}", failures)
     return SkipReason(f"{len(lost_runs)} runs ended." if lost_runs else "No run is lost.")
+
+
+def _end_and_report(
+    lost: LostRun, instance: DagsterInstance, workflow_requests: WorkflowRequests
+) -> None:
+    workflow_requests.report(
+        RunReport(
+            request_id=lost.request_id,
+            run_id=lost.run_id,
+            attempt=lost.attempt,
+            ending=end_run(lost, instance),
+            message=f"Ended: {lost.cause}",
+        )
+    )
 
 
 def end_run(lost: LostRun, instance: DagsterInstance) -> RunEnding:

@@ -1,5 +1,8 @@
 """Turns what the control plane offers into runs."""
 
+from collections.abc import Sequence
+
+import structlog
 from dagster import (
     DagsterInstance,
     DefaultSensorStatus,
@@ -22,6 +25,8 @@ from idp_kernel.workflows import WORKFLOWS
 
 # No postponed annotations here: Dagster reads those of the decorated functions as classes.
 
+_log = structlog.get_logger(__name__)
+
 
 @sensor(
     jobs=[application_environment_provisioning],
@@ -39,13 +44,29 @@ def workflow_requests_sensor(
     answer = workflow_requests.offers()
     if not answer.offers:
         return SkipReason("The platform is draining." if answer.draining else "No request waits.")
-    return SensorResult(
-        run_requests=[
-            run_request(offer)
-            for offer in answer.offers
-            if not _was_tried(offer, context.instance, workflow_requests)
-        ]
-    )
+    untried, failures = _untried(answer.offers, context.instance, workflow_requests)
+    if failures and not untried:
+        told = "; ".join(map(str, failures))
+        raise ExceptionGroup(f"{len(failures)} offers could not be taken: {told}", failures)
+    return SensorResult(run_requests=[run_request(offer) for offer in untried])
+
+
+def _untried(
+    offers: Sequence[Offer], instance: DagsterInstance, workflow_requests: WorkflowRequests
+) -> tuple[list[Offer], list[Exception]]:
+    """The offers to start a run for, and what went wrong with others. Those keep none from its
+    start: they are logged, and offered again.
+    """
+    untried: list[Offer] = []
+    failures: list[Exception] = []
+    for offer in offers:
+        try:
+            if not _was_tried(offer, instance, workflow_requests):
+                untried.append(offer)
+        except Exception as error:  # noqa: BLE001 - it is logged, or raised when nothing starts
+            _log.exception("offer_not_taken", workflow_request_id=offer.request_id)
+            failures.append(error)
+    return untried, failures
 
 
 def run_request(offer: Offer) -> RunRequest:

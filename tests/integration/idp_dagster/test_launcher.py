@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from celery import _state
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
-from dagster._core.launcher import WorkerStatus
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.launcher import LaunchRunContext, WorkerStatus
+from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
-from dagster_celery.tasks import create_execute_job_task
 from kombu.exceptions import OperationalError
 
 from idp_dagster import launcher as launcher_module
@@ -45,9 +48,9 @@ def clock() -> MovedClock:
 
 
 @pytest.fixture
-def instance() -> Iterator[DagsterInstance]:
-    with DagsterInstance.ephemeral() as ephemeral:
-        yield ephemeral
+def instance(tmp_path: Path) -> Iterator[DagsterInstance]:
+    with DagsterInstance.local_temp(str(tmp_path)) as kept:
+        yield kept
 
 
 @pytest.fixture
@@ -70,9 +73,10 @@ def launcher(
 def started_run(
     instance: DagsterInstance, status: DagsterRunStatus = DagsterRunStatus.STARTED
 ) -> DagsterRun:
-    run = DagsterRun(
-        job_name=APPLICATION_ENVIRONMENT_PROVISIONING.job_name, run_id=new_id(), status=status
-    )
+    job = APPLICATION_ENVIRONMENT_PROVISIONING.job_name
+    pointer = ModuleCodePointer("idp_dagster.definitions", "defs")
+    origin = JobPythonOrigin(job, RepositoryPythonOrigin(sys.executable, pointer))
+    run = DagsterRun(job_name=job, run_id=new_id(), status=status, job_code_origin=origin)
     return instance.run_storage.add_run(run)
 
 
@@ -147,9 +151,30 @@ def test_the_task_is_known_before_it_is_published(
 ) -> None:
     run = started_run(instance)
     launcher.celery.conf.broker_url = "sqla+sqlite:////nowhere/at/all.db"
-    task = create_execute_job_task(launcher.celery).si(execute_job_args_packed={})
     with pytest.raises(OperationalError):
-        launcher._launch_celery_task_run(run, task, "execute_job")
+        launcher.launch_run(LaunchRunContext(run, workspace=None))
     shown = instance.get_run_by_id(run.run_id)
     assert shown is not None
     assert shown.tags[DAGSTER_CELERY_TASK_ID_TAG]
+
+
+def test_a_launch_leaves_nothing_in_the_daemon(
+    launcher: LeaseRunLauncher, instance: DagsterInstance
+) -> None:
+    def launch() -> None:
+        launcher.launch_run(LaunchRunContext(started_run(instance), workspace=None))
+
+    launch()
+    known = len(_state._on_app_finalizers)
+    launch()
+    assert len(_state._on_app_finalizers) == known, "no task is registered for each run"
+
+
+def test_a_run_that_is_never_asked_about_again_is_forgotten(
+    launcher: LeaseRunLauncher, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher.check_run_worker_health(started_run(instance))
+    monkeypatch.setattr(launcher_module, "FORGET_UNHELD_SECONDS", 0.0)
+    later = started_run(instance)
+    launcher.check_run_worker_health(later)
+    assert list(launcher._unheld_since) == [later.run_id]

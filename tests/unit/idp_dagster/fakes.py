@@ -230,6 +230,8 @@ class FakeWorkflowRequests:
     lost: tuple[LostRun, ...] = ()
     reports: list[RunReport] = field(default_factory=list)
     error: PlatformError | None = None
+    refused: dict[str, PlatformError] = field(default_factory=dict)
+    """What a report on a request is answered with."""
 
     def offers(self) -> Offers:
         self._fail()
@@ -241,6 +243,8 @@ class FakeWorkflowRequests:
 
     def report(self, report: RunReport) -> None:
         self._fail()
+        if report.request_id in self.refused:
+            raise self.refused[report.request_id]
         self.reports.append(report)
 
     def _fail(self) -> None:

@@ -25,7 +25,7 @@ from idp_dagster.sensors.endings import (
 from idp_dagster.sensors.stuck_requests import stuck_requests_sensor
 from idp_dagster.sensors.workflow_requests import workflow_requests_sensor
 from idp_dagster.tags import ATTEMPT, REQUEST_ID, RUN_ID, TRACEPARENT, tags_of
-from idp_kernel.errors import Unavailable
+from idp_kernel.errors import InvalidInput, Unavailable
 from idp_kernel.ids import new_id
 from idp_kernel.wire.engine import LostRun, Offer, Offers, RunEnding
 from idp_kernel.workflows import APPLICATION_ENVIRONMENT_PROVISIONING
@@ -182,6 +182,30 @@ def test_a_lost_run_that_dagster_does_not_know_is_reported_as_never_started(
     requests = FakeWorkflowRequests(lost=(lost("gone"),))
     stuck_requests_sensor(build_sensor_context(instance=instance), workflow_requests=requests)
     assert [report.ending for report in requests.reports] == [RunEnding.NEVER_STARTED]
+
+
+def test_a_lost_run_that_cannot_be_ended_keeps_no_other_from_it(instance: DagsterInstance) -> None:
+    bad, good = lost("bad"), lost("good")
+    requests = FakeWorkflowRequests(lost=(bad, good))
+    requests.refused[bad.request_id] = InvalidInput("That report is none.")
+    with pytest.raises(ExceptionGroup, match="That report is none"):
+        stuck_requests_sensor(build_sensor_context(instance=instance), workflow_requests=requests)
+    assert [report.run_id for report in requests.reports] == ["good"]
+
+
+def test_an_offer_that_cannot_be_taken_keeps_no_other_from_its_start(
+    instance: DagsterInstance,
+) -> None:
+    bad, good = offer(), offer()
+    add_run(instance, bad, DagsterRunStatus.FAILURE)
+    requests = FakeWorkflowRequests(offered=Offers(offers=(bad, good)))
+    requests.refused[bad.request_id] = InvalidInput("That report is none.")
+    answer = look(instance, requests)
+    assert isinstance(answer, SensorResult)
+    assert [run.run_key for run in answer.run_requests or []] == [f"{good.request_id}/1"]
+    requests.offered = Offers(offers=(bad,))
+    with pytest.raises(ExceptionGroup, match="That report is none"):
+        look(instance, requests)
 
 
 def lost(run_id: str) -> LostRun:

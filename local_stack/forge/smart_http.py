@@ -142,6 +142,8 @@ async def inflate(body: AsyncIterable[bytes], limit_bytes: int) -> AsyncIterator
                 piece = unpacker.decompress(packed, _CHUNK_BYTES)
             except zlib.error as error:
                 raise InvalidInput("The body is no gzip data.", code="malformed_gzip") from error
+            if unpacker.unused_data:
+                raise InvalidInput("Bytes follow the gzip data.", code="malformed_gzip")
             packed = unpacker.unconsumed_tail
             size += len(piece)
             if size > limit_bytes:

@@ -36,6 +36,13 @@ def test_what_is_no_whole_gzip_is_refused(content: bytes) -> None:
         unpacked(content)
 
 
+@pytest.mark.parametrize("size", [1, 10**6])
+@pytest.mark.parametrize("behind", [b"\0", gzip.compress(b"another")])
+def test_what_follows_the_gzip_data_is_refused(behind: bytes, size: int) -> None:
+    with pytest.raises(InvalidInput, match="follow"):
+        unpacked(gzip.compress(b"0000") + behind, size=size)
+
+
 def test_a_bomb_stops_at_the_limit() -> None:
     with pytest.raises(InvalidInput, match="too large"):
         unpacked(gzip.compress(b"\0" * 50_000_000), limit=100_000)

@@ -19,7 +19,13 @@ import httpx
 
 from execution_workers.credentials import SecretFile
 from execution_workers.providers.calls import ProviderCalls
-from execution_workers.providers.openbao.errors import CONTENDED, OF_EXCEPTION, OF_STATUS, of_status
+from execution_workers.providers.openbao.errors import (
+    CONTENDED,
+    OF_EXCEPTION,
+    OF_STATUS,
+    UNREADABLE,
+    of_status,
+)
 from idp_kernel.clock import Clock
 from idp_kernel.errors import PlatformError, ProviderRejected
 from idp_kernel.http.client import CONNECT_TIMEOUT_SECONDS
@@ -189,9 +195,15 @@ class OpenBaoClient:
         raise OF_EXCEPTION[cause].of(self.provider, operation, cause.__name__)
 
     def _decoded(self, response: httpx.Response, operation: str) -> dict[str, Any]:
-        if response.is_success:
-            return dict(response.json()) if response.content else {}
-        raise self._error_of(response, operation)
+        if not response.is_success:
+            raise self._error_of(response, operation)
+        if not response.content:
+            return {}
+        document = _json_of(response)
+        if document is None:
+            found, status = "an answer that is no JSON object", str(response.status_code)
+            raise UNREADABLE.of(self.provider, operation, found, status=status)
+        return document
 
     def _error_of(self, response: httpx.Response, operation: str) -> PlatformError:
         reasons = _reasons(response)
@@ -205,6 +217,15 @@ class OpenBaoClient:
             status=str(response.status_code) if response.status_code in OF_STATUS else "other",
             retry_after_seconds=float(retry_after) if retry_after.isdigit() else None,
         )
+
+
+def _json_of(response: httpx.Response) -> dict[str, Any] | None:
+    """None when it is no object; the library's error would carry the answer's text."""
+    try:
+        document = response.json()
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
 
 
 def _metadata_of(data: Mapping[str, Any]) -> SecretMetadata:

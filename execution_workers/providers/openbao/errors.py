@@ -29,6 +29,9 @@ OF_STATUS: dict[int, Verdict] = {
 }
 """By status; `of_status` says what others mean."""
 
+UNREADABLE = Verdict(Unavailable, "openbao_unreadable", "See what stands before it.")
+"""An answer, but none of OpenBao's."""
+
 OF_EXCEPTION: dict[type[httpx.RequestError], Verdict] = {
     httpx.ConnectTimeout: Verdict(Unavailable, "openbao_unreachable", "See whether it runs."),
     httpx.ReadTimeout: Verdict(Unavailable, "openbao_timeout", _WAIT),
@@ -46,7 +49,7 @@ OF_EXCEPTION: dict[type[httpx.RequestError], Verdict] = {
     httpx.UnsupportedProtocol: Verdict(
         ProviderRejected, "openbao_misconfigured", "OPENBAO_URL begins with http:// or https://."
     ),
-    httpx.DecodingError: Verdict(Unavailable, "openbao_unreadable", "See what stands before it."),
+    httpx.DecodingError: UNREADABLE,
     httpx.TooManyRedirects: Verdict(
         ProviderRejected, "openbao_misconfigured", "Point OPENBAO_URL at the active node."
     ),

@@ -50,9 +50,19 @@ def eventually(look: Callable[[], Found | None], *, what: str, within_seconds: f
 @contextmanager
 def published_keys(key: SigningKey) -> Iterator[str]:
     """The one thing these tests need of a control plane: its keys at their address."""
-    document = json.dumps({"keys": [key.public]}).encode()
+    with answering(json.dumps({"keys": [key.public]}).encode()) as url:
+        yield url
+
+
+@contextmanager
+def answering(document: bytes) -> Iterator[str]:
+    """The address of a server that has the same answer for everybody."""
 
     class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
+
         def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()

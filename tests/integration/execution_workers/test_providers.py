@@ -19,15 +19,16 @@ from execution_workers.providers.local_agent.client import LocalAgent
 from execution_workers.providers.local_forge import git as forge_git
 from execution_workers.providers.local_forge.client import ForgeClient
 from execution_workers.providers.local_forge.git import GitRemote, Overtaken
-from execution_workers.providers.openbao.client import OpenBaoClient
+from execution_workers.providers.openbao.client import MOUNT, OpenBaoClient
 from idp_kernel.clock import SystemClock
 from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
 from idp_kernel.services import LOOPBACK
 from idp_kernel.telemetry.metrics import downstream_errors
 from idp_kernel.tokens import write_private_file
+from local_stack.openbao_setup import KV_MOUNT, WORKERS_POLICY_HCL
 from tests.fixtures.stack import free_port
 from tests.integration.execution_workers.catalogue import REPOSITORY, assert_effect
-from tests.integration.execution_workers.driver import Forge, Run, Store
+from tests.integration.execution_workers.driver import Forge, Run, Store, answering
 
 SHIM = """\
 #!/bin/sh
@@ -236,6 +237,25 @@ def test_openbao_lets_the_workers_see_no_more_than_they_need(
     ):
         client.policy("default")
     assert refused.value.code == "openbao_denied"
+
+
+@pytest.mark.parametrize("answer", [b"<html>Sign in</html>", b"[]", b"\xff", b"[" * 5])
+def test_an_answer_that_is_none_of_openbaos(
+    store: Store, calls: ProviderCalls, registry: CollectorRegistry, answer: bytes
+) -> None:
+    with (
+        answering(answer) as url,
+        openbao(url, store.server.workers_file, calls) as client,
+        pytest.raises(Unavailable) as unreadable,
+    ):
+        client.metadata("teams/x/y")
+    assert unreadable.value.code == "openbao_unreadable"
+    assert counted(registry, "openbao_unreadable", "200") == 1
+
+
+def test_the_mount_is_the_one_that_is_set_up() -> None:
+    assert MOUNT == KV_MOUNT
+    assert f'path "{MOUNT}/data/teams/*"' in WORKERS_POLICY_HCL
 
 
 def test_a_file_that_holds_no_approle(

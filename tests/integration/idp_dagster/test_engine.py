@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -36,7 +35,8 @@ PATHS = [
     worker.APPENV_GITOPS_VERIFY,
 ]
 CANCEL_SECONDS = 8.0
-OUTAGE_SECONDS = 3.0
+DATABASE_AWAY = "is not currently accepting connections"
+"""What PostgreSQL answers meanwhile, in the logs of those that ask."""
 
 
 @pytest.fixture(autouse=True)
@@ -252,7 +252,9 @@ def test_the_engine_survives_an_outage_of_its_database(engine: Engine) -> None:
         request = engine.stand_in.add_request()
         engine.stand_in.wait_for(lambda: called(engine, worker.APPENV_SECRETS))
         with database_away(engine):
-            time.sleep(OUTAGE_SECONDS)
+            engine.stand_in.wait_for(
+                lambda: all(DATABASE_AWAY in engine.log(module) for module in ("daemon", "worker"))
+            )
     later = engine.stand_in.add_request()
     wait_for(engine, later, RequestState.SUCCEEDED)
     wait_for(engine, request, RequestState.SUCCEEDED)

@@ -22,6 +22,9 @@ _BY_CODE: dict[str, str] = {
     "not_running": "Start the platform with `{idp} up`.",
     "preflight_failed": "Change what is marked above, then try again.",
     "stopping": "Wait until it has stopped (`{idp} down` does), then start it with `{idp} up`.",
+    "not_yours": "Stop it as the account that started it.",
+    "record_missing": "End the process that holds that file (`fuser` names it), then type "
+    "`{idp} down` again.",
     "start_failed": "Read the log named above; `{idp} doctor` looks at every part.",
     "supervisor_gone": "Start the platform again with `{idp} up`; `{idp} down` clears what is "
     "left.",

@@ -72,6 +72,9 @@ class Doctor:
             yield from port_findings(self._invocation.ports)
 
     def _running(self) -> Iterator[Finding]:
+        if self._home.record() is None:
+            yield _starting()
+            return
         try:
             infos = SupervisorRemote(self._home.socket).processes()
         except PlatformError as error:
@@ -79,9 +82,16 @@ class Doctor:
                 "supervisor", False, error.message, f"Stop it and begin anew: {program_word()} down"
             )
             return
-        for program in Embedded(self._home, self._invocation.ports).programs():
-            if not program.is_one_shot:
-                yield self._program(program, infos[program.name])
+        programs = [
+            program
+            for program in Embedded(self._home, self._invocation.ports).programs()
+            if not program.is_one_shot
+        ]
+        if any(infos[program.name].started_at is None for program in programs):
+            yield _starting()
+            return
+        for program in programs:
+            yield self._program(program, infos[program.name])
         yield from self._answers()
 
     def _program(self, program: Program, info: ProcessInfo) -> Finding:
@@ -133,6 +143,11 @@ def _document(finding: Finding) -> object:
         found=finding.found,
         advice="" if finding.is_good else finding.advice,
     ).model_dump(mode="json")
+
+
+def _starting() -> Finding:
+    told = "it is starting, or stopping"
+    return Finding("platform", False, told, "Look again in a moment")
 
 
 def _versions() -> Finding:

@@ -135,13 +135,14 @@ def _end(error: PlatformError, arguments: list[str]) -> None:
 
 
 def _format_in(arguments: list[str]) -> OutputFormat:
-    """Known even when the command line itself is what is wrong."""
-    asked_for_json = (
-        os.environ.get("IDP_OUTPUT") == OutputFormat.JSON
-        or "--output=json" in arguments
-        or ("--output", "json") in pairwise(arguments)
-    )
-    return OutputFormat.JSON if asked_for_json else OutputFormat.TABLE
+    """Known even when the command line itself is what is wrong; an option beats the variable."""
+    asked = os.environ.get("IDP_OUTPUT")
+    for option, value in pairwise([*arguments, ""]):
+        if option == "--output":
+            asked = value
+        elif option.startswith("--output="):
+            asked = option.removeprefix("--output=")
+    return OutputFormat.JSON if asked == OutputFormat.JSON else OutputFormat.TABLE
 
 
 def _as_invalid_input(error: ValidationError) -> InvalidInput:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from typing import Annotated
 
+import psutil
 import typer
 
 from idp_cli.api import DRAIN, RESUME
@@ -16,9 +15,9 @@ from idp_cli.invocation import Invocation, invocation_of
 from idp_cli.output import cell, plain_table, program_word
 from idp_cli.supervision.embedded import Embedded
 from idp_cli.supervision.embedded_run import running_platform, say_where
-from idp_cli.supervision.home import Home
+from idp_cli.supervision.home import Home, RunRecord
 from idp_cli.supervision.launch import STOPPED_WITHIN_SECONDS
-from idp_cli.supervision.leftovers import end_leftovers
+from idp_cli.supervision.leftovers import CLOCK_SLACK_SECONDS, end_leftovers
 from idp_cli.supervision.ports import LARGEST_OFFSET, shifted_ports
 from idp_cli.supervision.remote import SupervisorRemote
 from idp_kernel.errors import Conflict, Unavailable
@@ -29,6 +28,7 @@ PortOffset = Annotated[
     int,
     typer.Option(min=0, max=LARGEST_OFFSET, help="Added to every default port."),
 ]
+RECORD_WITHIN_SECONDS = 10.0
 _LOOK_EVERY_SECONDS = 0.1
 
 
@@ -150,13 +150,38 @@ def _show_standing(context: typer.Context, path: str) -> None:
 
 
 def _ask_to_stop(home: Home) -> None:
-    record = home.record()
+    """Its supervisor stops everything as well when `idp up` is gone already."""
+    record = _await_record(home)
     if record is None:
-        return  # it has only begun to start, or has all but stopped
+        return
     try:
-        os.kill(record.up_pid, signal.SIGTERM)
-    except ProcessLookupError:
-        return  # its supervisor has noticed and is stopping everything
+        process = psutil.Process(record.up_pid)
+        # One that is younger than the supervisor did not start it: its number was used again.
+        if process.create_time() <= record.supervisor_created + CLOCK_SLACK_SECONDS:
+            process.terminate()
+    except psutil.NoSuchProcess:
+        return
+    except psutil.AccessDenied as error:
+        raise Conflict(
+            f"The platform in {home.root} was started by another account (process "
+            f"{record.up_pid}).",
+            code="not_yours",
+        ) from error
+
+
+def _await_record(home: Home) -> RunRecord | None:
+    """Who runs there; nobody once the home is free. There is none just before and after a run."""
+    give_up_at = time.monotonic() + RECORD_WITHIN_SECONDS
+    while home.is_locked():
+        if (record := home.record()) is not None:
+            return record
+        if time.monotonic() > give_up_at:
+            raise Conflict(
+                f"Something holds {home.lock_file}, and no record says which process it is.",
+                code="record_missing",
+            )
+        time.sleep(_LOOK_EVERY_SECONDS)
+    return None
 
 
 def _await_stopped(home: Home) -> None:

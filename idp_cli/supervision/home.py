@@ -11,6 +11,7 @@ import hashlib
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ SOCKET_PATH_LIMIT = 90
 """Unix sockets take about 107 bytes, and supervisor first binds `<path>.<pid>`."""
 UNFIT_CHARACTERS = frozenset("\"'`;#%\\")
 """What supervisor's configuration format or shells cannot carry inside a path."""
+LOOK_TIMEOUT_SECONDS = 0.5
+"""How long somebody may hold the lock who only looks whether it is free."""
+_TRY_EVERY_SECONDS = 0.02
 
 
 class RunRecord(WireModel):
@@ -133,7 +137,7 @@ class Home:
         return self.run / "platform.json"
 
     @property
-    def _lock_file(self) -> Path:
+    def lock_file(self) -> Path:
         return self.run / "up.lock"
 
     @contextmanager
@@ -142,7 +146,7 @@ class Home:
 
         Raises `Conflict` when a platform already runs here.
         """
-        descriptor = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             self._lock(descriptor)
             yield descriptor
@@ -150,28 +154,35 @@ class Home:
             os.close(descriptor)
 
     def _lock(self, descriptor: int) -> None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            record = self.record()
-            who = f" (process {record.up_pid})" if record else ""
-            raise Conflict(
-                f"A platform already runs in {self.root}{who}.", code="already_running"
-            ) from error
+        # Whoever only looks (`is_locked`) is through in a moment.
+        give_up_at = time.monotonic() + LOOK_TIMEOUT_SECONDS
+        while not _has_locked(descriptor, fcntl.LOCK_EX):
+            if time.monotonic() > give_up_at:
+                record = self.record()
+                who = f" (process {record.up_pid})" if record else ""
+                raise Conflict(
+                    f"A platform already runs in {self.root}{who}.", code="already_running"
+                )
+            time.sleep(_TRY_EVERY_SECONDS)
 
     def is_locked(self) -> bool:
         """Whether a platform runs here, is starting or is still stopping."""
         try:
-            descriptor = os.open(self._lock_file, os.O_RDWR)
+            descriptor = os.open(self.lock_file, os.O_RDWR)
         except FileNotFoundError:
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+            return not _has_locked(descriptor, fcntl.LOCK_SH)
         finally:
             os.close(descriptor)
+
+
+def _has_locked(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
+    return True
 
 
 def check_path(path: Path) -> None:

@@ -73,13 +73,16 @@ def git_finding() -> Finding:
     program = shutil.which("git")
     if program is None:
         return Finding("git", False, "git is not on PATH", advice)
-    answer = subprocess.run(
-        [program, "--version"],
-        capture_output=True,
-        text=True,
-        timeout=GIT_TIMEOUT_SECONDS,
-        check=False,
-    )
+    try:
+        answer = subprocess.run(
+            [program, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=GIT_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Finding("git", False, f"{program} gives no answer", advice)
     version = git_version(answer.stdout)
     if version is None:
         return Finding("git", False, f"{program} does not tell its version", advice)

@@ -72,6 +72,16 @@ def test_errors_are_json_for_pipelines(
     assert "idp up" in problem["next"]
 
 
+def test_an_option_beats_the_variable_for_errors_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("IDP_OUTPUT", "json")
+    run(monkeypatch, "status", "--output", "table")
+    assert "code  not_running" in capsys.readouterr().err
+    run(monkeypatch, "status")
+    assert json.loads(capsys.readouterr().err)["code"] == "not_running"
+
+
 def test_without_a_token_the_way_to_one_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

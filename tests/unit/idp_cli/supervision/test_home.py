@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,19 @@ def test_one_platform_at_a_time(tmp_path: Path) -> None:
         with pytest.raises(Conflict, match="process 4711"), home.locked():
             pass
     assert not home.is_locked()
+
+
+def test_who_only_looks_keeps_nobody_from_starting(tmp_path: Path) -> None:
+    home = Home.at(tmp_path / "idp")
+    home.prepare()
+    with home.locked():
+        pass
+    looking = home.lock_file.open()
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    assert not home.is_locked(), "two may look at once"
+    threading.Timer(0.1, looking.close).start()
+    with home.locked():
+        assert looking.closed
 
 
 def test_the_record_is_gone_after_an_orderly_stop(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
+from idp_cli.supervision import preflight
 from idp_cli.supervision.home import Home
 from idp_cli.supervision.ports import shifted_ports
 from idp_cli.supervision.preflight import (
@@ -52,6 +53,17 @@ def test_an_old_git_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert not finding.is_good
     assert "2.37.9" in finding.found
     assert "2.38" in finding.advice
+
+
+def test_a_git_that_hangs_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "git"
+    program.write_text("#!/bin/sh\nexec /bin/sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(preflight, "GIT_TIMEOUT_SECONDS", 0.1)
+    finding = git_finding()
+    assert not finding.is_good
+    assert "gives no answer" in finding.found
 
 
 def test_git_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, OKPKey
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from idp_kernel.clock import Clock
 from idp_kernel.errors import InvariantBroken, Unauthenticated
@@ -30,6 +30,7 @@ ISSUER = "idp-control-plane"
 AUDIENCE_CONTROL_PLANE = "control-plane"
 AUDIENCE_WORKERS = "execution-workers"
 ASSERTION_LIFETIME = timedelta(seconds=60)
+JTI_MAX_LENGTH = 100
 CLOCK_LEEWAY_SECONDS = 5
 """How far apart two machines' clocks may be when an assertion is checked."""
 
@@ -42,7 +43,7 @@ class _Claims(WireModel):
     aud: list[str]
     iat: int
     exp: int
-    jti: str
+    jti: Annotated[str, Field(max_length=JTI_MAX_LENGTH)]
 
 
 class AssertionClaims(_Claims):

@@ -30,6 +30,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from idp_kernel.tokens import JTI_MAX_LENGTH
+
 METADATA: Final = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -81,7 +83,7 @@ tokens = Table(
 used_assertions = Table(
     "used_assertions",
     METADATA,
-    Column("jti", String(100), primary_key=True),
+    Column("jti", String(JTI_MAX_LENGTH), primary_key=True),
     Column("expires_at", DateTime(timezone=True), nullable=False, index=True),
 )
 

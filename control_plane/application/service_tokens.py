@@ -15,7 +15,9 @@ from idp_kernel.clock import Clock
 from idp_kernel.errors import Unauthenticated
 from idp_kernel.services import SERVICE_SCOPES, ServiceName
 from idp_kernel.tokens import (
+    ASSERTION_LIFETIME,
     AUDIENCE_CONTROL_PLANE,
+    CLOCK_LEEWAY_SECONDS,
     AssertionClaims,
     SigningKey,
     issue_service_token,
@@ -47,7 +49,7 @@ def issue_token_to_service(
     claims = verify(
         assertion, key_set, AssertionClaims, audience=AUDIENCE_CONTROL_PLANE, clock=clock
     )
-    if claims.sub != service or claims.iss != service:
+    if claims.sub != service or claims.iss != service or claims.exp > _latest_end(work.now):
         raise _invalid()
     if not work.principals.is_new_assertion(claims.jti, datetime.fromtimestamp(claims.exp, UTC)):
         raise Unauthenticated("This assertion was used before.", code="assertion_replayed")
@@ -66,6 +68,11 @@ def _claimed_service(assertion: str) -> ServiceName | None:
         return ServiceName(header["kid"])
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
+
+
+def _latest_end(now: datetime) -> float:
+    """In seconds; an assertion that lives longer is none of a minute."""
+    return (now + ASSERTION_LIFETIME).timestamp() + CLOCK_LEEWAY_SECONDS
 
 
 def _invalid() -> Unauthenticated:

@@ -76,6 +76,15 @@ def test_old_assertions_and_those_for_others_are_refused(platform: Platform) -> 
     assert refused(platform, elsewhere) == "token_invalid"
 
 
+def test_an_assertion_lives_a_minute_and_has_a_short_name(platform: Platform) -> None:
+    name, now = ServiceName.WORKFLOW_ENGINE, int(platform.clock.now().timestamp())
+    for seconds, jti in ((120, new_id()), (10**15, new_id()), (30, "x" * 101)):
+        claims = AssertionClaims.model_construct(
+            iss=name, sub=name, aud=[AUDIENCE_CONTROL_PLANE], iat=now, exp=now + seconds, jti=jti
+        )
+        assert refused(platform, platform.keys.services[name].sign(claims)) == "token_invalid"
+
+
 def test_an_access_token_ends_after_ten_minutes(platform: Platform) -> None:
     engine = platform.engine_service
     assert engine.get("/internal/lost-runs").status_code == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from unicodedata import category
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
@@ -23,9 +24,9 @@ class WireModel(BaseModel):
 
 def _no_control_characters(text: str) -> str:
     """PostgreSQL refuses NUL, and terminals and logs should see no control character."""
-    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+    if any(category(character) == "Cc" for character in text):
         raise ValueError("control characters are not allowed")
-    if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+    if any(category(character) == "Cs" for character in text):
         raise ValueError("half a character (a lone surrogate) is not allowed")
     return text
 

@@ -141,6 +141,7 @@ def test_a_bug_is_a_problem_without_its_insides(base_url: str) -> None:
         (b'{"slug": 7, "displayName": "x"}', "invalid_input", 422),
         (b'{"slug": "ok", "displayName": "x", "more": 1}', "invalid_input", 422),
         (b'{"slug": "ok", "displayName": "a\\u0000b"}', "invalid_input", 422),
+        (b'{"slug": "ok", "displayName": "a\\u009bb"}', "invalid_input", 422),
         (b'"' + b"x" * 5000 + b'"', "body_too_large", 413),
     ],
 )

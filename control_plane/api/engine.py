@@ -239,8 +239,19 @@ def _claim(services: Services, outcome: Granted | Refused) -> wire.Claim:
 
 
 def _run_token(services: Services, request: domain.Request, team: str) -> str:
+    """The token of the run that holds the request, in whole seconds to the end of its lease.
+
+    Raises `Conflict` (`deadline_passed`) when that end came while the run waited for its claim.
+    """
     if request.run_id is None:
         raise InvariantBroken(f"request {request.id} is held by no run and gets no token")
+    now, until = services.clock.now(), _lease_end(request)
+    if until.replace(microsecond=0) <= now:
+        raise Conflict(
+            f"Request {request.id} passed its deadline while its run took hold of it.",
+            code="deadline_passed",
+            details={"workflowRequestId": request.id},
+        )
     return issue_run_token(
         services.signing_key,
         request_id=request.id,
@@ -250,8 +261,8 @@ def _run_token(services: Services, request: domain.Request, team: str) -> str:
         fence=request.fence,
         team_id=request.team_id,
         team=team,
-        now=services.clock.now(),
-        until=_lease_end(request),
+        now=now,
+        until=until,
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -172,6 +173,14 @@ class Subject:
     application: str
     application_id: str
     environment: str
+
+
+def eventually(look: Callable[[], bool], *, within_seconds: float = 20) -> None:
+    """Waits until the condition holds."""
+    give_up_at = time.monotonic() + within_seconds
+    while not look():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="session")

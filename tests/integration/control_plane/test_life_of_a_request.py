@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from idp_kernel.ids import new_id
 from idp_kernel.services import ServiceName
 from idp_kernel.wire.engine import CANCEL_REQUESTED
 from idp_kernel.workflows import Step
-from tests.integration.control_plane.conftest import Platform
+from tests.integration.control_plane.conftest import Platform, eventually
 from tests.integration.control_plane.engine_run import (
     REVISION,
     STEPS,
@@ -652,3 +653,25 @@ def test_text_that_postgres_cannot_hold_is_kept_without_it(platform: Platform) -
     error = {"code": "boom", "message": "a\x00b", "retryable": False}
     assert run.end(Step.MATERIALIZE_REPOSITORIES, result={}, error=error) == "failed"
     assert platform.request(request_id)["error"]["message"] == "ab"
+
+
+def test_a_claim_that_had_to_wait_beyond_the_deadline_is_told_so(platform: Platform) -> None:
+    request_id = platform.provision(platform.new_subject())
+    platform.clock.advance(30 * 60 - 5)
+
+    def somebody_waits() -> bool:
+        query = text("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        with transaction(platform.engine) as connection:
+            return connection.execute(query).first() is not None
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction(platform.engine) as somebody:
+            query = text("SELECT 1 FROM workflow_requests WHERE id = :id FOR UPDATE")
+            somebody.execute(query, {"id": request_id})
+            claim = pool.submit(ask_claim, platform, request_id, new_id())
+            eventually(somebody_waits)
+            platform.clock.advance(5)
+        answer = claim.result()
+    assert (answer.status_code, answer.json()["code"]) == (409, "deadline_passed")
+    platform.sweep_after(1)
+    assert platform.request(request_id)["state"] == "timed_out"

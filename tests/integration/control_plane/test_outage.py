@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -43,16 +42,10 @@ from tests.integration.control_plane.conftest import (
     Keys,
     MovableClock,
     Platform,
+    eventually,
     settings_for,
 )
 from tests.integration.control_plane.engine_run import STEPS, claimed
-
-
-def eventually(look: Callable[[], bool], *, within_seconds: float = 20) -> None:
-    give_up_at = time.monotonic() + within_seconds
-    while not look():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.02)
 
 
 @dataclass

@@ -16,6 +16,7 @@ from execution_workers.manifests import (
 )
 from idp_kernel.ids import new_id
 from idp_kernel.wire.worker import AppEnvSubject, RepositoryWanted, SecretBindingWanted
+from tests.fixtures.hostile_yaml import BOMB, MERGE_BOMB
 
 INSTALLATION = "here"
 
@@ -91,14 +92,6 @@ def test_labels_of_other_people_do_not_matter() -> None:
     manifest = yaml.safe_load(binding_manifest(subject(), wanted, INSTALLATION))
     manifest["metadata"]["labels"]["team/reviewed"] = "yes"
     assert is_binding_of(yaml.safe_dump(manifest).encode(), wanted, INSTALLATION)
-
-
-BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
-    f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30)
-)
-MERGE_BOMB = "a0: &a0 {k: v, l: v}\n" + "".join(
-    f"a{n}: &a{n}\n  <<: [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30)
-)
 
 
 @pytest.mark.parametrize(

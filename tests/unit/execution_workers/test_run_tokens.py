@@ -121,7 +121,11 @@ def test_a_control_plane_that_hangs_stops_no_call_with_a_known_key(
 
 
 @pytest.mark.parametrize("kid", [["x"], {"x": 1}, 1, True])
-def test_a_key_id_that_is_no_text_is_invalid(tokens: RunTokens, kid: object) -> None:
+def test_a_key_id_that_is_no_text_is_invalid(
+    control_plane: ControlPlane, tokens: RunTokens, kid: object
+) -> None:
+    tokens.claims(control_plane.token(control_plane.keys[0]))
+    control_plane.moment += REFETCH_AFTER
     header = json.dumps({"alg": "EdDSA", "kid": kid}).encode()
     parts = (base64.urlsafe_b64encode(part).rstrip(b"=") for part in (header, b"{}", b"x"))
     with pytest.raises(Unauthenticated) as refused:

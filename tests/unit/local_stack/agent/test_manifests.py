@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local_stack.agent.manifests import MAX_OBJECTS, ManifestFile, read_objects
+from tests.fixtures.hostile_yaml import BOMB, MERGE_BOMB
 
 
 def read(content: bytes | str) -> tuple[list[object], list[str]]:
@@ -29,14 +30,6 @@ def test_a_few_aliases_are_fine() -> None:
     assert read("a: &x {k: 1}\nb: *x\nc:\n  <<: *x\n")[0] == [
         {"a": {"k": 1}, "b": {"k": 1}, "c": {"k": 1}}
     ]
-
-
-BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
-    f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30)
-)
-MERGE_BOMB = "a0: &a0 {k: v, l: v}\n" + "".join(
-    f"a{n}: &a{n}\n  <<: [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30)
-)
 
 
 @pytest.mark.parametrize(

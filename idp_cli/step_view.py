@@ -132,7 +132,7 @@ class FollowedRequest:
 
             def draw(request: WorkflowRequest) -> None:
                 now = self._clock.now()
-                title = Text.from_markup(headline(request, now))
+                title = Text.from_markup(headline(request, now), emoji=False)
                 live.update(Group(title, step_table(request, now)), refresh=True)
 
             return self._follow(draw)

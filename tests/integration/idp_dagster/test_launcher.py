@@ -17,8 +17,10 @@ from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from kombu.exceptions import OperationalError
 
 from idp_dagster import launcher as launcher_module
+from idp_dagster.clients import control_plane_client
 from idp_dagster.launcher import LeaseRunLauncher
 from idp_kernel.errors import Unavailable
+from idp_kernel.http.client import ServiceAuthorization
 from idp_kernel.ids import new_id
 from idp_kernel.services import ServiceName
 from idp_kernel.tokens import SigningKey
@@ -56,7 +58,7 @@ def instance(tmp_path: Path) -> Iterator[DagsterInstance]:
 @pytest.fixture
 def launcher(
     stand_in: StandIn, clock: MovedClock, instance: DagsterInstance, tmp_path: Path
-) -> LeaseRunLauncher:
+) -> Iterator[LeaseRunLauncher]:
     key_file = tmp_path / "workflow-engine.key.json"
     SigningKey.generate(ServiceName.WORKFLOW_ENGINE).write(key_file)
     made = LeaseRunLauncher(
@@ -67,7 +69,13 @@ def launcher(
         clock=clock,
     )
     made.register_instance(instance)
-    return made
+    yield made
+    # It is the process's client, which nothing else would close.
+    authorization = made._api._authorization
+    assert isinstance(authorization, ServiceAuthorization)
+    for client in (made._api, authorization._client):
+        client.close()
+    control_plane_client.cache_clear()
 
 
 def started_run(

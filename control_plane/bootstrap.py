@@ -33,18 +33,23 @@ def main() -> None:
     """Bring the database that the environment names to where the server needs it."""
     settings = BootstrapSettings()
     configure_logs(ServiceName.CONTROL_PLANE_API, settings.log_level)
-    bootstrap(settings)
+    is_valid = bootstrap(settings)
     sys.stdout.write("control plane: the database is migrated, the first admin is in place\n")
+    if not is_valid:
+        sys.stdout.write(
+            f"control plane: the token in {settings.admin_token_file} was revoked or has expired;"
+            " if no other admin has one, move the file away and start again for a new token\n"
+        )
 
 
-def bootstrap(settings: BootstrapSettings) -> None:
-    """Migrates and ensures the first admin."""
+def bootstrap(settings: BootstrapSettings) -> bool:
+    """Migrates and ensures the first admin; answers whether the token in the file is valid."""
     engine = new_engine(settings.database_url)
     try:
         upgrade(engine)
         token = admin_token(settings.admin_token_file)
         with beginner(engine, SystemClock())() as work:
-            ensure_admin(work, token)
+            return ensure_admin(work, token)
     finally:
         engine.dispose()
 
@@ -56,20 +61,25 @@ def admin_token(path: Path) -> str:
     return path.read_text().strip()
 
 
-def ensure_admin(work: Work, token: str) -> None:
-    """The principal `admin`, a platform-admin, with that token."""
+def ensure_admin(work: Work, token: str) -> bool:
+    """The principal `admin`, a platform-admin, with that token; answers whether it is valid.
+
+    One that was revoked or has expired stays so: somebody may have meant it.
+    """
     if len(token) < _SHORTEST_TOKEN:
         raise InvalidInput(
             f"The admin token has {len(token)} characters; it needs {_SHORTEST_TOKEN}."
         )
     token_hash = hash_bearer_token(token)
-    if work.principals.token_by_hash(token_hash) is None:
+    known = work.principals.token_by_hash(token_hash)
+    if known is None:
         command = CreateToken(
             principal=FIRST_ADMIN,
             platform_admin=True,
             expires_in_seconds=int(ADMIN_TOKEN_LIFETIME.total_seconds()),
         )
         create_token(work, "control-plane-bootstrap", command, token_hash)
+    return known is None or (known.revoked_at is None and known.expires_at > work.now)
 
 
 if __name__ == "__main__":

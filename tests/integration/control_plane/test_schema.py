@@ -66,8 +66,16 @@ def test_bootstrap_makes_one_admin_however_often_it_runs(
         bootstrap(settings)
     token_file.write_text("t" * 43 + "\n")
     for _ in range(2):
-        bootstrap(settings)
+        assert bootstrap(settings)
     engine = new_engine(url)
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE tokens SET revoked_at = now()"))
+    assert not bootstrap(settings)
+    with transaction(engine) as connection:
+        connection.execute(
+            text("UPDATE tokens SET revoked_at = NULL, expires_at = now() - interval '1 second'")
+        )
+    assert not bootstrap(settings)
     with transaction(engine) as connection:
         admins = connection.execute(text("SELECT name, platform_admin FROM principals")).all()
         tokens = connection.execute(text("SELECT principal FROM tokens")).all()

@@ -105,7 +105,7 @@ def test_the_demo_starts_a_platform_shows_an_environment_and_leaves_nothing(
     for step in ("materialize_repositories", "finalize_application_environment_provisioning"):
         assert f"✓  {step}" in ran.stdout
     assert "state                   Active" in ran.stdout
-    assert "git -c credential.helper=" in ran.stdout
+    assert "git -c 'credential.helper=" in ran.stdout
     assert "no process is left" in ran.stdout
     assert list(leftovers(home)) == []
     assert not home.is_locked()

@@ -12,6 +12,7 @@ from tests.e2e.platform import Platform, Subject, running_platform
 PORT_OFFSET = 10_000
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several test processes, those that share the platform stay in one."""
     for item in items:

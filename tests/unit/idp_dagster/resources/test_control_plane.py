@@ -18,6 +18,7 @@ from idp_kernel.wire.engine import Launch
 from idp_kernel.workflows import APPLICATION_ENVIRONMENT_PROVISIONING, WorkflowName
 
 JOB = APPLICATION_ENVIRONMENT_PROVISIONING.job_name
+APPENV_ID = "01a20000-0000-7000-8000-000000000001"
 OFFERED = {REQUEST_ID: new_id(), ATTEMPT: "1"}
 
 
@@ -73,7 +74,7 @@ def test_a_rerun_names_its_parent_and_needs_nothing_typed() -> None:
 
 @pytest.mark.parametrize(
     ("appenv_id", "reason"),
-    [("", ""), (new_id(), ""), ("", "why"), ("dev", "why"), (new_id(), "x" * 501)],
+    [("", ""), (APPENV_ID, ""), ("", "why"), ("dev", "why"), (APPENV_ID, "x" * 501)],
 )
 def test_an_incomplete_launch_says_what_to_type(appenv_id: str, reason: str) -> None:
     with pytest.raises(InvalidInput, match="application_environment_id: <the id") as refused:

@@ -30,22 +30,22 @@ def test_gzip_comes_out_as_it_went_in(content: bytes, size: int) -> None:
     assert unpacked(gzip.compress(content), size=size) == content
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"x" * 1000)[:-4]])
+@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"x" * 1000, mtime=0)[:-4]])
 def test_what_is_no_whole_gzip_is_refused(content: bytes) -> None:
     with pytest.raises(InvalidInput):
         unpacked(content)
 
 
 @pytest.mark.parametrize("size", [1, 10**6])
-@pytest.mark.parametrize("behind", [b"\0", gzip.compress(b"another")])
+@pytest.mark.parametrize("behind", [b"\0", gzip.compress(b"another", mtime=0)])
 def test_what_follows_the_gzip_data_is_refused(behind: bytes, size: int) -> None:
     with pytest.raises(InvalidInput, match="follow"):
-        unpacked(gzip.compress(b"0000") + behind, size=size)
+        unpacked(gzip.compress(b"0000", mtime=0) + behind, size=size)
 
 
 def test_a_bomb_stops_at_the_limit() -> None:
     with pytest.raises(InvalidInput, match="too large"):
-        unpacked(gzip.compress(b"\0" * 50_000_000), limit=100_000)
+        unpacked(gzip.compress(b"\0" * 50_000_000, mtime=0), limit=100_000)
 
 
 def test_a_body_that_shall_be_small_stays_small() -> None:

@@ -12,14 +12,6 @@ from tests.e2e.platform import Platform, Subject, running_platform
 PORT_OFFSET = 10_000
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several test processes, those that share the platform stay in one."""
-    for item in items:
-        if "platform" in getattr(item, "fixturenames", ()) and "e2e" in item.keywords:
-            item.add_marker(pytest.mark.xdist_group("platform"))
-
-
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     folder: Path = tmp_path_factory.mktemp("e2e")

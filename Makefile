@@ -34,7 +34,7 @@ down: venv ## Stop what `make up` started in another shell
 
 .PHONY: test
 test: lint typecheck ## Lint, check types and run every test that needs no system package
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not system"
+	$(BIN)/pytest -m "not system"
 
 .PHONY: test-system
 test-system: venv-dev ## Install what Debian has to give (a browser), and run the tests that need it

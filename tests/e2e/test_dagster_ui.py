@@ -13,7 +13,7 @@ from tests.e2e import dagster_ui
 from tests.e2e.oracle import assert_provisioned_once, events_of
 from tests.e2e.platform import Platform, Subject, eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("platform")]
+pytestmark = pytest.mark.e2e
 
 FIRST = Step.MATERIALIZE_REPOSITORIES
 STEPS = [str(step) for step in APPLICATION_ENVIRONMENT_PROVISIONING.steps]

@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.oracle import assert_provisioned_once, clone, store_key
 from tests.e2e.platform import Platform, Subject, eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("platform")]
+pytestmark = pytest.mark.e2e
 
 
 def test_a_command_becomes_an_environment(

@@ -11,6 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Added to every port: make demo PORT_OFFSET=100
 PORT_OFFSET := 0
+ROTATIONS := 100
 PACKAGES := idp_kernel control_plane idp_dagster execution_workers local_stack idp_cli
 LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--python-version 3.11 --custom-compile-command "make lock"
@@ -21,7 +22,7 @@ help: ## Print this help
 		$(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: venv ## Start everything, provision an environment for real, stop everything
+demo: venv ## Start everything, run all three workflows for real, stop everything
 	@$(BIN)/idp demo --port-offset $(PORT_OFFSET)
 
 .PHONY: up
@@ -33,13 +34,17 @@ down: venv ## Stop what `make up` started in another shell
 	@$(BIN)/idp down
 
 .PHONY: test
-test: lint typecheck ## Lint, check types and run every test that needs no system package
-	$(BIN)/pytest -m "not system"
+test: lint typecheck ## Lint, check types and run the tests, but for those of `make test-system`
+	tests/in_two.sh $(BIN)/pytest -m "not system and not endurance"
 
 .PHONY: test-system
-test-system: venv-dev ## Install what Debian has to give (a browser), and run the tests that need it
+test-system: venv-dev ## Run the tests that need packages of Debian and npm (installs them) or take minutes
 	tests/system/install.sh
-	$(BIN)/pytest -m system
+	$(BIN)/pytest -m "system or endurance"
+
+.PHONY: endurance
+endurance: venv-dev ## Rotate a login ROTATIONS times while processes are killed
+	IDP_TEST_ROTATIONS=$(ROTATIONS) $(BIN)/pytest tests/e2e/test_endurance.py -s
 
 .PHONY: lint
 lint: venv-dev ## Check style, format and who may import whom

@@ -24,7 +24,7 @@ from control_plane.adapters.schema import check_migrated
 from control_plane.adapters.sweeper import Sweeper
 from control_plane.adapters.work import beginner
 from control_plane.api.app import create_app
-from control_plane.api.services import Services
+from control_plane.api.services import SecretStore, Services
 from control_plane.api.wakeups import Wakeups
 from control_plane.application.offer_requests import OfferPolicy
 from control_plane.application.service_tokens import ServiceKeys
@@ -82,6 +82,7 @@ def build_app(settings: ControlPlaneSettings, clock: Clock | None = None) -> Fas
         begin=services.begin,
         clock=clock,
         policy=services.attempts,
+        rotations_at_once=services.rotations_at_once,
         interval_seconds=settings.sweep_seconds,
     )
     listener = OffersListener(engine, services.wakeups.wake)
@@ -104,6 +105,8 @@ def build_services(settings: ControlPlaneSettings, engine: Engine, clock: Clock)
         service_keys=read_service_keys(settings.service_keys_file),
         attempts=AttemptPolicy(settings.lease, settings.max_attempts),
         offers=OfferPolicy(settings.offer_again_after),
+        rotations_at_once=settings.max_rotations_at_once,
+        secret_store=SecretStore(settings.secret_store_url, settings.secret_store_mount),
         wakeups=Wakeups(),
         new_token=new_bearer_token,
         hash_token=hash_bearer_token,

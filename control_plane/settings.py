@@ -40,6 +40,12 @@ class ControlPlaneSettings(DatabaseSettings):
     offer_again_seconds: Annotated[float, Field(gt=0)] = 5
     max_attempts: Annotated[int, Field(ge=1)] = 5
     sweep_seconds: Annotated[float, Field(gt=0)] = 0.5
+    max_rotations_at_once: Annotated[int, Field(ge=1)] = 5
+    secret_store_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$")] = (
+        f"http://{LOOPBACK}:{DEFAULT_PORTS.openbao}"
+    )
+    """Where people reach the secret store; the control plane itself never does."""
+    secret_store_mount: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$")] = "kv"
 
     @property
     def lease(self) -> timedelta:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from idp_kernel.errors import InvalidInput, NotAllowed
 from idp_kernel.tokens import RunClaims
-from idp_kernel.wire.worker import UNDO_SUFFIX, AppEnvSubject
+from idp_kernel.wire.worker import UNDO_SUFFIX, AppEnvSubject, RotatedSecret, Subject
 from idp_kernel.workflows import Step
 
 IDEMPOTENCY_KEY_HEADER = "Idempotency-Key"
@@ -24,21 +26,27 @@ class Call:
     team: str
 
 
+SECRET_ITEMS = frozenset({"secret", "credential", "retirement"})
+"""Kinds of items that are named after a secret."""
+
+
 def verified_call(
-    claims: RunClaims, idempotency_key: str | None, step: Step, *, undo: bool
+    claims: RunClaims, idempotency_key: str | None, steps: Collection[Step], *, undo: bool
 ) -> Call:
-    """The call that a run token and an idempotency key agree on.
+    """The call that a run token and an idempotency key agree on, for one of the address's steps.
 
     Raises `InvalidInput`: `idempotency_key_missing` without a key, `idempotency_key_mismatch`
     when it is not `<request id>/<generation>/<step>` of this token and address.
     """
-    wanted = f"{claims.request_id}/{claims.generation}/{step}" + (UNDO_SUFFIX if undo else "")
+    suffix = UNDO_SUFFIX if undo else ""
+    by_key = {f"{claims.request_id}/{claims.generation}/{step}{suffix}": step for step in steps}
+    wanted = " or ".join(by_key)
     if not idempotency_key:
         raise InvalidInput(
             f"The call has no {IDEMPOTENCY_KEY_HEADER}; send {wanted}.",
             code="idempotency_key_missing",
         )
-    if idempotency_key != wanted:
+    if idempotency_key not in by_key:
         raise InvalidInput(
             f"The {IDEMPOTENCY_KEY_HEADER} does not belong to this token and address, "
             f"which take {wanted}.",
@@ -47,14 +55,14 @@ def verified_call(
     return Call(
         request_id=claims.request_id,
         generation=claims.generation,
-        step=step,
+        step=by_key[idempotency_key],
         fence=claims.fence,
         team_id=claims.team_id,
         team=claims.team,
     )
 
 
-def require_own_team(call: Call, subject: AppEnvSubject, *owners: str) -> None:
+def require_own_team(call: Call, subject: Subject, *owners: str) -> None:
     """Raises `NotAllowed` (`foreign_team`) unless all belongs to the token's team."""
     foreign = {subject.team, *owners} - {call.team}
     if foreign:
@@ -63,3 +71,39 @@ def require_own_team(call: Call, subject: AppEnvSubject, *owners: str) -> None:
             f"{', '.join(sorted(foreign))}.",
             code="foreign_team",
         )
+
+
+def require_own_secret(call: Call, body: RotatedSecret) -> None:
+    """Raises `NotAllowed` (`foreign_team`) unless the secret, its place in the store and all that
+    it is bound to belong to the token's team.
+    """
+    bound = (team for each in body.bindings for team in (each.subject.team, each.repository.owner))
+    require_own_team(call, body.subject, *bound)
+    require_team_paths(call.team, [body.store_path])
+
+
+def require_team_paths(team: str, paths: Iterable[str]) -> None:
+    """Raises `NotAllowed` (`foreign_team`) for a place in the store outside of the team's."""
+    own = re.compile(rf"teams/{re.escape(team)}(/[a-z0-9][a-z0-9-]*)+")
+    for path in paths:
+        if not own.fullmatch(path):
+            raise NotAllowed(
+                f"{path} leads to a secret outside of team {team}.", code="foreign_team"
+            )
+
+
+def attributes_of(call: Call, subject: Subject, *, item: str = "") -> dict[str, str]:
+    """What a span of the call says of its subject, and of the secret that the item names."""
+    kind, _, entity = item.partition("/")
+    attributes = {
+        "idp.workflow_request_id": call.request_id,
+        "idp.team_id": call.team_id,
+        **_subject_attributes(subject),
+    }
+    return {**attributes, "idp.secret_id": entity} if kind in SECRET_ITEMS else attributes
+
+
+def _subject_attributes(subject: Subject) -> dict[str, str]:
+    if isinstance(subject, AppEnvSubject):
+        return {"idp.application_environment_id": subject.application_environment_id}
+    return {"idp.application_id": subject.application_id}

@@ -10,21 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from typing import TypeVar
 
 from opentelemetry.trace import Span
 from prometheus_client import CollectorRegistry, Counter
 
-from execution_workers.calls import Call
+from execution_workers.calls import Call, attributes_of
 from execution_workers.failpoints import after_provider, after_undo
 from execution_workers.ledger.ledger import Ledger, OpenCall
-from execution_workers.ports import Action, Attempt, References, Undone
+from execution_workers.ports import Action, Attempt, Deed, References, Undone
 from idp_kernel.failpoints import failpoint
 from idp_kernel.telemetry.traces import span
-from idp_kernel.wire.worker import AppEnvSubject, EffectKind, ItemEffect, StepEffects
+from idp_kernel.wire.worker import EffectKind, ItemEffect, StepEffects, Subject
 from idp_kernel.workflows import ProviderEvent
 
 ItemOutcome = tuple[ItemEffect, ProviderEvent | None]
-_Work = Callable[[Call, OpenCall, Action], ItemOutcome]
+DeedT = TypeVar("DeedT", bound=Deed)
 
 
 class Effects:
@@ -40,7 +41,7 @@ class Effects:
             registry=registry,
         )
 
-    def do(self, call: Call, subject: AppEnvSubject, actions: Sequence[Action]) -> StepEffects:
+    def do(self, call: Call, subject: Subject, actions: Sequence[Deed]) -> StepEffects:
         """All items as wanted, in order; the first failure ends the call, a repeat goes on.
 
         A replayed item carries the event of its first answer, so no lost answer loses an event.
@@ -50,7 +51,7 @@ class Effects:
                 [self._item(call, subject, open_call, each, self._do) for each in actions]
             )
 
-    def undo(self, call: Call, subject: AppEnvSubject, actions: Sequence[Action]) -> StepEffects:
+    def undo(self, call: Call, subject: Subject, actions: Sequence[Action]) -> StepEffects:
         """Takes back, newest first, what this request made and no other has adopted."""
         with self._ledger.opened(call) as open_call:
             return _answer(
@@ -60,18 +61,18 @@ class Effects:
     def _item(
         self,
         call: Call,
-        subject: AppEnvSubject,
+        subject: Subject,
         open_call: OpenCall,
-        action: Action,
-        work: _Work,
+        action: DeedT,
+        work: Callable[[Call, OpenCall, DeedT], ItemOutcome],
     ) -> ItemOutcome:
-        with _item_span(call, subject, action), open_call.locked(action.item):
+        with _item_span(call, subject, action), open_call.locked(action.locks):
             open_call.check_fence()
             effect, event = work(call, open_call, action)
         self._count.labels(call.step, effect.effect).inc()
         return effect, event
 
-    def _do(self, call: Call, open_call: OpenCall, action: Action) -> ItemOutcome:
+    def _do(self, call: Call, open_call: OpenCall, action: Deed) -> ItemOutcome:
         known = open_call.recorded(action.item, action.wanted)
         if known is not None:
             return _effect(action, EffectKind.REPLAYED, known.references), known.event
@@ -94,19 +95,14 @@ class Effects:
         return Attempt(self._installation_id, call.request_id, open_call.check_fence)
 
 
-def _item_span(call: Call, subject: AppEnvSubject, action: Action) -> AbstractContextManager[Span]:
+def _item_span(call: Call, subject: Subject, action: Deed) -> AbstractContextManager[Span]:
     return span(
         f"{call.step} {action.item.partition('/')[0]}",
-        attributes={
-            "idp.workflow_request_id": call.request_id,
-            "idp.team_id": call.team_id,
-            "idp.application_environment_id": subject.application_environment_id,
-            "idp.item": action.item,
-        },
+        attributes={**attributes_of(call, subject, item=action.item), "idp.item": action.item},
     )
 
 
-def _effect(action: Action, kind: EffectKind, references: References) -> ItemEffect:
+def _effect(action: Deed, kind: EffectKind, references: References) -> ItemEffect:
     return ItemEffect(item=action.item, effect=kind, references=dict(references))
 
 

@@ -41,7 +41,7 @@ class GitOpsVerification:
         return _verdict(wanted, seen, state, message)
 
     def _judge(self, wanted: VerifyGitOps, seen: Reconciliation) -> tuple[GitOpsState, str]:
-        ready = _ready_condition(seen)
+        ready = ready_condition(seen)
         if wanted.revision not in (seen.observed_revision, *seen.ancestors):
             return GitOpsState.PROGRESSING, "The agent has not seen the revision yet."
         if ready.status != "True":
@@ -89,7 +89,7 @@ def _key(wanted: VerifyGitOps) -> RevisionKey:
     return wanted.repository.owner, wanted.repository.name, wanted.revision
 
 
-def _ready_condition(seen: Reconciliation) -> GitOpsCondition:
+def ready_condition(seen: Reconciliation) -> GitOpsCondition:
     """What the agent always publishes; without it nothing is known."""
     unknown = GitOpsCondition(type=READY, status="Unknown", reason="NoCondition", message="")
     return next((each for each in seen.conditions if each.type == READY), unknown)

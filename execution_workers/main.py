@@ -11,15 +11,19 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
 from execution_workers.api import Workers, routes
+from execution_workers.checks import Checks
 from execution_workers.effects import Effects
 from execution_workers.gitops import GitOpsVerification
 from execution_workers.ledger.ledger import Ledger, new_engine
+from execution_workers.ports import GitOpsAgent
 from execution_workers.providers.registry import (
+    CREDENTIAL_ISSUERS,
     GIT_FORGES,
     GITOPS_AGENTS,
     SECRET_STORES,
     Surroundings,
 )
+from execution_workers.rotation import RotationParties
 from execution_workers.run_tokens import RunTokens
 from execution_workers.settings import ExecutionWorkersSettings
 from idp_kernel.clock import SystemClock
@@ -76,14 +80,37 @@ def _workers(
     surroundings = Surroundings(settings, clock, downstream_errors(registry), resources)
     agent = GITOPS_AGENTS[settings.gitops_agent](surroundings)
     ledger = Ledger(_engine(settings, resources), clock, max_calls=settings.max_calls)
+    rotation = _rotation(surroundings, agent)
+    checks = Checks(
+        rotation.forge,
+        rotation.store,
+        rotation.issuers,
+        agent,
+        clock,
+        installation_id=settings.installation_id,
+    )
     return Workers(
         tokens=RunTokens(_control_plane(settings, resources), clock),
         ledger=ledger,
         effects=Effects(ledger, settings.installation_id, registry),
+        forge=rotation.forge,
+        rotation=rotation,
+        verification=rotation.verification,
+        checks=resources.enter_context(closing(checks)),
+        drain_wait_seconds=settings.drain_wait_seconds,
+    )
+
+
+def _rotation(surroundings: Surroundings, agent: GitOpsAgent) -> RotationParties:
+    settings = surroundings.settings
+    return RotationParties(
+        installation_id=settings.installation_id,
         forge=GIT_FORGES[settings.git_forge](surroundings),
         store=SECRET_STORES[settings.secret_store](surroundings),
-        verification=GitOpsVerification(agent, clock, settle_seconds=settings.settle_seconds),
-        drain_wait_seconds=settings.drain_wait_seconds,
+        issuers={name: make(surroundings) for name, make in CREDENTIAL_ISSUERS.items()},
+        verification=GitOpsVerification(
+            agent, surroundings.clock, settle_seconds=settings.settle_seconds
+        ),
     )
 
 

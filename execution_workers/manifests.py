@@ -1,6 +1,7 @@
 """What the platform commits to an application environment's repository, the same at every forge.
 
-Managed paths are `SEED_PATHS` and `manifests/external-secrets/`; the platform writes nothing else.
+Managed paths are those of `seed_files` and `manifests/external-secrets/`; the platform writes
+nothing else. Applications' own repositories are described in `seeds`.
 Labels and annotations carry the prefix `idp.example/`: `binding-id`, `secret-id` and
 `installation-id` say whose an ExternalSecret is.
 """
@@ -14,22 +15,29 @@ from typing import Any
 
 import yaml
 
-from idp_kernel.wire.worker import AppEnvSubject, RepositoryWanted, SecretBindingWanted
+from execution_workers.ports import Pin
+from idp_kernel.wire.worker import (
+    CREDENTIAL_PROPERTIES,
+    AppEnvSubject,
+    RepositoryWanted,
+    SecretBindingWanted,
+)
 
 LABEL_PREFIX = "idp.example"
 OWNERSHIP_PATH = ".idp/ownership.yaml"
 README_PATH = "README.md"
 CODEOWNERS_PATH = "CODEOWNERS"
 NAMESPACE_PATH = "manifests/namespace.yaml"
-SEED_PATHS = (README_PATH, CODEOWNERS_PATH, OWNERSHIP_PATH, NAMESPACE_PATH)
 BINDINGS_FOLDER = "manifests/external-secrets"
 REFRESH_INTERVAL = "1h"
 SECRET_STORE = {"name": "openbao", "kind": "ClusterSecretStore"}
-SECRET_PROPERTY = "value"
 NAMESPACE_MAX_LENGTH = 63
 _DIGEST_LENGTH = 8
 _LABEL_LINE = re.compile(rb"^ {4}(%s/[^\r\n]*)" % re.escape(LABEL_PREFIX).encode(), re.MULTILINE)
 """Two levels deep, as `metadata` and `labels` lead to it."""
+_PIN_LINE = re.compile(rb"^ {6}(key|version): ['\"]?([^'\"\r\n]+?)['\"]?[ \t\r]*$", re.MULTILINE)
+"""Three levels deep, as `spec`, `data` and `remoteRef` lead to it."""
+_LONGEST_VERSION = 9
 
 README = """\
 # {application} in {environment}
@@ -65,8 +73,8 @@ def seed_files(
     return {
         README_PATH: _readme(subject, repository).encode(),
         CODEOWNERS_PATH: CODEOWNERS.format(team=subject.team).encode(),
-        OWNERSHIP_PATH: _yaml(_ownership(subject, repository, installation_id)),
-        NAMESPACE_PATH: _yaml(_namespace(subject, installation_id)),
+        OWNERSHIP_PATH: as_yaml(_ownership(subject, repository, installation_id)),
+        NAMESPACE_PATH: as_yaml(_namespace(subject, installation_id)),
     }
 
 
@@ -81,7 +89,7 @@ def binding_manifest(
     """An ExternalSecret that pins one version of one secret. Says nothing of the request, so a
     later one finds it as it wants it.
     """
-    return _yaml(
+    return as_yaml(
         {
             "apiVersion": "external-secrets.io/v1",
             "kind": "ExternalSecret",
@@ -96,13 +104,14 @@ def binding_manifest(
                 "target": {"name": binding.name, "creationPolicy": "Owner"},
                 "data": [
                     {
-                        "secretKey": SECRET_PROPERTY,
+                        "secretKey": name,
                         "remoteRef": {
                             "key": binding.store_path,
-                            "property": SECRET_PROPERTY,
+                            "property": name,
                             "version": str(binding.version),
                         },
                     }
+                    for name in CREDENTIAL_PROPERTIES[binding.issuer]
                 ],
             },
         }
@@ -115,8 +124,30 @@ def is_binding_of(content: bytes, binding: SecretBindingWanted, installation_id:
     Compares the lines of our labels as they are written here; other people may add labels of
     theirs. The file is not parsed, since a team's YAML may unfold to more than this process holds.
     """
-    wanted = _yaml(_binding_labels(binding, installation_id)).splitlines()
+    wanted = as_yaml(_binding_labels(binding, installation_id)).splitlines()
     return sorted(_LABEL_LINE.findall(content)) == sorted(wanted)
+
+
+def pin_of(content: bytes | None, binding: SecretBindingWanted, installation_id: str) -> Pin:
+    """Which version a file pins, as far as it is this binding's manifest.
+
+    Reads the lines of `key` and `version` as they are written here, for the reason that
+    `is_binding_of` gives; lines that contradict each other pin nothing.
+    """
+    path = binding_path(binding)
+    if content is None:
+        return Pin(None, f"there is no {path}")
+    if not is_binding_of(content, binding, installation_id):
+        return Pin(None, f"{path} is not the manifest of this binding")
+    pairs = _PIN_LINE.findall(content)
+    keys = {value for name, value in pairs if name == b"key"}
+    versions = {value for name, value in pairs if name == b"version"}
+    if keys != {binding.store_path.encode()} or len(versions) != 1:
+        return Pin(None, f"{path} pins no single version of {binding.store_path}")
+    (version,) = versions
+    if not version.isdigit() or len(version) > _LONGEST_VERSION or int(version) == 0:
+        return Pin(None, f"{path} pins a version that is no number")
+    return Pin(int(version), f"{path} pins version {int(version)}")
 
 
 def _binding_labels(binding: SecretBindingWanted, installation_id: str) -> dict[str, str]:
@@ -137,6 +168,17 @@ def _readme(subject: AppEnvSubject, repository: RepositoryWanted) -> str:
         bindings=BINDINGS_FOLDER,
         namespace=NAMESPACE_PATH,
     )
+
+
+def is_ownership_of(content: bytes, repository: RepositoryWanted, installation_id: str) -> bool:
+    """Whether a file is this repository's ownership file, by its lines; not parsed either."""
+    lines = content.splitlines()
+    wanted = {"installationId": installation_id, "repositoryId": repository.repository_id}
+    return all(line in lines for line in _lines(wanted))
+
+
+def _lines(document: Mapping[str, object]) -> list[bytes]:
+    return as_yaml(document).splitlines()
 
 
 def _ownership(
@@ -169,5 +211,5 @@ def _namespace(subject: AppEnvSubject, installation_id: str) -> dict[str, Any]:
     }
 
 
-def _yaml(document: Mapping[str, object]) -> bytes:
+def as_yaml(document: Mapping[str, object]) -> bytes:
     return yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True).encode()

@@ -1,27 +1,31 @@
 """What execution-workers ask of outside parties; one folder in `providers/` for each that can.
 
-An `Action` is one item's do and undo at one provider. Both look first, so repeating either
+An `Action` is one item's do and undo at its providers. Both look first, so repeating either
 succeeds, and both leave alone what is not the entity's own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
-from idp_kernel.errors import ProviderRejected
+from idp_kernel.errors import PlatformError, ProviderRejected
 from idp_kernel.wire.agent import Reconciliation
 from idp_kernel.wire.worker import (
     AppEnvSubject,
     EffectKind,
     RepositoryWanted,
     SecretBindingWanted,
-    SecretWanted,
+    SeedRepositories,
+    Subject,
 )
 from idp_kernel.workflows import ProviderEvent
 
 References = Mapping[str, str | int]
+Properties = Mapping[str, str]
+"""A credential as its version in the store holds it. It stays in local variables."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,19 @@ class Undone:
     references: References
 
 
-class Action(Protocol):
-    """One item's do and undo."""
+class Deed(Protocol):
+    """One item's do, for good."""
 
     @property
     def item(self) -> str:
         """`<kind>/<id>`, the name of the item in the ledger and in answers."""
+        ...
+
+    @property
+    def locks(self) -> Sequence[str]:
+        """The things that nobody else works on meanwhile, whatever item it is for them; who locks
+        several names them in one order.
+        """
         ...
 
     @property
@@ -92,20 +103,50 @@ class Action(Protocol):
         """
         ...
 
+
+class Action(Deed, Protocol):
+    """One item's do and undo."""
+
     def undo(self, attempt: Attempt) -> Undone:
         """Removes it if the attempt's request made it."""
         ...
 
 
+@dataclass(frozen=True)
+class StandingRepository:
+    """A repository as it is now."""
+
+    marker: Marker
+    required_approvals: int | None
+    """Of the protection of the default branch; None while that is unprotected."""
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What a binding's manifest says on the default branch."""
+
+    version: int | None
+    """None when there is no manifest of this binding, or it names no single version."""
+    found: str
+    """The same in words."""
+
+
 class GitForge(Protocol):
     """Keeps repositories and guards their branches."""
 
-    def repository(self, subject: AppEnvSubject, wanted: RepositoryWanted) -> Action:
-        """References: `repositoryId`, `name`, `owner`, `url`, `revision` (the seed commit)."""
+    def repository(self, subject: Subject, wanted: RepositoryWanted) -> Action:
+        """One for an application environment is seeded at once, others are empty.
+
+        References: `repositoryId`, `name`, `owner`, `url`, and `revision` (the seed commit).
+        """
+        ...
+
+    def seed(self, body: SeedRepositories, wanted: RepositoryWanted) -> Action:
+        """The first files, in one commit. References: `repositoryId`, `revision`."""
         ...
 
     def protection(
-        self, subject: AppEnvSubject, wanted: RepositoryWanted, required_approvals: int
+        self, subject: Subject, wanted: RepositoryWanted, required_approvals: int
     ) -> Action:
         """Protects the default branch, the platform's bot exempted. References: `branch`."""
         ...
@@ -119,12 +160,203 @@ class GitForge(Protocol):
         """All bindings as manifests in one commit. References: `revision`."""
         ...
 
+    def moved_binding(self, move: BindingMove) -> Action:
+        """A binding's pin, moved in one commit with its neighbours'. References: `revision`,
+        `version`.
+        """
+        ...
+
+    def standing(self, wanted: RepositoryWanted) -> StandingRepository | None:
+        """None when there is no such repository."""
+        ...
+
+    def pins(
+        self, repository: RepositoryWanted, bindings: Sequence[SecretBindingWanted]
+    ) -> Mapping[str, Pin]:
+        """By binding id, which version each one's manifest pins, whatever the binding's own
+        `version` says. Nothing a team wrote is parsed for it.
+        """
+        ...
+
+    def concerns_one(self, repository: RepositoryWanted, error: PlatformError) -> bool:
+        """Whether an error of reading the repository is its own, as the forge answers for it.
+
+        Raises `Unavailable` when the forge is away.
+        """
+        ...
+
+    def is_followed_by(self, repository: RepositoryWanted, revision: str, later: str) -> bool:
+        """Whether the default branch has `later`, and that descends from `revision`."""
+        ...
+
+
+@dataclass(frozen=True)
+class BindingMove:
+    """A binding that shall pin another version, and those that move with it."""
+
+    subject: AppEnvSubject
+    repository: RepositoryWanted
+    binding: SecretBindingWanted
+    """At the version it shall pin."""
+    neighbours: tuple[SecretBindingWanted, ...]
+    """All bindings of the secret in the repository, this one too."""
+    replaces_version: int
+    """What the undo pins again."""
+    asked: Mapping[str, object]
+    """The whole call, as JSON."""
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """Who rotates a secret, or did so last, and which version that replaces."""
+
+    request_id: str
+    replaces_version: int
+
+
+@dataclass(frozen=True)
+class StoredSecret:
+    """A secret as its metadata tells: no value."""
+
+    marker: Marker
+    rotation: Rotation | None
+    version: int
+    """The newest; 0 before the first value."""
+    metadata_version: int
+    live: Mapping[int, datetime]
+    """The versions that can be read, each with the time it was written."""
+    kept: frozenset[int]
+    """The versions that are not destroyed; some may be deleted."""
+
+
+@dataclass(frozen=True)
+class StoredValue:
+    """One version's content."""
+
+    properties: Properties = field(repr=False)
+    written_by: str
+    """The request that wrote it; empty when a person did."""
+
 
 class SecretStore(Protocol):
-    """Keeps secret values, which never leave it and the action that writes them."""
+    """Keeps secret values; one path for each secret, one version for each credential."""
 
-    def secret(self, subject: AppEnvSubject, wanted: SecretWanted) -> Action:
-        """References: `secretId`, `storePath` (below the store's mount), `version`."""
+    @property
+    def provider(self) -> str:
+        """Its name in errors."""
+        ...
+
+    def path_of(self, subject: AppEnvSubject, name: str) -> str:
+        """Where the store keeps the secret, below its mount."""
+        ...
+
+    def let_team_in(self, team: str, attempt: Attempt) -> None:
+        """Members of the team may read their own secrets, its maintainers also write them."""
+        ...
+
+    def find(self, path: str) -> StoredSecret | None:
+        """None when there is no such secret."""
+        ...
+
+    def mark(
+        self, path: str, found: StoredSecret | None, marker: Marker, rotation: Rotation | None
+    ) -> None:
+        """Raises `Unavailable` when the metadata is not as it was found any more."""
+        ...
+
+    def write(
+        self, path: str, properties: Properties, *, written_by: str, newest_version: int
+    ) -> int:
+        """The new version's number; `Unavailable` when the newest is another by now."""
+        ...
+
+    def read(self, path: str, version: int) -> StoredValue | None:
+        """None when the version is missing, deleted or destroyed."""
+        ...
+
+    def destroy(self, path: str, versions: Sequence[int]) -> None:
+        """Ends the versions for good; destroyed ones are fine."""
+        ...
+
+    def delete(self, path: str) -> None:
+        """The secret with all its versions; one that is gone is fine."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """How many use a secret's credentials just now."""
+
+    on_new: int
+    on_old: int
+
+
+class CredentialIssuer(Protocol):
+    """Makes credentials and ends them. A credential is told apart by its properties."""
+
+    def draft(
+        self, secret_id: str, in_use: Mapping[int, Properties], *, emergency: bool = False
+    ) -> Properties:
+        """A credential that opens nothing until `install`, and takes the place of none in use,
+        given by its version; without properties where the store has them no more.
+
+        Raises `ProviderRejected`: `no_free_login` when each place is in use,
+        `elder_credential_in_use` while somebody uses what had the place before; not in an
+        emergency, when that use will be ended.
+        """
+        ...
+
+    def install(
+        self,
+        secret_id: str,
+        properties: Properties,
+        version: int,
+        attempt: Attempt,
+        *,
+        emergency: bool = False,
+    ) -> None:
+        """Lets the credential in, in the place of an elder one; one that is in stays as it is.
+
+        Raises as `draft` does, and `ProviderRejected` (`login_replaced`) when a later version has
+        the place; in an emergency whatever use the place has is ended.
+        """
+        ...
+
+    def withdraw(
+        self, secret_id: str, properties: Properties, version: int, attempt: Attempt
+    ) -> None:
+        """Lets that version's credential in no more; another version's in its place stays."""
+        ...
+
+    def verify(self, properties: Properties) -> str | None:
+        """Uses the credential once; what is wrong with it, None when it works."""
+        ...
+
+    def problem_with(self, secret_id: str, version: int) -> str | None:
+        """What is wrong with that version's credential, as far as that is known without using
+        it; None when it is let in.
+        """
+        ...
+
+    def sessions(self, secret_id: str, properties: Properties) -> Sessions | None:
+        """Who uses this credential and the one it replaces; None when nobody can know."""
+        ...
+
+    def retire_others(
+        self, secret_id: str, properties: Properties, version: int, attempt: Attempt
+    ) -> int:
+        """Ends every credential of the secret but this version's; how many sessions ended with
+        them.
+
+        Raises `ProviderRejected` (`login_replaced`) when one of them is a later version's: what
+        was to stay is not the newest any more.
+        """
+        ...
+
+    def remove(self, secret_id: str, attempt: Attempt) -> bool:
+        """Removes all that the secret has at the issuer; whether it could, since somebody's data
+        may hang on it.
+        """
         ...
 
 
@@ -134,6 +366,13 @@ class GitOpsAgent(Protocol):
     def reconciliation(self, owner: str, name: str) -> Reconciliation | None:
         """What the agent saw last; None while it does not know the repository."""
         ...
+
+
+def secret_lock(secret_id: str) -> str:
+    """What whoever works on a secret locks: its credentials, versions and bindings are one thing,
+    since what may be changed of one is read from the others.
+    """
+    return f"secret/{secret_id}"
 
 
 def foreign_owner(provider: str, what: str) -> ProviderRejected:

@@ -1,11 +1,11 @@
-"""Verifies run tokens offline, with the keys that the control plane publishes."""
+"""Verifies run and service tokens offline, with the keys that the control plane publishes."""
 
 from __future__ import annotations
 
 import json
 import threading
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 from joserfc import jws
@@ -13,15 +13,23 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from idp_kernel.clock import Clock
-from idp_kernel.errors import PlatformError, Unauthenticated, Unavailable
+from idp_kernel.errors import NotAllowed, PlatformError, Unauthenticated, Unavailable
 from idp_kernel.http.client import ServiceClient
-from idp_kernel.tokens import AUDIENCE_WORKERS, RunClaims, public_key_set, verify
+from idp_kernel.services import Scope
+from idp_kernel.tokens import (
+    AUDIENCE_WORKERS,
+    RunClaims,
+    ServiceClaims,
+    public_key_set,
+    verify,
+)
 from idp_kernel.wire.engine import JWKS
 
 REFETCH_AFTER: Final = timedelta(seconds=3)
 """Soonest after the last try, however many unknown keys are named meanwhile."""
 REFRESH_AFTER: Final = timedelta(minutes=5)
 """A key that is published no more counts no longer than this, while the control plane answers."""
+ClaimsT = TypeVar("ClaimsT", RunClaims, ServiceClaims)
 _log = structlog.get_logger(__name__)
 
 
@@ -42,8 +50,23 @@ class RunTokens:
         Raises `Unauthenticated` (`token_invalid`, `token_expired`), and `Unavailable`
         (`keys_unavailable`) while no key of the control plane is known.
         """
+        return self._verified(token, RunClaims)
+
+    def prober(self, token: str) -> ServiceClaims:
+        """What a valid token of a service says that may ask for checks.
+
+        Raises as `claims` does, and `NotAllowed` without the scope `probes`.
+        """
+        claims = self._verified(token, ServiceClaims)
+        if Scope.PROBES not in claims.scopes:
+            raise NotAllowed(
+                f"{claims.sub} lacks the scope {Scope.PROBES}.", details={"needed": Scope.PROBES}
+            )
+        return claims
+
+    def _verified(self, token: str, claims_type: type[ClaimsT]) -> ClaimsT:
         keys = self._keys_with(_key_id(token))
-        return verify(token, keys, RunClaims, audience=AUDIENCE_WORKERS, clock=self._clock)
+        return verify(token, keys, claims_type, audience=AUDIENCE_WORKERS, clock=self._clock)
 
     def _keys_with(self, kid: str | None) -> KeySet:
         """The keys, fetched before if that may help; who names a known one waits for no other's

@@ -13,6 +13,7 @@ from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
 
 Seconds = Annotated[float, Field(gt=0, le=600)]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
+DatabaseUrl = Annotated[str, Field(pattern=r"^postgresql(\+psycopg)?://[^\s/]+/[^\s/?]+")]
 InstallationId = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")]
 """Fit for a Kubernetes label, since manifests carry it."""
 
@@ -69,6 +70,11 @@ class ExecutionWorkersSettings(LedgerSettings):
     openbao_url: Url = f"http://{LOOPBACK}:{DEFAULT_PORTS.openbao}"
     openbao_approle_file: Path
     """JSON with `role_id` and `secret_id`."""
+    postgres_issuer_url: DatabaseUrl | None = None
+    """Where database logins are made, as a role that may; the password is in the file that
+    `passfile=` names. Without it a secret of the issuer `postgres` is refused."""
+    postgres_consumer_url: DatabaseUrl | None = None
+    """How consumers reach that database, where it is not as the issuer does; without a user."""
     gitops_agent: GitOpsAgentChoice = GitOpsAgentChoice.LOCAL
     gitops_agent_url: Url = f"http://{LOOPBACK}:{DEFAULT_PORTS.local_gitops_agent}"
     gitops_agent_token_file: Path

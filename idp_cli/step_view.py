@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from rich.console import Group
@@ -17,14 +17,32 @@ from idp_cli.output import Output, plain_table
 from idp_kernel.clock import SystemClock
 from idp_kernel.errors import Unavailable
 from idp_kernel.wire.api import StepView, WorkflowRequest
-from idp_kernel.workflows import RESULT_OF_STATE, RequestState, Step, StepState
+from idp_kernel.workflows import (
+    RESULT_OF_STATE,
+    ROTATION_GRACE,
+    WORKFLOWS,
+    RequestState,
+    Step,
+    StepState,
+)
 
 LOOK_EVERY_SECONDS = 0.3
+LOOK_SELDOM_SECONDS = 2.0
+"""During a wait whose end is still far."""
+LONG_WAIT_SECONDS = 5.0
+"""A wait that a person rather comes back from."""
 SILENCE_SECONDS = 60.0
 """How long the platform may not answer before watching ends."""
 
+PLANNED = "planned"
+WAITING = "waiting"
+
+_WAITING_WORDS: dict[str, str] = {
+    ROTATION_GRACE.reason: "grace period",
+}
 _MARKS: dict[str, tuple[str, str]] = {
-    "planned": ("·", "dim"),
+    PLANNED: ("·", "dim"),
+    WAITING: ("◷", "yellow"),
     StepState.RUNNING: ("▸", "cyan"),
     StepState.RETRYING: ("↻", "yellow"),
     StepState.SUCCEEDED: ("✓", "green"),
@@ -43,6 +61,13 @@ class StepRow:
     retries: int
     """Repeats inside attempts, plus further attempts of this step."""
     seconds: float | None
+    until: str | None = None
+    """Of a step that waits: the time of day it waits for."""
+
+    @property
+    def told(self) -> str:
+        """Its state, as a person reads it."""
+        return self.state if self.until is None else f"{self.state} until {self.until}"
 
     @property
     def is_active(self) -> bool:
@@ -51,15 +76,19 @@ class StepRow:
 
 def step_rows(request: WorkflowRequest, now: datetime) -> list[StepRow]:
     """Every planned step in order."""
-    return [_row(step, request, now) for step in request.planned_steps]
+    awaited = _awaited_steps(request)
+    return [_row(step, request, now, is_awaited=step in awaited) for step in request.planned_steps]
 
 
-def _row(step: Step, request: WorkflowRequest, now: datetime) -> StepRow:
-    views = sorted(
-        (view for view in request.steps if view.step == step), key=lambda view: view.attempt
-    )
-    if not views:
-        return StepRow(step, "planned", None, 0, None)
+def _row(step: Step, request: WorkflowRequest, now: datetime, *, is_awaited: bool) -> StepRow:
+    views = _views(step, request)
+    row = _row_of(step, views, request, now) if views else StepRow(step, PLANNED, None, 0, None)
+    if not is_awaited or row.state not in (PLANNED, StepState.INTERRUPTED):
+        return row
+    return replace(row, state=WAITING, until=_until(request, now))
+
+
+def _row_of(step: Step, views: list[StepView], request: WorkflowRequest, now: datetime) -> StepRow:
     latest = views[-1]
     return StepRow(
         step=step,
@@ -68,6 +97,22 @@ def _row(step: Step, request: WorkflowRequest, now: datetime) -> StepRow:
         retries=sum(view.retries for view in views) + len(views) - 1,
         seconds=_seconds(latest, request, now),
     )
+
+
+def _views(step: Step, request: WorkflowRequest) -> list[StepView]:
+    views = (view for view in request.steps if view.step == step)
+    return sorted(views, key=lambda view: view.attempt)
+
+
+def _awaited_steps(request: WorkflowRequest) -> frozenset[Step]:
+    """While the request waits: the steps of the phase that goes on after it."""
+    if request.state != RequestState.WAITING:
+        return frozenset()
+    succeeded = {view.step for view in request.steps if view.state == StepState.SUCCEEDED}
+    for phase in WORKFLOWS[request.workflow].phases:
+        if not succeeded.issuperset(phase.steps):
+            return frozenset(phase.steps)
+    return frozenset()
 
 
 def _seconds(view: StepView, request: WorkflowRequest, now: datetime) -> float:
@@ -86,7 +131,7 @@ def step_table(request: WorkflowRequest, now: datetime | None = None) -> Table:
         table.add_row(
             Spinner("dots", style=style) if turning else Text(mark, style),
             Text(row.step.value, "" if row.attempt else "dim"),
-            Text(row.state, style),
+            Text(row.told, style),
             "" if row.attempt is None else str(row.attempt),
             "" if row.attempt is None else str(row.retries),
             "" if row.seconds is None else f"{row.seconds:.1f} s",
@@ -100,26 +145,80 @@ def headline(request: WorkflowRequest, now: datetime) -> str:
     ended = request.state in RESULT_OF_STATE
     colour = colours.get(request.state, "red" if ended else "yellow")
     seconds = ((request.ended_at or now) - request.created_at).total_seconds()
-    waiting = f" ({request.waiting_reason})" if request.waiting_reason else ""
+    standing = f"[{colour}]{request.state}[/]{_waiting(request, now)}"
     return (
-        f"{request.workflow} [dim]{request.id}[/]  [{colour}]{request.state}[/]{waiting}"
+        f"{request.workflow} [dim]{request.id}[/]  {standing}"
         f"  [dim]attempt {request.attempt}, {max(0.0, seconds):.1f} s[/]"
     )
 
 
+def _waiting(request: WorkflowRequest, now: datetime) -> str:
+    """Until when it waits, and for what."""
+    if request.state != RequestState.WAITING or request.waiting_reason is None:
+        return ""
+    until = _until(request, now)
+    if until is None:
+        return " (goes on in a moment)"
+    return f" until {until} ({_WAITING_WORDS.get(request.waiting_reason, request.waiting_reason)})"
+
+
+def _until(request: WorkflowRequest, now: datetime) -> str | None:
+    """The time it waits for; none when that has come."""
+    until = request.waiting_until
+    return None if until is None or until <= now else clock_time(until, now)
+
+
+def clock_time(moment: datetime, now: datetime) -> str:
+    """The time of day in UTC, with the date when that is not today's."""
+    there = moment.astimezone(UTC)
+    date = "" if there.date() == now.astimezone(UTC).date() else f"{there:%Y-%m-%d} "
+    return f"{date}{there:%H:%M:%S}Z"
+
+
+def has_ended(request: WorkflowRequest, _now: datetime) -> bool:
+    """Whether nothing more becomes of it by itself."""
+    return request.state in RESULT_OF_STATE
+
+
+def waits_long(request: WorkflowRequest, now: datetime) -> bool:
+    """Whether it goes on only after a wait that nobody sits out."""
+    if request.state != RequestState.WAITING or request.waiting_until is None:
+        return False
+    return (request.waiting_until - now).total_seconds() > LONG_WAIT_SECONDS
+
+
+def is_in_grace(request: WorkflowRequest) -> bool:
+    """Whether the new credential is in use, and the old one ends after a while by itself."""
+    return request.state == RequestState.WAITING and request.waiting_reason == ROTATION_GRACE.reason
+
+
+def ended_or_in_long_grace(request: WorkflowRequest, now: datetime) -> bool:
+    """Whether it has ended, or only a grace period is before its end that nobody sits out.
+
+    Any other wait comes before what was asked for, so it is followed.
+    """
+    return has_ended(request, now) or (is_in_grace(request) and waits_long(request, now))
+
+
 class FollowedRequest:
-    """Looks at a request until it has ended."""
+    """Looks at a request until `is_over`: until it has ended, if nothing else is said."""
 
     def __init__(
-        self, look: Callable[[], WorkflowRequest], output: Output, *, is_passing: bool = False
+        self,
+        look: Callable[[], WorkflowRequest],
+        output: Output,
+        *,
+        is_passing: bool = False,
+        is_over: Callable[[WorkflowRequest, datetime], bool] = has_ended,
     ) -> None:
         self._look = look
         self._is_passing = is_passing
+        self._is_over = is_over
         self._output = output
         self._clock = SystemClock()
 
     def until_end(self) -> WorkflowRequest:
-        """The ended request. Raises `Unavailable` when nothing answered for a minute."""
+        """The request as it then is. Raises `Unavailable` when nothing answered for a minute."""
         if self._output.is_json:
             return self._follow(lambda _request: None)
         if self._output.console.is_terminal:
@@ -139,6 +238,7 @@ class FollowedRequest:
 
     def _follow(self, tell: Callable[[WorkflowRequest], None]) -> WorkflowRequest:
         answered_at = time.monotonic()
+        pause_seconds = LOOK_EVERY_SECONDS
         while True:
             try:
                 request = self._look()
@@ -146,11 +246,15 @@ class FollowedRequest:
                 if time.monotonic() - answered_at > SILENCE_SECONDS:
                     raise
             else:
+                now = self._clock.now()
                 answered_at = time.monotonic()
                 tell(request)
-                if request.state in RESULT_OF_STATE:
+                if self._is_over(request, now):
                     return request
-            time.sleep(LOOK_EVERY_SECONDS)
+                pause_seconds = (
+                    LOOK_SELDOM_SECONDS if waits_long(request, now) else LOOK_EVERY_SECONDS
+                )
+            time.sleep(pause_seconds)
 
 
 class PlainChanges:
@@ -162,26 +266,27 @@ class PlainChanges:
 
     def tell(self, request: WorkflowRequest) -> None:
         now = datetime.now(UTC)
-        ended = request.state in RESULT_OF_STATE
-        if not ended:
+        comes_after = request.state in (*RESULT_OF_STATE, RequestState.WAITING)
+        if not comes_after:
             self._tell_request(request, now)
         for row in step_rows(request, now):
             self._tell_step(row)
-        if ended:
+        if comes_after:
             self._tell_request(request, now)
 
     def _tell_request(self, request: WorkflowRequest, now: datetime) -> None:
-        key = f"{request.state} {request.attempt} {request.waiting_reason}"
+        key = f"{request.state} {request.attempt} {request.waiting_reason} {request.waiting_until}"
         if key not in self._told:
             self._told.add(key)
             self._output.hint(headline(request, now))
 
     def _tell_step(self, row: StepRow) -> None:
         key = f"{row.step} {row.state} {row.attempt} {row.retries}"
-        if row.attempt is None or key in self._told:
+        waits_for_nothing = row.state == WAITING and row.until is None
+        if row.state == PLANNED or waits_for_nothing or key in self._told:
             return
         self._told.add(key)
         mark, style = _MARKS[row.state]
-        took = "" if row.is_active else f"{row.seconds:6.1f} s"
+        took = "" if row.seconds is None or row.is_active else f"{row.seconds:6.1f} s"
         retries = f"  retries {row.retries}" if row.retries else ""
-        self._output.hint(f"  [{style}]{mark}[/] {row.step:<46} {row.state:<11}{took}{retries}")
+        self._output.hint(f"  [{style}]{mark}[/] {row.step:<46} {row.told:<11}{took}{retries}")

@@ -4,38 +4,69 @@ from __future__ import annotations
 
 from functools import cache
 
-from dagster import Definitions, definitions
+from dagster import Definitions, definitions, in_process_executor
 
-from idp_dagster.jobs.appenv_provisioning import application_environment_provisioning
+from idp_dagster.catalog import asset_specs
+from idp_dagster.jobs.asset_checks import application_environment_checks, secret_checks
+from idp_dagster.jobs.secret_rotation import secret_rotation_enqueue
+from idp_dagster.jobs.workflows import WORKFLOW_JOBS
+from idp_dagster.ops.asset_checks import ASSET_CHECKS
 from idp_dagster.process import process_log
+from idp_dagster.resources.asset_registry import AssetRegistryResource
 from idp_dagster.resources.control_plane import ControlPlaneResource
 from idp_dagster.resources.io_manager import NoDataIOManager
-from idp_dagster.resources.workers import AppEnvProvisioningProviderResource, GitProviderResource
+from idp_dagster.resources.probes import ProbesResource
+from idp_dagster.resources.rotations import RotationsResource
+from idp_dagster.resources.run_watch import RunWatchResource
+from idp_dagster.resources.workers import (
+    AppEnvProvisioningProviderResource,
+    GitProviderResource,
+    SecretRotationProviderResource,
+)
 from idp_dagster.resources.workflow_requests import WorkflowRequestsResource
+from idp_dagster.schedules.asset_checks import (
+    application_environment_checks_schedule,
+    secret_checks_schedule,
+)
+from idp_dagster.schedules.secret_rotation import secret_rotation_schedule
 from idp_dagster.sensors.endings import (
     run_canceled_sensor,
     run_failed_sensor,
     run_succeeded_sensor,
 )
+from idp_dagster.sensors.secret_rotation_events import secret_rotation_events_sensor
 from idp_dagster.sensors.stuck_requests import stuck_requests_sensor
 from idp_dagster.sensors.workflow_requests import workflow_requests_sensor
 from idp_dagster.settings import EngineSettings
 
 
 def engine_definitions(settings: EngineSettings) -> Definitions:
-    """The jobs, the sensors and the resources behind them."""
+    """The jobs, what starts them, the catalog and its checks, and the resources behind them."""
     control_plane = {
         "control_plane_url": settings.control_plane_url,
         "service_key_file": str(settings.service_key_file),
     }
     return Definitions(
-        jobs=[application_environment_provisioning],
+        jobs=[
+            *WORKFLOW_JOBS,
+            secret_rotation_enqueue,
+            application_environment_checks,
+            secret_checks,
+        ],
+        assets=asset_specs(settings.control_plane_url),
+        asset_checks=ASSET_CHECKS,
+        schedules=[
+            secret_rotation_schedule,
+            application_environment_checks_schedule,
+            secret_checks_schedule,
+        ],
         sensors=[
             workflow_requests_sensor,
             run_succeeded_sensor,
             run_failed_sensor,
             run_canceled_sensor,
             stuck_requests_sensor,
+            secret_rotation_events_sensor,
         ],
         resources={
             "control_plane": ControlPlaneResource.configure_at_launch(
@@ -45,9 +76,18 @@ def engine_definitions(settings: EngineSettings) -> Definitions:
             "appenv_provisioning_provider": AppEnvProvisioningProviderResource(
                 workers_url=settings.workers_url
             ),
+            "secret_rotation_provider": SecretRotationProviderResource(
+                workers_url=settings.workers_url
+            ),
             "workflow_requests": WorkflowRequestsResource(**control_plane),
+            "run_watch": RunWatchResource(),
+            "rotations": RotationsResource(**control_plane),
+            "asset_registry": AssetRegistryResource(**control_plane),
+            "probes": ProbesResource(**control_plane, workers_url=settings.workers_url),
             "io_manager": NoDataIOManager(),
         },
+        # Also of the run that the UI starts for a single check, which names no executor.
+        executor=in_process_executor,
         loggers={"console": process_log},
     )
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from idp_kernel.workflows import WORKFLOWS, Step
 
 AFTER_CLAIM = "workflow-engine.after_claim"
+BEFORE_END_PHASE = "workflow-engine.before_end_phase"
+"""The phase's last look has succeeded; the control plane does not know."""
+AFTER_END_PHASE = "workflow-engine.after_end_phase"
+"""The control plane has the request in its grace period; the run goes on."""
 
 
 def before_call(step: Step) -> str:
@@ -25,4 +29,6 @@ FAILPOINTS = (
         for step in workflow.steps
         for place in (before_call, after_call)
     ),
+    BEFORE_END_PHASE,
+    AFTER_END_PHASE,
 )

@@ -1,4 +1,5 @@
-"""Runs as tasks of warm Celery workers, their health told by the lease.
+"""Runs as tasks of warm Celery workers, their health told by the lease, or by the signs of life of
+those that have none.
 
 Beside `CeleryRunLauncher`: a cancel works on every broker, the task id is known before the task
 can start, and a killed worker's run is not taken for a healthy one.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,16 +26,31 @@ from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from dagster_celery.tasks import create_execute_job_task
 
 from idp_dagster.clients import control_plane_client
+from idp_dagster.tags import LAST_SEEN
 from idp_kernel.clock import Clock, SystemClock
 from idp_kernel.errors import NotFound
 from idp_kernel.http.client import ServiceClient
 from idp_kernel.wire.engine import RUN_STATUS, RunStanding
+from idp_kernel.workflows import WORKFLOWS
 
 UNHELD_GRACE_SECONDS = 30.0
 """How long a run may be at work without a claim: before it has one, and after it gave it back."""
 
 FORGET_UNHELD_SECONDS = 3600.0
 """Dagster asks about a run every few seconds; one it has not asked about for so long has ended."""
+
+SILENT_SECONDS = 60.0
+"""How long a run that holds no request may give no sign of life; `run_watch` gives them."""
+
+FIRST_SIGN_SECONDS = 120.0
+"""How long after its start the first sign may take."""
+
+REQUEST_JOBS = frozenset(
+    phase.job_name for workflow in WORKFLOWS.values() for phase in workflow.phases
+)
+"""The jobs whose runs hold a request. The runs of all others ask for `run_watch`, also of the job
+that Dagster makes up for a check from the asset catalog.
+"""
 
 CELERY_SETTINGS = {
     # Nobody reads results: the lease and Dagster's own events tell how a run fares.
@@ -96,7 +113,11 @@ class LeaseRunLauncher(CeleryRunLauncher):
         return False
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """Alive while the lease is. Raises when the control plane cannot say: no verdict."""
+        """Alive while the lease is, or while it gives signs of life when it has none. Raises when
+        the control plane or Dagster's database cannot say: no verdict.
+        """
+        if run.job_name not in REQUEST_JOBS:
+            return self._by_signs(run.run_id)
         standing = self._standing(run.run_id)
         if standing is not None and standing.holds_claim:
             self._unheld_since.pop(run.run_id, None)
@@ -130,6 +151,25 @@ class LeaseRunLauncher(CeleryRunLauncher):
         if expires_at is not None and expires_at <= self._clock.now():
             return CheckRunHealthResult(
                 WorkerStatus.FAILED, f"The run's lease ended at {expires_at:%F %T} UTC."
+            )
+        return CheckRunHealthResult(WorkerStatus.RUNNING)
+
+    def _by_signs(self, run_id: str) -> CheckRunHealthResult:
+        record = self._instance.get_run_record_by_id(run_id)
+        if record is None or record.start_time is None:
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        started_at = datetime.fromtimestamp(record.start_time, UTC)
+        sign = record.dagster_run.tags.get(LAST_SEEN)
+        seen_at = datetime.fromisoformat(sign) if sign is not None else None
+        # A run that a person starts again has its parent's tags; that sign is none of its own.
+        if seen_at is None or seen_at < started_at:
+            silent_at = started_at + timedelta(seconds=FIRST_SIGN_SECONDS)
+        else:
+            silent_at = seen_at + timedelta(seconds=SILENT_SECONDS)
+        if silent_at <= self._clock.now():
+            return CheckRunHealthResult(
+                WorkerStatus.FAILED,
+                f"The run's worker last gave a sign of life at {seen_at or started_at:%F %T} UTC.",
             )
         return CheckRunHealthResult(WorkerStatus.RUNNING)
 

@@ -65,6 +65,8 @@ def span_attributes(claim: Claim) -> dict[str, str | int | bool]:
     }
     if claim.application_environment_id is not None:
         attributes["idp.application_environment_id"] = claim.application_environment_id
+    if claim.secret_id is not None:
+        attributes["idp.secret_id"] = claim.secret_id
     return attributes
 
 

@@ -39,6 +39,13 @@ def _policy(*, max_retries: int) -> RetryPolicy:
 
 
 RETRY_POLICIES: dict[Step, RetryPolicy] = {
+    Step.VALIDATE_APPLICATION: _policy(max_retries=4),
+    Step.CREATE_CODE_REPOSITORY: _policy(max_retries=4),
+    Step.CREATE_DEPLOYMENT_REPOSITORY: _policy(max_retries=4),
+    Step.SEED_REPOSITORIES: _policy(max_retries=4),
+    Step.APPLY_REPOSITORY_PROTECTION: _policy(max_retries=4),
+    Step.DECLARE_APPLICATION_ENVIRONMENTS: _policy(max_retries=4),
+    Step.FINALIZE_APPLICATION_ONBOARDING: _policy(max_retries=4),
     Step.MATERIALIZE_REPOSITORIES: _policy(max_retries=4),
     Step.APPLY_BRANCH_PROTECTION: _policy(max_retries=4),
     Step.PROVISION_SECRETS: _policy(max_retries=4),
@@ -46,12 +53,25 @@ RETRY_POLICIES: dict[Step, RetryPolicy] = {
     # Looks again by itself; a policy covers the moment when nobody answers.
     Step.VERIFY_GITOPS_RECONCILIATION: _policy(max_retries=4),
     Step.FINALIZE_APPLICATION_ENVIRONMENT_PROVISIONING: _policy(max_retries=4),
+    Step.VALIDATE_ROTATION: _policy(max_retries=4),
+    Step.ISSUE_NEW_CREDENTIAL: _policy(max_retries=4),
+    Step.VERIFY_NEW_CREDENTIAL: _policy(max_retries=4),
+    Step.UPDATE_SECRET_BINDINGS: _policy(max_retries=4),
+    # Looks again by itself, as the verification of GitOps does.
+    Step.CONFIRM_CONSUMERS: _policy(max_retries=4),
+    Step.RETIRE_OLD_CREDENTIAL: _policy(max_retries=4),
+    Step.FINALIZE_SECRET_ROTATION: _policy(max_retries=4),
 }
+
+ENQUEUE_RETRY_POLICY = _policy(max_retries=4)
+"""Of `secret_rotation_enqueue`: the next scheduled time finds what an outage left due."""
+CHECK_RETRY_POLICY = _policy(max_retries=2)
+"""Of asset checks: the next scheduled look is minutes away."""
 
 
 @contextmanager
-def dagster_failures(step: Step) -> Iterator[None]:
-    """Translates what is raised inside, as the table above says."""
+def dagster_failures(step: str) -> Iterator[None]:
+    """Translates what is raised inside the op of that name, as the table above says."""
     try:
         yield
     except Unavailable as error:

@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from idp_kernel.wire.engine import (
+    AppEnvAsset,
+    AssetCheckName,
     Claim,
+    DueRotations,
     LostRun,
     Offers,
+    RotationCause,
+    RotationRequested,
     RunReport,
+    SecretAsset,
     StepError,
     StepResult,
 )
 from idp_kernel.wire.worker import (
+    AppEnvExpected,
+    ConsumersVerdict,
     CreateSecretBindings,
+    CredentialVerdict,
     DownstreamError,
     EnsureRepositories,
+    Finding,
+    Findings,
     GitOpsVerdict,
+    IssueCredential,
+    ObserveConsumers,
     ProtectBranches,
     ProvisionSecrets,
+    RetireCredential,
+    SecretExpected,
+    SeedRepositories,
     StepEffects,
+    UpdateSecretBindings,
+    VerifyCredential,
     VerifyGitOps,
 )
 from idp_kernel.workflows import Step
@@ -80,8 +99,24 @@ class ControlPlane(Protocol):
         """Ends the claim: the request waits and is offered again in the same phase."""
         ...
 
+    def end_phase(self) -> None:
+        """Ends the claim and its phase with success, and sends every outcome, told before or not;
+        the request's next phase is another run.
+        """
+        ...
+
     def finalize(self) -> None:
         """Ends the claim with success, and sends every outcome, told before or not."""
+        ...
+
+    def declare_environments(self) -> Mapping[str, str]:
+        """Lets the onboarding's environments begin to exist; environment slug to application
+        environment id. Repeating it answers the same ids.
+        """
+        ...
+
+    def link(self, path: str) -> str:
+        """Where the control plane's API shows what is at `path`."""
         ...
 
 
@@ -90,6 +125,18 @@ class GitProvider(Protocol):
 
     def ensure_repositories(self, body: EnsureRepositories, permit: CallPermit) -> StepEffects:
         """Creates or adopts the repositories."""
+        ...
+
+    def validate_repositories(self, body: EnsureRepositories, permit: CallPermit) -> Findings:
+        """Whether each name is free or ours."""
+        ...
+
+    def seed_repositories(self, body: SeedRepositories, permit: CallPermit) -> StepEffects:
+        """Commits each repository's first files."""
+        ...
+
+    def protect_repositories(self, body: ProtectBranches, permit: CallPermit) -> StepEffects:
+        """Protects the default branches of an application's repositories."""
         ...
 
 
@@ -113,6 +160,34 @@ class AppEnvProvisioningProvider(Protocol):
         ...
 
 
+class SecretRotationProvider(Protocol):
+    """Store, issuer and bindings of a secret, through execution-workers."""
+
+    def validate_rotation(self, body: IssueCredential, permit: CallPermit) -> Findings:
+        """Whether a new credential could be issued now."""
+        ...
+
+    def issue(self, body: IssueCredential, permit: CallPermit) -> StepEffects:
+        """Makes a credential beside the one in use; answers its version."""
+        ...
+
+    def verify(self, body: VerifyCredential, permit: CallPermit) -> CredentialVerdict:
+        """Uses the new credential once."""
+        ...
+
+    def update_bindings(self, body: UpdateSecretBindings, permit: CallPermit) -> StepEffects:
+        """Pins the new version in each binding; answers the revisions."""
+        ...
+
+    def consumers(self, body: ObserveConsumers, permit: CallPermit) -> ConsumersVerdict:
+        """Who uses which version just now."""
+        ...
+
+    def retire(self, body: RetireCredential, permit: CallPermit) -> StepEffects:
+        """Ends every credential but the one in use. Nothing undoes it."""
+        ...
+
+
 class WorkflowRequests(Protocol):
     """The control plane as sensors see it."""
 
@@ -127,3 +202,67 @@ class WorkflowRequests(Protocol):
     def report(self, report: RunReport) -> None:
         """Tells how a run ended; repeating it changes nothing."""
         ...
+
+
+class Rotations(Protocol):
+    """The control plane as schedule and sensor of rotations see it."""
+
+    def enqueue_due(self, scheduled_at: datetime) -> DueRotations:
+        """Has what is due at that scheduled time rotated; repeating it enqueues nothing more."""
+        ...
+
+    def causes(self) -> tuple[RotationCause, ...]:
+        """Events that ask for a rotation and that nobody has acted on, oldest first."""
+        ...
+
+    def request(self, cause: RotationCause) -> RotationRequested:
+        """Acts on a cause; repeating it answers the same request."""
+        ...
+
+
+class RunWatch(Protocol):
+    """Ends the step at work when somebody terminates the run, and says from time to time that the
+    run is at work; does so for any run whose ops ask for it. A run that holds a request does both
+    with its lease.
+    """
+
+
+class AssetRegistry(Protocol):
+    """The control plane's list of what the asset catalog shows, and keeper of what was found."""
+
+    def application_environments(self) -> tuple[AppEnvAsset, ...]:
+        """All of them, by id."""
+        ...
+
+    def secrets(self) -> tuple[SecretAsset, ...]:
+        """All of them, by id."""
+        ...
+
+    def keep_findings(
+        self, check: AssetCheckName, read_at: datetime, findings: Sequence[Finding]
+    ) -> frozenset[str]:
+        """Keeps what a check found that began to read the list at `read_at`; a change becomes a
+        domain event there. Answers what it left out, since a request is or was at work on it: of
+        that the check has nothing to show.
+        """
+        ...
+
+    def link(self, path: str) -> str:
+        """Where the control plane's API shows what is at `path`."""
+        ...
+
+
+class Probes(Protocol):
+    """Looks at the providers, through execution-workers; they change nothing.
+
+    One finding for each thing, in order, of up to `CHECKS_PER_CALL` things. A provider that is
+    away is `Unavailable`.
+    """
+
+    def repository_protected(self, expected: Sequence[AppEnvExpected]) -> Findings: ...
+
+    def bindings_present(self, expected: Sequence[AppEnvExpected]) -> Findings: ...
+
+    def gitops_reconciled(self, expected: Sequence[AppEnvExpected]) -> Findings: ...
+
+    def secret_within_policy(self, expected: Sequence[SecretExpected]) -> Findings: ...

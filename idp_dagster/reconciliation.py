@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 
-from dagster import Config
-
 from idp_dagster.outcomes import StepAttempt
+from idp_dagster.patience import ReconciliationPatience
 from idp_dagster.ports import AppEnvProvisioningProvider, ControlPlane
 from idp_kernel.errors import InvariantBroken, ProviderRejected
-from idp_kernel.wire.engine import StepResult
+from idp_kernel.wire.engine import AppEnvDesiredState, StepResult
 from idp_kernel.wire.worker import GitOpsState, GitOpsVerdict, VerifyGitOps
 from idp_kernel.workflows import Step
 
@@ -17,22 +16,11 @@ RECONCILIATION_SLOW = "gitops_reconciliation_slow"
 """Why a request waits."""
 
 
-class Patience(Config):
-    """How often and how long to look, in seconds."""
-
-    look_every_seconds: float = 0.25
-    longest_seconds: float = 60.0
-    degraded_seconds: float = 10.0
-    """An agent may pass through bad health while it applies; longer than this it will stay."""
-    wait_seconds: float = 60.0
-    """How long the request then waits before the next run looks again."""
-
-
 def is_reconciled_in_time(
     control_plane: ControlPlane,
     provider: AppEnvProvisioningProvider,
     attempt: StepAttempt,
-    patience: Patience,
+    patience: ReconciliationPatience,
 ) -> bool:
     """Looks until our revision is reconciled; `False` when the request was sent to wait instead.
 
@@ -60,7 +48,7 @@ def is_reconciled_in_time(
 
 def verification(control_plane: ControlPlane) -> VerifyGitOps:
     """What to look for: the commit with the bindings and the versions they pin."""
-    wanted = control_plane.claim.desired_state
+    wanted = control_plane.claim.wanted(AppEnvDesiredState)
     committed = control_plane.outcomes[Step.CREATE_SECRET_BINDINGS]
     return VerifyGitOps(
         subject=wanted.subject,

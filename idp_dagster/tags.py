@@ -11,7 +11,10 @@ ATTEMPT = "idp/attempt"
 TEAM_ID = "idp/team_id"
 APPLICATION_ID = "idp/application_id"
 APPLICATION_ENVIRONMENT_ID = "idp/application_environment_id"
+SECRET_ID = "idp/secret_id"
 TRACEPARENT = "idp/traceparent"
+LAST_SEEN = "idp/last_seen"
+"""On a run that holds no request: when its worker last said that it is at work on it."""
 RUN_ID = "idp/run_id"
 """On a run that a person launched: whose these tags are; a re-run inherits its parent's."""
 
@@ -24,6 +27,7 @@ def tags_of(work: Offer | Claim, traceparent: str | None) -> dict[str, str]:
         TEAM_ID: work.team_id,
         APPLICATION_ID: work.application_id,
         APPLICATION_ENVIRONMENT_ID: work.application_environment_id,
+        SECRET_ID: work.secret_id,
         TRACEPARENT: traceparent,
     }
     return {name: value for name, value in tags.items() if value is not None}

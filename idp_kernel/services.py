@@ -17,20 +17,34 @@ class ServiceName(StrEnum):
     EXECUTION_WORKERS = "execution-workers"
     LOCAL_FORGE = "local-forge"
     LOCAL_GITOPS_AGENT = "local-gitops-agent"
+    LOCAL_CONSUMER = "local-consumer"
 
 
 class Scope(StrEnum):
-    """What a service token may be used for; the control plane checks it on each internal route."""
+    """What a service token may be used for; each internal route checks it."""
 
     OFFERS = "offers"
     CLAIMS = "claims"
     REPORTS = "reports"
+    ROTATIONS = "rotations"
+    ASSETS = "assets"
+    PROBES = "probes"
+    """Checks at execution-workers, which change nothing."""
     METRICS_PROJECTION = "metrics-projection"
     TOKEN_INTROSPECTION = "token-introspection"
 
 
 SERVICE_SCOPES: dict[ServiceName, frozenset[Scope]] = {
-    ServiceName.WORKFLOW_ENGINE: frozenset({Scope.OFFERS, Scope.CLAIMS, Scope.REPORTS}),
+    ServiceName.WORKFLOW_ENGINE: frozenset(
+        {
+            Scope.OFFERS,
+            Scope.CLAIMS,
+            Scope.REPORTS,
+            Scope.ROTATIONS,
+            Scope.ASSETS,
+            Scope.PROBES,
+        }
+    ),
     ServiceName.METRICS_EXPORTER: frozenset({Scope.METRICS_PROJECTION}),
     ServiceName.LOCAL_FORGE: frozenset({Scope.TOKEN_INTROSPECTION}),
 }
@@ -48,6 +62,7 @@ class DefaultPorts:
     local_forge: int = 8083
     local_gitops_agent: int = 8084
     dagster_code_server: int = 8085
+    local_consumer: int = 8086
     openbao: int = 8200
     openbao_cluster: int = 8201
     postgres: int = 54329

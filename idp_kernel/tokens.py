@@ -11,12 +11,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from joserfc import jwt
 from joserfc.errors import JoseError
+from joserfc.jwa import JWSAlgModel
 from joserfc.jwk import KeySet, OKPKey
+from joserfc.jws import JWSRegistry
 from pydantic import ConfigDict, Field
 
 from idp_kernel.clock import Clock
@@ -29,10 +32,26 @@ ALGORITHM = "Ed25519"
 ISSUER = "idp-control-plane"
 AUDIENCE_CONTROL_PLANE = "control-plane"
 AUDIENCE_WORKERS = "execution-workers"
+AUDIENCE_SECRET_STORE = "secret-store"
+STORE_LOGIN_ALGORITHM = "EdDSA"
+"""RFC 8037's name for what we sign with; secret stores do not know RFC 9864's `Ed25519` yet."""
 ASSERTION_LIFETIME = timedelta(seconds=60)
 JTI_MAX_LENGTH = 100
 CLOCK_LEEWAY_SECONDS = 5
 """How far apart two machines' clocks may be when an assertion is checked."""
+
+
+class _StoreLoginRegistry(JWSRegistry):
+    """Signs as Ed25519 does, whatever the header calls it: the old name means the same bytes."""
+
+    def get_alg(self, _name: str) -> JWSAlgModel:
+        return self.algorithms[ALGORITHM]
+
+
+_REGISTRIES = {
+    ALGORITHM: JWSRegistry(algorithms=[ALGORITHM]),
+    STORE_LOGIN_ALGORITHM: _StoreLoginRegistry(),
+}
 
 
 class _Claims(WireModel):
@@ -46,6 +65,13 @@ class _Claims(WireModel):
     jti: Annotated[str, Field(max_length=JTI_MAX_LENGTH)]
 
 
+class StoreAccess(StrEnum):
+    """What a person may do with the values of a team's secrets, at the store."""
+
+    READ = "read"
+    WRITE = "write"
+
+
 class AssertionClaims(_Claims):
     """A service says who it is; `sub` is its name."""
 
@@ -54,6 +80,13 @@ class ServiceClaims(_Claims):
     """A service's access token: teamless, limited to its scopes."""
 
     scopes: list[Scope]
+
+
+class StoreLoginClaims(_Claims):
+    """What a person shows the secret store; the store's roles bind `team` and `access`."""
+
+    team: str
+    access: StoreAccess
 
 
 class RunClaims(_Claims):
@@ -98,12 +131,17 @@ class SigningKey:
         """The public JWK."""
         return dict(self.key.as_dict(private=False))
 
-    def sign(self, claims: _Claims) -> str:
+    @property
+    def public_pem(self) -> str:
+        """The public half as PEM, for those who know no JWK."""
+        return self.key.as_pem(private=False).decode("ascii").strip()
+
+    def sign(self, claims: _Claims, algorithm: str = ALGORITHM) -> str:
         return jwt.encode(
-            {"alg": ALGORITHM, "kid": self.kid},
+            {"alg": algorithm, "kid": self.kid},
             claims.model_dump(mode="json"),
             self.key,
-            algorithms=[ALGORITHM],
+            registry=_REGISTRIES[algorithm],
         )
 
 
@@ -183,12 +221,18 @@ def issue_service_token(
     now: datetime,
     until: datetime,
 ) -> str:
-    """A service's access token; only the control plane holds a key that counts."""
+    """A service's access token; only the control plane holds a key that counts.
+
+    It is good at the control plane, with the scope `probes` at execution-workers too.
+    """
+    audiences = [AUDIENCE_CONTROL_PLANE]
+    if Scope.PROBES in scopes:
+        audiences.append(AUDIENCE_WORKERS)
     return key.sign(
         ServiceClaims(
             iss=ISSUER,
             sub=service,
-            aud=[AUDIENCE_CONTROL_PLANE],
+            aud=audiences,
             iat=_seconds(now),
             exp=_seconds(until),
             jti=new_id(),
@@ -230,6 +274,34 @@ def issue_run_token(
             team=team,
         )
     )
+
+
+def store_role(team: str, access: StoreAccess) -> str:
+    """The role at the secret store that lets a person of the team in."""
+    return f"team-{team}-{access}"
+
+
+def issue_store_login(
+    key: SigningKey,
+    principal: str,
+    *,
+    team: str,
+    access: StoreAccess,
+    now: datetime,
+    until: datetime,
+) -> str:
+    """What a person shows the secret store to get a token there; opens nothing else."""
+    claims = StoreLoginClaims(
+        iss=ISSUER,
+        sub=principal,
+        aud=[AUDIENCE_SECRET_STORE],
+        iat=_seconds(now),
+        exp=_seconds(until),
+        jti=new_id(),
+        team=team,
+        access=access,
+    )
+    return key.sign(claims, STORE_LOGIN_ALGORITHM)
 
 
 def _seconds(moment: datetime) -> int:

@@ -12,7 +12,9 @@ from enum import StrEnum
 class WorkflowName(StrEnum):
     """The `workflow` label."""
 
+    APPLICATION_ONBOARDING = "ApplicationOnboarding"
     APPLICATION_ENVIRONMENT_PROVISIONING = "ApplicationEnvironmentProvisioning"
+    SECRET_ROTATION = "SecretRotation"
 
 
 class RequestState(StrEnum):
@@ -65,12 +67,46 @@ WORKFLOW_SECONDS_BUCKETS = (
 class Step(StrEnum):
     """A step, named as its Dagster op is."""
 
+    VALIDATE_APPLICATION = "validate_application"
+    CREATE_CODE_REPOSITORY = "create_code_repository"
+    CREATE_DEPLOYMENT_REPOSITORY = "create_deployment_repository"
+    SEED_REPOSITORIES = "seed_repositories"
+    APPLY_REPOSITORY_PROTECTION = "apply_repository_protection"
+    DECLARE_APPLICATION_ENVIRONMENTS = "declare_application_environments"
+    FINALIZE_APPLICATION_ONBOARDING = "finalize_application_onboarding"
     MATERIALIZE_REPOSITORIES = "materialize_repositories"
     APPLY_BRANCH_PROTECTION = "apply_branch_protection"
     PROVISION_SECRETS = "provision_secrets"
     CREATE_SECRET_BINDINGS = "create_secret_bindings"
     VERIFY_GITOPS_RECONCILIATION = "verify_gitops_reconciliation"
     FINALIZE_APPLICATION_ENVIRONMENT_PROVISIONING = "finalize_application_environment_provisioning"
+    VALIDATE_ROTATION = "validate_rotation"
+    ISSUE_NEW_CREDENTIAL = "issue_new_credential"
+    VERIFY_NEW_CREDENTIAL = "verify_new_credential"
+    UPDATE_SECRET_BINDINGS = "update_secret_bindings"
+    CONFIRM_CONSUMERS = "confirm_consumers"
+    RETIRE_OLD_CREDENTIAL = "retire_old_credential"
+    FINALIZE_SECRET_ROTATION = "finalize_secret_rotation"
+
+
+@dataclass(frozen=True)
+class PhaseWait:
+    """The wait that follows a phase; no run, worker or connection is held meanwhile."""
+
+    reason: str
+    is_exclusive: bool
+    """Whether the request keeps its subjects to itself while it waits."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """The steps of one run, in order, and the job that has them."""
+
+    job_name: str
+    """The Dagster job's name."""
+    steps: tuple[Step, ...]
+    wait_after: PhaseWait | None = None
+    """None for the last phase, which finalizes."""
 
 
 @dataclass(frozen=True)
@@ -79,19 +115,21 @@ class Workflow:
 
     name: WorkflowName
     version: int
-    job_name: str
-    """The Dagster job's name."""
     event_prefix: str
     """`<prefix>_completed` and `<prefix>_failed` are the events that end it."""
-    phases: tuple[tuple[Step, ...], ...]
-    """The steps of each phase, in order; each phase is a run of its own."""
+    phases: tuple[Phase, ...]
+    """Each is a run of its own; a request begins in phase 1."""
     deadline_seconds: int
-    """From the command to the end, waiting left out."""
+    """Of each phase, from the command or the wake-up on, waiting left out."""
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """All steps in order, over all phases."""
-        return tuple(step for phase in self.phases for step in phase)
+        return tuple(step for phase in self.phases for step in phase.steps)
+
+    def phase(self, number: int) -> Phase:
+        """The phase of that number, from 1."""
+        return self.phases[number - 1]
 
     @property
     def completed_event(self) -> str:
@@ -102,26 +140,77 @@ class Workflow:
         return f"{self.event_prefix}_failed"
 
 
+APPLICATION_ONBOARDING = Workflow(
+    name=WorkflowName.APPLICATION_ONBOARDING,
+    version=1,
+    event_prefix="workflow_application_onboarding",
+    phases=(
+        Phase(
+            job_name="application_onboarding",
+            steps=(
+                Step.VALIDATE_APPLICATION,
+                Step.CREATE_CODE_REPOSITORY,
+                Step.CREATE_DEPLOYMENT_REPOSITORY,
+                Step.SEED_REPOSITORIES,
+                Step.APPLY_REPOSITORY_PROTECTION,
+                Step.DECLARE_APPLICATION_ENVIRONMENTS,
+                Step.FINALIZE_APPLICATION_ONBOARDING,
+            ),
+        ),
+    ),
+    deadline_seconds=30 * 60,
+)
+
 APPLICATION_ENVIRONMENT_PROVISIONING = Workflow(
     name=WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING,
     version=1,
-    job_name="application_environment_provisioning",
     event_prefix="workflow_appenv_provisioning",
     phases=(
-        (
-            Step.MATERIALIZE_REPOSITORIES,
-            Step.APPLY_BRANCH_PROTECTION,
-            Step.PROVISION_SECRETS,
-            Step.CREATE_SECRET_BINDINGS,
-            Step.VERIFY_GITOPS_RECONCILIATION,
-            Step.FINALIZE_APPLICATION_ENVIRONMENT_PROVISIONING,
+        Phase(
+            job_name="application_environment_provisioning",
+            steps=(
+                Step.MATERIALIZE_REPOSITORIES,
+                Step.APPLY_BRANCH_PROTECTION,
+                Step.PROVISION_SECRETS,
+                Step.CREATE_SECRET_BINDINGS,
+                Step.VERIFY_GITOPS_RECONCILIATION,
+                Step.FINALIZE_APPLICATION_ENVIRONMENT_PROVISIONING,
+            ),
+        ),
+    ),
+    deadline_seconds=30 * 60,
+)
+
+ROTATION_GRACE = PhaseWait(reason="rotation_grace", is_exclusive=False)
+"""Both credentials work; whoever still has the old one takes up the new one meanwhile."""
+
+SECRET_ROTATION = Workflow(
+    name=WorkflowName.SECRET_ROTATION,
+    version=1,
+    event_prefix="workflow_secret_rotation",
+    phases=(
+        Phase(
+            job_name="secret_rotation",
+            steps=(
+                Step.VALIDATE_ROTATION,
+                Step.ISSUE_NEW_CREDENTIAL,
+                Step.VERIFY_NEW_CREDENTIAL,
+                Step.UPDATE_SECRET_BINDINGS,
+                Step.CONFIRM_CONSUMERS,
+            ),
+            wait_after=ROTATION_GRACE,
+        ),
+        Phase(
+            job_name="secret_rotation_retirement",
+            steps=(Step.RETIRE_OLD_CREDENTIAL, Step.FINALIZE_SECRET_ROTATION),
         ),
     ),
     deadline_seconds=30 * 60,
 )
 
 WORKFLOWS: dict[WorkflowName, Workflow] = {
-    workflow.name: workflow for workflow in (APPLICATION_ENVIRONMENT_PROVISIONING,)
+    workflow.name: workflow
+    for workflow in (APPLICATION_ONBOARDING, APPLICATION_ENVIRONMENT_PROVISIONING, SECRET_ROTATION)
 }
 
 
@@ -130,10 +219,16 @@ class ProviderEvent(StrEnum):
 
     GIT_REPOSITORY_CREATED = "git_repository_created"
     GIT_REPOSITORY_ADOPTED = "git_repository_adopted"
+    GIT_REPOSITORY_SEEDED = "git_repository_seeded"
     GIT_BRANCH_PROTECTION_APPLIED = "git_branch_protection_applied"
     GIT_SECRET_BINDINGS_COMMITTED = "git_secret_bindings_committed"
+    GIT_SECRET_BINDINGS_UPDATED = "git_secret_bindings_updated"
     SECRET_STORE_SECRET_WRITTEN = "secret_store_secret_written"
+    CREDENTIAL_ISSUER_CREDENTIAL_ISSUED = "credential_issuer_credential_issued"
+    CREDENTIAL_ISSUER_CREDENTIAL_VERIFIED = "credential_issuer_credential_verified"
+    CREDENTIAL_ISSUER_CREDENTIAL_RETIRED = "credential_issuer_credential_retired"
     GITOPS_RECONCILIATION_VERIFIED = "gitops_reconciliation_verified"
+    GITOPS_CONSUMERS_CONFIRMED = "gitops_consumers_confirmed"
 
 
 class DomainEvent(StrEnum):
@@ -155,6 +250,19 @@ class DomainEvent(StrEnum):
     APPLICATION_ENVIRONMENT_PROVISIONING_REQUESTED = (
         "application_environment_provisioning_requested"
     )
+    APPLICATION_ENVIRONMENT_PROVISIONING_REFUSED = "application_environment_provisioning_refused"
+    """Onboarding was to ask for it, and by then a rule stood against it."""
+    APPLICATION_ENVIRONMENT_DRIFTED = "application_environment_drifted"
+    APPLICATION_ENVIRONMENT_RESTORED = "application_environment_restored"
+    SECRET_ROTATION_STARTED = "secret_rotation_started"
+    SECRET_ROTATION_POLICY_CHANGED = "secret_rotation_policy_changed"
+    SECRET_EXPIRING = "secret_expiring"
+    SECRET_COMPROMISED = "secret_compromised"
+    SECRET_SUSPENDED = "secret_suspended"
+    SECRET_RESUMED = "secret_resumed"
+    SECRET_LOGIN_ISSUED = "secret_login_issued"
+    SECRET_OVERDUE = "secret_overdue"
+    SECRET_WITHIN_POLICY = "secret_within_policy"
     TOKEN_CREATED = "token_created"
     TOKEN_REVOKED = "token_revoked"
     WORKFLOW_REQUEST_CANCELLATION_REQUESTED = "workflow_request_cancellation_requested"

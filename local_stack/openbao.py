@@ -50,7 +50,7 @@ audit "file" "file" {{
 
 api_addr     = {api_url}
 cluster_addr = {cluster_url}
-ui           = false
+ui           = true
 """
 
 

@@ -1,7 +1,9 @@
-"""Initialise OpenBao and give execution-workers their place: `python -m local_stack.openbao_setup`.
+"""Initialise OpenBao and let in whom it serves: `python -m local_stack.openbao_setup`.
 
 Repeating it changes nothing. The root token and recovery keys are written once, to
-`openbao-init.json`; the workers' AppRole credentials to `openbao-workers.json`.
+`openbao-init.json`; AppRole credentials of execution-workers to `openbao-workers.json`, those of
+the local consumer to `openbao-consumer.json`. People come in with a login that the control plane
+signed; which team's secrets it opens is said by roles that execution-workers write.
 """
 
 from __future__ import annotations
@@ -20,20 +22,24 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from idp_kernel.errors import Conflict, InvariantBroken, PlatformError, Unavailable
 from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
+from idp_kernel.tokens import ISSUER, STORE_LOGIN_ALGORITHM, SigningKey
 from local_stack.secret_files import write_secret
 
 KV_MOUNT = "kv"
-WORKERS_POLICY = "idp-workers"
-WORKERS_ROLE = "execution-workers"
+JWT_MOUNT = "jwt"
 READY_TIMEOUT_SECONDS: Final = 60.0
 CALL_TIMEOUT_SECONDS: Final = 15.0
 _POLL_SECONDS: Final = 0.05
-_ROLE_PATH = f"auth/approle/role/{WORKERS_ROLE}"
 
 WORKERS_POLICY_HCL = """\
-# Secrets of the teams: the workers write values and never read one.
+# Secrets of the teams: the workers write values, and read back what they wrote to prove it.
 path "kv/data/teams/*" {
-  capabilities = ["create", "update"]
+  capabilities = ["create", "read", "update"]
+}
+
+# The end of a rotation: versions that are retired.
+path "kv/destroy/teams/*" {
+  capabilities = ["update"]
 }
 
 # Who owns a secret; deleting it is the undo of its creation.
@@ -41,14 +47,50 @@ path "kv/metadata/teams/*" {
   capabilities = ["create", "read", "update", "delete"]
 }
 
-# Each team's own read policy.
+# Each team's own policies, and the roles that give them to its people.
 path "sys/policies/acl/team-*" {
   capabilities = ["create", "read", "update"]
 }
+path "auth/jwt/role/team-*" {
+  capabilities = ["create", "read", "update"]
+}
+"""
+CONSUMER_POLICY_HCL = """\
+# The local consumer stands for every application: it reads what bindings name, and writes nothing.
+path "kv/data/teams/+/appenv/+/+" {
+  capabilities = ["read"]
+}
 """
 
+
+@dataclass(frozen=True)
+class AppRole:
+    """A program that logs in to the store, and what it may do there."""
+
+    name: str
+    policy: str
+    policy_hcl: str
+    credentials_file_name: str
+
+    @property
+    def path(self) -> str:
+        return f"auth/approle/role/{self.name}"
+
+
+WORKERS = AppRole(
+    name="execution-workers",
+    policy="idp-workers",
+    policy_hcl=WORKERS_POLICY_HCL,
+    credentials_file_name="openbao-workers.json",
+)
+CONSUMER = AppRole(
+    name="local-consumer",
+    policy="local-consumer",
+    policy_hcl=CONSUMER_POLICY_HCL,
+    credentials_file_name="openbao-consumer.json",
+)
+APP_ROLES = (WORKERS, CONSUMER)
 ROLE_SETTINGS = {
-    "token_policies": [WORKERS_POLICY],
     "token_ttl": "20m",
     "token_max_ttl": "1h",
     "secret_id_ttl": "0",
@@ -63,6 +105,8 @@ class OpenBaoSetupSettings(BaseSettings):
 
     port: int = DEFAULT_PORTS.openbao
     keys_dir: Path
+    login_key_file: Path
+    """The control plane's signing key (JWK); the store is told the public half, and no more."""
 
 
 @dataclass(frozen=True)
@@ -94,25 +138,38 @@ class OpenBaoAddress:
     @property
     def workers_file(self) -> Path:
         """JSON with `role_id` and `secret_id`."""
-        return self.keys_dir / "openbao-workers.json"
+        return self.credentials_file(WORKERS)
+
+    @property
+    def consumer_file(self) -> Path:
+        """JSON with `role_id` and `secret_id`."""
+        return self.credentials_file(CONSUMER)
+
+    def credentials_file(self, role: AppRole) -> Path:
+        return self.keys_dir / role.credentials_file_name
 
 
 def main() -> None:
     """Set up the server that the environment names."""
     settings = OpenBaoSetupSettings()
     try:
-        ensure_set_up(OpenBaoAddress(settings.port, settings.keys_dir.absolute()))
+        login_key = SigningKey.read(settings.login_key_file)
+        ensure_set_up(OpenBaoAddress(settings.port, settings.keys_dir.absolute()), login_key)
     except PlatformError as error:
         raise SystemExit(error.message) from error
     sys.stdout.write(f"OpenBao on port {settings.port}: unsealed, mounts and roles are in place\n")
 
 
 def ensure_set_up(
-    address: OpenBaoAddress, *, timeout_seconds: float = READY_TIMEOUT_SECONDS
+    address: OpenBaoAddress,
+    login_key: SigningKey,
+    *,
+    timeout_seconds: float = READY_TIMEOUT_SECONDS,
 ) -> None:
-    """Bring the server from wherever it is to initialised, active and ready for the workers.
+    """Bring the server from wherever it is to initialised, active and ready for whom it serves.
 
-    Raises `Unavailable` when it does not become so in time.
+    People's logins count when `login_key` signed them; the server gets its public half. Raises
+    `Unavailable` when the server does not become so in time.
     """
     deadline = time.monotonic() + timeout_seconds
     with closing(_Api(address.url)) as api:
@@ -122,8 +179,13 @@ def ensure_set_up(
         address.initialising_file.unlink(missing_ok=True)
         _wait_until_active(api, deadline)
         _ensure_kv(api, deadline)
-        _ensure_workers_role(api)
-        _ensure_workers_credentials(api, address)
+        methods = api.call("GET", "sys/auth")["data"]
+        _ensure_auth_method(api, methods, "approle")
+        for role in APP_ROLES:
+            _ensure_app_role(api, role)
+            _ensure_credentials(api, role, address.credentials_file(role))
+        _ensure_auth_method(api, methods, JWT_MOUNT)
+        _trust_logins(api, login_key)
 
 
 class _Api:
@@ -227,31 +289,43 @@ def _ensure_kv(api: _Api, deadline: float) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def _ensure_workers_role(api: _Api) -> None:
-    if "approle/" not in api.call("GET", "sys/auth")["data"]:
-        api.call("POST", "sys/auth/approle", {"type": "approle"})
-    api.call("PUT", f"sys/policies/acl/{WORKERS_POLICY}", {"policy": WORKERS_POLICY_HCL})
-    api.call("POST", _ROLE_PATH, ROLE_SETTINGS)
+def _ensure_auth_method(api: _Api, methods: Mapping[str, object], kind: str) -> None:
+    if f"{kind}/" not in methods:
+        api.call("POST", f"sys/auth/{kind}", {"type": kind})
 
 
-def _ensure_workers_credentials(api: _Api, address: OpenBaoAddress) -> None:
+def _ensure_app_role(api: _Api, role: AppRole) -> None:
+    api.call("PUT", f"sys/policies/acl/{role.policy}", {"policy": role.policy_hcl})
+    api.call("POST", role.path, {**ROLE_SETTINGS, "token_policies": [role.policy]})
+
+
+def _ensure_credentials(api: _Api, role: AppRole, file: Path) -> None:
     """Credentials that work stay; otherwise new ones take their place and old ones end."""
-    if address.workers_file.exists():
-        kept = json.loads(address.workers_file.read_bytes())
+    if file.exists():
+        kept = json.loads(file.read_bytes())
         if api.send("POST", "auth/approle/login", kept).is_success:
             return
-    for accessor in _secret_id_accessors(api):
+    for accessor in _secret_id_accessors(api, role):
         body = {"secret_id_accessor": accessor}
-        api.call("POST", f"{_ROLE_PATH}/secret-id-accessor/destroy", body)
-    role_id = api.call("GET", f"{_ROLE_PATH}/role-id")["data"]["role_id"]
-    secret_id = api.call("POST", f"{_ROLE_PATH}/secret-id", {})["data"]["secret_id"]
-    kept = {"role_id": role_id, "secret_id": secret_id}
-    write_secret(address.workers_file, json.dumps(kept, indent=2).encode())
+        api.call("POST", f"{role.path}/secret-id-accessor/destroy", body)
+    role_id = api.call("GET", f"{role.path}/role-id")["data"]["role_id"]
+    secret_id = api.call("POST", f"{role.path}/secret-id", {})["data"]["secret_id"]
+    write_secret(file, json.dumps({"role_id": role_id, "secret_id": secret_id}, indent=2).encode())
 
 
-def _secret_id_accessors(api: _Api) -> list[str]:
-    response = api.send("LIST", f"{_ROLE_PATH}/secret-id")
+def _secret_id_accessors(api: _Api, role: AppRole) -> list[str]:
+    response = api.send("LIST", f"{role.path}/secret-id")
     return list(response.json()["data"]["keys"]) if response.is_success else []
+
+
+def _trust_logins(api: _Api, login_key: SigningKey) -> None:
+    """Logins signed with any other key, or in another's name, are refused from here on."""
+    configuration = {
+        "jwt_validation_pubkeys": [login_key.public_pem],
+        "jwt_supported_algs": [STORE_LOGIN_ALGORITHM],
+        "bound_issuer": ISSUER,
+    }
+    api.call("POST", f"auth/{JWT_MOUNT}/config", configuration)
 
 
 def _check_deadline(deadline: float, found: str) -> None:

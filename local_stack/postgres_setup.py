@@ -2,7 +2,8 @@
 
 Each service has a role of its own and sees nothing of the others: `control_plane` and `ledger`
 share the database `idp`, each with a schema of its name; `dagster` has the database `dagster`.
-Repeating it changes nothing; a lost password file gets a new password.
+`credential_issuer` makes the applications' logins and schemas in the database `applications` and
+owns nothing there itself. Repeating it changes nothing; a lost password file gets a new password.
 """
 
 from __future__ import annotations
@@ -28,7 +29,11 @@ DAGSTER_DATABASE = "dagster"
 SCHEMA_ROLES = ("control_plane", "ledger")
 """Roles with a schema of their name in the platform's database."""
 DAGSTER_ROLE = "dagster"
-ROLES = (*SCHEMA_ROLES, DAGSTER_ROLE)
+APPLICATIONS_DATABASE = "applications"
+"""Where the applications' own data is, a schema for each login."""
+ISSUER_ROLE = "credential_issuer"
+"""Makes and ends the applications' logins, for execution-workers."""
+ROLES = (*SCHEMA_ROLES, DAGSTER_ROLE, ISSUER_ROLE)
 
 READY_TIMEOUT_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.05
@@ -81,13 +86,18 @@ def ensure_roles_and_databases(
         for database in ("postgres", "template1"):
             _close_database(server, database)
         for role in ROLES:
-            ensure_role(server, role, ensure_passfile(address.keys_dir, role, address.port))
+            passfile = ensure_passfile(address.keys_dir, role, address.port)
+            ensure_role(server, role, passfile, makes_roles=role == ISSUER_ROLE)
         ensure_database(server, PLATFORM_DATABASE, owner=SUPERUSER)
         ensure_database(server, DAGSTER_DATABASE, owner=DAGSTER_ROLE)
+        ensure_database(server, APPLICATIONS_DATABASE, owner=SUPERUSER)
+        _enable_issuer(server)
     with closing(connect_as_superuser(address, PLATFORM_DATABASE)) as platform:
         _execute(platform, "REVOKE ALL ON SCHEMA public FROM PUBLIC")
         for role in SCHEMA_ROLES:
             _ensure_schema(platform, role)
+    with closing(connect_as_superuser(address, APPLICATIONS_DATABASE)) as applications:
+        _execute(applications, "REVOKE ALL ON SCHEMA public FROM PUBLIC")
 
 
 def wait_until_ready(address: PostgresAddress, *, timeout_seconds: float) -> Connection:
@@ -122,8 +132,10 @@ def connect_as_superuser(address: PostgresAddress, database: str) -> Connection:
     )
 
 
-def ensure_role(server: Connection, role: str, passfile: Passfile) -> None:
-    """A role that can only log in, with the password of its file."""
+def ensure_role(
+    server: Connection, role: str, passfile: Passfile, *, makes_roles: bool = False
+) -> None:
+    """A role with the password of its file that can log in and, at most, make other roles."""
     if not _exists(server, "SELECT 1 FROM pg_roles WHERE rolname = %s", role):
         _execute(server, "CREATE ROLE {}", role)
     # The server gets the SCRAM verifier only; the password stays on this side.
@@ -131,10 +143,11 @@ def ensure_role(server: Connection, role: str, passfile: Passfile) -> None:
         passfile.password.encode(), role.encode(), b"scram-sha-256"
     )
     statement = sql.SQL(
-        "ALTER ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
-        " PASSWORD {}"
+        "ALTER ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOREPLICATION NOBYPASSRLS {} PASSWORD {}"
     )
-    server.execute(statement.format(sql.Identifier(role), sql.Literal(verifier.decode())))
+    attribute = sql.SQL("CREATEROLE" if makes_roles else "NOCREATEROLE")
+    password = sql.Literal(verifier.decode())
+    server.execute(statement.format(sql.Identifier(role), attribute, password))
 
 
 def ensure_database(server: Connection, database: str, *, owner: str) -> None:
@@ -146,6 +159,20 @@ def ensure_database(server: Connection, database: str, *, owner: str) -> None:
 
 def _close_database(server: Connection, database: str) -> None:
     _execute(server, "REVOKE ALL ON DATABASE {} FROM PUBLIC", database)
+
+
+def _enable_issuer(server: Connection) -> None:
+    """What the issuer needs to make a group with a schema and logins, and to end their sessions.
+
+    Of roles it did not make it can change none, and end no session.
+    """
+    database, role = APPLICATIONS_DATABASE, ISSUER_ROLE
+    _execute(server, "GRANT CONNECT ON DATABASE {} TO {} WITH GRANT OPTION", database, role)
+    _execute(server, "GRANT CREATE ON DATABASE {} TO {}", database, role)
+    # An elder setup gave these; it needs neither for the sessions of roles that it made.
+    _execute(server, "REVOKE pg_signal_backend, pg_read_all_stats FROM {}", role)
+    # Whoever makes a role may manage it, but acts as it, to give it a schema, only by this.
+    _execute(server, "ALTER ROLE {} SET createrole_self_grant = 'set, inherit'", role)
 
 
 def _ensure_schema(platform: Connection, role: str) -> None:

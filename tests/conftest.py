@@ -1,6 +1,11 @@
 """Fixtures that every test may ask for."""
 
+import signal
+
 import pytest
+
+# A shell leaves SIGINT ignored in what it starts in the background, and so do their children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest.register_assert_rewrite("tests.e2e.oracle", "tests.e2e.platform", "tests.e2e.dagster_ui")
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, Operation
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from idp_kernel.errors import Conflict, InvariantBroken, PlatformError, Unavailable
+from idp_kernel.wire.engine import ROW_HELD
 
 POOL_SIZE: Final = 10
 POOL_OVERFLOW: Final = 10
@@ -22,8 +23,6 @@ STATEMENT_TIMEOUT_SECONDS: Final = 20
 LOCK_TIMEOUT_SECONDS: Final = 3
 IDLE_TRANSACTION_TIMEOUT_SECONDS: Final = 60
 RETRY_AFTER_SECONDS: Final = 1.0
-ROW_HELD: Final = "row_held"
-"""Code of the `Unavailable` that says somebody else held a row for too long."""
 
 _SESSION_OPTIONS: Final = " ".join(
     f"-c {name}={value}"
@@ -44,6 +43,10 @@ _TAKEN: dict[str, tuple[str, str]] = {
     "uq_applications_team_id_slug": (
         "application_exists",
         "The team has an application of this slug already.",
+    ),
+    "uq_application_repositories_owner_name": (
+        "repository_name_taken",
+        "Another application of the team has a repository of that name already; take another slug.",
     ),
     "uq_request_attempts_run_id": (
         "run_already_used",

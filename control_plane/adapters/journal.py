@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -47,10 +48,11 @@ class SqlJournal:
         team_id: str | None = None,
         request_id: str | None = None,
         data: Mapping[str, str | int | bool | None] | None = None,
-    ) -> None:
+    ) -> str:
+        event_id = new_id()
         self._events.append(
             {
-                "id": new_id(),
+                "id": event_id,
                 "type": type_,
                 "occurred_at": self._now,
                 "team_id": team_id,
@@ -61,6 +63,7 @@ class SqlJournal:
             }
         )
         self.count(CounterName.EVENTS, type_)
+        return event_id
 
     def audit(self, *, actor: str, action: str, subject: str, reason: str = "") -> None:
         self._audit.append(
@@ -83,6 +86,18 @@ class SqlJournal:
 
     def wake_offers(self) -> None:
         self._wakes_offers = True
+
+    @contextmanager
+    def undone_by_errors(self) -> Iterator[None]:
+        """What the block collects is forgotten when it raises."""
+        events, audit = len(self._events), len(self._audit)
+        durations, counts, wakes = len(self._durations), self._counts.copy(), self._wakes_offers
+        try:
+            yield
+        except BaseException:
+            del self._events[events:], self._audit[audit:], self._durations[durations:]
+            self._counts, self._wakes_offers = counts, wakes
+            raise
 
     def flush(self) -> None:
         """Writes everything; nothing may be locked after it."""

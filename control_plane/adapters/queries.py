@@ -5,23 +5,44 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, String, cast, select
+from sqlalchemy import Connection, Engine, Select, select
 
 from control_plane.adapters import tables as t
 from control_plane.adapters.database import transaction
 from control_plane.adapters.projection import read_projection
 from control_plane.adapters.request_store import SqlRequests, request_of, step_of
+from control_plane.adapters.rotation_store import SqlRotations
+from control_plane.adapters.secret_views import (
+    TEAM_IDS_OF_SECRETS,
+    active_request,
+    appenv_assets,
+    binding_view,
+    binding_views,
+    secret_assets,
+    secret_view,
+    secret_views,
+)
 from control_plane.adapters.stores import (
     AnyRow,
     SqlApplicationEnvironments,
+    SqlApplications,
     SqlPrincipals,
     values_of,
 )
 from control_plane.adapters.work import SqlStanding
-from control_plane.application.queries import EventFilter, RequestFilter, Slice, VisibleTeams
+from control_plane.application.queries import (
+    ApplicationFilter,
+    EventFilter,
+    RequestFilter,
+    SecretFilter,
+    Slice,
+    VisibleTeams,
+)
 from control_plane.domain.managed_secrets import Secret
+from control_plane.domain.repositories import ApplicationRepository
 from control_plane.domain.requests import SubjectKind
 from idp_kernel.clock import Clock
+from idp_kernel.wire import api as wire
 from idp_kernel.wire.api import (
     Application,
     ApplicationEnvironment,
@@ -30,14 +51,23 @@ from idp_kernel.wire.api import (
     Event,
     Member,
     PlatformStanding,
+    RepositorySummary,
     SecretSummary,
     StepView,
     Team,
     Token,
     WorkflowRequest,
 )
-from idp_kernel.wire.engine import LostRun, StepError, TeamRole
+from idp_kernel.wire.engine import (
+    AppEnvAsset,
+    LostRun,
+    RotationCause,
+    SecretAsset,
+    StepError,
+    TeamRole,
+)
 from idp_kernel.wire.metrics import MetricsProjection
+from idp_kernel.wire.worker import RepositoryKind
 from idp_kernel.workflows import WORKFLOWS
 
 Query = Select[tuple[Any, ...]]
@@ -97,21 +127,26 @@ class SqlQueries:
     # ── applications ─────────────────────────────────────────────────────────────────────────
 
     def applications(
-        self, visible: VisibleTeams, part: Slice, *, team: str | None, slug: str | None
+        self, visible: VisibleTeams, part: Slice, wanted: ApplicationFilter
     ) -> Sequence[Application]:
         query = _APPLICATIONS
         if visible is not None:
             query = query.where(t.applications.c.team_id.in_(visible))
-        if team is not None:
-            query = query.where(t.teams.c.slug == team)
-        if slug is not None:
-            query = query.where(t.applications.c.slug == slug)
-        rows = self._rows(_after_id(query, t.applications.c.id, part))
-        return [Application(**values_of(row)) for row in rows]
+        if wanted.team is not None:
+            query = query.where(t.teams.c.slug == wanted.team)
+        if wanted.slug is not None:
+            query = query.where(t.applications.c.slug == wanted.slug)
+        if wanted.state is not None:
+            query = query.where(t.applications.c.state == wanted.state)
+        with transaction(self._engine) as connection:
+            rows = connection.execute(_after_id(query, t.applications.c.id, part)).all()
+            return [_application(connection, row) for row in rows]
 
     def application(self, application_id: str) -> Application | None:
-        row = self._row(_APPLICATIONS.where(t.applications.c.id == application_id))
-        return None if row is None else Application(**values_of(row))
+        with transaction(self._engine) as connection:
+            query = _APPLICATIONS.where(t.applications.c.id == application_id)
+            row = connection.execute(query).one_or_none()
+            return None if row is None else _application(connection, row)
 
     def application_team(self, application_id: str) -> str | None:
         return self._value(
@@ -141,6 +176,47 @@ class SqlQueries:
         )
         return self._value(query)
 
+    # ── secrets ──────────────────────────────────────────────────────────────────────────────
+
+    def secrets(
+        self, visible: VisibleTeams, part: Slice, wanted: SecretFilter
+    ) -> Sequence[wire.Secret]:
+        with transaction(self._engine) as connection:
+            return secret_views(connection, visible, part, wanted)
+
+    def secret(self, secret_id: str) -> wire.Secret | None:
+        with transaction(self._engine) as connection:
+            return secret_view(connection, secret_id)
+
+    def secret_team(self, secret_id: str) -> str | None:
+        return self._value(TEAM_IDS_OF_SECRETS.where(t.secrets.c.id == secret_id))
+
+    def secret_bindings(self, secret_id: str, part: Slice) -> Sequence[wire.SecretBinding]:
+        with transaction(self._engine) as connection:
+            return binding_views(connection, secret_id, part)
+
+    def secret_binding(self, binding_id: str) -> wire.SecretBinding | None:
+        with transaction(self._engine) as connection:
+            return binding_view(connection, binding_id)
+
+    def secret_binding_team(self, binding_id: str) -> str | None:
+        query = TEAM_IDS_OF_SECRETS.join(
+            t.secret_bindings, t.secret_bindings.c.secret_id == t.secrets.c.id
+        )
+        return self._value(query.where(t.secret_bindings.c.id == binding_id))
+
+    def rotation_causes(self) -> Sequence[RotationCause]:
+        with transaction(self._engine) as connection:
+            return SqlRotations(connection, self._clock.now()).open_causes()
+
+    def application_environment_assets(self, part: Slice) -> Sequence[AppEnvAsset]:
+        with transaction(self._engine) as connection:
+            return appenv_assets(connection, part)
+
+    def secret_assets(self, part: Slice) -> Sequence[SecretAsset]:
+        with transaction(self._engine) as connection:
+            return secret_assets(connection, part)
+
     # ── requests and events ──────────────────────────────────────────────────────────────────
 
     def requests(
@@ -157,6 +233,10 @@ class SqlQueries:
             query = query.where(
                 columns.application_environment_id == wanted.application_environment_id
             )
+        if wanted.application_id is not None:
+            query = query.where(columns.application_id == wanted.application_id)
+        if wanted.secret_id is not None:
+            query = query.where(columns.secret_id == wanted.secret_id)
         if part.after is not None:
             query = query.where(columns.id < part.after)
         rows = self._rows(query.order_by(columns.id.desc()).limit(part.limit))
@@ -231,17 +311,8 @@ _APPLICATIONS: Query = select(
     t.applications.c.description,
     t.applications.c.state,
     t.applications.c.created_at,
+    active_request(SubjectKind.APPLICATION, t.applications.c.id).label("active_request_id"),
 ).join_from(t.applications, t.teams)
-
-_ACTIVE_REQUEST = (
-    select(cast(t.workflow_subjects.c.request_id, String))
-    .where(
-        t.workflow_subjects.c.kind == SubjectKind.APPLICATION_ENVIRONMENT,
-        t.workflow_subjects.c.subject_id == t.application_environments.c.id,
-        t.workflow_subjects.c.active,
-    )
-    .scalar_subquery()
-)
 
 _APPENVS: Query = (
     select(
@@ -251,18 +322,20 @@ _APPENVS: Query = (
         t.applications.c.slug.label("application"),
         t.environments.c.slug.label("environment"),
         t.application_environments.c.state,
-        t.deployment_repositories.c.name.label("repository_name"),
-        t.deployment_repositories.c.url.label("repository_url"),
+        t.appenv_repositories.c.name.label("repository_name"),
+        t.appenv_repositories.c.url.label("repository_url"),
         t.application_environments.c.revision,
         t.application_environments.c.created_at,
-        _ACTIVE_REQUEST.label("active_request_id"),
+        active_request(SubjectKind.APPLICATION_ENVIRONMENT, t.application_environments.c.id).label(
+            "active_request_id"
+        ),
     )
     .join_from(t.application_environments, t.applications)
     .join(t.teams, t.teams.c.id == t.applications.c.team_id)
     .join(t.environments, t.environments.c.id == t.application_environments.c.environment_id)
     .join(
-        t.deployment_repositories,
-        t.deployment_repositories.c.application_environment_id == t.application_environments.c.id,
+        t.appenv_repositories,
+        t.appenv_repositories.c.application_environment_id == t.application_environments.c.id,
     )
 )
 
@@ -289,6 +362,23 @@ def _after_id(query: Query, column: Any, part: Slice) -> Query:
     return query.order_by(column).limit(part.limit)
 
 
+def _application(connection: Connection, row: AnyRow) -> Application:
+    repositories = SqlApplications(connection).repositories(row.id)
+    return Application(
+        **values_of(row), repositories=tuple(_repository_summary(each) for each in repositories)
+    )
+
+
+def _repository_summary(repository: ApplicationRepository) -> RepositorySummary:
+    return RepositorySummary(
+        id=repository.id,
+        kind=RepositoryKind(repository.kind),
+        name=repository.name,
+        url=repository.url,
+        state=repository.state,
+    )
+
+
 def _appenv(connection: Connection, row: AnyRow) -> ApplicationEnvironment:
     secrets = SqlApplicationEnvironments(connection).secrets(row.id)
     return ApplicationEnvironment(
@@ -303,6 +393,7 @@ def _secret_summary(secret: Secret) -> SecretSummary:
             "name": secret.name,
             "purpose": secret.purpose,
             "sensitivity": secret.sensitivity,
+            "issuer": secret.issuer,
             "state": secret.state,
             "store_path": secret.store_path,
             "version": secret.version,
@@ -324,13 +415,16 @@ def _request(row: AnyRow) -> WorkflowRequest:
         team=row.team,
         application_id=request.application_id,
         application_environment_id=request.application_environment_id,
+        secret_id=request.secret_id,
         requested_by=request.requested_by,
         reason=request.reason,
         waiting_reason=request.waiting.reason if request.waiting else None,
+        waiting_until=request.waiting.until if request.waiting else None,
         cancel_requested=request.cancel_requested,
         error=StepError(code=error.code, message=error.message[:2000], retryable=error.retryable)
         if error
         else None,
+        left_behind=request.left_behind,
         created_at=request.created_at,
         deadline_at=request.deadline_at,
         first_step_at=request.first_step_at,

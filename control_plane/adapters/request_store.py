@@ -6,7 +6,18 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Select,
+    and_,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.dialects.postgresql import insert as upsert
 
@@ -20,12 +31,41 @@ from control_plane.domain.requests import (
     SubjectKind,
     Waiting,
 )
-from idp_kernel.wire.engine import AppEnvDesiredState, LostRun, StepError, StepResult
-from idp_kernel.workflows import RequestState, Step, StepState, WorkflowName
+from control_plane.domain.rotation import ROUTINE
+from idp_kernel.wire.engine import DESIRED_STATES, DesiredState, LostRun, StepError, StepResult
+from idp_kernel.workflows import (
+    ROTATION_GRACE,
+    RequestState,
+    Step,
+    StepState,
+    WorkflowName,
+)
 
 _LOST_RUNS_PAGE = 100
 _OVERDUE_PAGE = 200
 _requests = t.workflow_requests.c
+_others = t.workflow_subjects.alias("others")
+_HELD_BY_ANOTHER = exists().where(
+    _others.c.kind == t.workflow_subjects.c.kind,
+    _others.c.subject_id == t.workflow_subjects.c.subject_id,
+    _others.c.request_id != t.workflow_subjects.c.request_id,
+    _others.c.active,
+)
+"""Of a subject: another request is active on it."""
+
+WAITS_FOR_ANOTHER = exists().where(
+    t.workflow_subjects.c.request_id == _requests.id, _HELD_BY_ANOTHER
+)
+"""Of a request: another one is active on a subject of it."""
+IS_ROUTINE = and_(
+    _requests.workflow == WorkflowName.SECRET_ROTATION,
+    tuple_(_requests.requested_by, _requests.reason).in_(ROUTINE),
+)
+"""Of a request: it is a rotation that waits until others have made place."""
+IS_IN_GRACE = and_(
+    _requests.state == RequestState.WAITING, _requests.waiting_reason == ROTATION_GRACE.reason
+)
+"""Of a request: it waits between its phases."""
 
 
 class SqlRequests:
@@ -38,7 +78,7 @@ class SqlRequests:
     def add(
         self,
         request: Request,
-        desired_state: AppEnvDesiredState,
+        desired_state: DesiredState,
         subjects: Sequence[tuple[SubjectKind, str]],
     ) -> None:
         self._connection.execute(
@@ -68,9 +108,20 @@ class SqlRequests:
             .values(**_changing_values(request))
         )
 
-    def desired_state(self, request_id: str) -> AppEnvDesiredState:
-        query = select(_requests.desired_state).where(_requests.id == request_id)
-        return AppEnvDesiredState.model_validate(self._connection.execute(query).scalar_one())
+    def desired_state(self, request: Request) -> DesiredState:
+        query = select(_requests.desired_state).where(_requests.id == request.id)
+        document = self._connection.execute(query).scalar_one()
+        return DESIRED_STATES[request.workflow].model_validate(document)
+
+    def latest(self, workflow: WorkflowName, application_id: str) -> Request | None:
+        query = (
+            select(t.workflow_requests)
+            .where(_requests.workflow == workflow, _requests.application_id == application_id)
+            .order_by(_requests.created_at.desc(), _requests.id.desc())
+            .limit(1)
+        )
+        row = self._connection.execute(query).one_or_none()
+        return None if row is None else request_of(row)
 
     def active_on(self, kind: SubjectKind, subject_id: str) -> str | None:
         subjects = t.workflow_subjects.c
@@ -78,6 +129,26 @@ class SqlRequests:
             subjects.kind == kind, subjects.subject_id == subject_id, subjects.active
         )
         return self._connection.execute(query).scalar_one_or_none()
+
+    def waiting_on(self, kind: SubjectKind, subject_id: str) -> str | None:
+        query = self._requests_on(kind, subject_id).where(
+            _requests.state == RequestState.WAITING, ~t.workflow_subjects.c.active
+        )
+        return self._connection.execute(query.limit(1)).scalar_one_or_none()
+
+    def newest_on(self, kind: SubjectKind, subject_id: str) -> str | None:
+        query = self._requests_on(kind, subject_id)
+        return self._connection.execute(query.limit(1)).scalar_one_or_none()
+
+    def _requests_on(self, kind: SubjectKind, subject_id: str) -> Select[Any]:
+        """Ids of the requests on that subject, the latest first."""
+        subjects = t.workflow_subjects.c
+        return (
+            select(_requests.id)
+            .join_from(t.workflow_requests, t.workflow_subjects)
+            .where(subjects.kind == kind, subjects.subject_id == subject_id)
+            .order_by(_requests.created_at.desc(), _requests.id.desc())
+        )
 
     def subjects(self, request_id: str) -> Sequence[tuple[SubjectKind, str]]:
         query = select(t.workflow_subjects).where(t.workflow_subjects.c.request_id == request_id)
@@ -90,6 +161,12 @@ class SqlRequests:
             .where(t.workflow_subjects.c.request_id == request_id)
             .values(active=active)
         )
+
+    def has_rival(self, request_id: str) -> bool:
+        query = select(t.workflow_subjects.c.request_id).where(
+            t.workflow_subjects.c.request_id == request_id, _HELD_BY_ANOTHER
+        )
+        return self._connection.execute(query.limit(1)).first() is not None
 
     def lock_offerable(self, *, lost_after: datetime, limit: int) -> Sequence[Request]:
         may_be_offered = and_(
@@ -120,7 +197,12 @@ class SqlRequests:
         open_states = (RequestState.PENDING, RequestState.RUNNING)
         conditions = [
             and_(_requests.state.in_(open_states), _requests.deadline_at <= self._now),
-            and_(_requests.state == RequestState.WAITING, _requests.waiting_until <= self._now),
+            and_(
+                _requests.state == RequestState.WAITING,
+                _requests.waiting_until <= self._now,
+                ~WAITS_FOR_ANOTHER,
+                ~and_(IS_ROUTINE, IS_IN_GRACE),
+            ),
         ]
         if with_leases:
             conditions.append(
@@ -165,9 +247,12 @@ class SqlRequests:
 
     def attempt_of_run(self, run_id: str) -> Attempt | None:
         attempts = t.request_attempts.c
-        query = select(attempts.request_id, attempts.attempt).where(attempts.run_id == run_id)
+        query = select(t.request_attempts).where(attempts.run_id == run_id)
         row = self._connection.execute(query).one_or_none()
-        return None if row is None else Attempt(row.request_id, row.attempt, run_id)
+        if row is None:
+            return None
+        ending = None if row.ending is None else AttemptEnding(row.ending)
+        return Attempt(row.request_id, row.attempt, run_id, ending)
 
     def step(self, request_id: str, attempt: int, step: Step) -> StepRecord | None:
         steps = t.request_steps.c
@@ -249,6 +334,7 @@ def _fixed_values(request: Request) -> dict[str, Any]:
         "team_id": request.team_id,
         "application_id": request.application_id,
         "application_environment_id": request.application_environment_id,
+        "secret_id": request.secret_id,
         "requested_by": request.requested_by,
         "reason": request.reason,
         "traceparent": request.traceparent,
@@ -282,6 +368,7 @@ def _changing_values(request: Request) -> dict[str, Any]:
         "first_step_at": request.first_step_at,
         "ended_at": request.ended_at,
         "error": _failure_document(error) if error else None,
+        "left_behind": request.left_behind,
     }
 
 
@@ -299,6 +386,7 @@ def request_of(row: AnyRow) -> Request:
         team_id=row.team_id,
         application_id=row.application_id,
         application_environment_id=row.application_environment_id,
+        secret_id=row.secret_id,
         requested_by=row.requested_by,
         reason=row.reason,
         traceparent=row.traceparent,
@@ -326,6 +414,7 @@ def request_of(row: AnyRow) -> Request:
         first_step_at=row.first_step_at,
         ended_at=row.ended_at,
         error=Failure(**row.error) if row.error else None,
+        left_behind=row.left_behind,
     )
 
 

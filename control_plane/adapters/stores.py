@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Table,
+    case,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from control_plane.adapters import tables as t
@@ -23,7 +34,15 @@ from control_plane.domain.managed_secrets import (
     SecretBindingState,
     SecretState,
 )
-from control_plane.domain.repositories import DeploymentRepository, RepositoryState
+from control_plane.domain.repositories import (
+    AppEnvRepository,
+    ApplicationRepository,
+    ApplicationRepositoryKind,
+    GitOpsIntegration,
+    GitOpsIntegrationState,
+    RepositoryState,
+)
+from control_plane.domain.rotation import RotationPolicy, RotationWindow
 from control_plane.domain.teams import Team, TeamState
 from idp_kernel.errors import InvariantBroken
 from idp_kernel.wire.engine import TeamRole
@@ -47,6 +66,14 @@ def the(row: AnyRow | None, what: str) -> AnyRow:
 def values_of(row: AnyRow) -> dict[str, Any]:
     """A row's values by column name."""
     return dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+
+
+SECRETS_WITH_BINDING: AnySelect = select(
+    t.secrets,
+    t.secret_bindings.c.id.label("binding_id"),
+    t.secret_bindings.c.state.label("binding_state"),
+    t.secret_bindings.c.version.label("binding_version"),
+).join_from(t.secrets, t.secret_bindings, t.secret_bindings.c.secret_id == t.secrets.c.id)
 
 
 class SqlPrincipals:
@@ -209,7 +236,7 @@ class SqlEnvironments:
 
 
 class SqlApplications:
-    """Applications."""
+    """Applications with their repositories and integration."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -231,6 +258,39 @@ class SqlApplications:
         row = self._connection.execute(locked(query, lock=lock)).one_or_none()
         return None if row is None else application_of(row)
 
+    def save(self, application: Application) -> None:
+        _save_state(self._connection, t.applications, application.id, state=application.state)
+
+    def add_repository(self, repository: ApplicationRepository) -> None:
+        self._connection.execute(insert(t.application_repositories).values(asdict(repository)))
+
+    def repositories(self, application_id: str) -> Sequence[ApplicationRepository]:
+        table = t.application_repositories
+        query = select(table).where(table.c.application_id == application_id)
+        rows = self._connection.execute(query.order_by(table.c.kind))
+        return [application_repository_of(row) for row in rows]
+
+    def save_repository(self, repository: ApplicationRepository) -> None:
+        changing = {"state": repository.state, "url": repository.url}
+        _save_state(self._connection, t.application_repositories, repository.id, **changing)
+
+    def add_integration(self, integration: GitOpsIntegration) -> None:
+        self._connection.execute(insert(t.gitops_integrations).values(asdict(integration)))
+
+    def integration(self, application_id: str) -> GitOpsIntegration | None:
+        table = t.gitops_integrations
+        query = select(table).where(table.c.application_id == application_id)
+        row = self._connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        state = GitOpsIntegrationState(row.state)
+        return GitOpsIntegration(**{**values_of(row), "state": state})
+
+    def save_integration(self, integration: GitOpsIntegration) -> None:
+        _save_state(
+            self._connection, t.gitops_integrations, integration.id, state=integration.state
+        )
+
 
 class SqlApplicationEnvironments:
     """Application environments with their repository, secrets and bindings."""
@@ -238,7 +298,7 @@ class SqlApplicationEnvironments:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def add(self, environment: ApplicationEnvironment, repository: DeploymentRepository) -> None:
+    def add(self, environment: ApplicationEnvironment, repository: AppEnvRepository) -> None:
         self._connection.execute(
             insert(t.application_environments).values(
                 id=environment.id,
@@ -250,7 +310,7 @@ class SqlApplicationEnvironments:
             )
         )
         self._connection.execute(
-            insert(t.deployment_repositories).values(
+            insert(t.appenv_repositories).values(
                 id=repository.id,
                 application_environment_id=repository.application_environment_id,
                 owner=repository.owner,
@@ -273,6 +333,17 @@ class SqlApplicationEnvironments:
         )
         return self._one(query, lock=lock)
 
+    def of_application(
+        self, application_id: str, *, lock: bool = False
+    ) -> Sequence[ApplicationEnvironment]:
+        table = t.application_environments
+        query = select(table).where(table.c.application_id == application_id).order_by(table.c.id)
+        found = [appenv_of(row) for row in self._connection.execute(locked(query, lock=lock))]
+        if lock:
+            for appenv in found:
+                self.secrets(appenv.id, lock=True)
+        return found
+
     def save(self, environment: ApplicationEnvironment) -> None:
         _save_state(
             self._connection,
@@ -282,33 +353,25 @@ class SqlApplicationEnvironments:
             revision=environment.revision,
         )
 
-    def repository(self, id_: str) -> DeploymentRepository:
-        table = t.deployment_repositories
+    def repository(self, id_: str) -> AppEnvRepository:
+        table = t.appenv_repositories
         query = select(table).where(table.c.application_environment_id == id_)
         row = the(self._connection.execute(query).one_or_none(), f"repository of {id_}")
-        return DeploymentRepository(**{**values_of(row), "state": RepositoryState(row.state)})
+        return AppEnvRepository(**{**values_of(row), "state": RepositoryState(row.state)})
 
-    def save_repository(self, repository: DeploymentRepository) -> None:
+    def save_repository(self, repository: AppEnvRepository) -> None:
         _save_state(
             self._connection,
-            t.deployment_repositories,
+            t.appenv_repositories,
             repository.id,
             state=repository.state,
             url=repository.url,
         )
 
     def secrets(self, id_: str, *, lock: bool = False) -> Sequence[Secret]:
-        table, bindings = t.secrets, t.secret_bindings
-        query: AnySelect = (
-            select(
-                table,
-                bindings.c.id.label("binding_id"),
-                bindings.c.state.label("binding_state"),
-            )
-            .join_from(table, bindings, bindings.c.secret_id == table.c.id)
-            .where(bindings.c.application_environment_id == id_)
-            .order_by(table.c.name)
-        )
+        query = SECRETS_WITH_BINDING.where(
+            t.secret_bindings.c.application_environment_id == id_
+        ).order_by(t.secrets.c.name)
         return [secret_of(row) for row in self._connection.execute(locked(query, lock=lock))]
 
     def add_secret(self, secret: Secret) -> None:
@@ -317,6 +380,8 @@ class SqlApplicationEnvironments:
                 id=secret.id,
                 application_environment_id=secret.application_environment_id,
                 name=secret.name,
+                issuer=secret.issuer,
+                created_at=secret.created_at,
                 **_secret_values(secret),
             )
         )
@@ -330,16 +395,26 @@ class SqlApplicationEnvironments:
         )
 
     def save_secret(self, secret: Secret) -> None:
-        _save_state(self._connection, t.secrets, secret.id, **_secret_values(secret))
+        told = _told_unless_changed(secret)
+        _save_state(
+            self._connection,
+            t.secrets,
+            secret.id,
+            **_secret_values(secret),
+            expiry_told_of_version=told,
+        )
         binding = secret.binding
-        _save_state(self._connection, t.secret_bindings, binding.id, state=binding.state)
+        _save_state(
+            self._connection,
+            t.secret_bindings,
+            binding.id,
+            state=binding.state,
+            version=binding.version,
+        )
 
     def _one(self, query: AnySelect, *, lock: bool) -> ApplicationEnvironment | None:
         row = self._connection.execute(locked(query, lock=lock)).one_or_none()
-        if row is None:
-            return None
-        state = ApplicationEnvironmentState(row.state)
-        return ApplicationEnvironment(**{**values_of(row), "state": state})
+        return None if row is None else appenv_of(row)
 
 
 def _secret_values(secret: Secret) -> dict[str, object]:
@@ -349,7 +424,34 @@ def _secret_values(secret: Secret) -> dict[str, object]:
         "state": secret.state,
         "store_path": secret.store_path,
         "version": secret.version,
+        "rotated_at": secret.rotated_at,
+        "next_rotation_at": secret.next_rotation_at,
+        **_policy_values(secret.policy),
     }
+
+
+def _told_unless_changed(secret: Secret) -> ColumnElement[int | None]:
+    """That its end comes soon was told of one end; of another it was not."""
+    columns, expires_at = t.secrets.c, secret.policy.expires_at
+    is_another = columns.expires_at.is_distinct_from(expires_at)
+    return case((is_another, None), else_=columns.expiry_told_of_version)
+
+
+def _policy_values(policy: RotationPolicy) -> dict[str, object]:
+    return {
+        "rotation_interval_seconds": _seconds(policy.interval),
+        "rotation_grace_seconds": _seconds(policy.grace),
+        "rotation_window": None if policy.window is None else asdict(policy.window),
+        "expires_at": policy.expires_at,
+    }
+
+
+def _seconds(duration: timedelta | None) -> int | None:
+    return None if duration is None else int(duration.total_seconds())
+
+
+def _duration(seconds: int | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)
 
 
 def _save_state(connection: Connection, table: Table, id_: str, **values: object) -> None:
@@ -368,6 +470,16 @@ def application_of(row: AnyRow) -> Application:
     return Application(**{**values_of(row), "state": ApplicationState(row.state)})
 
 
+def application_repository_of(row: AnyRow) -> ApplicationRepository:
+    kind, state = ApplicationRepositoryKind(row.kind), RepositoryState(row.state)
+    return ApplicationRepository(**{**values_of(row), "kind": kind, "state": state})
+
+
+def appenv_of(row: AnyRow) -> ApplicationEnvironment:
+    state = ApplicationEnvironmentState(row.state)
+    return ApplicationEnvironment(**{**values_of(row), "state": state})
+
+
 def secret_of(row: AnyRow) -> Secret:
     return Secret(
         id=row.id,
@@ -375,6 +487,7 @@ def secret_of(row: AnyRow) -> Secret:
         name=row.name,
         purpose=row.purpose,
         sensitivity=row.sensitivity,
+        issuer=row.issuer,
         state=SecretState(row.state),
         store_path=row.store_path,
         version=row.version,
@@ -383,5 +496,23 @@ def secret_of(row: AnyRow) -> Secret:
             secret_id=row.id,
             application_environment_id=row.application_environment_id,
             state=SecretBindingState(row.binding_state),
+            version=row.binding_version,
         ),
+        created_at=row.created_at,
+        policy=policy_of(row),
+        rotated_at=row.rotated_at,
+        next_rotation_at=row.next_rotation_at,
+    )
+
+
+def policy_of(row: AnyRow) -> RotationPolicy:
+    """What a row of `secrets` says of its rotation."""
+    window = row.rotation_window
+    return RotationPolicy(
+        interval=_duration(row.rotation_interval_seconds),
+        grace=_duration(row.rotation_grace_seconds),
+        window=None
+        if window is None
+        else RotationWindow(**{**window, "days": tuple(window["days"])}),
+        expires_at=row.expires_at,
     )

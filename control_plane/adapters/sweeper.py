@@ -10,13 +10,14 @@ from typing import Final
 import structlog
 from sqlalchemy import Engine, func, select, text
 
-from control_plane.adapters.database import ROW_HELD, transaction
+from control_plane.adapters.database import transaction
 from control_plane.adapters.work import forget_old_rows
 from control_plane.application.ports import Begin
-from control_plane.application.sweep_requests import sweep_request
+from control_plane.application.sweep_requests import overdue_requests, sweep_request
 from control_plane.domain.requests import AttemptPolicy
 from idp_kernel.clock import Clock
-from idp_kernel.errors import PlatformError, Unavailable
+from idp_kernel.errors import Unavailable
+from idp_kernel.wire.engine import ROW_HELD
 
 _SWEEP_LOCK: Final = 0x1D953EE9
 _CLEAN_EVERY_SECONDS: Final = 60.0
@@ -38,6 +39,7 @@ class Sweeper:
         begin: Begin,
         clock: Clock,
         policy: AttemptPolicy,
+        rotations_at_once: int,
         interval_seconds: float,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -45,6 +47,7 @@ class Sweeper:
         self._begin = begin
         self._clock = clock
         self._policy = policy
+        self._rotations_at_once = rotations_at_once
         self._interval_seconds = interval_seconds
         self._monotonic = monotonic
         self._leases_count_from = self._one_lease_from_now()
@@ -85,7 +88,9 @@ class Sweeper:
     def _sweep(self) -> None:
         with_leases = self._monotonic() >= self._leases_count_from
         with self._begin() as work:
-            overdue = work.requests.overdue(with_leases=with_leases)
+            overdue = overdue_requests(
+                work, with_leases=with_leases, rotations_at_once=self._rotations_at_once
+            )
         for request_id in overdue:
             self._sweep_one(request_id, with_leases=with_leases)
         if self._monotonic() >= self._clean_at:
@@ -94,7 +99,8 @@ class Sweeper:
 
     def _sweep_one(self, request_id: str, *, with_leases: bool) -> None:
         """One request in its own transaction, so that no other waits for a broken one, or for one
-        whose rows somebody holds; the next round looks at it again.
+        whose rows somebody holds; the next round looks at it again. Raises `Unavailable` when the
+        database is away.
         """
         try:
             with self._begin() as work:
@@ -103,8 +109,8 @@ class Sweeper:
             if error.code != ROW_HELD:
                 raise
             _log.warning("request_not_swept_yet", workflow_request_id=request_id, code=error.code)
-        except PlatformError as error:
-            _log.exception("request_not_swept", workflow_request_id=request_id, code=error.code)
+        except Exception:  # noqa: BLE001 - whatever is wrong with one request concerns no other; told as an error
+            _log.exception("request_not_swept", workflow_request_id=request_id)
 
     def _one_lease_from_now(self) -> float:
         return self._monotonic() + self._policy.lease.total_seconds()

@@ -130,6 +130,35 @@ applications = Table(
     UniqueConstraint("team_id", "slug"),
 )
 
+application_repositories = Table(
+    "application_repositories",
+    METADATA,
+    _id(),
+    _reference("application_id", "applications.id"),
+    Column("kind", String(20), nullable=False),
+    Column("owner", String(40), nullable=False),
+    Column("name", String(100), nullable=False),
+    _text("url", nullable=True),
+    Column("state", String(20), nullable=False),
+    UniqueConstraint("application_id", "kind"),
+    UniqueConstraint("owner", "name"),
+)
+
+gitops_integrations = Table(
+    "gitops_integrations",
+    METADATA,
+    _id(),
+    Column(
+        "application_id",
+        Uuid(as_uuid=False),
+        ForeignKey("applications.id"),
+        nullable=False,
+        unique=True,
+    ),
+    _reference("repository_id", "application_repositories.id"),
+    Column("state", String(20), nullable=False),
+)
+
 application_environments = Table(
     "application_environments",
     METADATA,
@@ -142,8 +171,8 @@ application_environments = Table(
     UniqueConstraint("application_id", "environment_id"),
 )
 
-deployment_repositories = Table(
-    "deployment_repositories",
+appenv_repositories = Table(
+    "appenv_repositories",
     METADATA,
     _id(),
     Column(
@@ -168,10 +197,29 @@ secrets = Table(
     Column("name", String(40), nullable=False),
     Column("purpose", String(40), nullable=False),
     Column("sensitivity", String(20), nullable=False),
+    Column("issuer", String(20), nullable=False, server_default="openbao"),
     Column("state", String(20), nullable=False),
     _text("store_path", nullable=True),
     Column("version", Integer, nullable=True),
+    _moment("created_at"),
+    Column("rotation_interval_seconds", Integer, nullable=True),
+    Column("rotation_grace_seconds", Integer, nullable=True),
+    Column("rotation_window", JSONB(none_as_null=True), nullable=True),
+    _moment("expires_at", nullable=True),
+    _moment("rotated_at", nullable=True),
+    _moment("next_rotation_at", nullable=True),
+    Column("expiry_told_of_version", Integer, nullable=True),
     UniqueConstraint("application_environment_id", "name"),
+    Index(
+        "ix_secrets_next_rotation_at",
+        "next_rotation_at",
+        postgresql_where=text("state = 'Active'"),
+    ),
+    Index(
+        "ix_secrets_expires_at",
+        "expires_at",
+        postgresql_where=text("state = 'Active'"),
+    ),
 )
 
 secret_bindings = Table(
@@ -181,6 +229,7 @@ secret_bindings = Table(
     _reference("secret_id", "secrets.id"),
     _reference("application_environment_id", "application_environments.id"),
     Column("state", String(20), nullable=False),
+    Column("version", Integer, nullable=True),
     UniqueConstraint("secret_id", "application_environment_id"),
     Index("ix_secret_bindings_application_environment_id", "application_environment_id"),
 )
@@ -196,6 +245,7 @@ workflow_requests = Table(
     _reference("team_id", "teams.id"),
     _reference("application_id", "applications.id"),
     _reference("application_environment_id", "application_environments.id", nullable=True),
+    _reference("secret_id", "secrets.id", nullable=True),
     _text("requested_by"),
     _text("reason"),
     Column("traceparent", String(60), nullable=True),
@@ -224,8 +274,11 @@ workflow_requests = Table(
     _moment("first_step_at", nullable=True),
     _moment("ended_at", nullable=True),
     Column("error", JSONB(none_as_null=True), nullable=True),
+    _text("left_behind", nullable=True),
     Index("ix_workflow_requests_team_id_id", "team_id", "id"),
+    Index("ix_workflow_requests_application_id", "application_id"),
     Index("ix_workflow_requests_application_environment_id", "application_environment_id"),
+    Index("ix_workflow_requests_secret_id", "secret_id"),
     Index(
         "ix_workflow_requests_open",
         "state",
@@ -295,6 +348,44 @@ lost_runs = Table(
     Column("attempt", Integer, nullable=False),
     _text("cause"),
     _moment("lost_at"),
+)
+
+rotation_ticks = Table(
+    "rotation_ticks",
+    METADATA,
+    Column("scheduled_at", DateTime(timezone=True), primary_key=True),
+    Column("enqueued", JSONB, nullable=False),
+    Column("put_off", Integer, nullable=False),
+    Column("acted_at", DateTime(timezone=True), nullable=False, index=True),
+)
+
+rotation_causes = Table(
+    "rotation_causes",
+    METADATA,
+    _id("event_id"),
+    Column("type", String(100), nullable=False),
+    Column("secret_id", Uuid(as_uuid=False), ForeignKey("secrets.id"), nullable=False, index=True),
+    Column("version", Integer, nullable=False),
+    _moment("raised_at"),
+    _moment("settled_at", nullable=True),
+    _reference("request_id", "workflow_requests.id", nullable=True),
+    Index(
+        "ix_rotation_causes_open",
+        "event_id",
+        postgresql_where=text("settled_at IS NULL"),
+    ),
+)
+
+check_results = Table(
+    "check_results",
+    METADATA,
+    Column("check_name", String(60), nullable=False),
+    _id("subject_id", primary_key=False),
+    Column("passed", Boolean, nullable=False),
+    _text("expected"),
+    _text("found"),
+    _moment("seen_at"),
+    PrimaryKeyConstraint("check_name", "subject_id"),
 )
 
 platform_standing = Table(

@@ -10,9 +10,11 @@ from sqlalchemy import ColumnElement, Connection, Engine, delete, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from control_plane.adapters import tables as t
-from control_plane.adapters.database import transaction
+from control_plane.adapters.database import database_errors, transaction
 from control_plane.adapters.journal import SqlJournal
 from control_plane.adapters.request_store import SqlRequests
+from control_plane.adapters.rotation_store import SqlCheckResults, SqlRotations
+from control_plane.adapters.secret_store import SqlSecrets
 from control_plane.adapters.stores import (
     SqlApplicationEnvironments,
     SqlApplications,
@@ -25,6 +27,7 @@ from idp_kernel.clock import Clock
 from idp_kernel.errors import InvariantBroken
 
 KEEP_ANSWERS_FOR = timedelta(hours=24)
+KEEP_SCHEDULED_TIMES_FOR = timedelta(days=30)
 _STANDING_ID = 1
 
 
@@ -100,16 +103,25 @@ class SqlWork:
     """One transaction."""
 
     def __init__(self, connection: Connection, now: datetime) -> None:
+        self._connection = connection
         self.now = now
         self.principals = SqlPrincipals(connection, now)
         self.teams = SqlTeams(connection)
         self.environments = SqlEnvironments(connection)
         self.applications = SqlApplications(connection)
         self.application_environments = SqlApplicationEnvironments(connection)
+        self.secrets = SqlSecrets(connection)
+        self.rotations = SqlRotations(connection, now)
+        self.check_results = SqlCheckResults(connection, now)
         self.requests = SqlRequests(connection, now)
         self.commands = SqlCommands(connection, now)
         self.standing = SqlStanding(connection)
         self.journal = SqlJournal(connection, now)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        with self.journal.undone_by_errors(), database_errors(), self._connection.begin_nested():
+            yield
 
 
 def beginner(engine: Engine, clock: Clock) -> Begin:
@@ -126,10 +138,12 @@ def beginner(engine: Engine, clock: Clock) -> Begin:
 
 
 def forget_old_rows(engine: Engine, now: datetime) -> None:
-    """Answers nobody can ask for again and assertions that have expired."""
+    """Answers nobody can ask for again, assertions that have expired, scheduled times long past."""
     with transaction(engine) as connection:
         columns = t.idempotency_keys.c
         connection.execute(
             delete(t.idempotency_keys).where(columns.created_at < now - KEEP_ANSWERS_FOR)
         )
         connection.execute(delete(t.used_assertions).where(t.used_assertions.c.expires_at < now))
+        ticks = t.rotation_ticks
+        connection.execute(delete(ticks).where(ticks.c.acted_at < now - KEEP_SCHEDULED_TIMES_FOR))

@@ -11,10 +11,13 @@ from prometheus_client import CollectorRegistry
 
 from control_plane.api import (
     applications,
+    assets,
     engine,
     environments,
     events,
     requests,
+    rotations,
+    secrets,
     teams,
     tokens,
 )
@@ -25,7 +28,18 @@ from idp_kernel.http.problems import PROBLEM_JSON
 from idp_kernel.http.server import new_server
 from idp_kernel.services import ServiceName
 
-_ROUTERS = (teams, tokens, environments, applications, requests, events, engine)
+_ROUTERS = (
+    teams,
+    tokens,
+    environments,
+    applications,
+    secrets,
+    requests,
+    events,
+    engine,
+    rotations,
+    assets,
+)
 _PROBLEM_SCHEMA: dict[str, Any] = {
     "title": "Problem",
     "description": "RFC 9457. `code` is stable; a refused move adds current, wanted, allowed.",

@@ -13,11 +13,14 @@ from control_plane.api.requests import accepted
 from control_plane.api.services import Use
 from control_plane.application.access import Caller, no_such
 from control_plane.application.ports import Answer, Work
-from control_plane.application.provision_application_environment import (
-    Initiator,
-    provision_environment,
-)
+from control_plane.application.provision_application_environment import provision_environment
+from control_plane.application.queries import ApplicationFilter
 from control_plane.application.register_application import register_application
+from control_plane.application.workflows.application_onboarding import (
+    onboard_approved_application,
+)
+from control_plane.application.workflows.flow import Initiator
+from control_plane.domain.applications import ApplicationState
 from idp_kernel.ids import Slug
 from idp_kernel.telemetry.traces import current_traceparent
 from idp_kernel.wire import api as wire
@@ -32,23 +35,16 @@ Maintainer = Annotated[Caller, Depends(InTeam(*_APPLICATION, TeamRole.TEAM_MAINT
 ViewerOfAppEnv = Annotated[Caller, Depends(InTeam(*_APPENV, TeamRole.TEAM_VIEWER))]
 
 
-@router.post("/v1/applications", status_code=201, response_model=wire.Application)
+@router.post("/v1/applications", status_code=202, response_model=wire.RequestAccepted)
 def post_application(
     request: Request, caller: AnyPerson, key: Key, body: wire.RegisterApplication
 ) -> Response:
-    """Registers an application with a team; takes a maintainer of that team."""
+    """Registers an application with a team and starts ApplicationOnboarding; takes a maintainer of
+    that team. `Location` leads to the request.
+    """
 
     def act(work: Work) -> Answer:
-        made = register_application(work, caller, body)
-        shown = wire.Application(
-            id=made.id,
-            team=body.team,
-            slug=made.slug,
-            description=made.description,
-            state=made.state,
-            created_at=made.created_at,
-        )
-        return Answer(201, shown.model_dump_json(), f"/v1/applications/{made.id}")
+        return accepted(register_application(work, caller, body, current_traceparent()))
 
     return run_command(request, caller, key, body, act)
 
@@ -60,21 +56,40 @@ def get_applications(
     page: ById,
     team: Slug | None = None,
     slug: Slug | None = None,
+    state: ApplicationState | None = None,
 ) -> wire.Page[wire.Application]:
     """Applications of the teams one may see."""
-    applications = services.queries.applications(
-        caller.visible_teams, page.slice, team=team, slug=slug
-    )
+    wanted = ApplicationFilter(team, slug, state)
+    applications = services.queries.applications(caller.visible_teams, page.slice, wanted)
     return page_of(applications, page, lambda application: application.id)
 
 
 @router.get("/v1/applications/{application_id}")
 def get_application(services: Use, _caller: Viewer, application_id: str) -> wire.Application:
-    """One application."""
+    """One application with its repositories."""
     shown = services.queries.application(application_id)
     if shown is None:
         raise no_such("application", application_id)
     return shown
+
+
+@router.post(
+    "/v1/applications/{application_id}/onboarding",
+    status_code=202,
+    response_model=wire.RequestAccepted,
+)
+def post_onboarding(
+    request: Request, caller: Maintainer, key: Key, application_id: str
+) -> Response:
+    """Starts ApplicationOnboarding of an Approved application, with the environments that were last
+    asked for; also repeats one that was given up. `Location` leads to the request.
+    """
+    initiator = Initiator(caller.principal, "", current_traceparent())
+
+    def act(work: Work) -> Answer:
+        return accepted(onboard_approved_application(work, initiator, application_id))
+
+    return run_command(request, caller, key, None, act)
 
 
 @router.post(

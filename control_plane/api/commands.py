@@ -92,13 +92,19 @@ def _first_answer(recorded: RecordedCommand, key: CommandKey) -> Answer:
             code="idempotency_key_reused",
         )
     if recorded.answer.body is None:
-        raise Conflict(
-            "This command was acted on; its answer held a token, which is shown only once."
-            f" Revoke it at {recorded.answer.location} and ask for another.",
-            code="token_already_shown",
-            details={"location": recorded.answer.location},
-        )
+        raise _already_shown(recorded.answer.location)
     return recorded.answer
+
+
+def _already_shown(location: str | None) -> Conflict:
+    """A token that lives long has a location where it can be revoked; others end soon enough."""
+    revoke = "" if location is None else f" Revoke it at {location}."
+    return Conflict(
+        "This command was acted on; its answer held a token, which is shown only once."
+        f"{revoke} Ask for another with a new {IDEMPOTENCY_KEY_HEADER}.",
+        code="token_already_shown",
+        details={} if location is None else {"location": location},
+    )
 
 
 def _command_key(request: Request, caller: Caller, key: str, body: WireModel | None) -> CommandKey:

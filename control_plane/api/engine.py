@@ -23,10 +23,11 @@ from control_plane.application.claim_requests import (
 )
 from control_plane.application.manage_tokens import introspect_token
 from control_plane.application.offer_requests import offer_requests
+from control_plane.application.onboard_application import declare_wanted_environments
 from control_plane.application.report_runs import report_run, run_standing
 from control_plane.application.service_tokens import issue_token_to_service
 from control_plane.domain import requests as domain
-from control_plane.failpoints import FINALIZE_AFTER_COMMIT
+from control_plane.failpoints import END_PHASE_AFTER_COMMIT, FINALIZE_AFTER_COMMIT
 from idp_kernel.errors import Conflict, InvariantBroken
 from idp_kernel.failpoints import failpoint
 from idp_kernel.services import Scope
@@ -173,6 +174,28 @@ def post_wait(
         return _standing(run_progress.wait_for_time(work, request_id, holding, body))
 
 
+@router.post(wire.DECLARE_ENVIRONMENTS)
+def post_declare_environments(
+    services: Use, run: Holder, request_id: str, body: wire.DeclareEnvironments
+) -> wire.DeclaredEnvironments:
+    """The onboarding's environments begin to exist, declared."""
+    holding = _holding(run, body.run_id, body.attempt)
+    with services.begin() as work:
+        return declare_wanted_environments(work, request_id, holding)
+
+
+@router.post(wire.END_PHASE)
+def post_end_phase(
+    services: Use, run: Holder, request_id: str, body: wire.EndPhase
+) -> wire.RequestStanding:
+    """A phase is done: the domain moves, the request waits for the next."""
+    holding = _holding(run, body.run_id, body.attempt)
+    with services.begin() as work:
+        standing = _standing(run_progress.end_phase(work, request_id, holding, body))
+    failpoint(END_PHASE_AFTER_COMMIT)
+    return standing
+
+
 @router.post(wire.FINALIZE)
 def post_finalize(
     services: Use, run: Holder, request_id: str, body: wire.Finalize
@@ -180,7 +203,7 @@ def post_finalize(
     """Everything is done: the domain moves, the request succeeds."""
     holding = _holding(run, body.run_id, body.attempt)
     with services.begin() as work:
-        standing = _standing(run_progress.finalize_provisioning(work, request_id, holding, body))
+        standing = _standing(run_progress.finalize(work, request_id, holding, body))
     failpoint(FINALIZE_AFTER_COMMIT)
     return standing
 
@@ -232,6 +255,7 @@ def _claim(services: Services, outcome: Granted | Refused) -> wire.Claim:
         team_id=request.team_id,
         application_id=request.application_id,
         application_environment_id=request.application_environment_id,
+        secret_id=request.secret_id,
         desired_state=outcome.desired_state,
         outcomes=dict(outcome.outcomes),
         traceparent=request.traceparent,

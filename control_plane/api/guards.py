@@ -64,13 +64,17 @@ class PlatformAdmin(Guard):
         return caller
 
 
-Thing = Literal["team", "application", "application_environment", "request"]
+Thing = Literal[
+    "team", "application", "application_environment", "secret", "secret_binding", "request"
+]
 _TEAM_OF: dict[Thing, Callable[[Services, str], str | None]] = {
     "team": lambda services, slug: getattr(services.queries.team(slug), "id", None),
     "application": lambda services, id_: services.queries.application_team(id_),
     "application_environment": (
         lambda services, id_: services.queries.application_environment_team(id_)
     ),
+    "secret": lambda services, id_: services.queries.secret_team(id_),
+    "secret_binding": lambda services, id_: services.queries.secret_binding_team(id_),
     "request": lambda services, id_: services.queries.request_team(id_),
 }
 """Whose it is: the id of the team that owns a thing."""

@@ -35,12 +35,20 @@ def get_requests(
     page: ById,
     team: Slug | None = None,
     state: RequestState | None = None,
+    application_id: Annotated[Id | None, Query(alias="applicationId")] = None,
     application_environment_id: Annotated[
         Id | None, Query(alias="applicationEnvironmentId")
     ] = None,
+    secret_id: Annotated[Id | None, Query(alias="secretId")] = None,
 ) -> wire.Page[wire.WorkflowRequest]:
     """Requests of the teams one may see, newest first, without their steps."""
-    wanted = RequestFilter(team, state, application_environment_id)
+    wanted = RequestFilter(
+        team=team,
+        state=state,
+        application_id=application_id,
+        application_environment_id=application_environment_id,
+        secret_id=secret_id,
+    )
     requests = services.queries.requests(caller.visible_teams, page.slice, wanted)
     return page_of(requests, page, lambda request: request.id)
 
@@ -107,6 +115,8 @@ def accepted(request: domain.Request) -> Answer:
         request_id=request.id,
         workflow=request.workflow,
         state=request.state,
+        application_id=request.application_id,
         application_environment_id=request.application_environment_id,
+        secret_id=request.secret_id,
     )
     return Answer(202, body.model_dump_json(), f"/v1/workflow-requests/{request.id}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import Depends, Request
 from joserfc.jwk import KeySet
@@ -20,6 +21,18 @@ from idp_kernel.tokens import SigningKey, public_key_set
 
 
 @dataclass(frozen=True)
+class SecretStore:
+    """Where people find the values of secrets."""
+
+    url: str
+    mount: str
+
+    def link(self, path: str) -> str:
+        """The secret in the store's own user interface."""
+        return f"{self.url.rstrip('/')}/ui/vault/secrets/{self.mount}/show/{quote(path)}"
+
+
+@dataclass(frozen=True)
 class Services:
     """Everything behind the routes."""
 
@@ -30,6 +43,8 @@ class Services:
     service_keys: ServiceKeys
     attempts: AttemptPolicy
     offers: OfferPolicy
+    rotations_at_once: int
+    secret_store: SecretStore
     wakeups: Wakeups
     new_token: Callable[[], str]
     hash_token: Callable[[str], bytes]

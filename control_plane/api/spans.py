@@ -15,3 +15,5 @@ def name_request(request: Request) -> None:
     span.set_attribute("idp.application_id", request.application_id)
     if request.application_environment_id is not None:
         span.set_attribute("idp.application_environment_id", request.application_environment_id)
+    if request.secret_id is not None:
+        span.set_attribute("idp.secret_id", request.secret_id)

@@ -14,6 +14,7 @@ from control_plane.application.access import Caller, no_such
 from control_plane.application.manage_teams import (
     TEAM_EVENTS,
     add_member,
+    check_policy,
     create_team,
     move_team,
 )
@@ -64,6 +65,18 @@ def _add_move(action: str) -> None:
 
 for _action in TEAM_EVENTS:
     _add_move(_action)
+
+
+@router.put("/v1/teams/{team}/policy")
+def put_policy(_caller: AdminOfTeam, team: str, body: wire.TeamPolicy) -> wire.TeamPolicy:  # noqa: ARG001 - the guard reads it
+    """Sets what is asked of the team's new applications; takes a platform-admin."""
+    return check_policy(body)
+
+
+@router.get("/v1/teams/{team}/policy")
+def get_policy(_caller: Viewer, team: str) -> wire.TeamPolicy:  # noqa: ARG001 - the guard reads it
+    """What is asked of the team's new applications."""
+    return wire.TeamPolicy()
 
 
 @router.post("/v1/teams/{team}/members", status_code=201, response_model=wire.Member)

@@ -7,21 +7,17 @@ from dataclasses import dataclass, replace
 
 from control_plane.application.access import no_such
 from control_plane.application.ports import Attempt, Work
-from control_plane.application.provision_application_environment import (
-    Initiator,
-    check_rules,
-    provision_declared_environment,
-    workflow_active,
-)
 from control_plane.application.request_progress import (
     Cause,
     commit_transition,
     lock_request_and_subjects,
 )
 from control_plane.application.steer_requests import retry_request
+from control_plane.application.workflows.flow import Initiator, workflow_active
+from control_plane.application.workflows.registry import flow_named, flow_of
 from control_plane.domain.requests import AttemptPolicy, Failure, Request
 from idp_kernel.errors import Conflict, InvalidInput, PlatformError
-from idp_kernel.wire.engine import ACTOR_LOCAL_UI, AppEnvDesiredState, Launch, StepResult
+from idp_kernel.wire.engine import ACTOR_LOCAL_UI, DesiredState, Launch, StepResult
 from idp_kernel.workflows import RequestState, Step
 
 
@@ -31,7 +27,7 @@ class Granted:
 
     request: Request
     team_slug: str
-    desired_state: AppEnvDesiredState
+    desired_state: DesiredState
     outcomes: Mapping[Step, StepResult]
 
 
@@ -52,7 +48,7 @@ def claim_request(
     before = lock_request_and_subjects(work, request_id)
     after = before.claimed(run_id, attempt, now=work.now, policy=policy)
     try:
-        check_rules(work, before)
+        flow_of(before).check_rules(work, before)
     except Conflict as broken:
         why = Failure(broken.code, broken.message, retryable=False)
         failed = replace(before, run_id=run_id).failed(work.now, why)
@@ -64,7 +60,7 @@ def claim_request(
     return Granted(
         request=after,
         team_slug=work.teams.by_id(after.team_id).slug,
-        desired_state=work.requests.desired_state(request_id),
+        desired_state=work.requests.desired_state(after),
         outcomes=work.requests.results(after),
     )
 
@@ -75,8 +71,9 @@ def launch_request(
     """A claim for a run that a person started in Dagster's UI.
 
     A run that is known claims its attempt again. A re-run asks for the next attempt of its
-    parent's request. Any other run creates the request for the application environment it names.
-    While the platform drains only a known run goes on (`Conflict`, `platform_draining`).
+    parent's request. Any other run creates the request for the subject it names. A job of another
+    phase than the request's is refused (`Conflict`, `wrong_phase`). While the platform drains only
+    a known run goes on (`Conflict`, `platform_draining`).
     """
     known = work.requests.attempt_of_run(launch.run_id)
     if known is not None:
@@ -109,6 +106,7 @@ def _next_attempt(work: Work, launch: Launch, parent: Attempt) -> Request:
     request = work.requests.by_id(parent.request_id)
     if request is None:
         raise no_such("workflow request", parent.request_id)
+    request.check_phase(launch.workflow, launch.phase)
     if request.state is RequestState.SUCCEEDED:
         raise Conflict(
             f"Request {request.id} has succeeded; there is nothing to repeat.",
@@ -128,9 +126,14 @@ def _new(work: Work, launch: Launch, traceparent: str | None) -> Request:
         raise InvalidInput(
             "A launch by hand needs a reason, which the audit keeps.", code="reason_required"
         )
+    flow = flow_named(launch.workflow)
     if launch.subject_id is None:
         raise InvalidInput(
-            "A launch by hand needs the id of an application environment.", code="subject_required"
+            f"A launch of {launch.workflow} by hand needs the id of its subject, which is of the"
+            f" kind {flow.subject}.",
+            code="subject_required",
         )
     initiator = Initiator(ACTOR_LOCAL_UI, launch.reason, traceparent)
-    return provision_declared_environment(work, initiator, launch.subject_id)
+    request = flow.launch(work, initiator, launch.subject_id)
+    request.check_phase(launch.workflow, launch.phase)
+    return request

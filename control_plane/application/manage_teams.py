@@ -5,8 +5,9 @@ from __future__ import annotations
 from control_plane.application.access import no_such
 from control_plane.application.ports import Work
 from control_plane.domain.teams import TEAM_MOVES, Team
+from idp_kernel.errors import InvalidInput
 from idp_kernel.ids import new_id
-from idp_kernel.wire.api import AddMember, CreateTeam, Member
+from idp_kernel.wire.api import AddMember, ApplicationApproval, CreateTeam, Member, TeamPolicy
 from idp_kernel.workflows import DomainEvent
 
 TEAM_EVENTS: dict[str, DomainEvent] = {
@@ -32,6 +33,19 @@ def move_team(work: Work, actor: str, slug: str, action: str) -> Team:
     work.teams.save(team)
     _tell(work, TEAM_EVENTS[action], actor, team, state=team.state)
     return team
+
+
+def check_policy(policy: TeamPolicy) -> TeamPolicy:
+    """The policy, if it can be had. There is one so far, so nothing is kept of it.
+
+    Asking for approvals is `InvalidInput` (`approvals_not_available`).
+    """
+    if policy.application_approval is not ApplicationApproval.NONE:
+        raise InvalidInput(
+            "A team cannot ask for approval of its applications yet: nobody could give it.",
+            code="approvals_not_available",
+        )
+    return policy
 
 
 def add_member(work: Work, actor: str, slug: str, command: AddMember) -> Member:

@@ -41,5 +41,6 @@ def _offer(request: Request) -> Offer:
         team_id=request.team_id,
         application_id=request.application_id,
         application_environment_id=request.application_environment_id,
+        secret_id=request.secret_id,
         traceparent=request.traceparent,
     )

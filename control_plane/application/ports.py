@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,10 +13,24 @@ from control_plane.domain.application_environments import ApplicationEnvironment
 from control_plane.domain.applications import Application
 from control_plane.domain.environments import Environment
 from control_plane.domain.managed_secrets import Secret
-from control_plane.domain.repositories import DeploymentRepository
+from control_plane.domain.repositories import (
+    AppEnvRepository,
+    ApplicationRepository,
+    GitOpsIntegration,
+)
 from control_plane.domain.requests import AttemptEnding, Request, SubjectKind
 from control_plane.domain.teams import Team
-from idp_kernel.wire.engine import AppEnvDesiredState, LostRun, StepError, StepResult, TeamRole
+from idp_kernel.wire import api as wire
+from idp_kernel.wire.engine import (
+    AssetCheckName,
+    DesiredState,
+    DueRotations,
+    LostRun,
+    StepError,
+    StepResult,
+    TeamRole,
+)
+from idp_kernel.wire.worker import Finding
 from idp_kernel.workflows import Step, StepState, WorkflowName, WorkflowResult
 
 
@@ -64,6 +78,7 @@ class Attempt:
     request_id: str
     attempt: int
     run_id: str
+    ending: AttemptEnding | None
 
 
 @dataclass(frozen=True)
@@ -92,6 +107,21 @@ class RecordedCommand:
 
     body_hash: bytes
     answer: Answer
+
+
+@dataclass(frozen=True)
+class StoredCause:
+    """A domain event that asks for a secret's rotation.
+
+    It is open until a request takes it up, and again a while after that request came to nothing.
+    """
+
+    event_id: str
+    type: str
+    secret_id: str
+    is_open: bool
+    request_id: str | None
+    """The last request that took it up, or that settled it."""
 
 
 class Principals(Protocol):
@@ -155,17 +185,33 @@ class Environments(Protocol):
 
 
 class Applications(Protocol):
+    """Applications with their repositories and the integration that deploys them."""
+
     def add(self, application: Application) -> None: ...
 
     def by_id(self, application_id: str, *, lock: bool = False) -> Application | None: ...
+
+    def save(self, application: Application) -> None: ...
+
+    def add_repository(self, repository: ApplicationRepository) -> None: ...
+
+    def repositories(self, application_id: str) -> Sequence[ApplicationRepository]:
+        """By kind."""
+        ...
+
+    def save_repository(self, repository: ApplicationRepository) -> None: ...
+
+    def add_integration(self, integration: GitOpsIntegration) -> None: ...
+
+    def integration(self, application_id: str) -> GitOpsIntegration | None: ...
+
+    def save_integration(self, integration: GitOpsIntegration) -> None: ...
 
 
 class ApplicationEnvironments(Protocol):
     """Application environments with what belongs to each: repository, secrets, bindings."""
 
-    def add(
-        self, environment: ApplicationEnvironment, repository: DeploymentRepository
-    ) -> None: ...
+    def add(self, environment: ApplicationEnvironment, repository: AppEnvRepository) -> None: ...
 
     def by_id(self, id_: str, *, lock: bool = False) -> ApplicationEnvironment | None: ...
 
@@ -173,11 +219,17 @@ class ApplicationEnvironments(Protocol):
         self, application_id: str, environment_id: str, *, lock: bool = False
     ) -> ApplicationEnvironment | None: ...
 
+    def of_application(
+        self, application_id: str, *, lock: bool = False
+    ) -> Sequence[ApplicationEnvironment]:
+        """By id; locked, their secrets and bindings are held too."""
+        ...
+
     def save(self, environment: ApplicationEnvironment) -> None: ...
 
-    def repository(self, id_: str) -> DeploymentRepository: ...
+    def repository(self, id_: str) -> AppEnvRepository: ...
 
-    def save_repository(self, repository: DeploymentRepository) -> None: ...
+    def save_repository(self, repository: AppEnvRepository) -> None: ...
 
     def secrets(self, id_: str, *, lock: bool = False) -> Sequence[Secret]:
         """By name; locked, their bindings are held too."""
@@ -190,13 +242,116 @@ class ApplicationEnvironments(Protocol):
         ...
 
 
+class Secrets(Protocol):
+    """Secrets with their binding, each by itself; `ApplicationEnvironments` saves them."""
+
+    def by_id(self, secret_id: str, *, lock: bool = False) -> Secret | None: ...
+
+    def team_of(self, secret_id: str) -> str:
+        """The id of the team that owns it."""
+        ...
+
+    def view(self, secret_id: str) -> wire.Secret:
+        """As it is shown, with what this transaction has changed."""
+        ...
+
+    def due(self, at: datetime) -> Sequence[Secret]:
+        """Active secrets of active teams and applications whose rotation was due by then, the most
+        overdue first.
+        """
+        ...
+
+    def lock_expiring(self, now: datetime, notice: timedelta) -> Sequence[Secret]:
+        """Active secrets of active teams and applications whose present version ends within that
+        time and of which this end was not told yet; at most two hundred, and those that another
+        transaction has locked left out.
+        """
+        ...
+
+    def note_expiry_told(self, secret: Secret) -> None: ...
+
+
+class Rotations(Protocol):
+    """What the schedule did, and why rotations are asked for."""
+
+    def hold_schedule(self) -> None:
+        """Nobody else acts on a scheduled time until the transaction ends."""
+        ...
+
+    def tick(self, scheduled_at: datetime) -> DueRotations | None:
+        """What that scheduled time has brought about already."""
+        ...
+
+    def add_tick(self, scheduled_at: datetime, answer: DueRotations) -> None: ...
+
+    def at_work(self) -> int:
+        """How many routine rotations are pending, running or at a pause inside a phase."""
+        ...
+
+    def back_soon(self) -> int:
+        """How many routine rotations are in a grace that is over or soon will be."""
+        ...
+
+    def out_of_grace(self, limit: int) -> Sequence[str]:
+        """Routine rotations whose grace is over and whose secret nobody else is at work on, those
+        that have waited longest first.
+        """
+        ...
+
+    def add_cause(self, event_id: str, type_: str, secret_id: str, version: int) -> None: ...
+
+    def cause(self, event_id: str, *, lock: bool = False) -> StoredCause | None: ...
+
+    def take_up_causes(self, secret_id: str, request_id: str, *, types: Sequence[str]) -> None:
+        """That request answers all of the secret that are not settled."""
+        ...
+
+    def hand_back_causes(self, request_id: str) -> None:
+        """No request answers any more what that one took up."""
+        ...
+
+    def settle_causes_of(self, request_id: str) -> None:
+        """What that request took up is not asked again."""
+        ...
+
+    def settle_all_causes(self, secret_id: str) -> None:
+        """Without a request."""
+        ...
+
+    def settle_causes_before(self, secret_id: str, version: int, request_id: str) -> None:
+        """Those of the secret that arose under an earlier version."""
+        ...
+
+
+class CheckResults(Protocol):
+    """The last result of each check of each thing."""
+
+    def teams_of(self, check: AssetCheckName, ids: Sequence[str]) -> Mapping[str, str]:
+        """The ids that name something the check is about, with the id of its team."""
+        ...
+
+    def moving(
+        self, check: AssetCheckName, ids: Sequence[str], *, since: datetime
+    ) -> Collection[str]:
+        """Those that a request is at work on, or on a secret of theirs, and those that changed by
+        one after that moment.
+        """
+        ...
+
+    def lock_passed(self, check: AssetCheckName, ids: Sequence[str]) -> Mapping[str, bool]:
+        """Whether each passed before; a thing never checked did."""
+        ...
+
+    def put(self, check: AssetCheckName, findings: Sequence[Finding]) -> None: ...
+
+
 class Requests(Protocol):
     """Workflow requests with their subjects, attempts, steps and lost runs."""
 
     def add(
         self,
         request: Request,
-        desired_state: AppEnvDesiredState,
+        desired_state: DesiredState,
         subjects: Sequence[tuple[SubjectKind, str]],
     ) -> None: ...
 
@@ -204,15 +359,31 @@ class Requests(Protocol):
 
     def save(self, request: Request) -> None: ...
 
-    def desired_state(self, request_id: str) -> AppEnvDesiredState: ...
+    def desired_state(self, request: Request) -> DesiredState: ...
+
+    def latest(self, workflow: WorkflowName, application_id: str) -> Request | None:
+        """The newest request of that workflow about the application or anything in it."""
+        ...
 
     def active_on(self, kind: SubjectKind, subject_id: str) -> str | None:
         """The id of the active request on that subject."""
         ...
 
+    def waiting_on(self, kind: SubjectKind, subject_id: str) -> str | None:
+        """The id of a request on that subject that waits and does not keep it to itself."""
+        ...
+
+    def newest_on(self, kind: SubjectKind, subject_id: str) -> str | None:
+        """The id of the latest request on that subject, ended ones too."""
+        ...
+
     def subjects(self, request_id: str) -> Sequence[tuple[SubjectKind, str]]: ...
 
     def set_subjects_active(self, request_id: str, *, active: bool) -> None: ...
+
+    def has_rival(self, request_id: str) -> bool:
+        """Whether another request is active on one of its subjects."""
+        ...
 
     def lock_offerable(self, *, lost_after: datetime, limit: int) -> Sequence[Request]:
         """Pending requests that may be offered now, in turn over teams, oldest first; locked,
@@ -222,7 +393,8 @@ class Requests(Protocol):
 
     def overdue(self, *, with_leases: bool) -> Sequence[str]:
         """Requests past deadline, past the end of a wait and, if asked, past their lease; those
-        with the earliest deadline first, at most two hundred.
+        with the earliest deadline first, at most two hundred. One that waits for what another
+        request has taken up is left out, and a routine rotation in its grace.
         """
         ...
 
@@ -287,8 +459,8 @@ class Journal(Protocol):
         team_id: str | None = None,
         request_id: str | None = None,
         data: Mapping[str, str | int | bool | None] | None = None,
-    ) -> None:
-        """A domain event, counted in the projection."""
+    ) -> str:
+        """A domain event, counted in the projection; answers its id."""
         ...
 
     def audit(self, *, actor: str, action: str, subject: str, reason: str = "") -> None: ...
@@ -328,6 +500,15 @@ class Work(Protocol):
     def application_environments(self) -> ApplicationEnvironments: ...
 
     @property
+    def secrets(self) -> Secrets: ...
+
+    @property
+    def rotations(self) -> Rotations: ...
+
+    @property
+    def check_results(self) -> CheckResults: ...
+
+    @property
     def requests(self) -> Requests: ...
 
     @property
@@ -338,6 +519,10 @@ class Work(Protocol):
 
     @property
     def journal(self) -> Journal: ...
+
+    def savepoint(self) -> AbstractContextManager[None]:
+        """A part that leaves nothing behind when it raises, while the rest goes on."""
+        ...
 
 
 Begin = Callable[[], AbstractContextManager[Work]]

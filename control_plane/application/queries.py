@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
+from control_plane.domain.applications import ApplicationState
+from control_plane.domain.managed_secrets import SecretState
 from idp_kernel.wire.api import (
     Application,
     ApplicationEnvironment,
@@ -13,11 +16,19 @@ from idp_kernel.wire.api import (
     Event,
     Member,
     PlatformStanding,
+    Secret,
+    SecretBinding,
     Team,
     Token,
     WorkflowRequest,
 )
-from idp_kernel.wire.engine import LostRun, TeamRole
+from idp_kernel.wire.engine import (
+    AppEnvAsset,
+    LostRun,
+    RotationCause,
+    SecretAsset,
+    TeamRole,
+)
 from idp_kernel.wire.metrics import MetricsProjection
 from idp_kernel.workflows import RequestState
 
@@ -34,12 +45,23 @@ class Slice:
 
 
 @dataclass(frozen=True)
+class ApplicationFilter:
+    """Which applications; `None` does not filter."""
+
+    team: str | None = None
+    slug: str | None = None
+    state: ApplicationState | None = None
+
+
+@dataclass(frozen=True)
 class RequestFilter:
     """Which requests; `None` does not filter."""
 
     team: str | None = None
     state: RequestState | None = None
+    application_id: str | None = None
     application_environment_id: str | None = None
+    secret_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +72,16 @@ class EventFilter:
     subject: str | None = None
     request_id: str | None = None
     type: str | None = None
+
+
+@dataclass(frozen=True)
+class SecretFilter:
+    """Which secrets; `None` does not filter."""
+
+    team: str | None = None
+    application_environment_id: str | None = None
+    state: SecretState | None = None
+    due_before: datetime | None = None
 
 
 class Queries(Protocol):
@@ -72,7 +104,7 @@ class Queries(Protocol):
     def environment(self, slug: str) -> Environment | None: ...
 
     def applications(
-        self, visible: VisibleTeams, part: Slice, *, team: str | None, slug: str | None
+        self, visible: VisibleTeams, part: Slice, wanted: ApplicationFilter
     ) -> Sequence[Application]: ...
 
     def application(self, application_id: str) -> Application | None: ...
@@ -86,6 +118,20 @@ class Queries(Protocol):
     def application_environment(self, id_: str) -> ApplicationEnvironment | None: ...
 
     def application_environment_team(self, id_: str) -> str | None: ...
+
+    def secrets(
+        self, visible: VisibleTeams, part: Slice, wanted: SecretFilter
+    ) -> Sequence[Secret]: ...
+
+    def secret(self, secret_id: str) -> Secret | None: ...
+
+    def secret_team(self, secret_id: str) -> str | None: ...
+
+    def secret_bindings(self, secret_id: str, part: Slice) -> Sequence[SecretBinding]: ...
+
+    def secret_binding(self, binding_id: str) -> SecretBinding | None: ...
+
+    def secret_binding_team(self, binding_id: str) -> str | None: ...
 
     def requests(
         self, visible: VisibleTeams, part: Slice, wanted: RequestFilter
@@ -102,6 +148,14 @@ class Queries(Protocol):
     def events(self, visible: VisibleTeams, part: Slice, wanted: EventFilter) -> Sequence[Event]:
         """By sequence; the slice's `after` is one. Those of no team are for platform-admins."""
         ...
+
+    def rotation_causes(self) -> Sequence[RotationCause]:
+        """Those nobody has acted on, oldest first, at most five hundred."""
+        ...
+
+    def application_environment_assets(self, part: Slice) -> Sequence[AppEnvAsset]: ...
+
+    def secret_assets(self, part: Slice) -> Sequence[SecretAsset]: ...
 
     def standing(self) -> PlatformStanding: ...
 

@@ -1,16 +1,12 @@
-"""What every transition of a request brings with it, whoever caused it.
-
-Locks are taken in one order everywhere: team and environment (held), application, application
-environment, its secrets, the request.
-"""
+"""What every transition of a request brings with it, whoever caused it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from control_plane.application.access import no_such
 from control_plane.application.ports import CounterName, Work
-from control_plane.domain.managed_secrets import SecretState
+from control_plane.application.workflows.registry import flow_of
 from control_plane.domain.requests import ACTIVE_STATES, AttemptEnding, Request
 from idp_kernel.wire.engine import LostRun
 from idp_kernel.workflows import RESULT_OF_STATE, WORKFLOWS, RequestState
@@ -43,9 +39,9 @@ def lock_request(work: Work, request_id: str) -> Request:
 def lock_request_and_subjects(work: Work, request_id: str) -> Request:
     """The request after its subjects; for whatever may end it."""
     seen = work.requests.by_id(request_id)
-    if seen is not None and seen.application_environment_id is not None:
-        work.application_environments.by_id(seen.application_environment_id, lock=True)
-        work.application_environments.secrets(seen.application_environment_id, lock=True)
+    if seen is None:
+        raise no_such("workflow request", request_id)
+    flow_of(seen).lock(work, seen)
     return lock_request(work, request_id)
 
 
@@ -79,8 +75,7 @@ def _end_attempt(work: Work, before: Request, after: Request, cause: Cause) -> N
 
 def _end(work: Work, after: Request, cause: Cause) -> None:
     work.requests.set_subjects_active(after.id, active=False)
-    if after.state is not RequestState.SUCCEEDED:
-        _give_up_provisioning(work, after)
+    left_behind = None if after.state is RequestState.SUCCEEDED else _give_up(work, after)
     work.journal.observe_duration(after.workflow, RESULT_OF_STATE[after.state], after.duration)
     subject = f"workflow_request/{after.id}"
     work.journal.event(
@@ -89,7 +84,7 @@ def _end(work: Work, after: Request, cause: Cause) -> None:
         actor=cause.actor,
         team_id=after.team_id,
         request_id=after.id,
-        data=_ending_data(after, cause),
+        data=_ending_data(after, cause, left_behind),
     )
     work.journal.audit(
         actor=cause.actor,
@@ -99,34 +94,35 @@ def _end(work: Work, after: Request, cause: Cause) -> None:
     )
 
 
+def _give_up(work: Work, after: Request) -> str | None:
+    """What the request leaves behind all the same; it is kept with it."""
+    flow = flow_of(after)
+    flow.give_up(work, after)
+    left_behind = flow.left_behind(work, after)
+    if left_behind is not None:
+        work.requests.save(replace(after, left_behind=left_behind))
+    return left_behind
+
+
 def _ending_event(after: Request) -> str:
     workflow = WORKFLOWS[after.workflow]
     succeeded = after.state is RequestState.SUCCEEDED
     return workflow.completed_event if succeeded else workflow.failed_event
 
 
-def _ending_data(after: Request, cause: Cause) -> dict[str, str | int | bool | None]:
+def _ending_data(
+    after: Request, cause: Cause, left_behind: str | None
+) -> dict[str, str | int | bool | None]:
     data: dict[str, str | int | bool | None] = {
         "state": after.state,
         "attempt": after.attempt,
+        "applicationId": after.application_id,
         "applicationEnvironmentId": after.application_environment_id,
+        "secretId": after.secret_id,
     }
     if after.state is not RequestState.SUCCEEDED:
         data["reason"] = after.error.code if after.error else after.state
         data["message"] = after.error.message if after.error else cause.reason
+    if left_behind is not None:
+        data["leftBehind"] = left_behind
     return data
-
-
-def _give_up_provisioning(work: Work, request: Request) -> None:
-    """What provisioning had moved goes back to Declared; it can be asked for again."""
-    appenv_id = request.application_environment_id
-    if appenv_id is None:
-        return
-    appenvs, action = work.application_environments, "give_up_provisioning"
-    appenv = appenvs.by_id(appenv_id, lock=True)
-    if appenv is not None:
-        appenvs.save(appenv.moved(action))
-    appenvs.save_repository(appenvs.repository(appenv_id).moved(action))
-    for secret in appenvs.secrets(appenv_id, lock=True):
-        if secret.state is SecretState.PROVISIONING:
-            appenvs.save_secret(secret.moved(action).with_binding_moved(action))

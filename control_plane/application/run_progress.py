@@ -7,20 +7,26 @@ from dataclasses import replace
 from datetime import timedelta
 
 from control_plane.application.ports import CounterName, StepRecord, Work
-from control_plane.application.provision_application_environment import existing_environment
 from control_plane.application.request_progress import (
     Cause,
     commit_transition,
     lock_request,
     lock_request_and_subjects,
 )
-from control_plane.domain.managed_secrets import SecretState
-from control_plane.domain.requests import AttemptPolicy, Failure, Holding, Request
-from control_plane.failpoints import FINALIZE_BEFORE_COMMIT
-from idp_kernel.errors import InvalidInput, NotFound
+from control_plane.application.workflows.registry import flow_of
+from control_plane.domain.requests import (
+    AttemptEnding,
+    AttemptPolicy,
+    Failure,
+    Holding,
+    Request,
+)
+from control_plane.failpoints import END_PHASE_BEFORE_COMMIT, FINALIZE_BEFORE_COMMIT
+from idp_kernel.errors import Conflict, InvalidInput, NotFound
 from idp_kernel.failpoints import failpoint
 from idp_kernel.wire.engine import (
     RUN_INTERRUPTED,
+    EndPhase,
     Finalize,
     StepError,
     StepOutcome,
@@ -48,7 +54,7 @@ def start_step(
     """The step, running or running again. Repeats and late news change nothing."""
     request = lock_request(work, request_id)
     _check_step(request, step)
-    if _has_moved_on(request, holding):
+    if _has_moved_on(work, request, holding):
         return request
     request.check_may_go_on(holding)
     known = work.requests.step(request_id, request.attempt, step)
@@ -73,7 +79,7 @@ def end_step(
     request = (lock_request_and_subjects if told.error else lock_request)(work, request_id)
     _check_step(request, step)
     known = work.requests.step(request_id, holding.attempt, step)
-    if _has_moved_on(request, holding) or (known is not None and known.state in _STEP_ENDED):
+    if _has_moved_on(work, request, holding) or (known is not None and known.state in _STEP_ENDED):
         return request
     request.check_held(holding)
     _record_outcome(work, request, step, told)
@@ -83,7 +89,7 @@ def end_step(
 def wait_for_time(work: Work, request_id: str, holding: Holding, told: WaitRequested) -> Request:
     """The run's claim ends; the request waits and then goes on in the same phase."""
     before = lock_request(work, request_id)
-    if before.was_left_by(holding, RequestState.WAITING):
+    if _ended_waiting(work, before, holding):
         return before
     before.check_may_go_on(holding)
     until = work.now + timedelta(seconds=told.wait_seconds)
@@ -92,36 +98,82 @@ def wait_for_time(work: Work, request_id: str, holding: Holding, told: WaitReque
     return after
 
 
-def finalize_provisioning(work: Work, request_id: str, holding: Holding, told: Finalize) -> Request:
-    """Everything that was provisioned becomes Active with its references; the request succeeds.
+def end_phase(work: Work, request_id: str, holding: Holding, told: EndPhase) -> Request:
+    """What the phase brings is moved; the request waits for its next phase.
+
+    Steps that no hook told of are filled in. Repeating it for the run that ended the phase changes
+    nothing, though the wait may be over. Raises `InvalidInput` (`outcomes_missing`) when a step
+    has no outcome, `Conflict` (`wrong_phase`) when the phase is the last one.
+    """
+    before = lock_request_and_subjects(work, request_id)
+    if _ended_waiting(work, before, holding):
+        return before
+    before.check_may_go_on(holding)
+    wait = WORKFLOWS[before.workflow].phase(before.phase).wait_after
+    if wait is None:
+        raise _wrong_phase(before, "is the last one: finalize ends it")
+    results = _complete_results(work, before, told)
+    until = flow_of(before).end_phase(work, before, results)
+    after = before.waits(reason=wait.reason, until=until, now=work.now, phase=before.phase + 1)
+    if not wait.is_exclusive:
+        work.requests.set_subjects_active(before.id, active=False)
+    commit_transition(work, before, after, Cause(f"run:{holding.run_id}", wait.reason))
+    failpoint(END_PHASE_BEFORE_COMMIT)
+    return after
+
+
+def finalize(work: Work, request_id: str, holding: Holding, told: Finalize) -> Request:
+    """Everything the workflow is about becomes as it was wanted; the request succeeds.
 
     Steps that no hook told of are filled in. Repeating it for the run that succeeded changes
-    nothing. Raises `InvalidInput` (`outcomes_missing`) when a step has no outcome.
+    nothing. Raises `InvalidInput` (`outcomes_missing`) when a step has no outcome, `Conflict`
+    (`wrong_phase`) when a further phase follows.
     """
     before = lock_request_and_subjects(work, request_id)
     if before.was_left_by(holding, RequestState.SUCCEEDED):
         return before
     before.check_may_go_on(holding)
-    stored = work.requests.results(before)
-    untold = {
-        step: result
-        for step, result in _outcomes_with_last(before, told).items()
-        if _is_untold(work, before, step, stored)
-    }
-    results = {**stored, **untold}
-    _check_complete(before, results)
-    for step, result in untold.items():
-        _record_outcome(work, before, step, _success(told, result))
-    _activate(work, before, results)
+    if before.phase < len(WORKFLOWS[before.workflow].phases):
+        raise _wrong_phase(before, "is followed by another: end-phase ends it")
+    results = _complete_results(work, before, told)
+    flow_of(before).finalize(work, before, results)
     after = before.succeeded(work.now)
     commit_transition(work, before, after, Cause(f"run:{holding.run_id}"))
     failpoint(FINALIZE_BEFORE_COMMIT)
     return after
 
 
-def _outcomes_with_last(request: Request, told: Finalize) -> dict[Step, StepResult]:
-    """What the run tells, with the last step, which this very call is."""
-    return {WORKFLOWS[request.workflow].steps[-1]: StepResult(), **told.outcomes}
+def _wrong_phase(request: Request, standing: str) -> Conflict:
+    return Conflict(
+        f"Phase {request.phase} of request {request.id} {standing}.",
+        code="wrong_phase",
+        details={"workflowRequestId": request.id, "phase": request.phase},
+    )
+
+
+def _complete_results(
+    work: Work, request: Request, told: EndPhase | Finalize
+) -> Mapping[Step, StepResult]:
+    """What all steps so far achieved, with those written that no hook told of."""
+    stored = work.requests.results(request)
+    untold = {
+        step: result
+        for step, result in _outcomes_with_last(request, told).items()
+        if _is_untold(work, request, step, stored)
+    }
+    results = {**stored, **untold}
+    _check_complete(request, results)
+    for step, result in untold.items():
+        _record_outcome(work, request, step, _success(told, result))
+    return results
+
+
+def _outcomes_with_last(request: Request, told: EndPhase | Finalize) -> dict[Step, StepResult]:
+    """What the run tells, with the last step of the phase, which this very call is."""
+    for step in told.outcomes:
+        _check_step(request, step)
+    phase = WORKFLOWS[request.workflow].phase(request.phase)
+    return {phase.steps[-1]: StepResult(), **told.outcomes}
 
 
 def _is_untold(work: Work, request: Request, step: Step, stored: Mapping[Step, StepResult]) -> bool:
@@ -130,11 +182,22 @@ def _is_untold(work: Work, request: Request, step: Step, stored: Mapping[Step, S
     return step not in stored if known is None else known.state not in _STEP_ENDED
 
 
-def _has_moved_on(request: Request, holding: Holding) -> bool:
+def _has_moved_on(work: Work, request: Request, holding: Holding) -> bool:
     """Whether this run itself brought the request to its end or into a wait: late news."""
-    return any(
-        request.was_left_by(holding, state)
-        for state in (RequestState.SUCCEEDED, RequestState.WAITING)
+    return request.was_left_by(holding, RequestState.SUCCEEDED) or _ended_waiting(
+        work, request, holding
+    )
+
+
+def _ended_waiting(work: Work, request: Request, holding: Holding) -> bool:
+    """Whether this run ended in a wait of the request, which may be over by now."""
+    if request.holds(holding):
+        return False
+    attempt = work.requests.attempt_of_run(holding.run_id)
+    return (
+        attempt is not None
+        and (attempt.request_id, attempt.attempt) == (request.id, holding.attempt)
+        and attempt.ending is AttemptEnding.WAITING
     )
 
 
@@ -186,7 +249,7 @@ def _record_outcome(work: Work, request: Request, step: Step, told: StepOutcome)
     for event in events:
         work.journal.event(
             event,
-            subject=f"application_environment/{request.application_environment_id}",
+            subject=request.subject,
             actor=f"run:{told.run_id}",
             team_id=request.team_id,
             request_id=request.id,
@@ -204,51 +267,18 @@ def _after_failure(work: Work, before: Request, error: StepError, policy: Attemp
     return after
 
 
-def _success(told: Finalize, result: StepResult) -> StepOutcome:
+def _success(told: EndPhase | Finalize, result: StepResult) -> StepOutcome:
     return StepOutcome(run_id=told.run_id, attempt=told.attempt, retry_number=0, result=result)
 
 
 def _check_complete(request: Request, results: Mapping[Step, StepResult]) -> None:
-    missing = [step for step in WORKFLOWS[request.workflow].steps if step not in results]
+    """Every step must have an outcome, to the end of the phase."""
+    phases = WORKFLOWS[request.workflow].phases[: request.phase]
+    missing = [step for phase in phases for step in phase.steps if step not in results]
     if missing:
         raise InvalidInput(
-            f"Request {request.id} cannot be finalized: no outcome of {', '.join(missing)}.",
+            f"Phase {request.phase} of request {request.id} cannot end: no outcome of"
+            f" {', '.join(missing)}.",
             code="outcomes_missing",
             details={"workflowRequestId": request.id, "missing": missing},
         )
-
-
-def _activate(work: Work, request: Request, results: Mapping[Step, StepResult]) -> None:
-    appenvs = work.application_environments
-    appenv = existing_environment(work, request)
-    repository = appenvs.repository(appenv.id)
-    url = _reference(results, Step.MATERIALIZE_REPOSITORIES, f"repository/{repository.id}", "url")
-    appenvs.save_repository(replace(repository.moved("activate"), url=str(url)))
-    for secret in appenvs.secrets(appenv.id, lock=True):
-        if secret.state is SecretState.PROVISIONING:
-            item = f"secret/{secret.id}"
-            path = _reference(results, Step.PROVISION_SECRETS, item, "storePath")
-            version = _reference(results, Step.PROVISION_SECRETS, item, "version")
-            stored = replace(secret.moved("activate"), store_path=str(path), version=int(version))
-            appenvs.save_secret(stored.with_binding_moved("activate"))
-    revision = _revision(results[Step.CREATE_SECRET_BINDINGS])
-    appenvs.save(replace(appenv.moved("activate"), revision=revision))
-
-
-def _reference(results: Mapping[Step, StepResult], step: Step, item: str, key: str) -> str | int:
-    try:
-        return results[step].reference(item, key)
-    except KeyError as error:
-        raise InvalidInput(
-            f"The outcome of {step} has no {key} of {item}.", code="outcomes_missing"
-        ) from error
-
-
-def _revision(result: StepResult) -> str:
-    """The commit with the bindings; all items of that step name the same."""
-    for effect in result.items:
-        if "revision" in effect.references:
-            return str(effect.references["revision"])
-    raise InvalidInput(
-        f"The outcome of {Step.CREATE_SECRET_BINDINGS} names no revision.", code="outcomes_missing"
-    )

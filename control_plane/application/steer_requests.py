@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from control_plane.application.access import no_such
 from control_plane.application.ports import CounterName, Work
-from control_plane.application.provision_application_environment import restart_provisioning
 from control_plane.application.request_progress import (
     Cause,
     commit_transition,
     lock_request,
     lock_request_and_subjects,
 )
+from control_plane.application.workflows.registry import flow_of
 from control_plane.domain.requests import Request
 from idp_kernel.workflows import DomainEvent
 
@@ -32,14 +32,14 @@ def cancel_request(work: Work, actor: str, request_id: str, reason: str) -> Requ
 def retry_request(work: Work, actor: str, request_id: str, reason: str) -> Request:
     """Pending again: the next attempt, attempts and deadline renewed, same desired state.
 
-    Raises `MoveRefused` unless it failed, timed out or was cancelled; `Conflict` as a new
-    provisioning would.
+    Raises `MoveRefused` unless it failed, timed out or was cancelled; `Conflict` as the command
+    would.
     """
     seen = work.requests.by_id(request_id)
     if seen is None:
         raise no_such("workflow request", request_id)
     seen.retried(work.now)  # refuses before any lock what the lock would not allow either
-    restart_provisioning(work, seen)
+    flow_of(seen).restart(work, seen)
     before = lock_request(work, request_id)
     after = before.retried(work.now)
     work.requests.set_subjects_active(request_id, active=True)

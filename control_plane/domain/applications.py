@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -26,6 +27,8 @@ APPLICATION_MOVES = MoveTable(
     (
         Move("approve", (ApplicationState.PROPOSED,), ApplicationState.APPROVED),
         Move("onboard", (ApplicationState.APPROVED,), ApplicationState.ONBOARDING),
+        # Onboarding that failed, timed out or was cancelled can be asked for again.
+        Move("give_up_onboarding", (ApplicationState.ONBOARDING,), ApplicationState.APPROVED),
         Move("activate", (ApplicationState.ONBOARDING,), ApplicationState.ACTIVE),
         Move("deprecate", (ApplicationState.ACTIVE,), ApplicationState.DEPRECATED),
         Move("decommission", (ApplicationState.DEPRECATED,), ApplicationState.DECOMMISSIONING),
@@ -33,7 +36,17 @@ APPLICATION_MOVES = MoveTable(
     ),
 )
 
-_MAY_HAVE_ENVIRONMENTS = (ApplicationState.APPROVED, ApplicationState.ACTIVE)
+ONBOARDING_ADVICE = (
+    "An Approved application becomes Active by its onboarding, which a maintainer asks for with"
+    " `POST /v1/applications/{application_id}/onboarding`."
+)
+"""What to do about an application that is not ready."""
+
+_PROVISIONABLE_IN = (
+    ApplicationState.APPROVED,
+    ApplicationState.ONBOARDING,
+    ApplicationState.ACTIVE,
+)
 
 
 @dataclass(frozen=True)
@@ -51,16 +64,24 @@ class Application:
         return replace(self, state=APPLICATION_MOVES.apply(action, self.state, subject=self.slug))
 
     def check_may_get_environments(self) -> None:
-        """Environments are provisioned for approved and active applications only."""
-        if self.state not in _MAY_HAVE_ENVIRONMENTS:
-            needed = " or ".join(_MAY_HAVE_ENVIRONMENTS)
+        """Environments are asked for in active applications only: onboarding comes first."""
+        self._check_ready((ApplicationState.ACTIVE,))
+
+    def check_may_go_on_provisioning(self) -> None:
+        """What was asked for before onboarding existed goes on, also while the application is being
+        onboarded.
+        """
+        self._check_ready(_PROVISIONABLE_IN)
+
+    def _check_ready(self, needed: Sequence[ApplicationState]) -> None:
+        if self.state not in needed:
             raise Conflict(
-                f"Application {self.slug} is {self.state} and gets no environment;"
-                f" it must be {needed}.",
+                f"Application {self.slug} is {self.state} and gets no environment; it must be"
+                f" Active. {ONBOARDING_ADVICE}",
                 code="application_not_ready",
                 details={
                     "application": self.slug,
                     "current": self.state,
-                    "needed": list(_MAY_HAVE_ENVIRONMENTS),
+                    "needed": list(needed),
                 },
             )

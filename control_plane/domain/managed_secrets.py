@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 
 from control_plane.domain.moves import Move, MoveTable
+from control_plane.domain.rotation import (
+    BY_SENSITIVITY,
+    PolicyInForce,
+    RotationPolicy,
+    next_rotation_at,
+    pause_after_failure,
+)
 from idp_kernel.errors import Conflict
 
 
@@ -27,6 +35,7 @@ SECRET_MOVES = MoveTable(
         Move("give_up_provisioning", (SecretState.PROVISIONING,), SecretState.DECLARED),
         Move("activate", (SecretState.PROVISIONING,), SecretState.ACTIVE),
         Move("rotate", (SecretState.ACTIVE,), SecretState.ROTATING),
+        # However a rotation ends: the version that the bindings pin works before and after.
         Move("end_rotation", (SecretState.ROTATING,), SecretState.ACTIVE),
         Move("suspend", (SecretState.ACTIVE,), SecretState.SUSPENDED),
         Move("resume", (SecretState.SUSPENDED,), SecretState.ACTIVE),
@@ -35,6 +44,9 @@ SECRET_MOVES = MoveTable(
         Move("archive", (SecretState.REVOKED,), SecretState.ARCHIVED),
     ),
 )
+
+
+_WITHOUT_VALUE = (SecretState.REVOKED, SecretState.ARCHIVED)
 
 
 class SecretBindingState(StrEnum):
@@ -71,13 +83,16 @@ class SecretBinding:
     secret_id: str
     application_environment_id: str
     state: SecretBindingState
+    version: int | None = None
+    """The version it pins."""
 
 
 @dataclass(frozen=True)
 class Secret:
     """A secret of one application environment with the binding that brings it there.
 
-    `purpose` and `sensitivity` are names of the wire contract; no rule here reads them.
+    `purpose`, `sensitivity` and `issuer` are names of the wire contract; no rule here reads them.
+    The issuer never changes: what it made could not be taken back by another.
     """
 
     id: str
@@ -85,10 +100,27 @@ class Secret:
     name: str
     purpose: str
     sensitivity: str
+    issuer: str
     state: SecretState
     store_path: str | None
     version: int | None
     binding: SecretBinding
+    created_at: datetime
+    policy: RotationPolicy = BY_SENSITIVITY
+    """What it says of its rotation, apart from its sensitivity."""
+    rotated_at: datetime | None = None
+    """When the present version came into use."""
+    next_rotation_at: datetime | None = None
+    """When the schedule rotates it."""
+
+    @property
+    def policy_in_force(self) -> PolicyInForce:
+        return self.policy.in_force(self.sensitivity)
+
+    @property
+    def has_value(self) -> bool:
+        """Whether the store keeps a value of it that is in use or may be again."""
+        return self.version is not None and self.state not in _WITHOUT_VALUE
 
     def moved(self, action: str) -> Secret:
         """The secret alone after `action`; its binding stays."""
@@ -100,6 +132,58 @@ class Secret:
             check_binding_may_activate(self)
         state = SECRET_BINDING_MOVES.apply(action, self.binding.state, subject=f"of {self.name}")
         return replace(self, binding=replace(self.binding, state=state))
+
+    def at_version(self, version: int, now: datetime) -> Secret:
+        """With that version in use from now on, pinned by its binding."""
+        is_another = self.version is not None
+        policy = self.policy.of_next_credential() if is_another else self.policy
+        bound = replace(self.binding, version=version)
+        secret = replace(
+            self, version=version, binding=bound, rotated_at=now, next_rotation_at=None
+        )
+        return secret.with_policy(policy)
+
+    def with_policy(self, policy: RotationPolicy) -> Secret:
+        """Under that policy, its next rotation included; one that was brought forward stays so."""
+        before, following = self._regular(self.policy), self._regular(policy)
+        brought = self.next_rotation_at
+        if (
+            brought is not None
+            and before is not None
+            and following is not None
+            and brought < before
+        ):
+            following = min(brought, following)
+        return replace(self, policy=policy, next_rotation_at=following)
+
+    def put_off(self, now: datetime) -> Secret:
+        """Left alone by the schedule for a while, after a rotation that came to nothing."""
+        if self.next_rotation_at is None:
+            return self
+        earliest = now + pause_after_failure(self.policy_in_force.interval)
+        return replace(self, next_rotation_at=max(self.next_rotation_at, earliest))
+
+    def brought_forward(self, now: datetime) -> Secret:
+        """Rotated soon, though the present version is new: the one before it was not ended."""
+        pause = pause_after_failure(self.policy_in_force.interval)
+        return replace(self, next_rotation_at=now + pause)
+
+    def _regular(self, policy: RotationPolicy) -> datetime | None:
+        """When that policy alone has it rotated next."""
+        if self.rotated_at is None:
+            return None
+        interval = policy.in_force(self.sensitivity).interval
+        return next_rotation_at(self.rotated_at, interval, self.id)
+
+    def check_has_value(self) -> int:
+        """The version in use. Raises `Conflict` (`secret_without_value`) when there is none."""
+        if self.version is None or not self.has_value:
+            raise Conflict(
+                f"Secret {self.name} is {self.state} and has no value in the store.",
+                code="secret_without_value",
+                details={"current": self.state},
+            )
+        return self.version
 
 
 def check_binding_may_activate(secret: Secret) -> None:

@@ -7,6 +7,9 @@ from enum import StrEnum
 
 from control_plane.domain.moves import Move, MoveTable
 
+REQUIRED_APPROVALS = 1
+"""Of another member, before a branch of a repository is merged."""
+
 
 class RepositoryState(StrEnum):
     DECLARED = "Declared"
@@ -26,6 +29,22 @@ CODE_REPOSITORY_MOVES = MoveTable("Code repository", RepositoryState.DECLARED, _
 DEPLOYMENT_REPOSITORY_MOVES = MoveTable(
     "Deployment repository", RepositoryState.DECLARED, _REPOSITORY_MOVES
 )
+APPENV_REPOSITORY_MOVES = MoveTable(
+    "Application environment's repository", RepositoryState.DECLARED, _REPOSITORY_MOVES
+)
+
+
+class ApplicationRepositoryKind(StrEnum):
+    """What a repository of an application is for."""
+
+    CODE = "code"
+    DEPLOYMENT = "deployment"
+
+
+APPLICATION_REPOSITORY_MOVES: dict[ApplicationRepositoryKind, MoveTable[RepositoryState]] = {
+    ApplicationRepositoryKind.CODE: CODE_REPOSITORY_MOVES,
+    ApplicationRepositoryKind.DEPLOYMENT: DEPLOYMENT_REPOSITORY_MOVES,
+}
 
 
 class GitOpsIntegrationState(StrEnum):
@@ -55,7 +74,40 @@ GITOPS_INTEGRATION_MOVES = MoveTable(
 
 
 @dataclass(frozen=True)
-class DeploymentRepository:
+class ApplicationRepository:
+    """Where an application's code is, or what is deployed of it."""
+
+    id: str
+    application_id: str
+    kind: ApplicationRepositoryKind
+    owner: str
+    """The team's slug at the forge."""
+    name: str
+    url: str | None
+    state: RepositoryState
+
+    def moved(self, action: str) -> ApplicationRepository:
+        moves = APPLICATION_REPOSITORY_MOVES[self.kind]
+        return replace(self, state=moves.apply(action, self.state, subject=self.name))
+
+
+@dataclass(frozen=True)
+class GitOpsIntegration:
+    """Links an application to the deployment repository that says what shall run."""
+
+    id: str
+    application_id: str
+    repository_id: str
+    state: GitOpsIntegrationState
+
+    def moved(self, action: str) -> GitOpsIntegration:
+        subject = f"of application {self.application_id}"
+        state = GITOPS_INTEGRATION_MOVES.apply(action, self.state, subject=subject)
+        return replace(self, state=state)
+
+
+@dataclass(frozen=True)
+class AppEnvRepository:
     """Where the manifests and bindings of one application environment live."""
 
     id: str
@@ -66,6 +118,6 @@ class DeploymentRepository:
     url: str | None
     state: RepositoryState
 
-    def moved(self, action: str) -> DeploymentRepository:
-        state = DEPLOYMENT_REPOSITORY_MOVES.apply(action, self.state, subject=self.name)
+    def moved(self, action: str) -> AppEnvRepository:
+        state = APPENV_REPOSITORY_MOVES.apply(action, self.state, subject=self.name)
         return replace(self, state=state)

@@ -3,7 +3,8 @@
 A request's `attempt` counts its runs. `used_attempts` counts those that were lost or failed and
 may be repeated; a run that waited or that never claimed uses none up. A request fails only on an
 outcome that cannot be retried, on a broken rule at the claim, or when attempts are used up.
-Every claim raises `fence`. The deadline leaves waiting out: a wake-up moves it on by the wait.
+Every claim raises `fence`. The deadline leaves waiting out: a wake-up moves it on by the wait. Each
+phase has the workflow's deadline anew.
 """
 
 from __future__ import annotations
@@ -106,6 +107,7 @@ class Request:
     team_id: str
     application_id: str
     application_environment_id: str | None
+    secret_id: str | None
     requested_by: str
     reason: str
     traceparent: str | None
@@ -137,6 +139,8 @@ class Request:
     first_step_at: datetime | None = None
     ended_at: datetime | None = None
     error: Failure | None = None
+    left_behind: str | None = None
+    """What it was to end and has left, once it ended."""
 
     @classmethod
     def new(
@@ -146,31 +150,41 @@ class Request:
         workflow: WorkflowName,
         team_id: str,
         application_id: str,
-        application_environment_id: str | None,
+        application_environment_id: str | None = None,
+        secret_id: str | None = None,
         requested_by: str,
         reason: str,
         traceparent: str | None,
         now: datetime,
     ) -> Request:
         """A pending request, first attempt, with its workflow's deadline from now on."""
-        definition = WORKFLOWS[workflow]
         return cls(
             id=id_,
             workflow=workflow,
-            version=definition.version,
+            version=WORKFLOWS[workflow].version,
             team_id=team_id,
             application_id=application_id,
             application_environment_id=application_environment_id,
+            secret_id=secret_id,
             requested_by=requested_by,
             reason=reason,
             traceparent=traceparent,
             created_at=now,
             started_at=now,
             pending_since=now,
-            deadline_at=now + timedelta(seconds=definition.deadline_seconds),
+            deadline_at=_deadline(workflow, now),
         )
 
     # ── questions ────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def subject(self) -> str:
+        """The narrowest thing it is about, as `<kind>/<id>`."""
+        if self.secret_id is not None:
+            return f"{SubjectKind.SECRET}/{self.secret_id}"
+        if self.application_environment_id is not None:
+            return f"{SubjectKind.APPLICATION_ENVIRONMENT}/{self.application_environment_id}"
+        return f"{SubjectKind.APPLICATION}/{self.application_id}"
 
     @property
     def is_active(self) -> bool:
@@ -199,6 +213,16 @@ class Request:
         self.check_held(holding)
         if self.cancel_requested:
             raise self._conflict("cancel_requested", "is to be cancelled; end the run")
+
+    def check_phase(self, workflow: WorkflowName, phase: int) -> None:
+        """Raises `Conflict` (`wrong_phase`) unless the request is there."""
+        if (workflow, phase) != (self.workflow, self.phase):
+            raise Conflict(
+                f"Request {self.id} is in phase {self.phase} of {self.workflow}; this is of phase"
+                f" {phase} of {workflow}.",
+                code="wrong_phase",
+                details={**self._standing(), "phase": self.phase},
+            )
 
     def is_past_deadline(self, now: datetime) -> bool:
         return self.state in (_S.PENDING, _S.RUNNING) and now >= self.deadline_at
@@ -293,17 +317,21 @@ class Request:
         """The run ends; the request waits, then goes on in `phase`, this one or the next."""
         if phase not in (self.phase, self.phase + 1):
             raise InvariantBroken(f"request {self.id} cannot go from phase {self.phase} to {phase}")
+        deadline = self.deadline_at if phase == self.phase else _deadline(self.workflow, now)
         return replace(
             self,
             state=self._after("wait"),
             phase=phase,
+            deadline_at=deadline,
             lease_expires_at=None,
             waiting=Waiting(reason, now, until),
             setbacks=0,
         )
 
     def woken(self, now: datetime) -> Request:
-        """Pending again, next attempt; neither an attempt nor the deadline is used up."""
+        """Pending again, next attempt; neither an attempt nor the deadline is used up. A new phase
+        has all of its deadline before it, however late the wake-up comes.
+        """
         state = self._after("wake")
         awake = _without_wait(self, now)
         return replace(
@@ -335,18 +363,18 @@ class Request:
     def retried(self, now: datetime) -> Request:
         """A new round: next attempt, attempts and deadline renewed, generation and phase kept."""
         state = self._after("retry")
-        deadline = now + timedelta(seconds=WORKFLOWS[self.workflow].deadline_seconds)
         return replace(
             _next_attempt(self, not_before=None, setbacks=0),
             state=state,
             used_attempts=0,
             started_at=now,
             pending_since=now,
-            deadline_at=deadline,
+            deadline_at=_deadline(self.workflow, now),
             waited=timedelta(0),
             cancel_requested=False,
             ended_at=None,
             error=None,
+            left_behind=None,
         )
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────
@@ -410,6 +438,10 @@ class Request:
             lease_expires_at=None,
             not_before=None,
         )
+
+
+def _deadline(workflow: WorkflowName, now: datetime) -> datetime:
+    return now + timedelta(seconds=WORKFLOWS[workflow].deadline_seconds)
 
 
 def _next_attempt(request: Request, *, not_before: datetime | None, setbacks: int) -> Request:

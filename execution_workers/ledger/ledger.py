@@ -1,7 +1,7 @@
 """Fences, locks and effects of requests, kept in PostgreSQL.
 
 A call holds one connection from its beginning to its end. On it stand two kinds of session locks:
-a shared one that says "a call of this request is in flight", and one for the item it works on.
+a shared one that says "a call of this request is in flight", and one for each thing it works on.
 Effects are recorded on the same connection, so what is recorded was recorded under the lock. A
 killed process loses both with its connection.
 """
@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,15 +138,14 @@ class OpenCall:
             raise _fenced_off(self._call.request_id, self._call.fence, highest)
 
     @contextmanager
-    def locked(self, item: str) -> Iterator[None]:
-        """No other call, of whichever request, works on the item meanwhile."""
-        key = _item_key(item)
-        with translated():
-            _lock(self._connection, func.pg_advisory_lock, key)
-        try:
+    def locked(self, things: Sequence[str]) -> Iterator[None]:
+        """No other call, of whichever request, works on one of the things meanwhile."""
+        with ExitStack() as held:
+            for key in map(_item_key, things):
+                with translated():
+                    _lock(self._connection, func.pg_advisory_lock, key)
+                held.callback(_unlock, self._connection, key)
             yield
-        finally:
-            _unlock(self._connection, key)
 
     def recorded(self, item: str, wanted: Mapping[str, object]) -> RecordedEffect | None:
         """The request's own success, to be replayed.

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from prometheus_client import Counter
 
 from execution_workers.credentials import SecretFile
-from execution_workers.ports import GitForge, GitOpsAgent, SecretStore
+from execution_workers.ports import CredentialIssuer, GitForge, GitOpsAgent, SecretStore
 from execution_workers.providers.calls import ProviderCalls
 from execution_workers.providers.local_agent.client import LocalAgent
-from execution_workers.providers.local_forge.actions import LocalForge
 from execution_workers.providers.local_forge.client import ForgeClient
-from execution_workers.providers.openbao.actions import OpenBaoStore
+from execution_workers.providers.local_forge.forge import LocalForge
 from execution_workers.providers.openbao.client import OpenBaoClient
+from execution_workers.providers.openbao.issuer import GeneratedValues
+from execution_workers.providers.openbao.store import OpenBaoStore
+from execution_workers.providers.postgres.client import PostgresClient
+from execution_workers.providers.postgres.issuer import PostgresIssuer
 from execution_workers.settings import (
     ExecutionWorkersSettings,
     GitForgeChoice,
@@ -24,8 +27,10 @@ from execution_workers.settings import (
 )
 from idp_kernel.clock import Clock
 from idp_kernel.services import ServiceName
+from idp_kernel.wire.worker import CredentialIssuerName
 
 OPENBAO = "openbao"
+POSTGRES = "postgres"
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,8 @@ def _local_forge(surroundings: Surroundings) -> GitForge:
         timeout_seconds=settings.call_timeout_seconds,
         git_timeout_seconds=settings.git_timeout_seconds,
     )
-    return LocalForge(surroundings.resources.enter_context(closing(client)))
+    client = surroundings.resources.enter_context(closing(client))
+    return LocalForge(client, settings.installation_id)
 
 
 def _openbao(surroundings: Surroundings) -> SecretStore:
@@ -69,6 +75,22 @@ def _openbao(surroundings: Surroundings) -> SecretStore:
         timeout_seconds=settings.call_timeout_seconds,
     )
     return OpenBaoStore(surroundings.resources.enter_context(closing(client)))
+
+
+def _generated_values(_surroundings: Surroundings) -> CredentialIssuer:
+    return GeneratedValues()
+
+
+def _postgres(surroundings: Surroundings) -> CredentialIssuer:
+    settings = surroundings.settings
+    return PostgresIssuer(
+        PostgresClient(
+            settings.postgres_issuer_url,
+            settings.postgres_consumer_url,
+            surroundings.calls(POSTGRES),
+            timeout_seconds=settings.call_timeout_seconds,
+        )
+    )
 
 
 def _local_agent(surroundings: Surroundings) -> GitOpsAgent:
@@ -88,6 +110,11 @@ GIT_FORGES: dict[GitForgeChoice, Callable[[Surroundings], GitForge]] = {
 SECRET_STORES: dict[SecretStoreChoice, Callable[[Surroundings], SecretStore]] = {
     SecretStoreChoice.OPENBAO: _openbao,
 }
+CREDENTIAL_ISSUERS: dict[CredentialIssuerName, Callable[[Surroundings], CredentialIssuer]] = {
+    CredentialIssuerName.OPENBAO: _generated_values,
+    CredentialIssuerName.POSTGRES: _postgres,
+}
+"""Each secret says which it has."""
 GITOPS_AGENTS: dict[GitOpsAgentChoice, Callable[[Surroundings], GitOpsAgent]] = {
     GitOpsAgentChoice.LOCAL: _local_agent,
 }

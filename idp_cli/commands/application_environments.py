@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from idp_cli.advice import about_application, refusals_about
 from idp_cli.api import (
     APPLICATION_ENVIRONMENT,
     APPLICATIONS,
@@ -16,17 +17,15 @@ from idp_cli.api import (
 )
 from idp_cli.commands.applications import ApplicationName, TeamOption, find_application
 from idp_cli.commands.requests import finish, follow, show_accepted
+from idp_cli.declared_secrets import SECRET_HELP, SECRET_METAVAR, parse_secrets
 from idp_cli.invocation import Invocation, invocation_of
-from idp_cli.output import Columns, plain_table
-from idp_kernel.errors import InvalidInput
+from idp_cli.output import Columns, cell, plain_table
 from idp_kernel.wire.api import (
     Application,
     ApplicationEnvironment,
-    DeclareSecret,
     ProvisionEnvironment,
     RequestAccepted,
 )
-from idp_kernel.wire.worker import SecretPurpose, SecretSensitivity
 
 app = typer.Typer(no_args_is_help=True, help="Applications in environments.")
 
@@ -46,15 +45,12 @@ APPENV_COLUMNS = Columns[ApplicationEnvironment](
 def provision(
     context: typer.Context,
     application: ApplicationName,
-    environment: Annotated[str, typer.Argument(help="The environment's slug.")],
+    environment: Annotated[
+        str, typer.Argument(help="The environment's slug.", metavar="ENVIRONMENT")
+    ],
     team: TeamOption = None,
     secret: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME[:PURPOSE[:SENSITIVITY]]",
-            help="A secret it shall have; can be given several times. Purposes: "
-            f"{', '.join(SecretPurpose)}. Sensitivities: {', '.join(SecretSensitivity)}.",
-        ),
+        list[str] | None, typer.Option(metavar=SECRET_METAVAR, help=SECRET_HELP)
     ] = None,
     *,
     watch: Annotated[
@@ -66,7 +62,8 @@ def provision(
     body = _body(environment, secret or [])
     found = find_application(invocation.api, application, team)
     path = ENVIRONMENTS_OF_APPLICATION.format(application_id=found.id)
-    accepted = invocation.api.command(path, RequestAccepted, body)
+    with refusals_about({**about_application(found), "environment": environment}):
+        accepted = invocation.api.command(path, RequestAccepted, body)
     if watch:
         finish(invocation, follow(invocation, accepted.request_id))
     show_accepted(invocation, accepted)
@@ -132,11 +129,17 @@ def show_environment(invocation: Invocation, found: ApplicationEnvironment) -> N
     )
     invocation.output.item(found, facts)
     if found.secrets and not invocation.output.is_json:
-        table = plain_table("SECRET", "PURPOSE", "STATE", "STORE PATH", "VERSION", "BINDING")
+        table = plain_table("SECRET", "ISSUER", "PURPOSE", "STATE", "VERSION", "BINDING", "ID")
         for each in found.secrets:
-            version = str(each.version or "-")
-            where = each.store_path or "-"
-            table.add_row(each.name, each.purpose, each.state, where, version, each.binding_state)
+            table.add_row(
+                each.name,
+                each.issuer,
+                each.purpose,
+                cell(each.state),
+                cell(each.version),
+                cell(each.binding_state),
+                each.id,
+            )
         invocation.output.console.print()
         invocation.output.table(table)
 
@@ -144,24 +147,4 @@ def show_environment(invocation: Invocation, found: ApplicationEnvironment) -> N
 def _body(environment: str, secrets: list[str]) -> ProvisionEnvironment:
     if not secrets:
         return ProvisionEnvironment(environment=environment)
-    declared = tuple(parse_secret(text) for text in secrets)
-    return ProvisionEnvironment(environment=environment, secrets=declared)
-
-
-def parse_secret(text: str) -> DeclareSecret:
-    """`name[:purpose[:sensitivity]]`; raises `InvalidInput` with the choices there are."""
-    name, _, rest = text.partition(":")
-    purpose, _, sensitivity = rest.partition(":")
-    if purpose and purpose not in list(SecretPurpose):
-        raise InvalidInput(
-            f"{purpose!r} is no purpose of a secret; there are {', '.join(SecretPurpose)}."
-        )
-    if sensitivity and sensitivity not in list(SecretSensitivity):
-        raise InvalidInput(
-            f"{sensitivity!r} is no sensitivity; there are {', '.join(SecretSensitivity)}."
-        )
-    return DeclareSecret(
-        name=name,
-        purpose=SecretPurpose(purpose or SecretPurpose.RUNTIME),
-        sensitivity=SecretSensitivity(sensitivity or SecretSensitivity.MEDIUM),
-    )
+    return ProvisionEnvironment(environment=environment, secrets=parse_secrets(secrets))

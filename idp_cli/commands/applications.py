@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from idp_cli.api import APPLICATION, APPLICATIONS, Api, path_segment
-from idp_cli.invocation import invocation_of
-from idp_cli.output import Columns, program_word
-from idp_kernel.errors import Conflict, NotFound
+from idp_cli.advice import about_application, refusals_about
+from idp_cli.api import (
+    APPLICATION,
+    APPLICATIONS,
+    ENVIRONMENTS_OF_APPLICATION,
+    ONBOARDING,
+    REQUESTS,
+    Api,
+    path_segment,
+)
+from idp_cli.commands.requests import follow, is_well, say_how_it_stands, show_accepted
+from idp_cli.declared_secrets import SECRET_HELP, SECRET_METAVAR, parse_secrets
+from idp_cli.exits import ExitCode
+from idp_cli.invocation import Invocation, invocation_of
+from idp_cli.output import Columns
+from idp_kernel.errors import Conflict, InvalidInput, NotFound
 from idp_kernel.ids import ID_PATTERN
-from idp_kernel.wire.api import Application, RegisterApplication
+from idp_kernel.wire.api import (
+    Application,
+    ApplicationEnvironment,
+    DeclareEnvironment,
+    RegisterApplication,
+    RepositorySummary,
+    RequestAccepted,
+    WorkflowRequest,
+)
+from idp_kernel.workflows import RequestState
 
 app = typer.Typer(no_args_is_help=True, help="Applications.")
 
@@ -30,6 +51,15 @@ APPLICATION_COLUMNS = Columns[Application](
         "STATE": lambda application: application.state,
         "ID": lambda application: application.id,
         "CREATED": lambda application: application.created_at,
+        "REQUEST UNDER WAY": lambda application: application.active_request_id,
+    }
+)
+REPOSITORY_COLUMNS = Columns[RepositorySummary](
+    {
+        "REPOSITORY": lambda repository: repository.name,
+        "KIND": lambda repository: repository.kind,
+        "STATE": lambda repository: repository.state,
+        "URL": lambda repository: repository.url,
     }
 )
 
@@ -37,15 +67,60 @@ APPLICATION_COLUMNS = Columns[Application](
 @app.command()
 def register(
     context: typer.Context,
-    team: Annotated[str, typer.Argument(help="The team it belongs to, for ever.")],
+    team: Annotated[str, typer.Argument(help="The team it belongs to, for ever.", metavar="TEAM")],
     application: Annotated[str, typer.Argument(help="Its slug.", metavar="APP")],
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
+    environment: Annotated[
+        list[str] | None,
+        typer.Option(help="An environment to declare for it; can be given several times."),
+    ] = None,
+    provision: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An environment to declare and provision right after; can be given several times."
+        ),
+    ] = None,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(metavar=SECRET_METAVAR, help=f"For these environments. {SECRET_HELP}"),
+    ] = None,
+    *,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Show each step until it, and all it provisions, has ended."),
+    ] = False,
 ) -> None:
-    """Register an application of a team."""
+    """Register an application of a team and onboard it: repositories, protection, environments."""
     invocation = invocation_of(context)
-    body = RegisterApplication(team=team, slug=application, description=description)
-    _show(context, invocation.api.command(APPLICATIONS, Application, body))
-    invocation.output.hint(f"Next: {program_word()} env provision {application} dev --watch")
+    body = RegisterApplication(
+        team=team,
+        slug=application,
+        description=description,
+        environments=_declared(environment or [], provision or [], secret or []),
+    )
+    with refusals_about({"team": team}):
+        accepted = invocation.api.command(APPLICATIONS, RequestAccepted, body)
+    _tell(invocation, accepted, watch=watch)
+
+
+@app.command()
+def onboard(
+    context: typer.Context,
+    application: ApplicationName,
+    team: TeamOption = None,
+    *,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Show each step until it, and all it provisions, has ended."),
+    ] = False,
+) -> None:
+    """Onboard an application that is Approved: one whose onboarding failed, or was cancelled."""
+    invocation = invocation_of(context)
+    found = find_application(invocation.api, application, team)
+    path = ONBOARDING.format(application_id=found.id)
+    with refusals_about(about_application(found)):
+        accepted = invocation.api.command(path, RequestAccepted)
+    _tell(invocation, accepted, watch=watch)
 
 
 @app.command("list")
@@ -84,13 +159,67 @@ def find_application(api: Api, name: str, team: str | None) -> Application:
     return found[0]
 
 
+def provisioning_requests(api: Api, application_id: str) -> list[WorkflowRequest]:
+    """What onboarding asked for at its end: each environment's latest request, without steps."""
+    path = ENVIRONMENTS_OF_APPLICATION.format(application_id=application_id)
+    found = []
+    for environment in api.all(path, ApplicationEnvironment):
+        query = {"applicationEnvironmentId": environment.id}
+        newest = next(iter(api.all(REQUESTS, WorkflowRequest, query)), None)
+        found += [newest] if newest is not None else []
+    return found
+
+
+def _declared(
+    environments: list[str], provisioned: list[str], secrets: list[str]
+) -> tuple[DeclareEnvironment, ...]:
+    """An environment that is named both ways is provisioned."""
+    if secrets and not environments and not provisioned:
+        raise InvalidInput("A --secret needs an environment: --environment or --provision.")
+    rest = {"secrets": parse_secrets(secrets)} if secrets else {}
+    return tuple(
+        DeclareEnvironment.model_validate(
+            {"environment": name, "provision": name in provisioned, **rest}
+        )
+        for name in dict.fromkeys([*environments, *provisioned])
+    )
+
+
+def _tell(invocation: Invocation, accepted: RequestAccepted, *, watch: bool) -> None:
+    if watch:
+        _follow_all(invocation, accepted)
+    show_accepted(invocation, accepted)
+
+
+def _follow_all(invocation: Invocation, accepted: RequestAccepted) -> NoReturn:
+    """Onboarding, then what it provisions; JSON has the latter in `provisioning`."""
+    onboarding = follow(invocation, accepted.request_id)
+    provisioning: list[WorkflowRequest] = []
+    if onboarding.state == RequestState.SUCCEEDED:
+        asked = provisioning_requests(invocation.api, accepted.application_id)
+        provisioning = [follow(invocation, request.id) for request in asked]
+    if invocation.output.is_json:
+        ended = [request.model_dump(mode="json") for request in provisioning]
+        invocation.output.document({**onboarding.model_dump(mode="json"), "provisioning": ended})
+    else:
+        for request in (onboarding, *provisioning):
+            say_how_it_stands(invocation, request)
+    succeeded = all(is_well(request) for request in (onboarding, *provisioning))
+    raise typer.Exit(ExitCode.OK if succeeded else ExitCode.REQUEST_FAILED)
+
+
 def _show(context: typer.Context, application: Application) -> None:
+    output = invocation_of(context).output
     facts = (
         ("app", application.slug),
         ("team", application.team),
         ("state", application.state),
         ("description", application.description),
+        ("request under way", application.active_request_id),
         ("id", application.id),
         ("created", application.created_at),
     )
-    invocation_of(context).output.item(application, facts)
+    output.item(application, facts)
+    if application.repositories and not output.is_json:
+        output.console.print()
+        output.table(REPOSITORY_COLUMNS.table(application.repositories))

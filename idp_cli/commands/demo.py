@@ -1,4 +1,4 @@
-"""`idp demo`: an environment is provisioned for real, and what came of it is shown."""
+"""`idp demo`: the three workflows for real, and what came of them is shown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from idp_cli.supervision.embedded_run import running_platform
 
 
 def demo(context: typer.Context, port_offset: PortOffset = 0) -> None:
-    """Provision an environment of a new application and show every step and what it left.
+    """Onboard an application, provision its environment, rotate two secrets; show every step.
 
     Uses the platform that runs here (or at --api-url); starts one and stops it when none does.
     """

@@ -2,34 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Annotated, NoReturn
 
 import typer
 from rich.markup import escape
 
-from idp_cli.api import CANCELLATION, REQUEST, REQUESTS, RETRY, path_segment
+from idp_cli.advice import About, about_request, advice_for_code, refusals_about
+from idp_cli.api import (
+    APPLICATION_ENVIRONMENT,
+    CANCELLATION,
+    REQUEST,
+    REQUESTS,
+    RETRY,
+    path_segment,
+)
+from idp_cli.durations import rough_duration_text
 from idp_cli.exits import ExitCode
 from idp_cli.invocation import Invocation, invocation_of
 from idp_cli.output import Columns, program_word
-from idp_cli.step_view import FollowedRequest, step_table
-from idp_kernel.wire.api import CancelRequest, RequestAccepted, RetryRequest, WorkflowRequest
-from idp_kernel.workflows import RequestState
+from idp_cli.secret_addresses import ADDRESS_FORM, find_secret
+from idp_cli.step_view import FollowedRequest, clock_time, has_ended, is_in_grace, step_table
+from idp_kernel.errors import PlatformError
+from idp_kernel.wire.api import (
+    ApplicationEnvironment,
+    CancelRequest,
+    RequestAccepted,
+    RetryRequest,
+    WorkflowRequest,
+)
+from idp_kernel.workflows import RequestState, WorkflowName
 
 app = typer.Typer(no_args_is_help=True, help="Workflow requests.")
 
 RequestId = Annotated[str, typer.Argument(help="The request's id.", metavar="REQUEST")]
 Reason = Annotated[str, typer.Option(help="Why; it stands in the audit.")]
 
+
+_SHORT_NAMES: dict[WorkflowName, str] = {
+    WorkflowName.APPLICATION_ONBOARDING: "onboarding",
+    WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING: "provisioning",
+    WorkflowName.SECRET_ROTATION: "rotation",
+}
+"""So that a request with both its ids fits into 120 columns."""
+
+
+def subject_of(request: WorkflowRequest) -> str:
+    """The id of what the request is about, most exactly; its workflow tells of what kind."""
+    return request.secret_id or request.application_environment_id or request.application_id
+
+
+def age_of(request: WorkflowRequest) -> str:
+    """How long ago it was asked for, roughly."""
+    seconds = (datetime.now(UTC) - request.created_at).total_seconds()
+    return rough_duration_text(max(0, int(seconds)))
+
+
 REQUEST_COLUMNS = Columns[WorkflowRequest](
     {
         "REQUEST": lambda request: request.id,
-        "WORKFLOW": lambda request: request.workflow,
+        "WORKFLOW": lambda request: _SHORT_NAMES[request.workflow],
         "STATE": lambda request: request.state,
+        "AGE": age_of,
         "TEAM": lambda request: request.team,
-        "ATTEMPT": lambda request: request.attempt,
-        "BY": lambda request: request.requested_by,
-        "CREATED": lambda request: request.created_at,
-    }
+        "SUBJECT": subject_of,
+    },
+    whole=("SUBJECT",),
 )
 
 
@@ -38,10 +77,15 @@ def list_(
     context: typer.Context,
     team: Annotated[str | None, typer.Option(help="Of this team only.")] = None,
     state: Annotated[RequestState | None, typer.Option(help="In this state only.")] = None,
+    secret: Annotated[
+        str | None, typer.Option(help=f"Of this secret only, by id or {ADDRESS_FORM}.")
+    ] = None,
 ) -> None:
     """List workflow requests, the newest first."""
     invocation = invocation_of(context)
-    query = {name: value for name, value in (("team", team), ("state", state)) if value}
+    secret_id = None if secret is None else find_secret(invocation.api, secret).id
+    given = (("team", team), ("state", state), ("secretId", secret_id))
+    query = {name: value for name, value in given if value}
     invocation.output.items(
         list(invocation.api.all(REQUESTS, WorkflowRequest, query)), REQUEST_COLUMNS
     )
@@ -82,7 +126,9 @@ def retry(
     """Start the next attempt of a failed request; what was achieved is not done again."""
     invocation = invocation_of(context)
     path = RETRY.format(request_id=path_segment(request_id))
-    accepted = invocation.api.command(path, RequestAccepted, RetryRequest(reason=reason))
+    about = about_request(get_request(invocation, request_id))
+    with refusals_about(about):
+        accepted = invocation.api.command(path, RequestAccepted, RetryRequest(reason=reason))
     if watch:
         finish(invocation, follow(invocation, request_id))
     show_accepted(invocation, accepted)
@@ -96,23 +142,36 @@ def get_request(invocation: Invocation, request_id: str) -> WorkflowRequest:
 
 def show_accepted(invocation: Invocation, accepted: RequestAccepted) -> None:
     """What was taken on, and how to see what becomes of it."""
-    facts = (
+    facts: list[tuple[str, object]] = [
         ("request", accepted.request_id),
         ("workflow", accepted.workflow),
         ("state", accepted.state),
-        ("app environment", accepted.application_environment_id),
-    )
+        ("app", accepted.application_id),
+    ]
+    if accepted.application_environment_id is not None:
+        facts.append(("app environment", accepted.application_environment_id))
+    if accepted.secret_id is not None:
+        facts.append(("secret", accepted.secret_id))
     invocation.output.item(accepted, facts)
     invocation.output.hint(f"Next: {program_word()} request watch {accepted.request_id}")
 
 
-def follow(invocation: Invocation, request_id: str, *, is_passing: bool = False) -> WorkflowRequest:
-    """Shows the request until it has ended; answers how it then stands.
+def follow(
+    invocation: Invocation,
+    request_id: str,
+    *,
+    is_passing: bool = False,
+    is_over: Callable[[WorkflowRequest, datetime], bool] = has_ended,
+) -> WorkflowRequest:
+    """Shows the request until it has ended, or is over for the caller; answers how it then stands.
 
     `is_passing`: on a terminal the live view goes away at the end, for what the caller shows.
     """
     followed = FollowedRequest(
-        lambda: get_request(invocation, request_id), invocation.output, is_passing=is_passing
+        lambda: get_request(invocation, request_id),
+        invocation.output,
+        is_passing=is_passing,
+        is_over=is_over,
     )
     try:
         return followed.until_end()
@@ -124,16 +183,55 @@ def follow(invocation: Invocation, request_id: str, *, is_passing: bool = False)
 
 
 def finish(invocation: Invocation, request: WorkflowRequest) -> NoReturn:
-    """Says how the request ended and ends the command accordingly."""
+    """Says how the request ended, or that it waits, and ends the command accordingly."""
     output = invocation.output
     if output.is_json:
         output.document(request.model_dump(mode="json"))
+    else:
+        say_how_it_stands(invocation, request)
+    raise typer.Exit(ExitCode.OK if is_well(request) else ExitCode.REQUEST_FAILED)
+
+
+def is_well(request: WorkflowRequest) -> bool:
+    """Whether it succeeded, or all that is left is a grace period and what ends it by itself."""
+    return request.state == RequestState.SUCCEEDED or is_in_grace(request)
+
+
+def say_how_it_stands(invocation: Invocation, request: WorkflowRequest) -> None:
+    """What to type next, and why, after a request was followed."""
+    if is_in_grace(request):
+        say_grace(invocation, request)
     elif request.state != RequestState.SUCCEEDED:
         say_failure(invocation, request)
-    elif request.application_environment_id is not None:
-        output.hint(f"Next: {program_word()} env show {request.application_environment_id}")
-    succeeded = request.state == RequestState.SUCCEEDED
-    raise typer.Exit(ExitCode.OK if succeeded else ExitCode.REQUEST_FAILED)
+    else:
+        say_left_behind(invocation, request)
+        invocation.output.hint(f"Next: {program_word()} {_show_command(request)}")
+
+
+def say_grace(invocation: Invocation, request: WorkflowRequest) -> None:
+    """Until when both credentials work, and how to see the end."""
+    output, until = invocation.output, request.waiting_until
+    moment = "" if until is None else f" until {clock_time(until, datetime.now(UTC))}"
+    output.hint(
+        f"[green]✓[/] The new credential is in use. The old one works{moment} and then ends by "
+        "itself."
+    )
+    output.hint(f"  [dim]next[/]  {program_word()} request watch {request.id}")
+
+
+def say_left_behind(invocation: Invocation, request: WorkflowRequest) -> None:
+    """What it was to end and did not, if anything."""
+    if request.left_behind is not None:
+        invocation.output.hint(f"  [dim]left[/]  [yellow]{escape(request.left_behind)}[/]")
+
+
+def _show_command(request: WorkflowRequest) -> str:
+    """What shows the thing the request was about."""
+    if request.secret_id is not None:
+        return f"secret show {request.secret_id}"
+    if request.application_environment_id is not None:
+        return f"env show {request.application_environment_id}"
+    return f"app show {request.application_id}"
 
 
 def say_failure(invocation: Invocation, request: WorkflowRequest) -> None:
@@ -142,9 +240,32 @@ def say_failure(invocation: Invocation, request: WorkflowRequest) -> None:
     if request.error is not None:
         output.hint(f"  [dim]why[/]   {escape(request.error.message)}")
         output.hint(f"  [dim]code[/]  {escape(request.error.code)}")
+    say_left_behind(invocation, request)
     if request.attempts:
         output.hint(f"  [dim]run[/]   {invocation.dagster_url}/runs/{request.attempts[-1].run_id}")
-    output.hint(f"  [dim]next[/]  {program_word()} request retry {request.id} --watch")
+    output.hint(f"  [dim]next[/]  {escape(_way_on(invocation, request))}")
+
+
+def _way_on(invocation: Invocation, request: WorkflowRequest) -> str:
+    advice = None
+    if request.error is not None:
+        about = {**about_request(request), **_about_environment(invocation, request)}
+        advice = advice_for_code(request.error.code, about)
+    return advice or f"{program_word()} request retry {request.id} --watch"
+
+
+def _about_environment(invocation: Invocation, request: WorkflowRequest) -> About:
+    """The environment's name, which a request does not have."""
+    if request.application_environment_id is None:
+        return {}
+    path = APPLICATION_ENVIRONMENT.format(
+        application_environment_id=request.application_environment_id
+    )
+    try:
+        found = invocation.api.get(path, ApplicationEnvironment)
+    except PlatformError:
+        return {}  # how the request ended is what was asked; the advice is a word less exact
+    return {"environment": found.environment}
 
 
 def show_request(invocation: Invocation, request: WorkflowRequest) -> None:
@@ -154,14 +275,19 @@ def show_request(invocation: Invocation, request: WorkflowRequest) -> None:
         ("workflow", request.workflow),
         ("state", request.state),
         ("waiting for", request.waiting_reason),
+        ("waiting until", request.waiting_until),
         ("cancel requested", request.cancel_requested),
         ("team", request.team),
+        ("app", request.application_id),
+        ("app environment", request.application_environment_id),
+        ("secret", request.secret_id),
         ("attempt", request.attempt),
         ("by", request.requested_by),
         ("reason", request.reason),
         ("created", request.created_at),
         ("ended", request.ended_at),
         ("error", request.error.message if request.error else None),
+        ("left behind", request.left_behind),
     )
     invocation.output.item(request, facts)
     if not invocation.output.is_json:

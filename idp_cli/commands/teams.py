@@ -6,10 +6,17 @@ from typing import Annotated
 
 import typer
 
-from idp_cli.api import MEMBERS, TEAM, TEAM_MOVE, TEAMS, path_segment
+from idp_cli.api import MEMBERS, TEAM, TEAM_MOVE, TEAM_POLICY, TEAMS, path_segment
 from idp_cli.invocation import invocation_of
 from idp_cli.output import Columns, program_word
-from idp_kernel.wire.api import AddMember, CreateTeam, Member, Team
+from idp_kernel.wire.api import (
+    AddMember,
+    ApplicationApproval,
+    CreateTeam,
+    Member,
+    Team,
+    TeamPolicy,
+)
 from idp_kernel.wire.engine import TeamRole
 
 app = typer.Typer(no_args_is_help=True, help="Teams and their members.")
@@ -84,6 +91,26 @@ def resume(context: typer.Context, team: TeamSlug) -> None:
 def archive(context: typer.Context, team: TeamSlug) -> None:
     """Close a team for good."""
     _move(context, team, "archive")
+
+
+@app.command()
+def policy(
+    context: typer.Context,
+    team: TeamSlug,
+    application_approval: Annotated[
+        ApplicationApproval | None,
+        typer.Option(help="Whether somebody has to approve a new application first."),
+    ] = None,
+) -> None:
+    """Show a team's policy, or change it."""
+    invocation = invocation_of(context)
+    path = TEAM_POLICY.format(team=path_segment(team))
+    if application_approval is None:
+        found = invocation.api.get(path, TeamPolicy)
+    else:
+        wanted = TeamPolicy(application_approval=application_approval)
+        found = invocation.api.put(path, TeamPolicy, wanted)
+    invocation.output.item(found, (("application approval", found.application_approval),))
 
 
 @member.command("add")

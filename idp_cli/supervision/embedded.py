@@ -50,6 +50,7 @@ class Embedded:
             self._forge(),
             self._execution_workers(),
             self._agent(),
+            self._consumer(),
             self._code_server(),
             self._daemon(),
             self._worker(),
@@ -105,7 +106,11 @@ class Embedded:
         )
 
     def _openbao_setup(self) -> Program:
-        return _set_up("openbao-setup", "local_stack.openbao_setup", self._openbao_set, "openbao")
+        settings: Settings = {
+            **self._openbao_set,
+            "IDP_OPENBAO_LOGIN_KEY_FILE": self._key(CONTROL_PLANE_KEY),
+        }
+        return _set_up("openbao-setup", "local_stack.openbao_setup", settings, "openbao")
 
     # ---------------------------------------------------------------- services
 
@@ -117,6 +122,7 @@ class Embedded:
             "IDP_CONTROL_PLANE_SIGNING_KEY_FILE": self._key(CONTROL_PLANE_KEY),
             "IDP_CONTROL_PLANE_SERVICE_KEYS_FILE": self._key(SERVICES_JWKS),
             "IDP_CONTROL_PLANE_ADMIN_TOKEN_FILE": str(self.home.admin_token),
+            "IDP_CONTROL_PLANE_SECRET_STORE_URL": _url(self.ports.openbao),
         }
 
     def _control_plane_bootstrap(self) -> Program:
@@ -147,6 +153,9 @@ class Embedded:
             "IDP_EXECUTION_WORKERS_FORGE_TOKEN_FILE": self._key(FORGE_BOT_TOKEN),
             "IDP_EXECUTION_WORKERS_OPENBAO_URL": _url(self.ports.openbao),
             "IDP_EXECUTION_WORKERS_OPENBAO_APPROLE_FILE": self._key("openbao-workers.json"),
+            "IDP_EXECUTION_WORKERS_POSTGRES_ISSUER_URL": self._database(
+                "credential_issuer", "applications"
+            ),
             "IDP_EXECUTION_WORKERS_GITOPS_AGENT_URL": _url(self.ports.local_gitops_agent),
             "IDP_EXECUTION_WORKERS_GITOPS_AGENT_TOKEN_FILE": self._key(AGENT_READER_TOKEN),
         }
@@ -201,6 +210,23 @@ class Embedded:
             self.ports.local_gitops_agent,
             settings,
             after=("postgres-setup",),
+        )
+
+    def _consumer(self) -> Program:
+        settings: Settings = {
+            "IDP_LOCAL_CONSUMER_PORT": self.ports.local_consumer,
+            "IDP_LOCAL_CONSUMER_AGENT_URL": _url(self.ports.local_gitops_agent),
+            "IDP_LOCAL_CONSUMER_AGENT_TOKEN_FILE": self._key(AGENT_READER_TOKEN),
+            "IDP_LOCAL_CONSUMER_OPENBAO_URL": _url(self.ports.openbao),
+            "IDP_LOCAL_CONSUMER_OPENBAO_APPROLE_FILE": self._key("openbao-consumer.json"),
+            "IDP_LOCAL_CONSUMER_READER_TOKEN_FILE": self._key(AGENT_READER_TOKEN),
+        }
+        return _server(
+            ServiceName.LOCAL_CONSUMER,
+            "local_stack.consumer",
+            self.ports.local_consumer,
+            settings,
+            after=("openbao-setup", ServiceName.LOCAL_GITOPS_AGENT.value),
         )
 
     # ------------------------------------------------------------------ engine

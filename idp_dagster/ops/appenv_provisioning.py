@@ -8,11 +8,14 @@ from collections.abc import Iterator
 
 from dagster import In, Nothing, OpExecutionContext, Out, Output, ResourceParam, op
 
+from idp_dagster.catalog import record_finalized
+from idp_dagster.materializations import provisioned
 from idp_dagster.outcomes import effects_result, step_attempt
+from idp_dagster.patience import ReconciliationPatience
 from idp_dagster.policies import RETRY_POLICIES
 from idp_dagster.ports import AppEnvProvisioningProvider, ControlPlane, GitProvider
-from idp_dagster.reconciliation import Patience, is_reconciled_in_time
-from idp_kernel.wire.engine import StepResult
+from idp_dagster.reconciliation import is_reconciled_in_time
+from idp_kernel.wire.engine import AppEnvDesiredState, StepResult
 from idp_kernel.wire.worker import (
     CreateSecretBindings,
     EnsureRepositories,
@@ -34,7 +37,7 @@ def materialize_repositories(
     git_provider: ResourceParam[GitProvider],
 ) -> None:
     """Creates the environment's own repository, seeded in one commit."""
-    wanted = control_plane.claim.desired_state
+    wanted = control_plane.claim.wanted(AppEnvDesiredState)
     body = EnsureRepositories(subject=wanted.subject, repositories=(wanted.repository,))
     with step_attempt(
         control_plane, Step.MATERIALIZE_REPOSITORIES, context.retry_number
@@ -51,7 +54,7 @@ def apply_branch_protection(
     appenv_provisioning_provider: ResourceParam[AppEnvProvisioningProvider],
 ) -> None:
     """Closes the default branch to direct pushes by anyone but the platform's bot."""
-    wanted = control_plane.claim.desired_state
+    wanted = control_plane.claim.wanted(AppEnvDesiredState)
     body = ProtectBranches(
         subject=wanted.subject,
         repositories=(wanted.repository,),
@@ -70,7 +73,7 @@ def provision_secrets(
     appenv_provisioning_provider: ResourceParam[AppEnvProvisioningProvider],
 ) -> None:
     """Has each secret's value born in the store; only its path and version come back."""
-    wanted = control_plane.claim.desired_state
+    wanted = control_plane.claim.wanted(AppEnvDesiredState)
     body = ProvisionSecrets(subject=wanted.subject, secrets=wanted.secrets)
     with step_attempt(control_plane, Step.PROVISION_SECRETS, context.retry_number) as attempt:
         with attempt.call() as permit:
@@ -86,7 +89,7 @@ def create_secret_bindings(
 ) -> None:
     """Commits the bindings, each pinned to the version the store answered."""
     with step_attempt(control_plane, Step.CREATE_SECRET_BINDINGS, context.retry_number) as attempt:
-        wanted = control_plane.claim.desired_state
+        wanted = control_plane.claim.wanted(AppEnvDesiredState)
         body = CreateSecretBindings(
             subject=wanted.subject,
             repository=wanted.repository,
@@ -104,7 +107,7 @@ def create_secret_bindings(
 )
 def verify_gitops_reconciliation(
     context: OpExecutionContext,
-    config: Patience,
+    config: ReconciliationPatience,
     control_plane: ResourceParam[ControlPlane],
     appenv_provisioning_provider: ResourceParam[AppEnvProvisioningProvider],
 ) -> Iterator[Output[None]]:
@@ -131,9 +134,13 @@ def verify_gitops_reconciliation(
 def finalize_application_environment_provisioning(
     context: OpExecutionContext, control_plane: ResourceParam[ControlPlane]
 ) -> None:
-    """Tells the control plane that the environment stands, with every step's outcome."""
+    """Tells the control plane that the environment stands, with every step's outcome, and has the
+    catalog show it.
+    """
     step = Step.FINALIZE_APPLICATION_ENVIRONMENT_PROVISIONING
     with step_attempt(control_plane, step, context.retry_number) as attempt:
         attempt.achieved(StepResult())
+        assets = provisioned(control_plane)
         with attempt.call():
             control_plane.finalize()
+    record_finalized(context.instance, context.log_event, assets)

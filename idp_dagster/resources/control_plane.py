@@ -5,13 +5,11 @@ A claim is no op: a re-run from failure skips ops, and resources are initialised
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import stamina
 import structlog
@@ -19,7 +17,6 @@ from dagster import (
     ConfigurableResource,
     DagsterInstance,
     DagsterRun,
-    DagsterRunStatus,
     InitResourceContext,
 )
 from pydantic import Field, ValidationError
@@ -28,6 +25,7 @@ from idp_dagster.clients import control_plane_client
 from idp_dagster.failpoints import AFTER_CLAIM
 from idp_dagster.outcomes import span_attributes
 from idp_dagster.resources.held_claim import HeldClaim
+from idp_dagster.resources.interrupts import interrupt_run, is_terminated
 from idp_dagster.resources.lease import Closing, LeaseKeeper
 from idp_dagster.resources.workers import drain_workers
 from idp_dagster.tags import RUN_ID, TRACEPARENT, request_and_attempt, tags_of
@@ -54,14 +52,35 @@ HEARTBEAT_TIMEOUT_SECONDS = 5.0
 CLAIM_PATIENCE_SECONDS = 15.0
 """A run that starts while the control plane restarts waits for it instead of failing."""
 
-WORKFLOW_OF_JOB: dict[str, WorkflowName] = {
-    workflow.job_name: workflow.name for workflow in WORKFLOWS.values()
+
+class JobPhase(NamedTuple):
+    """What a job carries out."""
+
+    workflow: WorkflowName
+    phase: int
+
+
+WORKFLOW_OF_JOB: dict[str, JobPhase] = {
+    phase.job_name: JobPhase(workflow.name, number)
+    for workflow in WORKFLOWS.values()
+    for number, phase in enumerate(workflow.phases, start=1)
 }
 
-HOW_TO_LAUNCH = (
-    "Type both into the Launchpad: `application_environment_id: <the id of the application "
-    "environment>` and `reason: <why, in up to 500 characters>`."
-)
+_SUBJECTS: dict[WorkflowName, str] = {
+    WorkflowName.APPLICATION_ONBOARDING: "application_id: <the id of the application>",
+    WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING: (
+        "application_environment_id: <the id of the application environment>"
+    ),
+    WorkflowName.SECRET_ROTATION: "secret_id: <the id of the secret>",
+}
+
+
+def how_to_launch(workflow: WorkflowName) -> str:
+    """What a person types."""
+    return (
+        f"Type both into the Launchpad: `{_SUBJECTS[workflow]}` and "
+        "`reason: <why, in up to 500 characters>`."
+    )
 
 
 class ControlPlaneResource(ConfigurableResource[HeldClaim]):
@@ -70,9 +89,7 @@ class ControlPlaneResource(ConfigurableResource[HeldClaim]):
     control_plane_url: str
     service_key_file: str
     workers_url: str
-    application_environment_id: str = Field(
-        default="", description="Whom a run that a person launches works for."
-    )
+    subject_id: str = Field(default="", description="What a run that a person launches is about.")
     reason: str = Field(default="", description="Why a person launches it; kept in the audit.")
 
     @contextmanager
@@ -95,7 +112,13 @@ class ControlPlaneResource(ConfigurableResource[HeldClaim]):
             span(f"run {run.job_name}", attributes=span_attributes(claim), traceparent=parent),
             kept(lease, partial(drain_workers, self.workers_url)),
         ):
-            yield HeldClaim(claim, lease=lease, api=api, traceparent=current_traceparent())
+            yield HeldClaim(
+                claim,
+                lease=lease,
+                api=api,
+                api_url=self.control_plane_url,
+                traceparent=current_traceparent(),
+            )
 
 
 @contextmanager
@@ -139,21 +162,25 @@ def claim_for(run: DagsterRun, launch: ControlPlaneResource, api: ServiceClient)
 
 def launch_of(run: DagsterRun, launch: ControlPlaneResource) -> Launch:
     """What a person asked for; `InvalidInput` says what to type."""
-    if run.parent_run_id is None and not (launch.application_environment_id and launch.reason):
+    workflow, phase = WORKFLOW_OF_JOB[run.job_name]
+    if run.parent_run_id is None and not (launch.subject_id and launch.reason):
         raise InvalidInput(
-            f"Nothing says what to work on. {HOW_TO_LAUNCH}", code="launch_incomplete"
+            f"Nothing says what to work on. {how_to_launch(workflow)}", code="launch_incomplete"
         )
     try:
         return Launch(
             run_id=run.run_id,
-            workflow=WORKFLOW_OF_JOB[run.job_name],
+            workflow=workflow,
+            phase=phase,
             parent_run_id=run.parent_run_id,
-            subject_id=launch.application_environment_id or None,
+            subject_id=launch.subject_id or None,
             reason=launch.reason,
         )
     except ValidationError as error:
         problems = "; ".join(f"{each['loc'][0]}: {each['msg']}" for each in error.errors())
-        raise InvalidInput(f"{problems}. {HOW_TO_LAUNCH}", code="launch_incomplete") from error
+        raise InvalidInput(
+            f"{problems}. {how_to_launch(workflow)}", code="launch_incomplete"
+        ) from error
 
 
 def _claim_offered(run: DagsterRun, api: ServiceClient) -> Claim:
@@ -177,10 +204,6 @@ def _lease_keeper(
             timeout_seconds=HEARTBEAT_TIMEOUT_SECONDS,
         )
 
-    def is_terminated() -> bool:
-        now = instance.get_run_by_id(run.run_id)
-        return now is None or now.is_finished or now.status is DagsterRunStatus.CANCELING
-
     def close(closing: Closing) -> None:
         try:
             if closing is Closing.CANCEL_REQUESTED:
@@ -190,16 +213,9 @@ def _lease_keeper(
             interrupt_run()
 
     return LeaseKeeper(
-        claim, renew=renew, is_terminated=is_terminated, on_closing=close, clock=SystemClock()
+        claim,
+        renew=renew,
+        is_terminated=lambda: is_terminated(instance, run.run_id),
+        on_closing=close,
+        clock=SystemClock(),
     )
-
-
-def interrupt_run() -> None:
-    """Interrupts the step of this process; Dagster turns the signal into an exception there.
-
-    Sent to the main thread, so that a system call it waits in returns.
-    """
-    if threading.current_thread() is threading.main_thread():
-        os.kill(os.getpid(), signal.SIGINT)
-    else:
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)

@@ -12,11 +12,16 @@ from idp_kernel.http.client import ServiceClient
 from idp_kernel.wire.base import WireModel
 from idp_kernel.wire.engine import (
     CANCEL_REQUESTED,
+    DECLARE_ENVIRONMENTS,
+    END_PHASE,
     FINALIZE,
     STEP_OUTCOME,
     STEP_START,
     WAIT,
     Claim,
+    DeclaredEnvironments,
+    DeclareEnvironments,
+    EndPhase,
     Finalize,
     RequestStanding,
     StepError,
@@ -33,11 +38,18 @@ class HeldClaim:
     """Speaks for the run with its run token, as long as the lease is kept."""
 
     def __init__(
-        self, claim: Claim, *, lease: LeaseKeeper, api: ServiceClient, traceparent: str | None
+        self,
+        claim: Claim,
+        *,
+        lease: LeaseKeeper,
+        api: ServiceClient,
+        api_url: str,
+        traceparent: str | None,
     ) -> None:
         self._claim = claim
         self._lease = lease
         self._api = api
+        self._api_url = api_url
         self._traceparent = traceparent
         self._achieved: dict[Step, StepResult] = {}
         self._met: dict[Step, list[DownstreamError]] = {}
@@ -95,12 +107,29 @@ class HeldClaim:
         with self._heeding_cancel(), self._lease.last_call() as token:
             self._post(WAIT, body, token=token)
 
+    def end_phase(self) -> None:
+        body = EndPhase(
+            run_id=self._claim.run_id, attempt=self._claim.attempt, outcomes=dict(self.outcomes)
+        )
+        with self._heeding_cancel(), self._lease.last_call() as token:
+            self._post(END_PHASE, body, token=token)
+
     def finalize(self) -> None:
         body = Finalize(
             run_id=self._claim.run_id, attempt=self._claim.attempt, outcomes=dict(self.outcomes)
         )
         with self._heeding_cancel(), self._lease.last_call() as token:
             self._post(FINALIZE, body, token=token)
+
+    def declare_environments(self) -> Mapping[str, str]:
+        body = DeclareEnvironments(run_id=self._claim.run_id, attempt=self._claim.attempt)
+        path = DECLARE_ENVIRONMENTS.format(request_id=self._claim.request_id)
+        with self._heeding_cancel():
+            token = self._lease.token()
+            return self._api.call("POST", path, DeclaredEnvironments, body=body, bearer=token).ids
+
+    def link(self, path: str) -> str:
+        return f"{self._api_url}{path}"
 
     @contextmanager
     def _heeding_cancel(self) -> Iterator[None]:

@@ -1,4 +1,6 @@
-"""The resources `git_provider` and `appenv_provisioning_provider`: execution-workers over HTTP."""
+"""What steps ask of execution-workers, over HTTP: the resources `git_provider`,
+`appenv_provisioning_provider` and `secret_rotation_provider`.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +17,33 @@ from idp_kernel.wire.worker import (
     APPENV_SECRET_BINDINGS,
     APPENV_SECRETS,
     FENCES,
+    GIT_BRANCH_PROTECTION,
     GIT_REPOSITORIES,
+    GIT_REPOSITORIES_SEED,
+    GIT_REPOSITORIES_VALIDATE,
+    SECRETS_BINDINGS_UPDATE,
+    SECRETS_CONSUMERS,
+    SECRETS_ISSUE,
+    SECRETS_RETIRE,
+    SECRETS_VALIDATE,
+    SECRETS_VERIFY,
+    ConsumersVerdict,
     CreateSecretBindings,
+    CredentialVerdict,
     EnsureRepositories,
     FenceRaised,
+    Findings,
     GitOpsVerdict,
+    IssueCredential,
+    ObserveConsumers,
     ProtectBranches,
     ProvisionSecrets,
     RaiseFence,
+    RetireCredential,
+    SeedRepositories,
     StepEffects,
+    UpdateSecretBindings,
+    VerifyCredential,
     VerifyGitOps,
 )
 
@@ -39,6 +59,15 @@ class GitProviderResource(ConfigurableResource[None]):
 
     def ensure_repositories(self, body: EnsureRepositories, permit: CallPermit) -> StepEffects:
         return _call(self.workers_url, GIT_REPOSITORIES, StepEffects, body, permit)
+
+    def validate_repositories(self, body: EnsureRepositories, permit: CallPermit) -> Findings:
+        return _call(self.workers_url, GIT_REPOSITORIES_VALIDATE, Findings, body, permit)
+
+    def seed_repositories(self, body: SeedRepositories, permit: CallPermit) -> StepEffects:
+        return _call(self.workers_url, GIT_REPOSITORIES_SEED, StepEffects, body, permit)
+
+    def protect_repositories(self, body: ProtectBranches, permit: CallPermit) -> StepEffects:
+        return _call(self.workers_url, GIT_BRANCH_PROTECTION, StepEffects, body, permit)
 
 
 class AppEnvProvisioningProviderResource(ConfigurableResource[None]):
@@ -57,6 +86,30 @@ class AppEnvProvisioningProviderResource(ConfigurableResource[None]):
 
     def verify_gitops(self, body: VerifyGitOps, permit: CallPermit) -> GitOpsVerdict:
         return _call(self.workers_url, APPENV_GITOPS_VERIFY, GitOpsVerdict, body, permit)
+
+
+class SecretRotationProviderResource(ConfigurableResource[None]):
+    """Store, issuer and bindings of a secret, through execution-workers."""
+
+    workers_url: str
+
+    def validate_rotation(self, body: IssueCredential, permit: CallPermit) -> Findings:
+        return _call(self.workers_url, SECRETS_VALIDATE, Findings, body, permit)
+
+    def issue(self, body: IssueCredential, permit: CallPermit) -> StepEffects:
+        return _call(self.workers_url, SECRETS_ISSUE, StepEffects, body, permit)
+
+    def verify(self, body: VerifyCredential, permit: CallPermit) -> CredentialVerdict:
+        return _call(self.workers_url, SECRETS_VERIFY, CredentialVerdict, body, permit)
+
+    def update_bindings(self, body: UpdateSecretBindings, permit: CallPermit) -> StepEffects:
+        return _call(self.workers_url, SECRETS_BINDINGS_UPDATE, StepEffects, body, permit)
+
+    def consumers(self, body: ObserveConsumers, permit: CallPermit) -> ConsumersVerdict:
+        return _call(self.workers_url, SECRETS_CONSUMERS, ConsumersVerdict, body, permit)
+
+    def retire(self, body: RetireCredential, permit: CallPermit) -> StepEffects:
+        return _call(self.workers_url, SECRETS_RETIRE, StepEffects, body, permit)
 
 
 def drain_workers(workers_url: str, run_token: str) -> None:

@@ -11,7 +11,7 @@ from dagster import (
     run_status_sensor,
 )
 
-from idp_dagster.jobs.appenv_provisioning import application_environment_provisioning
+from idp_dagster.jobs.workflows import WORKFLOW_JOBS
 from idp_dagster.ports import WorkflowRequests
 from idp_dagster.tags import RUN_ID, request_and_attempt
 from idp_kernel.telemetry.logs import redact
@@ -19,7 +19,6 @@ from idp_kernel.wire.engine import RunEnding, RunReport
 
 # No postponed annotations here: Dagster reads those of the decorated functions as classes.
 
-_JOBS = [application_environment_provisioning]
 _MESSAGE_LENGTH = 2000
 
 ENDINGS: dict[DagsterRunStatus, RunEnding] = {
@@ -58,7 +57,7 @@ def _report(
 
 @run_status_sensor(
     run_status=DagsterRunStatus.SUCCESS,
-    monitored_jobs=_JOBS,
+    monitored_jobs=WORKFLOW_JOBS,
     minimum_interval_seconds=5,
     default_status=DefaultSensorStatus.RUNNING,
     description="Tells the control plane which runs succeeded.",
@@ -71,7 +70,7 @@ def run_succeeded_sensor(
 
 @run_status_sensor(
     run_status=DagsterRunStatus.FAILURE,
-    monitored_jobs=_JOBS,
+    monitored_jobs=WORKFLOW_JOBS,
     minimum_interval_seconds=2,
     default_status=DefaultSensorStatus.RUNNING,
     description="Tells the control plane which runs failed.",
@@ -84,7 +83,7 @@ def run_failed_sensor(
 
 @run_status_sensor(
     run_status=DagsterRunStatus.CANCELED,
-    monitored_jobs=_JOBS,
+    monitored_jobs=WORKFLOW_JOBS,
     minimum_interval_seconds=2,
     default_status=DefaultSensorStatus.RUNNING,
     description="Tells the control plane which runs were canceled.",

@@ -10,7 +10,7 @@ from dagster import (
     sensor,
 )
 
-from idp_dagster.jobs.appenv_provisioning import application_environment_provisioning
+from idp_dagster.jobs.workflows import WORKFLOW_JOBS
 from idp_dagster.ports import WorkflowRequests
 from idp_dagster.sensors.endings import ENDINGS
 from idp_kernel.errors import Unavailable
@@ -24,7 +24,7 @@ NOT_STARTED_STATUSES = frozenset(
 
 
 @sensor(
-    jobs=[application_environment_provisioning],
+    jobs=WORKFLOW_JOBS,
     minimum_interval_seconds=2,
     default_status=DefaultSensorStatus.RUNNING,
     description=(

@@ -15,7 +15,7 @@ from dagster import (
     sensor,
 )
 
-from idp_dagster.jobs.appenv_provisioning import application_environment_provisioning
+from idp_dagster.jobs.workflows import WORKFLOW_JOBS
 from idp_dagster.ports import WorkflowRequests
 from idp_dagster.sensors.endings import ENDINGS, report_of
 from idp_dagster.tags import ATTEMPT, REQUEST_ID, tags_of
@@ -29,7 +29,7 @@ _log = structlog.get_logger(__name__)
 
 
 @sensor(
-    jobs=[application_environment_provisioning],
+    jobs=WORKFLOW_JOBS,
     minimum_interval_seconds=1,
     default_status=DefaultSensorStatus.RUNNING,
     description=(
@@ -75,7 +75,7 @@ def run_request(offer: Offer) -> RunRequest:
     with span("workflow_requests_sensor", attributes=attributes, traceparent=offer.traceparent):
         return RunRequest(
             run_key=f"{offer.request_id}/{offer.attempt}",
-            job_name=WORKFLOWS[offer.workflow].job_name,
+            job_name=WORKFLOWS[offer.workflow].phase(offer.phase).job_name,
             tags=tags_of(offer, current_traceparent()),
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from idp_kernel.wire.base import Timestamp, WireModel
 from idp_kernel.wire.worker import GitOpsCondition
 
+RECONCILIATIONS = "/api/v1/reconciliations"
 RECONCILIATION = "/api/v1/reconciliations/{owner}/{name}"
 
 
@@ -18,6 +19,8 @@ class AppliedSecret(WireModel):
     name: str
     remote_key: str
     version: int | None
+    properties: tuple[str, ...] = ()
+    """Which of the version's properties it brings."""
 
 
 class Reconciliation(WireModel):
@@ -33,3 +36,9 @@ class Reconciliation(WireModel):
     applied_secrets: tuple[AppliedSecret, ...] = ()
     last_reconciled_at: Timestamp | None = None
     """When the forge's present state was last seen and compared with this."""
+
+
+class Reconciliations(WireModel):
+    """Answer of `/api/v1/reconciliations`: everything the agent reconciles, by owner and name."""
+
+    items: tuple[Reconciliation, ...]

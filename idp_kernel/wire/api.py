@@ -5,6 +5,7 @@ Teams and environments are addressed by slug, everything else by id.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Generic, TypeVar
 
 from pydantic import Field
@@ -12,11 +13,18 @@ from pydantic import Field
 from idp_kernel.ids import Id, Slug
 from idp_kernel.wire.base import Line, Timestamp, WireModel
 from idp_kernel.wire.engine import StepError, StepResult, TeamRole
-from idp_kernel.wire.worker import SecretPurpose, SecretSensitivity
+from idp_kernel.wire.worker import (
+    CredentialIssuerName,
+    RepositoryKind,
+    SecretPurpose,
+    SecretSensitivity,
+)
 from idp_kernel.workflows import RequestState, Step, StepState, WorkflowName
 
 Item = TypeVar("Item", bound=WireModel)
 SECRETS_PER_ENVIRONMENT = 50
+ENVIRONMENTS_PER_APPLICATION = 20
+SECRET_LOGIN = "/v1/secrets/{secret_id}/login"
 PrincipalName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._@-]{0,79}$")]
 
 
@@ -93,19 +101,18 @@ class Environment(WireModel):
     created_at: Timestamp
 
 
-class RegisterApplication(WireModel):
-    team: Slug
-    slug: Slug
-    description: Annotated[Line, Field(max_length=300)] = ""
+class ApplicationApproval(StrEnum):
+    """Whether a new application of the team needs somebody's approval before it is onboarded."""
+
+    NONE = "none"
+    REQUIRED = "required"
 
 
-class Application(WireModel):
-    id: Id
-    team: str
-    slug: str
-    description: str
-    state: str
-    created_at: Timestamp
+class TeamPolicy(WireModel):
+    """Body and answer of `/v1/teams/{team}/policy`."""
+
+    application_approval: ApplicationApproval = ApplicationApproval.NONE
+    """`required` is refused (`approvals_not_available`): nobody could approve yet."""
 
 
 class DeclareSecret(WireModel):
@@ -114,15 +121,63 @@ class DeclareSecret(WireModel):
     name: Slug
     purpose: SecretPurpose = SecretPurpose.RUNTIME
     sensitivity: SecretSensitivity = SecretSensitivity.MEDIUM
+    issuer: CredentialIssuerName = CredentialIssuerName.OPENBAO
+    """`postgres` makes a database login; only a secret that is not there yet chooses."""
 
 
-class ProvisionEnvironment(WireModel):
-    """Body of `POST /v1/applications/{id}/environments`."""
+class DeclareEnvironment(WireModel):
+    """An environment that onboarding declares; with `provision` it is provisioned right after."""
 
     environment: Slug
+    provision: bool = False
     secrets: Annotated[tuple[DeclareSecret, ...], Field(max_length=SECRETS_PER_ENVIRONMENT)] = (
         DeclareSecret(name="app-key"),
     )
+
+
+class RegisterApplication(WireModel):
+    """Body of `POST /v1/applications`, which registers and onboards."""
+
+    team: Slug
+    slug: Slug
+    description: Annotated[Line, Field(max_length=300)] = ""
+    environments: Annotated[
+        tuple[DeclareEnvironment, ...], Field(max_length=ENVIRONMENTS_PER_APPLICATION)
+    ] = ()
+
+
+class RepositorySummary(WireModel):
+    """A repository of an application."""
+
+    id: Id
+    kind: RepositoryKind
+    name: str
+    url: str | None = None
+    state: str
+
+
+class Application(WireModel):
+    id: Id
+    team: str
+    slug: str
+    description: str
+    state: str
+    repositories: tuple[RepositorySummary, ...] = ()
+    active_request_id: Id | None = None
+    created_at: Timestamp
+
+
+class ProvisionEnvironment(WireModel):
+    """Body of `POST /v1/applications/{id}/environments`.
+
+    Every secret that the environment has declared is provisioned, and those named here. Without
+    `secrets` a new environment gets `app-key`, one that was declared before what it declared.
+    """
+
+    environment: Slug
+    secrets: (
+        Annotated[tuple[DeclareSecret, ...], Field(max_length=SECRETS_PER_ENVIRONMENT)] | None
+    ) = None
 
 
 class SecretSummary(WireModel):
@@ -132,11 +187,127 @@ class SecretSummary(WireModel):
     name: str
     purpose: SecretPurpose
     sensitivity: SecretSensitivity
+    issuer: CredentialIssuerName
     state: str
     store_path: str | None = None
     version: int | None = None
     binding_id: Id
     binding_state: str
+
+
+class Weekday(StrEnum):
+    MONDAY = "monday"
+    TUESDAY = "tuesday"
+    WEDNESDAY = "wednesday"
+    THURSDAY = "thursday"
+    FRIDAY = "friday"
+    SATURDAY = "saturday"
+    SUNDAY = "sunday"
+
+
+class RotationWindow(WireModel):
+    """When scheduled rotations may begin. Commands and emergencies heed no window."""
+
+    days: Annotated[tuple[Weekday, ...], Field(min_length=1, max_length=7)] = tuple(Weekday)
+    from_hour: Annotated[int, Field(ge=0, le=23)] = 0
+    """Full hours of the day in `time_zone`; with `until_hour` at or before it past midnight, then
+    counted to the day it began."""
+    until_hour: Annotated[int, Field(ge=1, le=24)] = 24
+    time_zone: Annotated[str, Field(max_length=60)] = "UTC"
+    """A name of the IANA database, such as `Europe/Madrid`."""
+
+
+class SetRotationPolicy(WireModel):
+    """Body of `PUT /v1/secrets/{id}/rotation-policy`: all of it; what is `null` or left out goes
+    back to the default of the secret's sensitivity.
+    """
+
+    interval_seconds: Annotated[int, Field(ge=60, le=2 * 366 * 24 * 3600)] | None = None
+    grace_seconds: Annotated[int, Field(ge=0, le=7 * 24 * 3600)] | None = None
+    window: RotationWindow | None = None
+    expires_at: Timestamp | None = None
+    """When the credential ends by itself, where somebody outside says so."""
+
+
+class RotationPolicy(WireModel):
+    """The policy in force: the secret's own where it has one, else its sensitivity's."""
+
+    interval_seconds: int
+    grace_seconds: int
+    window: RotationWindow | None = None
+    expires_at: Timestamp | None = None
+
+
+class SecretBinding(WireModel):
+    """What carries a secret into an application environment, by a manifest in its repository."""
+
+    id: Id
+    secret_id: Id
+    application_environment_id: Id
+    application: str
+    environment: str
+    state: str
+    version: int | None = None
+    """The version it pins."""
+
+
+class Secret(WireModel):
+    """A secret as references, with its rotation."""
+
+    id: Id
+    team: str
+    application_id: Id
+    application: str
+    application_environment_id: Id
+    environment: str
+    name: str
+    purpose: SecretPurpose
+    sensitivity: SecretSensitivity
+    issuer: CredentialIssuerName
+    state: str
+    store_path: str | None = None
+    version: int | None = None
+    rotation_policy: RotationPolicy
+    rotated_at: Timestamp | None = None
+    """When the present version came into use."""
+    next_rotation_at: Timestamp | None = None
+    """When the schedule rotates it, jitter included; its window may put that off."""
+    bindings: tuple[SecretBinding, ...] = ()
+    active_request_id: Id | None = None
+    """The rotation or provisioning under way, one in its grace period too."""
+    created_at: Timestamp
+
+
+class RotateSecret(WireModel):
+    """Body of `POST /v1/secrets/{id}/rotation`."""
+
+    emergency: bool = False
+    """Retires the old credential as soon as the consumers have the new one, without grace."""
+    reason: Annotated[Line, Field(max_length=500)] = ""
+
+
+class ReportCompromised(WireModel):
+    """Body of `POST /v1/secrets/{id}/compromised`; starts an emergency rotation soon after."""
+
+    reason: Annotated[Line, Field(min_length=1, max_length=500)]
+
+
+class SecretLogin(WireModel):
+    """Answer of `POST /v1/secrets/{id}/login`: how a person gets at the value in the store itself.
+
+    `jwt` is exchanged there, at `<store_url>/v1/auth/jwt/login` with `role`, for a token of the
+    store; neither opens anything here.
+    """
+
+    store_url: str
+    mount: str
+    path: str
+    """Below the mount."""
+    role: str
+    jwt: str
+    expires_at: Timestamp
+    link: str
+    """The secret in the store's own user interface."""
 
 
 class ApplicationEnvironment(WireModel):
@@ -161,7 +332,9 @@ class RequestAccepted(WireModel):
     request_id: Id
     workflow: WorkflowName
     state: RequestState
+    application_id: Id
     application_environment_id: Id | None = None
+    secret_id: Id | None = None
 
 
 class StepView(WireModel):
@@ -199,11 +372,15 @@ class WorkflowRequest(WireModel):
     team: str
     application_id: Id
     application_environment_id: Id | None = None
+    secret_id: Id | None = None
     requested_by: str
     reason: str
     waiting_reason: str | None = None
+    waiting_until: Timestamp | None = None
     cancel_requested: bool = False
     error: StepError | None = None
+    left_behind: str | None = None
+    """What an ended request leaves that it was to end, for a person to know."""
     created_at: Timestamp
     deadline_at: Timestamp
     first_step_at: Timestamp | None = None

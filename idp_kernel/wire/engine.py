@@ -9,21 +9,33 @@ A request's `attempt` counts its Dagster runs, from 1; `run_key` is `<request id
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import Field
 
-from idp_kernel.ids import Id
+from idp_kernel.errors import InvariantBroken
+from idp_kernel.ids import Id, Slug
 from idp_kernel.wire.base import Line, Timestamp, WireModel
 from idp_kernel.wire.worker import (
+    AppEnvExpected,
     AppEnvSubject,
+    ApplicationSubject,
+    BindingTarget,
+    CredentialIssuerName,
     DownstreamError,
+    Finding,
     ItemEffect,
     RepositoryWanted,
     SecretBindingWanted,
+    SecretExpected,
+    SecretPurpose,
+    SecretSensitivity,
     SecretWanted,
+    StorePath,
 )
 from idp_kernel.workflows import ProviderEvent, RequestState, Step, WorkflowName
+
+Desired = TypeVar("Desired", bound=WireModel)
 
 TOKENS = "/internal/tokens"
 TOKEN_INTROSPECTION = "/internal/tokens/introspection"
@@ -34,10 +46,18 @@ LEASE = "/internal/workflow-requests/{request_id}/lease"
 STEP_START = "/internal/workflow-requests/{request_id}/steps/{step}/start"
 STEP_OUTCOME = "/internal/workflow-requests/{request_id}/steps/{step}/outcome"
 WAIT = "/internal/workflow-requests/{request_id}/wait"
+END_PHASE = "/internal/workflow-requests/{request_id}/end-phase"
+DECLARE_ENVIRONMENTS = "/internal/workflow-requests/{request_id}/declare-environments"
 FINALIZE = "/internal/workflow-requests/{request_id}/finalize"
 RUN_REPORTS = "/internal/run-reports"
 RUN_STATUS = "/internal/runs/{run_id}"
 LOST_RUNS = "/internal/lost-runs"
+DUE_ROTATIONS = "/internal/rotations/due"
+ROTATIONS = "/internal/rotations"
+ROTATION_CAUSES = "/internal/rotation-causes"
+ASSET_APPLICATION_ENVIRONMENTS = "/internal/assets/application-environments"
+ASSET_SECRETS = "/internal/assets/secrets"
+CHECK_RESULTS = "/internal/check-results"
 METRICS_PROJECTION = "/internal/metrics-projection"
 JWKS = "/.well-known/jwks.json"
 
@@ -45,6 +65,9 @@ ACTOR_LOCAL_UI = "dagster-ui (local)"
 
 CANCEL_REQUESTED = "cancel_requested"
 """Code of the `Conflict` that tells a run, when it wants to go on, that it shall stop instead."""
+
+ROW_HELD = "row_held"
+"""Code of the `Unavailable` that says somebody else held one thing for too long; others go on."""
 
 RUN_INTERRUPTED = "run_interrupted"
 """Code of a step's error that says the run was stopped, not why. It decides nothing: the run's
@@ -107,6 +130,7 @@ class Offer(WireModel):
     team_id: Id
     application_id: Id
     application_environment_id: Id | None = None
+    secret_id: Id | None = None
     traceparent: str | None = None
 
 
@@ -115,6 +139,51 @@ class Offers(WireModel):
 
     offers: tuple[Offer, ...]
     draining: bool = False
+
+
+class DeclaredSecret(WireModel):
+    """A secret as it was declared; it gets an id with its environment."""
+
+    name: Slug
+    purpose: SecretPurpose
+    sensitivity: SecretSensitivity
+    issuer: CredentialIssuerName
+
+
+class DeclaredEnvironment(WireModel):
+    """An environment that onboarding declares for its application."""
+
+    environment: Slug
+    provision: bool
+    """Whether finalize asks for its provisioning."""
+    secrets: tuple[DeclaredSecret, ...]
+
+
+class OnboardingDesiredState(WireModel):
+    """What ApplicationOnboarding shall bring about, frozen at the command."""
+
+    subject: ApplicationSubject
+    description: str
+    code_repository: RepositoryWanted
+    deployment_repository: RepositoryWanted
+    required_approvals: int
+    environments: tuple[DeclaredEnvironment, ...]
+
+    @property
+    def repositories(self) -> tuple[RepositoryWanted, ...]:
+        return (self.code_repository, self.deployment_repository)
+
+
+class RotationDesiredState(WireModel):
+    """What SecretRotation shall bring about, frozen at the command."""
+
+    subject: AppEnvSubject
+    secret: SecretWanted
+    store_path: StorePath
+    bindings: tuple[BindingTarget, ...]
+    grace_seconds: Annotated[int, Field(ge=0)]
+    """Between the confirmed consumers and the old credential's end; 0 in an emergency."""
+    emergency: bool
 
 
 class AppEnvDesiredState(WireModel):
@@ -126,6 +195,15 @@ class AppEnvDesiredState(WireModel):
     secrets: tuple[SecretWanted, ...]
     binding_ids: dict[str, str]
     """Secret id to the id of the binding that carries it into this environment."""
+
+
+DesiredState = OnboardingDesiredState | AppEnvDesiredState | RotationDesiredState
+"""Told apart by their fields."""
+DESIRED_STATES: dict[WorkflowName, type[DesiredState]] = {
+    WorkflowName.APPLICATION_ONBOARDING: OnboardingDesiredState,
+    WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING: AppEnvDesiredState,
+    WorkflowName.SECRET_ROTATION: RotationDesiredState,
+}
 
 
 class StepResult(WireModel):
@@ -149,6 +227,7 @@ class StepResult(WireModel):
                 binding_id=wanted.binding_ids[secret.secret_id],
                 secret_id=secret.secret_id,
                 name=secret.name,
+                issuer=secret.issuer,
                 store_path=str(self.reference(f"secret/{secret.secret_id}", "storePath")),
                 version=int(self.reference(f"secret/{secret.secret_id}", "version")),
             )
@@ -167,11 +246,14 @@ class Launch(WireModel):
     """Body of `/internal/launches`: a run that a person started in Dagster's UI.
 
     With `parent_run_id` it asks for the next attempt of that run's request; without, it creates
-    the request for `subject_id`. Repeating it for the same run answers the same request.
+    the request for `subject_id`, the application, application environment or secret that the
+    workflow is about. Repeating it for the same run answers the same request. A job that is not of
+    the request's phase is refused (`Conflict`, `wrong_phase`).
     """
 
     run_id: RunId
     workflow: WorkflowName
+    phase: Annotated[int, Field(ge=1)] = 1
     parent_run_id: RunId | None = None
     subject_id: Id | None = None
     reason: Annotated[Line, Field(max_length=500)] = ""
@@ -194,10 +276,17 @@ class Claim(WireModel):
     team_id: Id
     application_id: Id
     application_environment_id: Id | None = None
-    desired_state: AppEnvDesiredState
+    secret_id: Id | None = None
+    desired_state: DesiredState
     outcomes: dict[Step, StepResult]
     """What earlier attempts and phases of this generation achieved, step by step."""
     traceparent: str | None = None
+
+    def wanted(self, kind: type[Desired]) -> Desired:
+        """The desired state, of the kind that the workflow's steps work with."""
+        if not isinstance(self.desired_state, kind):
+            raise InvariantBroken(f"{self.workflow} has no {kind.__name__}.")
+        return self.desired_state
 
 
 class LeaseRenewal(WireModel):
@@ -250,6 +339,31 @@ class WaitRequested(WireModel):
     attempt: Annotated[int, Field(ge=1)]
     reason: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,59}$")]
     wait_seconds: Annotated[float, Field(gt=0, le=7 * 24 * 3600)]
+
+
+class EndPhase(WireModel):
+    """Body of `…/end-phase`: the last step of a phase that is not the last has succeeded.
+
+    Carries every outcome of the run, as `Finalize` does. The control plane decides how long the
+    request waits; the next phase is a new run, at once when there is nothing to wait for.
+    """
+
+    run_id: RunId
+    attempt: Annotated[int, Field(ge=1)]
+    outcomes: dict[Step, StepResult]
+
+
+class DeclareEnvironments(WireModel):
+    """Body of `…/declare-environments`: the onboarding's environments begin to exist, declared."""
+
+    run_id: RunId
+    attempt: Annotated[int, Field(ge=1)]
+
+
+class DeclaredEnvironments(WireModel):
+    """Answer of `…/declare-environments`: environment slug to application environment id."""
+
+    ids: dict[str, Id]
 
 
 class Finalize(WireModel):
@@ -320,3 +434,112 @@ class LostRuns(WireModel):
     """Answer of `/internal/lost-runs`."""
 
     runs: tuple[LostRun, ...]
+
+
+class EnqueueDueRotations(WireModel):
+    """Body of `/internal/rotations/due`: what is due at that scheduled time shall be rotated.
+
+    Each scheduled time counts once; a repeat answers what the first brought about.
+    """
+
+    scheduled_at: Timestamp
+
+
+class DueRotations(WireModel):
+    """Answer of `/internal/rotations/due`."""
+
+    enqueued: tuple[Id, ...]
+    """Requests that this scheduled time brought about."""
+    put_off: Annotated[int, Field(ge=0)]
+    """Secrets that are due and have to wait: too many rotations at once."""
+
+
+class RotationCause(WireModel):
+    """A domain event that asks for a rotation: `secret_expiring` or `secret_compromised`."""
+
+    event_id: Id
+    type: str
+    secret_id: Id
+
+
+class RotationCauses(WireModel):
+    """Answer of `/internal/rotation-causes`: those nobody has acted on, oldest first."""
+
+    causes: tuple[RotationCause, ...]
+
+
+class RequestRotation(WireModel):
+    """Body of `/internal/rotations`: act on a cause. Repeating it answers the same request.
+
+    `secret_compromised` is an emergency. Raises `Conflict` as the command does; the cause then
+    stays open.
+    """
+
+    event_id: Id
+
+
+class RotationRequested(WireModel):
+    """Answer of `/internal/rotations`. No request: the cause is settled without one."""
+
+    request_id: Id | None
+
+
+class AppEnvAsset(WireModel):
+    """An active application environment for the asset catalog."""
+
+    expected: AppEnvExpected
+    url: str | None
+    state: str
+
+
+class AppEnvAssets(WireModel):
+    """Answer of `/internal/assets/application-environments`, a page by id."""
+
+    items: tuple[AppEnvAsset, ...]
+    next_cursor: str | None = None
+
+
+class SecretAsset(WireModel):
+    """A secret with a value for the asset catalog."""
+
+    expected: SecretExpected
+    state: str
+    next_rotation_at: Timestamp | None
+
+
+class SecretAssets(WireModel):
+    """Answer of `/internal/assets/secrets`, a page by id."""
+
+    items: tuple[SecretAsset, ...]
+    next_cursor: str | None = None
+
+
+class AssetCheckName(StrEnum):
+    """The checks of assets."""
+
+    REPOSITORY_PROTECTED = "repository_protected"
+    BINDINGS_PRESENT = "bindings_present"
+    GITOPS_RECONCILED = "gitops_reconciled"
+    SECRET_WITHIN_POLICY = "secret_within_policy"
+
+
+class CheckResults(WireModel):
+    """Body of `/internal/check-results`: what a check found. Only a change is a domain event.
+
+    A thing that a request has been at work on since `read_at` is left out: what was expected of it
+    then says nothing about it now.
+    """
+
+    check: AssetCheckName
+    read_at: Timestamp
+    """When the check began to read what is expected, from the assets' routes."""
+    findings: Annotated[tuple[Finding, ...], Field(max_length=500)]
+
+
+class CheckResultsKept(WireModel):
+    """Answer of `/internal/check-results`."""
+
+    changed: tuple[Id, ...]
+    """The things that passed before and do not now, or the reverse."""
+    left_out: tuple[Id, ...] = ()
+    """The things that a request is or was at work on; the check has nothing to show of them."""

@@ -3,12 +3,15 @@
 Each call carries `Authorization: Bearer <run token>`, `Idempotency-Key:
 <request id>/<generation>/<step>` (undo: the same with `/undo`) and `traceparent`. Bodies hold
 references only; no secret value ever crosses this contract.
+
+Checks (`/checks/…`) belong to no request: they carry a service token with the scope `probes`, no
+idempotency key, and change nothing.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -18,10 +21,23 @@ from idp_kernel.wire.forge import BranchName
 from idp_kernel.workflows import ProviderEvent
 
 GIT_REPOSITORIES = "/git/repositories"
+GIT_REPOSITORIES_VALIDATE = "/git/repositories/validate"
+GIT_REPOSITORIES_SEED = "/git/repositories/seed"
+GIT_BRANCH_PROTECTION = "/git/branch-protection"
 APPENV_BRANCH_PROTECTION = "/appenv/branch-protection"
 APPENV_SECRETS = "/appenv/secrets"
 APPENV_SECRET_BINDINGS = "/appenv/secret-bindings"
 APPENV_GITOPS_VERIFY = "/appenv/gitops-verify"
+SECRETS_VALIDATE = "/secrets/validate"
+SECRETS_ISSUE = "/secrets/issue"
+SECRETS_VERIFY = "/secrets/verify"
+SECRETS_BINDINGS_UPDATE = "/secrets/bindings/update"
+SECRETS_CONSUMERS = "/secrets/consumers"
+SECRETS_RETIRE = "/secrets/retire"
+CHECK_REPOSITORY_PROTECTED = "/checks/repository-protected"
+CHECK_BINDINGS_PRESENT = "/checks/bindings-present"
+CHECK_GITOPS_RECONCILED = "/checks/gitops-reconciled"
+CHECK_SECRET_WITHIN_POLICY = "/checks/secret-within-policy"
 FENCES = "/fences"
 UNDO_SUFFIX = "/undo"
 
@@ -45,15 +61,46 @@ class SecretSensitivity(StrEnum):
     HIGH = "high"
 
 
+class CredentialIssuerName(StrEnum):
+    """Who makes a secret's credential."""
+
+    OPENBAO = "openbao"
+    """A random value; whoever reads it decides what it opens."""
+    POSTGRES = "postgres"
+    """A database login: two roles take turns."""
+
+
+CREDENTIAL_PROPERTIES: dict[CredentialIssuerName, tuple[str, ...]] = {
+    CredentialIssuerName.OPENBAO: ("value",),
+    CredentialIssuerName.POSTGRES: ("host", "port", "database", "username", "password"),
+}
+"""The properties of a secret's version in the store, by its issuer; bindings name them all."""
+
+
+class RepositoryKind(StrEnum):
+    """What a repository is for; decides what it is seeded with."""
+
+    CODE = "code"
+    DEPLOYMENT = "deployment"
+    APPLICATION_ENVIRONMENT = "application_environment"
+
+
+APPENV_REPOSITORY_PREFIX: Final = "appenv-"
+"""Begins the names of application environments' repositories and of no others: what stands in one
+is applied.
+"""
+
+
 def appenv_repository_name(application_environment_id: str) -> str:
     """The name the platform gives an application environment's repository."""
-    return f"appenv-{application_environment_id}"
+    return f"{APPENV_REPOSITORY_PREFIX}{application_environment_id}"
 
 
 class RepositoryWanted(WireModel):
     """A repository that shall exist, seeded in one commit on its default branch."""
 
     repository_id: Id
+    kind: RepositoryKind = RepositoryKind.APPLICATION_ENVIRONMENT
     owner: Slug
     """The team's slug; the forge's organisation or group."""
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,99}$")]
@@ -70,17 +117,42 @@ class AppEnvSubject(WireModel):
     environment: Slug
 
 
-class EnsureRepositories(WireModel):
-    """Body of `/git/repositories` and its undo."""
+class ApplicationSubject(WireModel):
+    """The application whose side effects these are."""
 
-    subject: AppEnvSubject
+    application_id: Id
+    team: Slug
+    application: Slug
+
+
+Subject = AppEnvSubject | ApplicationSubject
+"""Told apart by their ids."""
+
+
+class EnsureRepositories(WireModel):
+    """Body of `/git/repositories`, its undo, and `/git/repositories/validate`.
+
+    A repository of the kind `application_environment` is seeded in the same call, the others by
+    `/git/repositories/seed`. `validate` is a probe: does any of the names belong to somebody else?
+    """
+
+    subject: Subject
+    repositories: Annotated[tuple[RepositoryWanted, ...], Field(min_length=1, max_length=20)]
+
+
+class SeedRepositories(WireModel):
+    """Body of `/git/repositories/seed` and its undo: one commit for each repository."""
+
+    subject: ApplicationSubject
+    description: Annotated[str, Field(max_length=300)] = ""
+    """The application's, for README and `catalog-info.yaml`."""
     repositories: Annotated[tuple[RepositoryWanted, ...], Field(min_length=1, max_length=20)]
 
 
 class ProtectBranches(WireModel):
-    """Body of `/appenv/branch-protection` and its undo."""
+    """Body of `/git/branch-protection`, `/appenv/branch-protection` and their undo."""
 
-    subject: AppEnvSubject
+    subject: Subject
     repositories: Annotated[tuple[RepositoryWanted, ...], Field(min_length=1, max_length=20)]
     required_approvals: Annotated[int, Field(ge=0, le=6)] = 1
 
@@ -92,6 +164,7 @@ class SecretWanted(WireModel):
     name: Slug
     purpose: SecretPurpose
     sensitivity: SecretSensitivity
+    issuer: CredentialIssuerName = CredentialIssuerName.OPENBAO
 
 
 class ProvisionSecrets(WireModel):
@@ -101,15 +174,22 @@ class ProvisionSecrets(WireModel):
     secrets: Annotated[tuple[SecretWanted, ...], Field(max_length=50)]
 
 
+StorePath = Annotated[str, Field(max_length=300)]
+"""Where a secret is, below the store's mount."""
+Version = Annotated[int, Field(ge=1)]
+Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+
+
 class SecretBindingWanted(WireModel):
     """A secret that shall reach an application environment at exactly this version."""
 
     binding_id: Id
     secret_id: Id
     name: Slug
-    store_path: Annotated[str, Field(max_length=300)]
+    issuer: CredentialIssuerName = CredentialIssuerName.OPENBAO
+    store_path: StorePath
     """Where the store keeps it, as `/appenv/secrets` answered (`storePath`)."""
-    version: Annotated[int, Field(ge=1)]
+    version: Version
     """The version the binding pins, as `/appenv/secrets` answered (`version`)."""
 
 
@@ -126,9 +206,162 @@ class VerifyGitOps(WireModel):
 
     subject: AppEnvSubject
     repository: RepositoryWanted
-    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    revision: Revision
     """The commit that `/appenv/secret-bindings` answered."""
     bindings: Annotated[tuple[SecretBindingWanted, ...], Field(max_length=50)]
+
+
+class BindingTarget(WireModel):
+    """Where a secret is bound: the manifest of that binding in that repository."""
+
+    binding_id: Id
+    name: Slug
+    subject: AppEnvSubject
+    repository: RepositoryWanted
+
+
+Bindings = Annotated[tuple[BindingTarget, ...], Field(max_length=50)]
+
+
+class RotatedSecret(WireModel):
+    """What every call of a rotation says of its secret."""
+
+    subject: AppEnvSubject
+    """The application environment the secret belongs to."""
+    secret: SecretWanted
+    store_path: StorePath
+    bindings: Bindings
+    """Everywhere it is bound."""
+
+
+class IssueCredential(RotatedSecret):
+    """Body of `/secrets/issue`, its undo, and the probe `/secrets/validate`.
+
+    The new credential is made beside the one that the bindings pin now. Item `credential/<secret
+    id>`, references `secretId storePath version replacesVersion`, of a database login also `role`.
+    """
+
+    emergency: bool = False
+    """Also when somebody is still logged in with the credential before the last one."""
+
+
+class VerifyCredential(RotatedSecret):
+    """Body of `/secrets/verify`, a probe: the new credential is used once."""
+
+    version: Version
+
+
+class CredentialVerdict(WireModel):
+    """Answer of `/secrets/verify`."""
+
+    works: bool
+    message: str
+    events: tuple[ProviderEvent, ...] = ()
+
+
+class UpdateSecretBindings(RotatedSecret):
+    """Body of `/secrets/bindings/update` and its undo: one commit for each repository.
+
+    One item `binding/<binding id>` for each binding, references `revision version`.
+    """
+
+    version: Version
+    """The one to pin."""
+    replaces_version: Version
+    """The one that the undo pins again."""
+
+
+class ObserveConsumers(RotatedSecret):
+    """Body of `/secrets/consumers`, a probe: who uses which version now."""
+
+    version: Version
+    replaces_version: Version
+    revisions: dict[str, Revision]
+    """Binding id to the commit that moved it."""
+    emergency: bool = False
+    """That the bindings are applied is enough: whoever holds a session open holds up nothing."""
+
+
+class ConsumersState(StrEnum):
+    """What those who know say of the consumers."""
+
+    CONFIRMED = "confirmed"
+    PENDING = "pending"
+    UNKNOWN = "unknown"
+    """The bindings are applied, and nobody can know who reads them."""
+
+
+class ConsumersVerdict(WireModel):
+    """Answer of `/secrets/consumers`: what was seen just now."""
+
+    state: ConsumersState
+    message: str
+    sessions_on_new: int | None = None
+    """Database sessions of the new login; none when nobody can count them."""
+    sessions_on_old: int | None = None
+    events: tuple[ProviderEvent, ...] = ()
+
+
+class RetireCredential(RotatedSecret):
+    """Body of `/secrets/retire`: ends every credential of the secret but the one at `version`.
+
+    Cannot be undone. Item `retirement/<secret id>`, references `version destroyedVersions
+    endedSessions`. Raises `ProviderRejected` (`binding_moved`) unless every binding pins `version`.
+    """
+
+    version: Version
+
+
+class Finding(WireModel):
+    """What a probe expected of one thing, and what it found."""
+
+    id: Id
+    passed: bool
+    expected: str
+    found: str
+
+
+class Findings(WireModel):
+    """Answer of the validations and checks, one finding for each thing asked about, in order."""
+
+    items: tuple[Finding, ...]
+
+
+CHECKS_PER_CALL = 50
+
+
+class AppEnvExpected(WireModel):
+    """How an application environment should stand at its providers; its id names the finding."""
+
+    subject: AppEnvSubject
+    repository: RepositoryWanted
+    required_approvals: Annotated[int, Field(ge=0, le=6)]
+    revision: Revision
+    """The commit with the bindings that was confirmed last."""
+    bindings: Annotated[tuple[SecretBindingWanted, ...], Field(max_length=50)]
+
+
+class CheckAppEnvs(WireModel):
+    """Body of `/checks/repository-protected`, `…/bindings-present` and `…/gitops-reconciled`."""
+
+    items: Annotated[tuple[AppEnvExpected, ...], Field(max_length=CHECKS_PER_CALL)]
+
+
+class SecretExpected(WireModel):
+    """How a secret should stand at store and issuer; its id names the finding."""
+
+    subject: AppEnvSubject
+    secret: SecretWanted
+    store_path: StorePath
+    version: Version
+    longest_age_seconds: Annotated[int, Field(ge=1)]
+    """How old the version may be by the secret's policy."""
+
+
+class CheckSecrets(WireModel):
+    """Body of `/checks/secret-within-policy`."""
+
+    items: Annotated[tuple[SecretExpected, ...], Field(max_length=CHECKS_PER_CALL)]
 
 
 class EffectKind(StrEnum):

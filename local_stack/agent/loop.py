@@ -15,15 +15,15 @@ from pydantic import TypeAdapter, ValidationError
 from idp_kernel.errors import PlatformError
 from idp_kernel.ids import SLUG_PATTERN
 from idp_kernel.wire.forge import BranchName, ForgeRepositories, ForgeRepository
+from idp_kernel.wire.worker import APPENV_REPOSITORY_PREFIX
 from local_stack.agent.reconciler import Reconciler, Source
 from local_stack.agent.reconciliations import Key, Reconciliations
 
-WATCHED_PREFIX = "appenv-"
 LOOKS_AT_ONCE = 4
 LONGEST_PAUSE_SECONDS = 30.0
 _MOST_DOUBLINGS = 10
 """A float overflows at 1024."""
-_NAME = re.compile(r"appenv-[a-z0-9-]{1,93}")
+_NAME = re.compile(rf"{APPENV_REPOSITORY_PREFIX}[a-z0-9-]{{1,93}}")
 _OWNER = re.compile(SLUG_PATTERN.strip("^$"))
 _BRANCH: TypeAdapter[str] = TypeAdapter(BranchName)
 
@@ -150,7 +150,7 @@ def _watched(listed: ForgeRepositories) -> list[Source]:
     return [
         Source(each.owner, each.name, each.default_branch, each.head_revision)
         for each in listed.items
-        if each.name.startswith(WATCHED_PREFIX) and _is_well_named(each)
+        if each.name.startswith(APPENV_REPOSITORY_PREFIX) and _is_well_named(each)
     ]
 
 

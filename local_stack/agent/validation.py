@@ -1,4 +1,7 @@
-"""Whether objects would be accepted by a cluster: schemas, names, no object twice."""
+"""Whether objects would be accepted by a cluster: schemas, names, no object twice.
+
+Stricter than a cluster in one thing: an ExternalSecret brings one version of one secret.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,7 @@ _KIND = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
 _NAME = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9:]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9:]*[a-z0-9])?)*"
 )
+_PINNED = re.compile(r"[0-9]{1,9}")
 _MESSAGE_LENGTH = 300
 
 
@@ -61,12 +65,12 @@ def validate_objects(objects: Iterable[ManifestObject]) -> list[Problem]:
 
 
 def applied_secrets(objects: Iterable[ManifestObject]) -> tuple[AppliedSecret, ...]:
-    """Which entries of the store the ExternalSecrets among valid objects bring, each once."""
-    found: dict[AppliedSecret, None] = {}
-    for each in objects:
-        if _type_of(each.document) == EXTERNAL_SECRET:
-            found.update(dict.fromkeys(_entries(each.document)))
-    return tuple(found)
+    """Which version of which secret each ExternalSecret among valid objects brings."""
+    return tuple(
+        _applied_secret(each.document)
+        for each in objects
+        if _type_of(each.document) == EXTERNAL_SECRET
+    )
 
 
 def _type_of(document: dict[str, Any]) -> tuple[object, object]:
@@ -96,6 +100,8 @@ def _schema_errors(document: dict[str, Any]) -> Iterator[str]:
         error = best_match(_external_secret_validator().iter_errors(document))
         if error is not None:
             yield _told(error)
+        else:
+            yield from _disagreement(document)
         return
     try:
         kubernetes_validate.validate(document, KUBERNETES_VERSION, strict=True)
@@ -116,17 +122,36 @@ def _told(error: ValidationError) -> str:
     return f"{where}: {_clipped(error.message)}" if where else _clipped(error.message)
 
 
-def _entries(document: dict[str, Any]) -> Iterator[AppliedSecret]:
+def _disagreement(document: dict[str, Any]) -> Iterator[str]:
+    """A login whose parts come from different versions would open nothing."""
+    entries = dict.fromkeys(map(_entry, _references(document)))
+    if len(entries) > 1:
+        told = ", ".join(f"{key} at version {version or 'unsaid'}" for key, version in entries)
+        yield _clipped(f"spec: all entries must name one key and one version, these name {told}")
+
+
+def _applied_secret(document: dict[str, Any]) -> AppliedSecret:
+    references = _references(document)
+    key, version = _entry(references[0])
+    named = [each["property"] for each in references if "property" in each]
+    return AppliedSecret(
+        name=document["metadata"]["name"],
+        remote_key=key,
+        version=int(version) if _PINNED.fullmatch(version) else None,
+        properties=tuple(dict.fromkeys(named)),
+    )
+
+
+def _references(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Where in the store an ExternalSecret's entries point; the schema asks for at least one."""
     spec = document["spec"]
     references = [item["remoteRef"] for item in spec.get("data", ())]
-    references += [item["extract"] for item in spec.get("dataFrom", ())]
-    for reference in references:
-        version = str(reference.get("version", ""))
-        yield AppliedSecret(
-            name=document["metadata"]["name"],
-            remote_key=reference["key"],
-            version=int(version) if re.fullmatch(r"[0-9]{1,9}", version) else None,
-        )
+    return references + [item["extract"] for item in spec.get("dataFrom", ())]
+
+
+def _entry(reference: dict[str, Any]) -> tuple[str, str]:
+    """The key and the version as it is written, empty for none."""
+    return reference["key"], str(reference.get("version", ""))
 
 
 def _short(value: object) -> str:

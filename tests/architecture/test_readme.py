@@ -18,6 +18,7 @@ PORTS_OF_PROCESSES = {
     "execution-workers": ["execution_workers"],
     "local-forge": ["local_forge"],
     "local-gitops-agent": ["local_gitops_agent"],
+    "local-consumer": ["local_consumer"],
     "postgres`, `openbao": ["postgres", "openbao"],
 }
 

@@ -1,7 +1,8 @@
-"""One running platform for all end-to-end tests; each test works on a team of its own."""
+"""One running platform for all end-to-end tests; each works in an environment of its own."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,17 @@ import pytest
 
 from tests.e2e.platform import Platform, Subject, running_platform
 
-PORT_OFFSET = 10_000
+PORT_OFFSET = int(os.environ.get("IDP_TEST_PORT_OFFSET", "10000"))
+
+
+STARTS_AND_RUNS_WITHIN_SECONDS = 300
+"""The first test of a session starts the platform; one with a limit of its own keeps it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("e2e") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(STARTS_AND_RUNS_WITHIN_SECONDS))
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +30,12 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         yield running
 
 
-@pytest.fixture
-def subject(platform: Platform) -> Subject:
+@pytest.fixture(scope="session")
+def onboarded(platform: Platform) -> Subject:
+    """An application that many tests share; each works in an environment of its own."""
     return platform.new_subject()
+
+
+@pytest.fixture
+def subject(platform: Platform, onboarded: Subject) -> Subject:
+    return platform.with_new_environment(onboarded)

@@ -46,6 +46,15 @@ query ($runId: ID!) { runOrError(runId: $runId) { ... on Run {
 """
 
 
+_CHECK = """
+query ($asset: AssetKeyInput!, $check: String!, $partition: String!) {
+  assetCheckExecutions(assetKey: $asset, checkName: $check, partition: $partition, limit: 1) {
+    runId
+    evaluation { success metadataEntries { label ... on TextMetadataEntry { text } } }
+} }
+"""
+
+
 def ask(platform: Platform, query: str, **variables: object) -> Any:
     """The data of a GraphQL answer without errors."""
     answer = platform.client.post(
@@ -58,14 +67,18 @@ def ask(platform: Platform, query: str, **variables: object) -> Any:
     return document["data"]
 
 
-def launch(platform: Platform, run_config: dict[str, object]) -> str:
-    """Launches the provisioning job as the Launchpad does; answers the run's id."""
+def launch(
+    platform: Platform,
+    run_config: dict[str, object],
+    job: str = APPLICATION_ENVIRONMENT_PROVISIONING.phase(1).job_name,
+) -> str:
+    """Launches a job as the Launchpad does; answers the run's id."""
     (repository,) = ask(platform, _LOCATION)["repositoriesOrError"]["nodes"]
     params = {
         "selector": {
             "repositoryLocationName": repository["location"]["name"],
             "repositoryName": repository["name"],
-            "jobName": APPLICATION_ENVIRONMENT_PROVISIONING.job_name,
+            "jobName": job,
         },
         "runConfigData": run_config,
     }
@@ -111,3 +124,13 @@ def messages(run: dict[str, Any]) -> str:
 def steps_run(run: dict[str, Any]) -> list[str]:
     """The steps this run itself executed."""
     return [step["stepKey"] for step in run["stepStats"]]
+
+
+def latest_check(platform: Platform, asset: str, check: str, partition: str) -> dict[str, Any]:
+    """The newest result of a check for one partition, as the asset catalog shows it."""
+    (execution,) = ask(platform, _CHECK, asset={"path": [asset]}, check=check, partition=partition)[
+        "assetCheckExecutions"
+    ]
+    evaluation = execution["evaluation"]
+    told = {each["label"]: each.get("text", "") for each in evaluation["metadataEntries"]}
+    return {"run_id": execution["runId"], "passed": evaluation["success"], **told}

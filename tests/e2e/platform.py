@@ -14,22 +14,33 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import psutil
+import pytest
 
 from idp_kernel.failpoints import FAILPOINTS_DIR_VARIABLE
 from idp_kernel.ids import new_id
 from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
 from idp_kernel.wire.agent import RECONCILIATION
+from idp_kernel.workflows import Step, Workflow
 
 IDP = Path(sys.executable).with_name("idp")
 READY_WITHIN_SECONDS = 90
 STOPPED_WITHIN_SECONDS = 60
 ENDS_WITHIN_SECONDS = 60
+SERVER_PORTS = (
+    DEFAULT_PORTS.control_plane_api,
+    DEFAULT_PORTS.execution_workers,
+    DEFAULT_PORTS.metrics_exporter,
+    DEFAULT_PORTS.local_forge,
+    DEFAULT_PORTS.local_gitops_agent,
+    DEFAULT_PORTS.local_consumer,
+)
+"""The platform's own servers; each has health, readiness and metrics."""
 ENDED = {"succeeded", "failed", "cancelled", "timed_out"}
 
 Found = TypeVar("Found")
@@ -49,6 +60,16 @@ def eventually(
         time.sleep(0.05)
 
 
+def all_but_one_for_long(workflow: Workflow, often: Step) -> list[Any]:
+    """Every step of a workflow as a parameter: `often` in each run of the tests, the others in the
+    long one, `make test-system`.
+    """
+    return [
+        pytest.param(step, marks=() if step is often else pytest.mark.endurance)
+        for step in workflow.steps
+    ]
+
+
 def minimal_environment(**more: str) -> dict[str, str]:
     """What a bare shell has, so that nothing of the tests' own surroundings helps."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
@@ -63,6 +84,10 @@ class Subject:
     application: str
     application_id: str
     environment: str
+
+
+def _mark() -> str:
+    return new_id().replace("-", "")[-10:]
 
 
 @dataclass
@@ -104,7 +129,7 @@ class Platform:
             json=body,
             headers={
                 "Authorization": f"Bearer {token or self.admin_token}",
-                **({"Idempotency-Key": key or new_id()} if method == "POST" else {}),
+                **({"Idempotency-Key": key or new_id()} if method in ("POST", "PUT") else {}),
             },
         )
 
@@ -115,16 +140,27 @@ class Platform:
         return answer.json()
 
     def new_subject(self) -> Subject:
-        """A team, an environment and an application that no other test has."""
-        mark = new_id().replace("-", "")[-10:]
-        subject = Subject(f"team-x{mark}", f"shop-x{mark}", "", f"dev-x{mark}")
-        self.ok("POST", "/v1/teams", {"slug": subject.team, "displayName": "A team"})
-        self.ok("POST", f"/v1/teams/{subject.team}/activate")
-        self.ok("POST", "/v1/environments", {"slug": subject.environment})
-        self.ok("POST", f"/v1/environments/{subject.environment}/activate")
-        application = {"team": subject.team, "slug": subject.application}
-        subject.application_id = self.ok("POST", "/v1/applications", application)["id"]
-        return subject
+        """A team with an onboarded application, and an environment, that no other test has."""
+        mark = _mark()
+        team = f"team-x{mark}"
+        self.ok("POST", "/v1/teams", {"slug": team, "displayName": "A team"})
+        self.ok("POST", f"/v1/teams/{team}/activate")
+        application = {"team": team, "slug": f"shop-x{mark}"}
+        accepted = self.ok("POST", "/v1/applications", application)
+        assert self.ended(accepted["requestId"])["state"] == "succeeded"
+        onboarded = Subject(team, application["slug"], accepted["applicationId"], "")
+        return self.with_new_environment(onboarded)
+
+    def with_new_environment(self, subject: Subject) -> Subject:
+        """The same application, to be given an environment that no other test has."""
+        return replace(subject, environment=self.new_environment())
+
+    def new_environment(self) -> str:
+        """The slug of an active environment that no other test has."""
+        slug = f"dev-x{_mark()}"
+        self.ok("POST", "/v1/environments", {"slug": slug})
+        self.ok("POST", f"/v1/environments/{slug}/activate")
+        return slug
 
     def new_member(self, subject: Subject, role: str) -> str:
         """A token of a new person with that role in the subject's team."""
@@ -134,16 +170,32 @@ class Platform:
         token = self.ok("POST", "/v1/tokens", {"principal": principal})
         return str(token["token"])
 
-    def provision(self, subject: Subject) -> dict[str, Any]:
-        """The `202` of a provisioning."""
-        answer = self.api(
-            "POST",
-            f"/v1/applications/{subject.application_id}/environments",
-            {"environment": subject.environment},
-        )
-        assert answer.status_code == 202, answer.text
-        accepted: dict[str, Any] = answer.json()
+    def provision(self, subject: Subject, *secrets: dict[str, str]) -> dict[str, Any]:
+        """The `202` of a provisioning; with the default secret unless others are named."""
+        body = {"environment": subject.environment, **({"secrets": secrets} if secrets else {})}
+        path = f"/v1/applications/{subject.application_id}/environments"
+        accepted: dict[str, Any] = self.ok("POST", path, body)
         return accepted
+
+    def provisioned(self, subject: Subject, *secrets: dict[str, str]) -> dict[str, Any]:
+        """The application environment once it is there."""
+        request = self.ended(self.provision(subject, *secrets)["requestId"])
+        assert request["state"] == "succeeded", request
+        appenv_id = request["applicationEnvironmentId"]
+        appenv: dict[str, Any] = self.ok("GET", f"/v1/application-environments/{appenv_id}")
+        return appenv
+
+    def rotate(self, secret_id: str, **body: Any) -> dict[str, Any]:
+        """The `202` of a rotation."""
+        accepted: dict[str, Any] = self.ok("POST", f"/v1/secrets/{secret_id}/rotation", body)
+        return accepted
+
+    def set_grace(self, secret_id: str, seconds: int) -> None:
+        self.ok("PUT", f"/v1/secrets/{secret_id}/rotation-policy", {"graceSeconds": seconds})
+
+    def secret(self, secret_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.ok("GET", f"/v1/secrets/{secret_id}")
+        return found
 
     def request(self, request_id: str) -> dict[str, Any]:
         found: dict[str, Any] = self.ok("GET", f"/v1/workflow-requests/{request_id}")
@@ -257,14 +309,32 @@ class Platform:
         """Everything this platform has running, however it was started."""
         return [each for each in psutil.process_iter() if _belongs_to(each, self.home)]
 
-    def pid_of(self, program: str) -> int:
-        """The process id the supervisor knows a program by."""
+    def pids(self) -> dict[str, int | None]:
+        """Every program with its process id; none while the supervisor starts it again."""
         ran = self.idp("status", "--output", "json")
         assert ran.returncode == 0, ran.stdout + ran.stderr
-        return next(int(each["pid"]) for each in json.loads(ran.stdout) if each["name"] == program)
+        return {each["name"]: each["pid"] for each in json.loads(ran.stdout)}
+
+    def pid_of(self, program: str) -> int:
+        """The process id the supervisor knows a running program by."""
+        pid = self.pids()[program]
+        assert pid is not None, f"{program} does not run"
+        return pid
 
     def kill(self, program: str) -> None:
         os.kill(self.pid_of(program), signal.SIGKILL)
+
+    def await_ready(self) -> None:
+        """Until every server answers that it is ready, whatever was killed before."""
+        eventually(
+            lambda: all(self._is_ready(port) for port in SERVER_PORTS), what="everything is ready"
+        )
+
+    def _is_ready(self, port: int) -> bool:
+        try:
+            return self.client.get(self.url(port, "/readyz")).status_code == 200
+        except httpx.TransportError:
+            return False
 
     def stop(self) -> int:
         """Ctrl-C, and the exit code it leads to."""

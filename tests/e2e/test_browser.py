@@ -43,7 +43,7 @@ def test_a_finished_run_shows_its_steps(platform: Platform, subject: Subject, pa
 
 
 def test_the_launchpad_asks_for_environment_and_reason(platform: Platform, page: Page) -> None:
-    job = APPLICATION_ENVIRONMENT_PROVISIONING.job_name
+    job = APPLICATION_ENVIRONMENT_PROVISIONING.phase(1).job_name
     page.goto(
         platform.url(
             DEFAULT_PORTS.dagster_webserver,

@@ -10,6 +10,7 @@ import pytest
 from idp_kernel.services import DEFAULT_PORTS
 from idp_kernel.workflows import APPLICATION_ENVIRONMENT_PROVISIONING, Step
 from tests.e2e import dagster_ui
+from tests.e2e.failures import fails_to_provision, stranger_path
 from tests.e2e.oracle import assert_provisioned_once, events_of
 from tests.e2e.platform import Platform, Subject, eventually
 
@@ -34,23 +35,6 @@ def _latest_request(platform: Platform, appenv_id: str) -> dict[str, Any]:
     page = platform.ok("GET", f"/v1/workflow-requests?applicationEnvironmentId={appenv_id}")
     latest = max(page["items"], key=lambda request: request["createdAt"])
     return platform.request(latest["id"])
-
-
-def _fails_at_secrets(platform: Platform, subject: Subject) -> tuple[dict[str, Any], str]:
-    """A request that failed for good: somebody else's secret lies where its own belongs."""
-    place = f"workflow-engine.{Step.PROVISION_SECRETS}.before_call"
-    hit = platform.arm(place)
-    accepted = platform.provision(subject)
-    eventually(hit.exists, within_seconds=30, what="the run is before its secrets")
-    path = f"teams/{subject.team}/appenv/{accepted['applicationEnvironmentId']}/app-key"
-    written = platform.client.post(
-        platform.url(DEFAULT_PORTS.openbao, f"/v1/kv/data/{path}"),
-        json={"data": {"value": "a stranger's"}},
-        headers={"X-Vault-Token": platform.openbao_root_token},
-    )
-    assert written.status_code == 200, written.text
-    hit.unlink()
-    return platform.ended(accepted["requestId"]), path
 
 
 def _remove_secret(platform: Platform, path: str) -> None:
@@ -122,7 +106,8 @@ def test_a_launch_beside_an_active_request_is_refused_with_its_id(
 def test_a_failed_run_is_rerun(
     platform: Platform, subject: Subject, tmp_path: Path, strategy: str, ran_again: list[str]
 ) -> None:
-    failed, path = _fails_at_secrets(platform, subject)
+    failed = fails_to_provision(platform, subject)
+    path = stranger_path(subject, failed)
     assert failed["state"] == "failed"
     assert failed["error"]["code"] == "foreign_owner"
     assert events_of(platform, failed["id"])[-1] == "workflow_appenv_provisioning_failed"

@@ -3,10 +3,19 @@
 # nothing: only what is missing is installed.
 set -euo pipefail
 
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
 # Program to look for, and the Debian package that has it.
 wanted=(
     "chromium chromium"
+    "npm npm"
 )
+
+# Backstage's own rules for its catalog, as its lock file pins them.
+install_npm_packages() {
+    [[ backstage/node_modules/.package-lock.json -nt backstage/package-lock.json ]] && return
+    npm ci --prefix backstage --no-audit --no-fund --loglevel=error
+}
 
 missing=()
 for pair in "${wanted[@]}"; do
@@ -14,7 +23,8 @@ for pair in "${wanted[@]}"; do
     command -v "$program" >/dev/null || missing+=("$package")
 done
 if [[ ${#missing[@]} -eq 0 ]]; then
-    exit 0
+    install_npm_packages
+    exit
 fi
 
 if ! command -v apt-get >/dev/null; then
@@ -34,3 +44,4 @@ fi
 echo "installing ${missing[*]} …"
 "${as_root[@]}" apt-get update -qq
 DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+install_npm_packages

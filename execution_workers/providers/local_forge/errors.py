@@ -21,13 +21,16 @@ from idp_kernel.errors import (
 _AGAIN = "It is tried again."
 _DENIED = Verdict(ProviderRejected, "forge_denied", "Give execution-workers the bot's token.")
 _MISSING = Verdict(
-    ProviderRejected, "forge_missing", "Provision the environment again from its first step."
+    ProviderRejected,
+    "forge_missing",
+    "Restore it at the forge; what is not active yet may begin again with its first step.",
 )
 _REJECTED = Verdict(
     ProviderRejected, "forge_rejected", "Change what was asked for, or compare FORGE_URL."
 )
 _FAILED = Verdict(Unavailable, "forge_failed", "Look at the forge's log.")
 _UNREACHABLE = Verdict(Unavailable, "forge_unreachable", _AGAIN)
+_BROKEN_OFF = Verdict(Unavailable, "git_broken_off", _AGAIN)
 
 ERRORS: ErrorTable = {
     InvalidInput: _REJECTED,
@@ -53,7 +56,7 @@ GIT_ERRORS: tuple[tuple[re.Pattern[str], Verdict], ...] = tuple(
         (r"could not resolve host|failed to connect|couldn't connect|connection (refused|reset)",
          _UNREACHABLE),
         (r"timed out|too slow|early eof|unexpected disconnect|hung up|empty reply|rpc failed",
-         _UNREACHABLE),
+         _BROKEN_OFF),
         (r"error: (429|5\d\d)\b", _FAILED),
     )
 )  # fmt: skip
@@ -61,6 +64,10 @@ GIT_ERRORS: tuple[tuple[re.Pattern[str], Verdict], ...] = tuple(
 
 GIT_TIMEOUT = Verdict(Unavailable, "git_timeout", _AGAIN)
 GIT_UNKNOWN = Verdict(Unavailable, "git_failed", "Look at the forge's log.")
+OF_ONE_REPOSITORY = frozenset(
+    each.code for each in (GIT_TIMEOUT, GIT_UNKNOWN, _BROKEN_OFF, _FAILED, _MISSING, _REJECTED)
+)
+"""What git says that may be one repository's own fault, if the forge answers all the same."""
 BRANCH_BUSY = Verdict(Unavailable, "forge_branch_busy", _AGAIN)
 """Others pushed between our reading and our pushing, several times in a row."""
 

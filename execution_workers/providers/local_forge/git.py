@@ -154,14 +154,29 @@ class BranchCopy:
 
     def files(self, paths: Sequence[str], revision: str | None = None) -> dict[str, str]:
         """Which of the paths are files there, each with the id of its content."""
-        at = revision or self._head
+        found = self._entries(paths, revision or self._head)
+        return {path: name for path, (kind, name) in found.items() if kind == "blob"}
+
+    def in_the_way(self, paths: Sequence[str], folders: Sequence[str]) -> list[str]:
+        """Where git would silently put a file or a folder of these in the place of what somebody
+        has there: a submodule, or a file where a folder shall be.
+        """
+        found = self._entries([*paths, *folders], self._head)
+        return sorted(
+            path
+            for path, (kind, _) in found.items()
+            if kind == "commit" or (kind == "blob" and path in folders)
+        )
+
+    def _entries(self, paths: Sequence[str], at: str | None) -> dict[str, tuple[str, str]]:
+        """By path, which kind of thing stands there, and its id."""
         if at is None or not paths:
             return {}
         listed = self._git("ls-tree", "-z", "--full-tree", at, "--", *paths)
         entries = listed.decode("utf-8", "surrogateescape").split("\0")
         pairs = (entry.split("\t", 1) for entry in entries if entry)
         found = {path: facts.split(" ") for facts, path in pairs if path in paths}
-        return {path: name for path, (_, kind, name) in found.items() if kind != "tree"}
+        return {path: (kind, name) for path, (_, kind, name) in found.items()}
 
     def content(self, content_id: str) -> bytes | None:
         """The content; None when it is larger than anything the platform writes."""
@@ -185,6 +200,13 @@ class BranchCopy:
         """The first parent; None for the first commit."""
         listed = self._git("rev-list", "--parents", "-1", revision).decode().split()
         return listed[1] if len(listed) > 1 else None
+
+    def is_followed_by(self, revision: str, later: str) -> bool:
+        """Whether the branch has `later`, and that is or descends from `revision`."""
+        of_branch = self._git("rev-list", str(self._head)).decode().split() if self._head else []
+        if not {revision, later} <= set(of_branch):
+            return False
+        return not self._git("rev-list", "--max-count=1", revision, f"^{later}")
 
     def all_commits(self) -> list[Commit]:
         """Every commit of every branch, newest first; fetches them all for it."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -31,7 +31,10 @@ from idp_kernel.errors import PlatformError, ProviderRejected
 from idp_kernel.http.client import CONNECT_TIMEOUT_SECONDS
 
 MOUNT = "kv"
+LOGIN_ROLES = "auth/jwt/role"
 _CHECK_AND_SET_REFUSED = re.compile(r"check-and-set parameter (did|does) not match")
+MOST_VERSIONS = 1000
+"""That a secret keeps: the store forgets the oldest beyond, were it the one in use."""
 _RENEW_AT_SHARE = 0.7
 """Of a token's life; then a new log-in takes its place."""
 
@@ -44,8 +47,10 @@ class SecretMetadata:
     version: int
     """The newest; 0 before the first value."""
     metadata_version: int
-    live: bool
-    """Whether the newest version can be read."""
+    live: Mapping[int, datetime]
+    """The versions that can be read, each with the time it was written."""
+    kept: frozenset[int]
+    """The versions that are not destroyed."""
 
 
 @dataclass
@@ -97,19 +102,30 @@ class OpenBaoClient:
         """
         body = {
             "cas_required": True,
+            "max_versions": MOST_VERSIONS,
             "metadata_cas": expected_version,
             "custom_metadata": dict(custom),
         }
         self._call("POST", f"{MOUNT}/metadata/{path}", "write secret metadata", body)
 
-    def write_value(self, path: str, value: str, *, expected_version: int) -> int:
+    def write_value(self, path: str, data: Mapping[str, str], *, expected_version: int) -> int:
         """The new version's number.
 
         Raises `Unavailable` (`openbao_contended`) when the newest is not `expected_version`.
         """
-        body = {"options": {"cas": expected_version}, "data": {"value": value}}
+        body = {"options": {"cas": expected_version}, "data": dict(data)}
         answer = self._call("POST", f"{MOUNT}/data/{path}", "write secret", body)
         return int(answer["data"]["version"])
+
+    def value(self, path: str, version: int) -> dict[str, Any] | None:
+        """What the version holds; None when it is missing, deleted or destroyed."""
+        document = self._read(f"{MOUNT}/data/{path}?version={version}", "read secret")
+        return None if document is None else document["data"]["data"]
+
+    def destroy(self, path: str, versions: Sequence[int]) -> None:
+        """Ends the versions for good; destroyed ones are fine."""
+        body = {"versions": list(versions)}
+        self._call("PUT", f"{MOUNT}/destroy/{path}", "destroy versions", body)
 
     def delete(self, path: str) -> None:
         """The secret with all its versions; one that is gone already is fine."""
@@ -122,6 +138,14 @@ class OpenBaoClient:
 
     def write_policy(self, name: str, policy: str) -> None:
         self._call("PUT", f"sys/policies/acl/{name}", "write policy", {"policy": policy})
+
+    def login_role(self, name: str) -> dict[str, Any] | None:
+        """The settings of a role of people's logins; None when there is none."""
+        document = self._read(f"{LOGIN_ROLES}/{name}", "read login role")
+        return None if document is None else dict(document["data"])
+
+    def write_login_role(self, name: str, settings: Mapping[str, object]) -> None:
+        self._call("POST", f"{LOGIN_ROLES}/{name}", "write login role", settings)
 
     def close(self) -> None:
         """Closes the pooled connections."""
@@ -229,14 +253,18 @@ def _json_of(response: httpx.Response) -> dict[str, Any] | None:
 
 
 def _metadata_of(data: Mapping[str, Any]) -> SecretMetadata:
-    version = int(data["current_version"])
-    newest = (data["versions"] or {}).get(str(version))
-    live = newest is not None and not newest["destroyed"] and not newest["deletion_time"]
+    versions = {int(number): facts for number, facts in (data["versions"] or {}).items()}
+    kept = {number: facts for number, facts in versions.items() if not facts["destroyed"]}
     return SecretMetadata(
         custom=data["custom_metadata"] or {},
-        version=version,
+        version=int(data["current_version"]),
         metadata_version=int(data.get("current_metadata_version", 0)),
-        live=live,
+        live={
+            number: datetime.fromisoformat(facts["created_time"])
+            for number, facts in kept.items()
+            if not facts["deletion_time"]
+        },
+        kept=frozenset(kept),
     )
 
 

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
+from structlog.dev import ConsoleRenderer, plain_traceback
 
 from control_plane.adapters.database import new_engine
 from control_plane.adapters.schema import check_migrated, upgrade
@@ -26,10 +28,12 @@ from control_plane.api.services import Services
 from control_plane.bootstrap import ensure_admin
 from control_plane.main import build_services
 from control_plane.settings import ControlPlaneSettings
+from idp_kernel.failpoints import FAILPOINTS_DIR_VARIABLE
 from idp_kernel.ids import new_id
 from idp_kernel.services import SERVICE_SCOPES, ServiceName
 from idp_kernel.tokens import SigningKey, service_assertion
 from tests.fixtures.stack import FreshDatabase, PostgresServer
+from tests.integration.control_plane.engine_run import claimed
 
 ADMIN_TOKEN = "idp_pat_" + "a" * 43
 
@@ -69,6 +73,9 @@ class Caller:
     def post(self, path: str, body: Any = None, *, key: str | None = None) -> Any:
         headers = {**self._headers(), "Idempotency-Key": key or new_id()}
         return self.client.post(path, json=body, headers=headers)
+
+    def put(self, path: str, body: Any) -> Any:
+        return self.client.put(path, json=body, headers=self._headers())
 
     def delete(self, path: str) -> Any:
         return self.client.delete(path, headers=self._headers())
@@ -117,6 +124,10 @@ class Platform:
     def engine_service(self) -> Caller:
         return self.service(ServiceName.WORKFLOW_ENGINE)
 
+    def bearer(self, token: str) -> Caller:
+        """Whoever holds that token."""
+        return Caller(self.client, token)
+
     def token_for(self, principal: str, **options: Any) -> str:
         made = self.admin.ok("/v1/tokens", {"principal": principal, **options})
         return str(made["token"])
@@ -135,9 +146,15 @@ class Platform:
         self.admin.ok(f"/v1/teams/{subject.team}/activate")
         self.admin.ok("/v1/environments", {"slug": subject.environment})
         self.admin.ok(f"/v1/environments/{subject.environment}/activate")
-        made = self.admin.ok("/v1/applications", {"team": subject.team, "slug": "shop"})
-        subject.application_id = made["id"]
+        subject.application_id = self.onboard(subject.team, subject.application)
         return subject
+
+    def onboard(self, team: str, slug: str) -> str:
+        """The id of a new application that is active, with no environment."""
+        accepted = self.admin.ok("/v1/applications", {"team": team, "slug": slug})
+        run = claimed(self, accepted["requestId"])
+        assert run.finalize().json()["state"] == "succeeded"
+        return str(accepted["applicationId"])
 
     def provision(self, subject: Subject, *secrets: str) -> str:
         """The id of a new provisioning request."""
@@ -183,6 +200,16 @@ def eventually(look: Callable[[], bool], *, within_seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def short_tracebacks() -> Iterator[None]:
+    """The way structlog draws a traceback by itself, with every local value, takes ten seconds."""
+    *before, _ = structlog.get_config()["processors"]
+    renderer = ConsoleRenderer(exception_formatter=plain_traceback)
+    structlog.configure(processors=[*before, renderer])
+    yield
+    structlog.reset_defaults()
+
+
 @pytest.fixture(scope="session")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
     folder = tmp_path_factory.mktemp("keys")
@@ -196,6 +223,11 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
 
 @pytest.fixture(scope="session")
 def migrated(postgres_server: PostgresServer) -> FreshDatabase:
+    """The database that most tests share."""
+    return new_database(postgres_server)
+
+
+def new_database(postgres_server: PostgresServer) -> FreshDatabase:
     """A database with the control plane's tables and its first admin."""
     database = postgres_server.create_database()
     engine = new_engine(database.url)
@@ -225,6 +257,7 @@ def platform(migrated: FreshDatabase, keys: Keys) -> Iterator[Platform]:
         begin=services.begin,
         clock=clock,
         policy=services.attempts,
+        rotations_at_once=services.rotations_at_once,
         interval_seconds=3600,
         monotonic=lambda: monotonic[0],
     )
@@ -238,6 +271,13 @@ def platform(migrated: FreshDatabase, keys: Keys) -> Iterator[Platform]:
     with TestClient(app, raise_server_exceptions=False) as client:
         yield Platform(client, app, engine, services, keys, clock, sweeper, monotonic)
     engine.dispose()
+
+
+@pytest.fixture
+def failpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which failpoints are armed."""
+    monkeypatch.setenv(FAILPOINTS_DIR_VARIABLE, str(tmp_path))
+    return tmp_path
 
 
 @pytest.fixture(autouse=True)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from idp_kernel.ids import new_id
-from idp_kernel.workflows import APPLICATION_ENVIRONMENT_PROVISIONING, Step
-from tests.integration.control_plane.conftest import Caller, Platform
+from idp_kernel.workflows import (
+    APPLICATION_ENVIRONMENT_PROVISIONING,
+    WORKFLOWS,
+    Step,
+    WorkflowName,
+)
+
+if TYPE_CHECKING:
+    from tests.integration.control_plane.conftest import Caller, Platform
 
 STEPS = APPLICATION_ENVIRONMENT_PROVISIONING.steps
 REVISION = "a" * 40
@@ -30,7 +38,7 @@ class EngineRun:
 
     @property
     def caller(self) -> Caller:
-        return Caller(self.platform.client, self.claim["runToken"])
+        return self.platform.bearer(self.claim["runToken"])
 
     def say(self, what: str, **more: Any) -> Any:
         """The raw answer to what the run says of its request."""
@@ -58,55 +66,97 @@ class EngineRun:
         error = {"code": code, "message": f"{step}: it broke", "retryable": retryable}
         return self.end(step, result={}, error=error)
 
-    def do_all(self, steps: tuple[Step, ...] = STEPS[:-1]) -> None:
-        for step in steps:
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps of this run's phase."""
+        return WORKFLOWS[self.claim["workflow"]].phase(self.claim["phase"]).steps
+
+    def do_all(self, steps: tuple[Step, ...] | None = None) -> None:
+        """Every step but the last, unless told which."""
+        for step in self.steps[:-1] if steps is None else steps:
             self.start(step)
             self.end(step)
 
+    def declare_environments(self) -> dict[str, str]:
+        """Environment to application environment, as the run of an onboarding declares them."""
+        answer = self.say("declare-environments")
+        assert answer.status_code == 200, answer.text
+        ids: dict[str, str] = answer.json()["ids"]
+        return ids
+
+    def end_phase(self) -> Any:
+        return self.say("end-phase", outcomes=self._outcomes())
+
     def finalize(self) -> Any:
-        outcomes = {step: result for step, result in self.results().items() if step != STEPS[-1]}
-        return self.say("finalize", outcomes=outcomes)
+        return self.say("finalize", outcomes=self._outcomes())
 
     def results(self) -> dict[Step, Any]:
         """What execution-workers would have answered for each step."""
-        wanted = self.claim["desiredState"]
-        repository = wanted["repository"]["repositoryId"]
+        answer = _RESULTS.get(self.claim["workflow"])
+        return {} if answer is None else answer(self.claim["desiredState"])
+
+    def _outcomes(self) -> dict[Step, Any]:
+        results = self.results()
+        return {step: results.get(step, {}) for step in self.steps[:-1]}
+
+
+def onboarding_results(wanted: Any) -> dict[Step, Any]:
+    def created(kind: str) -> Any:
+        repository = wanted[kind]
+        url = f"http://forge/{repository['owner']}/{repository['name']}.git"
+        item = f"repository/{repository['repositoryId']}"
         return {
-            Step.MATERIALIZE_REPOSITORIES: {
-                "items": [
-                    {
-                        "item": f"repository/{repository}",
-                        "effect": "created",
-                        "references": {"url": "http://forge/r.git", "revision": "b" * 40},
-                    }
-                ],
-                "events": ["git_repository_created"],
-            },
-            Step.APPLY_BRANCH_PROTECTION: {"events": ["git_branch_protection_applied"]},
-            Step.PROVISION_SECRETS: {
-                "items": [
-                    {
-                        "item": f"secret/{secret['secretId']}",
-                        "effect": "created",
-                        "references": {"storePath": f"kv/{secret['name']}", "version": 3},
-                    }
-                    for secret in wanted["secrets"]
-                ],
-                "events": ["secret_store_secret_written"],
-            },
-            Step.CREATE_SECRET_BINDINGS: {
-                "items": [
-                    {
-                        "item": "bindings/x",
-                        "effect": "created",
-                        "references": {"revision": REVISION},
-                    }
-                ],
-                "events": ["git_secret_bindings_committed"],
-            },
-            Step.VERIFY_GITOPS_RECONCILIATION: {"events": ["gitops_reconciliation_verified"]},
-            STEPS[-1]: {},
+            "items": [{"item": item, "effect": "created", "references": {"url": url}}],
+            "events": ["git_repository_created"],
         }
+
+    return {
+        Step.CREATE_CODE_REPOSITORY: created("codeRepository"),
+        Step.CREATE_DEPLOYMENT_REPOSITORY: created("deploymentRepository"),
+        Step.SEED_REPOSITORIES: {"events": ["git_repository_seeded"]},
+        Step.APPLY_REPOSITORY_PROTECTION: {"events": ["git_branch_protection_applied"]},
+    }
+
+
+def provisioning_results(wanted: Any) -> dict[Step, Any]:
+    repository = wanted["repository"]["repositoryId"]
+    return {
+        Step.MATERIALIZE_REPOSITORIES: {
+            "items": [
+                {
+                    "item": f"repository/{repository}",
+                    "effect": "created",
+                    "references": {"url": "http://forge/r.git", "revision": "b" * 40},
+                }
+            ],
+            "events": ["git_repository_created"],
+        },
+        Step.APPLY_BRANCH_PROTECTION: {"events": ["git_branch_protection_applied"]},
+        Step.PROVISION_SECRETS: {
+            "items": [
+                {
+                    "item": f"secret/{secret['secretId']}",
+                    "effect": "created",
+                    "references": {"storePath": f"kv/{secret['name']}", "version": 3},
+                }
+                for secret in wanted["secrets"]
+            ],
+            "events": ["secret_store_secret_written"],
+        },
+        Step.CREATE_SECRET_BINDINGS: {
+            "items": [
+                {"item": "bindings/x", "effect": "created", "references": {"revision": REVISION}}
+            ],
+            "events": ["git_secret_bindings_committed"],
+        },
+        Step.VERIFY_GITOPS_RECONCILIATION: {"events": ["gitops_reconciliation_verified"]},
+    }
+
+
+_RESULTS: dict[str, Callable[[Any], dict[Step, Any]]] = {
+    WorkflowName.APPLICATION_ONBOARDING: onboarding_results,
+    WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING: provisioning_results,
+}
 
 
 def offers(platform: Platform, limit: int = 100) -> dict[str, Any]:

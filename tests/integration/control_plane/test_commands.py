@@ -13,19 +13,11 @@ from control_plane.adapters.tables import METADATA
 from idp_kernel.http.problems import PROBLEM_JSON
 from idp_kernel.ids import new_id
 from tests.integration.control_plane.conftest import ADMIN_TOKEN, Caller, Platform
+from tests.integration.control_plane.rows import counts
 
 
 def slug() -> str:
     return f"t-{secrets.token_hex(5)}"
-
-
-def counts(platform: Platform) -> dict[str, int]:
-    """How many rows each table has."""
-    with platform.engine.connect() as connection:
-        return {
-            name: connection.execute(text(f"SELECT count(*) FROM {name}")).scalar_one()  # noqa: S608 - our own tables
-            for name in METADATA.tables
-        }
 
 
 # ── idempotency ──────────────────────────────────────────────────────────────────────────────
@@ -107,7 +99,10 @@ def test_fifty_identical_commands_at_once_act_once(platform: Platform) -> None:
         answers = list(pool.map(command, range(50)))
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.content for answer in answers}) == 1
-    found = platform.admin.seen("/v1/workflow-requests", team=subject.team)["items"]
+    (environment,) = platform.admin.seen(path)["items"]
+    found = platform.admin.seen(
+        "/v1/workflow-requests", applicationEnvironmentId=environment["id"]
+    )["items"]
     assert [each["id"] for each in found] == [answers[0].json()["requestId"]]
     events = platform.events(team=subject.team)
     assert events.count("application_environment_provisioning_requested") == 1
@@ -254,6 +249,7 @@ COMMANDS = [
     ("/v1/teams/{}/activate", None),
     ("/v1/teams/{}/members", {"principal": "ada", "role": "team-viewer"}),
     ("/v1/environments/{}/activate", None),
+    ("/v1/applications/{}/onboarding", None),
     ("/v1/applications/{}/environments", {"environment": "dev"}),
     ("/v1/workflow-requests/{}/cancel", {}),
     ("/v1/workflow-requests/{}/retry", {}),

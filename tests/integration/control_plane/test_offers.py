@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 
+from control_plane.adapters.database import transaction
 from idp_kernel.ids import new_id
 from idp_kernel.services import ServiceName
 from idp_kernel.tokens import service_assertion
@@ -22,12 +25,21 @@ from tests.integration.control_plane.conftest import (
 from tests.integration.control_plane.engine_run import STEPS, ask_claim, claimed, launch, offers
 from tests.integration.control_plane.process import Process, served
 
+END_EVERYTHING = """
+UPDATE workflow_requests SET
+    state = 'cancelled', ended_at = now(), lease_expires_at = NULL, not_before = NULL,
+    waiting_reason = NULL, waiting_since = NULL, waiting_until = NULL
+WHERE state IN ('pending', 'running', 'waiting');
+UPDATE workflow_subjects SET active = false WHERE active
+"""
+
 
 @pytest.fixture(autouse=True)
-def nothing_else_is_pending(platform: Platform) -> None:
-    """Takes what other tests left pending out of the way."""
-    while offers(platform):
-        pass
+def nothing_else_is_open(platform: Platform) -> None:
+    """Ends what other tests left: a sweeper would make a wait or a lost run work again."""
+    with transaction(platform.engine) as connection:
+        for statement in END_EVERYTHING.split(";"):
+            connection.execute(text(statement))
 
 
 def test_an_offer_is_made_again_after_a_while_and_then_ever_more_rarely(
@@ -48,8 +60,7 @@ def test_teams_take_turns_and_the_oldest_comes_first(platform: Platform) -> None
     of_busy = [platform.provision(busy)]
     for number in range(3):
         slug = f"app-{number}"
-        made = platform.admin.ok("/v1/applications", {"team": busy.team, "slug": slug})
-        path = f"/v1/applications/{made['id']}/environments"
+        path = f"/v1/applications/{platform.onboard(busy.team, slug)}/environments"
         of_busy.append(platform.admin.ok(path, {"environment": busy.environment})["requestId"])
     of_quiet = platform.provision(quiet)
     assert list(offers(platform, limit=2)) == [of_busy[0], of_quiet]
@@ -136,15 +147,17 @@ def test_a_run_holds_one_request_only(platform: Platform) -> None:
     assert platform.request(other)["state"] == "pending"
 
 
-def test_a_waiting_offer_hears_of_work_at_once(
-    platform: Platform, migrated: FreshDatabase, keys: Keys
-) -> None:
+@pytest.fixture(scope="module")
+def server(migrated: FreshDatabase, keys: Keys) -> Iterator[Process]:
+    """A process of its own, for those who wait at it and leave it as it was."""
+    with served(migrated, keys) as process:
+        yield process
+
+
+def test_a_waiting_offer_hears_of_work_at_once(platform: Platform, server: Process) -> None:
     subject = platform.new_subject()
-    with (
-        served(migrated, keys) as server,
-        httpx.Client(base_url=server.url, timeout=30) as client,
-    ):
-        headers = quiet_engine_headers(platform, client)
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        headers = engine_headers(platform, client)
 
         def wait() -> tuple[float, Any]:
             body = {"waitSeconds": 10}
@@ -166,15 +179,10 @@ def test_a_waiting_offer_hears_of_work_at_once(
     assert answered_at - told_at < 0.3
 
 
-def test_an_asker_who_hangs_up_takes_no_work_with_it(
-    platform: Platform, migrated: FreshDatabase, keys: Keys
-) -> None:
+def test_an_asker_who_hangs_up_takes_no_work_with_it(platform: Platform, server: Process) -> None:
     subject = platform.new_subject()
-    with (
-        served(migrated, keys) as server,
-        httpx.Client(base_url=server.url, timeout=30) as client,
-    ):
-        headers = quiet_engine_headers(platform, client)
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        headers = engine_headers(platform, client)
         with pytest.raises(httpx.ReadTimeout):
             client.post("/internal/offers", json={"waitSeconds": 15}, headers=headers, timeout=0.3)
         request_id = platform.provision(subject)
@@ -182,16 +190,12 @@ def test_an_asker_who_hangs_up_takes_no_work_with_it(
     assert request_id in [each["requestId"] for each in answer.json()["offers"]]
 
 
-def quiet_engine_headers(platform: Platform, client: httpx.Client) -> dict[str, str]:
-    """The engine's authorization, once the server has offered all that other tests left."""
+def engine_headers(platform: Platform, client: httpx.Client) -> dict[str, str]:
+    """The engine's authorization."""
     name = ServiceName.WORKFLOW_ENGINE
     assertion = service_assertion(platform.keys.services[name], name, platform.clock)
     answer = client.post("/internal/tokens", json={"assertion": assertion})
-    headers = {"Authorization": f"Bearer {answer.json()['accessToken']}"}
-    ask = {"waitSeconds": 0, "limit": 100}
-    while client.post("/internal/offers", json=ask, headers=headers).json()["offers"]:
-        pass
-    return headers
+    return {"Authorization": f"Bearer {answer.json()['accessToken']}"}
 
 
 def test_a_server_that_is_asked_to_end_does_not_wait_for_work(
@@ -202,17 +206,15 @@ def test_a_server_that_is_asked_to_end_does_not_wait_for_work(
         httpx.Client(base_url=server.url, timeout=30) as client,
         ThreadPoolExecutor(1) as pool,
     ):
-        headers = quiet_engine_headers(platform, client)
+        headers = engine_headers(platform, client)
         body = {"waitSeconds": 20}
         waiting = pool.submit(client.post, "/internal/offers", json=body, headers=headers)
         assert not wait_for([waiting], timeout=0.3).done
-        asked = time.monotonic()
         assert ended(server) == 0
-        assert time.monotonic() - asked < 4
         assert waiting.result().json()["offers"] == []
 
 
 def ended(server: Process) -> int:
-    """Its exit status after SIGTERM."""
+    """Its exit status after SIGTERM, which comes long before an offer would have waited enough."""
     server.process.terminate()
     return server.process.wait(10)

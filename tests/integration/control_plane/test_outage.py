@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,16 +19,18 @@ from control_plane.adapters.work import beginner
 from control_plane.bootstrap import ensure_admin
 from control_plane.failpoints import (
     COMMAND_AFTER_COMMIT,
+    END_PHASE_AFTER_COMMIT,
+    END_PHASE_BEFORE_COMMIT,
     FAILPOINTS,
     FINALIZE_AFTER_COMMIT,
     FINALIZE_BEFORE_COMMIT,
 )
 from control_plane.main import build_app
 from idp_kernel.errors import Unavailable
-from idp_kernel.failpoints import FAILPOINTS_DIR_VARIABLE
 from idp_kernel.ids import new_id
 from local_stack.postgres_setup import PostgresAddress, wait_until_ready
 from tests.fixtures.stack import (
+    AT_ONCE,
     FreshDatabase,
     PostgresServer,
     child,
@@ -46,6 +47,7 @@ from tests.integration.control_plane.conftest import (
     settings_for,
 )
 from tests.integration.control_plane.engine_run import STEPS, claimed
+from tests.integration.control_plane.held import arm
 
 
 @dataclass
@@ -63,7 +65,7 @@ class OwnPostgres:
             "IDP_POSTGRES_PORT": str(self.port),
             "IDP_POSTGRES_KEYS_DIR": str(self.home / "keys"),
         }
-        with child("local_stack.postgres", environment, self.home, stop=signal.SIGINT) as process:
+        with child("local_stack.postgres", environment, self.home, stop=AT_ONCE) as process:
             wait_until_ready(self.address, timeout_seconds=60).close()
 
             def kill() -> None:
@@ -168,31 +170,6 @@ def test_a_deadlock_is_told_as_unavailable(platform: Platform) -> None:
     assert sorted(ends) == ["database_unavailable", "locked"]
 
 
-@dataclass
-class Held:
-    """A command that stands still at a failpoint."""
-
-    folder: Path
-    name: str
-
-    def wait(self) -> None:
-        eventually((self.folder / f"{self.name}.hit").exists)
-
-    def let_go(self) -> None:
-        (self.folder / f"{self.name}.hit").unlink()
-
-
-@pytest.fixture
-def failpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(FAILPOINTS_DIR_VARIABLE, str(tmp_path))
-    return tmp_path
-
-
-def arm(folder: Path, name: str) -> Held:
-    (folder / name).touch()
-    return Held(folder, name)
-
-
 @pytest.mark.parametrize(
     ("name", "seen_meanwhile"),
     [(FINALIZE_BEFORE_COMMIT, "running"), (FINALIZE_AFTER_COMMIT, "succeeded")],
@@ -226,5 +203,7 @@ def test_a_command_can_be_held_after_its_commit(platform: Platform, failpoints: 
     thread.join()
 
 
-def test_every_failpoint_is_tested_here() -> None:
-    assert set(FAILPOINTS) == {FINALIZE_BEFORE_COMMIT, FINALIZE_AFTER_COMMIT, COMMAND_AFTER_COMMIT}
+def test_every_failpoint_is_tested() -> None:
+    phases = {END_PHASE_BEFORE_COMMIT, END_PHASE_AFTER_COMMIT}  # in test_phases.py
+    ends = {FINALIZE_BEFORE_COMMIT, FINALIZE_AFTER_COMMIT}
+    assert set(FAILPOINTS) == {COMMAND_AFTER_COMMIT, *phases, *ends}

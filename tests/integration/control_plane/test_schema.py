@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from control_plane.adapters.tables import METADATA
 from control_plane.bootstrap import bootstrap
 from control_plane.settings import BootstrapSettings
 from idp_kernel.errors import InvalidInput, Unavailable
+from idp_kernel.ids import new_id
 from tests.fixtures.stack import PostgresServer
 
 
@@ -43,6 +45,39 @@ def test_migrations_can_be_taken_back(postgres_server: PostgresServer) -> None:
     with pytest.raises(Unavailable, match=r"control_plane\.bootstrap"):
         check_migrated(engine)
     engine.dispose()
+
+
+def test_rows_from_before_survive_the_migrations(postgres_server: PostgresServer) -> None:
+    engine, id_ = new_engine(postgres_server.create_database().url), new_id()
+    with transaction(engine) as connection:
+        command.upgrade(_config(connection), "0001")
+        for row in ROWS_OF_0001:
+            connection.execute(text(row), {"id": id_})
+    upgrade(engine)
+    with transaction(engine) as connection:
+        issuer = connection.execute(text("SELECT issuer FROM secrets")).scalar_one()
+        name = connection.execute(text("SELECT name FROM appenv_repositories")).scalar_one()
+        dates = connection.execute(
+            text(
+                "SELECT secrets.created_at = application_environments.created_at,"
+                " rotated_at = secrets.created_at, next_rotation_at - rotated_at,"
+                " secret_bindings.version FROM secrets, application_environments, secret_bindings"
+            )
+        ).one()
+    assert (issuer, name) == ("openbao", "x")
+    assert tuple(dates) == (True, True, timedelta(days=180), 2)
+    engine.dispose()
+
+
+ROWS_OF_0001 = (
+    "INSERT INTO teams VALUES (:id, 'payments', 'Payments', 'Active', now())",
+    "INSERT INTO environments VALUES (:id, 'dev', '', 'Active', now())",
+    "INSERT INTO applications VALUES (:id, :id, 'shop', '', 'Approved', now())",
+    "INSERT INTO application_environments VALUES (:id, :id, :id, 'Active', NULL, now())",
+    "INSERT INTO deployment_repositories VALUES (:id, :id, 'payments', 'x', NULL, 'Active')",
+    "INSERT INTO secrets VALUES (:id, :id, 'app-key', 'runtime', 'low', 'Active', 'x', 2)",
+    "INSERT INTO secret_bindings VALUES (:id, :id, :id, 'Active')",
+)
 
 
 def test_several_processes_may_migrate_at_once(postgres_server: PostgresServer) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -13,12 +13,27 @@ from idp_kernel.wire.worker import (
     APPENV_BRANCH_PROTECTION,
     APPENV_SECRET_BINDINGS,
     APPENV_SECRETS,
+    CHECK_BINDINGS_PRESENT,
+    CHECK_GITOPS_RECONCILED,
+    CHECK_REPOSITORY_PROTECTED,
+    CHECK_SECRET_WITHIN_POLICY,
+    GIT_BRANCH_PROTECTION,
     GIT_REPOSITORIES,
+    GIT_REPOSITORIES_SEED,
+    SECRETS_BINDINGS_UPDATE,
+    SECRETS_ISSUE,
+    SECRETS_RETIRE,
     UNDO_SUFFIX,
 )
 from idp_kernel.workflows import Step
 from tests.integration.execution_workers.driver import INSTALLATION, AppEnv, Json, Run, World
 
+CHECKS = (
+    CHECK_REPOSITORY_PROTECTED,
+    CHECK_BINDINGS_PRESENT,
+    CHECK_GITOPS_RECONCILED,
+    CHECK_SECRET_WITHIN_POLICY,
+)
 MANIFEST = "manifests/external-secrets/app-key.yaml"
 
 
@@ -35,7 +50,13 @@ class Effect:
     """How often the provider has it; 0 when it is not there."""
     plant_foreign: Callable[[World, AppEnv, Path], None]
     adopted_event: str | None = None
-    needs_repository: bool = True
+    needs: tuple[Effect, ...] = ()
+    """What other requests have done before."""
+    own_needs: tuple[Effect, ...] = ()
+    """What the same request has done before."""
+    is_adopted: bool = True
+    """Whether a later request takes what is there; a rotation makes another."""
+    has_undo: bool = True
 
     def do(self, run: Run) -> httpx.Response:
         return run.post(self.path, self.body(run.appenv), run.key(self.step))
@@ -45,8 +66,10 @@ class Effect:
         return run.post(self.path + UNDO_SUFFIX, self.body(run.appenv), key)
 
     def prepare(self, run: Run) -> None:
-        if self.needs_repository:
-            assert_effect(REPOSITORY.do(run), "created")
+        for need in self.needs:
+            assert_effect(need.do(run.world.new_run(run.appenv)), "created")
+        for need in self.own_needs:
+            assert_effect(need.do(run), "created")
 
 
 def assert_effect(answer: httpx.Response, effect: str) -> Json:
@@ -81,7 +104,45 @@ def _versions(world: World, appenv: AppEnv, _folder: Path) -> int:
 def _manifests(world: World, appenv: AppEnv, folder: Path) -> int:
     """Commits of the manifest, if it is there now."""
     clone = world.forge.clone(appenv.team, appenv.repository_name, folder)
-    return _commits(world, appenv, folder, MANIFEST) if (clone / MANIFEST).exists() else 0
+    if not (clone / MANIFEST).exists():
+        return 0
+    return len(world.forge.git("log", "--format=%H", "--all", "--", MANIFEST, cwd=clone).split())
+
+
+def _repositories(world: World, owner: str, name: str) -> int:
+    return 0 if world.forge.repository(owner, name) is None else 1
+
+
+def _seeds(world: World, appenv: AppEnv, folder: Path) -> int:
+    """Commits of the catalogue's file, if it is there now."""
+    clone = world.forge.clone(appenv.team, "shop", folder)
+    if not (clone / "catalog-info.yaml").exists():
+        return 0
+    return len(world.forge.git("log", "--format=%H", "--", "catalog-info.yaml", cwd=clone).split())
+
+
+def _code_protections(world: World, appenv: AppEnv, _folder: Path) -> int:
+    repository = world.forge.repository(appenv.team, "shop")
+    return 0 if repository is None else len(repository["protections"])
+
+
+def _rotated_versions(world: World, appenv: AppEnv, _folder: Path) -> int:
+    """Versions that can be read beside the first."""
+    return len([number for number in world.store.live_versions(appenv.secret_path) if number > 1])
+
+
+def _moves(world: World, appenv: AppEnv, folder: Path) -> int:
+    """Commits of the manifest after its first, if it pins the second version now."""
+    clone = world.forge.clone(appenv.team, appenv.repository_name, folder)
+    if "version: '2'" not in (clone / MANIFEST).read_text():
+        return 0
+    return len(world.forge.git("log", "--format=%H", "--", MANIFEST, cwd=clone).split()) - 1
+
+
+def _destroyed(world: World, appenv: AppEnv, _folder: Path) -> int:
+    metadata = world.store.metadata(appenv.secret_path)
+    assert metadata is not None
+    return [each["destroyed"] for each in metadata["versions"].values()].count(True)
 
 
 def _foreign_marker() -> Json:
@@ -106,6 +167,33 @@ def _plant_secret(world: World, appenv: AppEnv, _folder: Path) -> None:
     assert world.store.request("POST", f"kv/data/{appenv.secret_path}", body).status_code == 200
 
 
+def _plant_code_repository(world: World, appenv: AppEnv, name: str) -> None:
+    body = {"owner": appenv.team, "name": name, "marker": _foreign_marker()}
+    assert world.forge.request("POST", "/api/v1/repositories", body).status_code == 201
+
+
+def _plant_ownership(world: World, appenv: AppEnv, folder: Path) -> None:
+    content = "installationId: another\nrepositoryId: another\n"
+    world.forge.push_file(appenv.team, "shop", folder, ".idp/ownership.yaml", content)
+
+
+def _plant_code_protection(world: World, appenv: AppEnv, _folder: Path) -> None:
+    path = f"/api/v1/repositories/{appenv.team}/shop/protection/main"
+    body = {"branch": "main", "marker": _foreign_marker()}
+    assert world.forge.request("PUT", path, body).status_code == 200
+
+
+def _make_foreign(world: World, appenv: AppEnv, _folder: Path) -> None:
+    body = {"custom_metadata": {"idp_installation_id": "another"}}
+    path = f"kv/metadata/{appenv.secret_path}"
+    assert world.store.request("POST", path, body).status_code == 204
+
+
+def database(appenv: AppEnv) -> AppEnv:
+    """The same, its secret a database login."""
+    return replace(appenv, issuer="postgres")
+
+
 def _plant_manifest(world: World, appenv: AppEnv, folder: Path) -> None:
     content = "kind: ExternalSecret\nmetadata: {name: app-key}\n"
     world.forge.push_file(appenv.team, appenv.repository_name, folder, MANIFEST, content)
@@ -120,7 +208,6 @@ REPOSITORY = Effect(
     body=lambda appenv: {"subject": appenv.subject, "repositories": [appenv.repository]},
     times_done=_commits,
     plant_foreign=_plant_repository,
-    needs_repository=False,
 )
 PROTECTION = Effect(
     name="protection",
@@ -130,6 +217,7 @@ PROTECTION = Effect(
     body=lambda appenv: {"subject": appenv.subject, "repositories": [appenv.repository]},
     times_done=_protections,
     plant_foreign=_plant_protection,
+    needs=(REPOSITORY,),
 )
 SECRET = Effect(
     name="secret",
@@ -139,7 +227,6 @@ SECRET = Effect(
     body=lambda appenv: {"subject": appenv.subject, "secrets": [appenv.secret]},
     times_done=_versions,
     plant_foreign=_plant_secret,
-    needs_repository=False,
 )
 BINDINGS = Effect(
     name="bindings",
@@ -153,5 +240,141 @@ BINDINGS = Effect(
     },
     times_done=_manifests,
     plant_foreign=_plant_manifest,
+    needs=(REPOSITORY,),
 )
-EFFECTS = (REPOSITORY, PROTECTION, SECRET, BINDINGS)
+CODE_REPOSITORY = Effect(
+    name="code repository",
+    path=GIT_REPOSITORIES,
+    step=Step.CREATE_CODE_REPOSITORY,
+    event="git_repository_created",
+    adopted_event="git_repository_adopted",
+    body=lambda appenv: {
+        "subject": appenv.application_subject,
+        "repositories": [appenv.code_repository],
+    },
+    times_done=lambda world, appenv, _: _repositories(world, appenv.team, "shop"),
+    plant_foreign=lambda world, appenv, _: _plant_code_repository(world, appenv, "shop"),
+)
+DEPLOYMENT_REPOSITORY = Effect(
+    name="deployment repository",
+    path=GIT_REPOSITORIES,
+    step=Step.CREATE_DEPLOYMENT_REPOSITORY,
+    event="git_repository_created",
+    adopted_event="git_repository_adopted",
+    body=lambda appenv: {
+        "subject": appenv.application_subject,
+        "repositories": [appenv.deployment_repository],
+    },
+    times_done=lambda world, appenv, _: _repositories(world, appenv.team, "shop-deploy"),
+    plant_foreign=lambda world, appenv, _: _plant_code_repository(world, appenv, "shop-deploy"),
+)
+SEED = Effect(
+    name="seed",
+    path=GIT_REPOSITORIES_SEED,
+    step=Step.SEED_REPOSITORIES,
+    event="git_repository_seeded",
+    body=lambda appenv: {
+        "subject": appenv.application_subject,
+        "description": "Sells things",
+        "repositories": [appenv.code_repository],
+    },
+    times_done=_seeds,
+    plant_foreign=_plant_ownership,
+    needs=(CODE_REPOSITORY,),
+)
+CODE_PROTECTION = Effect(
+    name="code protection",
+    path=GIT_BRANCH_PROTECTION,
+    step=Step.APPLY_REPOSITORY_PROTECTION,
+    event="git_branch_protection_applied",
+    body=lambda appenv: {
+        "subject": appenv.application_subject,
+        "repositories": [appenv.code_repository],
+    },
+    times_done=_code_protections,
+    plant_foreign=_plant_code_protection,
+    needs=(CODE_REPOSITORY,),
+)
+DATABASE_SECRET = replace(
+    SECRET,
+    name="database secret",
+    body=lambda appenv: {"subject": appenv.subject, "secrets": [database(appenv).secret]},
+)
+DATABASE_BINDINGS = replace(
+    BINDINGS,
+    name="database bindings",
+    body=lambda appenv: {
+        "subject": appenv.subject,
+        "repository": appenv.repository,
+        "bindings": [database(appenv).binding()],
+    },
+)
+CREDENTIAL = Effect(
+    name="credential",
+    path=SECRETS_ISSUE,
+    step=Step.ISSUE_NEW_CREDENTIAL,
+    event="credential_issuer_credential_issued",
+    body=lambda appenv: appenv.rotated(),
+    times_done=_rotated_versions,
+    plant_foreign=_make_foreign,
+    needs=(REPOSITORY, SECRET, BINDINGS),
+    is_adopted=False,
+)
+DATABASE_CREDENTIAL = replace(
+    CREDENTIAL,
+    name="database credential",
+    body=lambda appenv: database(appenv).rotated(),
+    needs=(REPOSITORY, DATABASE_SECRET, DATABASE_BINDINGS),
+)
+MOVED_BINDING = Effect(
+    name="moved binding",
+    path=SECRETS_BINDINGS_UPDATE,
+    step=Step.UPDATE_SECRET_BINDINGS,
+    event="git_secret_bindings_updated",
+    body=lambda appenv: appenv.rotated(version=2, replacesVersion=1),
+    times_done=_moves,
+    plant_foreign=_plant_manifest,
+    needs=(*CREDENTIAL.needs, CREDENTIAL),
+)
+DATABASE_MOVED_BINDING = replace(
+    MOVED_BINDING,
+    name="database moved binding",
+    body=lambda appenv: database(appenv).rotated(version=2, replacesVersion=1),
+    needs=(*DATABASE_CREDENTIAL.needs, DATABASE_CREDENTIAL),
+)
+RETIREMENT = Effect(
+    name="retirement",
+    path=SECRETS_RETIRE,
+    step=Step.RETIRE_OLD_CREDENTIAL,
+    event="credential_issuer_credential_retired",
+    body=lambda appenv: appenv.rotated(version=2),
+    times_done=_destroyed,
+    plant_foreign=_make_foreign,
+    needs=CREDENTIAL.needs,
+    own_needs=(CREDENTIAL, MOVED_BINDING),
+    is_adopted=False,
+    has_undo=False,
+)
+DATABASE_RETIREMENT = replace(
+    RETIREMENT,
+    name="database retirement",
+    body=lambda appenv: database(appenv).rotated(version=2),
+    needs=DATABASE_CREDENTIAL.needs,
+    own_needs=(DATABASE_CREDENTIAL, DATABASE_MOVED_BINDING),
+)
+EFFECTS = (
+    REPOSITORY,
+    CODE_REPOSITORY,
+    DEPLOYMENT_REPOSITORY,
+    SEED,
+    PROTECTION,
+    CODE_PROTECTION,
+    SECRET,
+    DATABASE_SECRET,
+    BINDINGS,
+    CREDENTIAL,
+    DATABASE_CREDENTIAL,
+    MOVED_BINDING,
+    RETIREMENT,
+    DATABASE_RETIREMENT,
+)

@@ -21,11 +21,13 @@ from tests.fixtures.stack import (
 )
 from tests.integration.execution_workers.driver import (
     AppEnv,
+    Applications,
     Forge,
     Run,
     Store,
     WorkersProcess,
     World,
+    ask,
     eventually,
     published_keys,
     workers_environment,
@@ -60,7 +62,9 @@ def forge(home: Path) -> Iterator[Forge]:
 
 @pytest.fixture(scope="session")
 def agent_url(home: Path, forge: Forge) -> Iterator[str]:
-    """The real GitOps agent, looking at the forge."""
+    """The real GitOps agent, looking at the forge: each time at all repositories of all tests, so
+    not too often.
+    """
     port = free_port()
     environment = {
         "IDP_LOCAL_GITOPS_AGENT_DATA_DIR": str(home / "agent"),
@@ -68,7 +72,7 @@ def agent_url(home: Path, forge: Forge) -> Iterator[str]:
         "IDP_LOCAL_GITOPS_AGENT_FORGE_URL": forge.url,
         "IDP_LOCAL_GITOPS_AGENT_FORGE_TOKEN_FILE": str(home / "forge-agent.token"),
         "IDP_LOCAL_GITOPS_AGENT_READER_TOKEN_FILE": str(home / "gitops-agent-reader.token"),
-        "IDP_LOCAL_GITOPS_AGENT_INTERVAL_SECONDS": "0.1",
+        "IDP_LOCAL_GITOPS_AGENT_INTERVAL_SECONDS": "0.5",
     }
     with child("local_stack.agent", environment, home):
         url = f"http://{LOOPBACK}:{port}"
@@ -78,7 +82,7 @@ def agent_url(home: Path, forge: Forge) -> Iterator[str]:
 
 def _is_ready(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
+        return ask("GET", f"{url}/readyz").status_code == 200
     except httpx.TransportError:
         return False
 
@@ -95,6 +99,7 @@ def world(
     key = SigningKey.generate("control-plane")
     database = postgres_server.create_database()
     migrate(database.url)
+    applications = Applications(postgres_server.ensure_platform())
     (home / "failpoints").mkdir()
     with published_keys(key) as control_plane_url:
         environment, port = workers_environment(
@@ -104,11 +109,12 @@ def world(
             forge=forge,
             store=store,
             agent_url=agent_url,
+            applications=applications,
         )
         workers = WorkersProcess(environment, port, home / "workers.log", home / "failpoints")
-        workers.start()
         try:
-            yield World(workers, key, forge, store, database.url)
+            workers.start()
+            yield World(workers, key, forge, store, database.url, applications)
         finally:
             workers.stop()
 

@@ -5,20 +5,22 @@ Each behaviour is asked of the provider itself, not of the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import pytest
 
 from execution_workers.failpoints import (
     REPOSITORY_CREATED,
     SECRET_MARKED,
+    SECRET_WRITTEN,
+    TEAM_LET_IN,
     after_provider,
     after_undo,
 )
 from tests.integration.execution_workers.catalogue import (
+    DATABASE_SECRET,
     EFFECTS,
     REPOSITORY,
     SECRET,
@@ -26,26 +28,35 @@ from tests.integration.execution_workers.catalogue import (
     assert_effect,
     assert_problem,
 )
-from tests.integration.execution_workers.driver import Run, World, eventually, in_background
+from tests.integration.execution_workers.driver import Run, for_long, killed_at
 
-every_effect = pytest.mark.parametrize("effect", EFFECTS, ids=lambda effect: effect.name)
+
+def _each(effects: Iterable[Effect]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("effect", list(effects), ids=lambda effect: effect.name)
+
+
+every_effect = _each(EFFECTS)
+every_undoable = _each(effect for effect in EFFECTS if effect.has_undo)
+every_adoptable = _each(effect for effect in EFFECTS if effect.is_adopted)
 
 
 @every_effect
-def test_is_done_and_told(effect: Effect, run: Run, tmp_path: Path) -> None:
-    effect.prepare(run)
-    answer = assert_effect(effect.do(run), "created")
-    assert answer["events"] == [effect.event]
-    assert effect.times_done(run.world, run.appenv, tmp_path) == 1
-
-
-@every_effect
-def test_a_repeat_replays_the_first_answer(effect: Effect, run: Run, tmp_path: Path) -> None:
+def test_is_done_once_and_told_again_to_a_repeat_of_the_same(
+    effect: Effect, run: Run, tmp_path: Path
+) -> None:
     effect.prepare(run)
     first = assert_effect(effect.do(run), "created")
+    assert first["events"] == [effect.event]
     again = assert_effect(effect.do(run.with_(fence=2)), "replayed")
     assert again["items"][0]["references"] == first["items"][0]["references"]
     assert again["events"] == first["events"]
+    other = effect.body(run.appenv)
+    other["subject"] = {**other["subject"], "application": "other-shop"}
+    assert_problem(
+        run.with_(fence=2).post(effect.path, other, run.key(effect.step)),
+        422,
+        "idempotency_key_reused",
+    )
     assert effect.times_done(run.world, run.appenv, tmp_path) == 1
 
 
@@ -59,13 +70,19 @@ def test_concurrent_repeats_act_once(effect: Effect, run: Run, tmp_path: Path) -
     assert effect.times_done(run.world, run.appenv, tmp_path) == 1
 
 
-@every_effect
-def test_a_later_request_adopts(effect: Effect, run: Run, tmp_path: Path) -> None:
+@every_adoptable
+def test_a_later_request_adopts_and_so_undo_keeps_it(
+    effect: Effect, run: Run, tmp_path: Path
+) -> None:
     effect.prepare(run)
     first = assert_effect(effect.do(run), "created")
-    answer = assert_effect(effect.do(run.world.new_run(run.appenv)), "adopted")
+    later = run.world.new_run(run.appenv)
+    answer = assert_effect(effect.do(later), "adopted")
     assert answer["items"][0]["references"] == first["items"][0]["references"]
     assert answer["events"] == ([effect.adopted_event] if effect.adopted_event else [])
+    assert effect.times_done(run.world, run.appenv, tmp_path) == 1
+    assert_effect(effect.undo(run), "kept")
+    assert_effect(effect.undo(later), "kept")
     assert effect.times_done(run.world, run.appenv, tmp_path) == 1
 
 
@@ -75,33 +92,27 @@ def test_what_is_foreign_is_refused_and_left(effect: Effect, run: Run, tmp_path:
     effect.plant_foreign(run.world, run.appenv, tmp_path)
     before = effect.times_done(run.world, run.appenv, tmp_path)
     assert_problem(effect.do(run), 502, "foreign_owner")
-    assert_effect(effect.undo(run.with_(fence=2)), "kept")
+    if effect.has_undo:
+        assert_effect(effect.undo(run.with_(fence=2)), "kept")
     assert effect.times_done(run.world, run.appenv, tmp_path) == before
 
 
-@every_effect
-def test_undo_takes_it_back_and_may_be_repeated(effect: Effect, run: Run, tmp_path: Path) -> None:
+@every_undoable
+def test_undo_takes_it_back_until_a_new_generation_does_it_again(
+    effect: Effect, run: Run, tmp_path: Path
+) -> None:
     effect.prepare(run)
     assert_effect(effect.do(run), "created")
     undoing = run.with_(fence=2)
     assert_effect(effect.undo(undoing), "undone")
     assert effect.times_done(run.world, run.appenv, tmp_path) == 0
     assert_effect(effect.undo(undoing), "absent")
-
-
-@every_effect
-def test_after_an_undo_only_a_new_generation_does_it_again(
-    effect: Effect, run: Run, tmp_path: Path
-) -> None:
-    effect.prepare(run)
-    assert_effect(effect.do(run), "created")
-    assert_effect(effect.undo(run), "undone")
-    assert_problem(effect.do(run), 409, "undone")
-    assert_effect(effect.do(run.with_(generation=2, fence=2)), "created")
+    assert_problem(effect.do(undoing), 409, "undone")
+    assert_effect(effect.do(run.with_(generation=2, fence=3)), "created")
     assert effect.times_done(run.world, run.appenv, tmp_path) > 0
 
 
-@every_effect
+@every_undoable
 def test_undo_in_the_next_generation_takes_back_the_former(
     effect: Effect, run: Run, tmp_path: Path
 ) -> None:
@@ -112,81 +123,36 @@ def test_undo_in_the_next_generation_takes_back_the_former(
 
 
 @every_effect
-def test_undo_keeps_what_a_later_request_adopted(effect: Effect, run: Run, tmp_path: Path) -> None:
-    effect.prepare(run)
-    assert_effect(effect.do(run), "created")
-    later = run.world.new_run(run.appenv)
-    assert_effect(effect.do(later), "adopted")
-    assert_effect(effect.undo(run), "kept")
-    assert_effect(effect.undo(later), "kept")
-    assert effect.times_done(run.world, run.appenv, tmp_path) == 1
-
-
-@every_effect
-def test_the_same_key_with_another_body_is_refused(effect: Effect, run: Run) -> None:
-    effect.prepare(run)
-    assert_effect(effect.do(run), "created")
-    other = effect.body(run.appenv)
-    other["subject"] = {**other["subject"], "application": "other-shop"}
-    assert_problem(
-        run.post(effect.path, other, run.key(effect.step)), 422, "idempotency_key_reused"
-    )
-
-
-@pytest.fixture
-def restarted(world: World) -> Iterator[Callable[[], None]]:
-    """Kills the workers where they stand and starts them again; up again in any case."""
-
-    def kill_and_start() -> None:
-        world.workers.kill()
-        world.workers.start()
-
-    yield kill_and_start
-    assert world.workers.process is not None
-    if world.workers.process.poll() is not None:
-        world.workers.start()
-
-
-def _killed_at(
-    place: str, call: Callable[[Run], httpx.Response], run: Run, restarted: Callable[[], None]
-) -> None:
-    """The call, ended by kill -9 at the failpoint."""
-    hit = run.world.workers.arm(place)
-    with in_background(lambda: call(run)) as call_without_answer:
-        eventually(hit.exists, what=f"{place} reached")
-        restarted()
-    hit.unlink()
-    assert isinstance(call_without_answer.exception(), httpx.TransportError)
-
-
-@every_effect
 def test_killed_between_provider_and_ledger_it_is_adopted(
-    effect: Effect, run: Run, tmp_path: Path, restarted: Callable[[], None]
+    effect: Effect, run: Run, tmp_path: Path
 ) -> None:
     effect.prepare(run)
-    _killed_at(after_provider(effect.step), effect.do, run, restarted)
+    killed_at(run.world, after_provider(effect.step), lambda: effect.do(run))
     answer = assert_effect(effect.do(run.with_(fence=2)), "adopted")
     assert answer["events"] == [effect.event], "the request did it, so the request tells it"
     assert effect.times_done(run.world, run.appenv, tmp_path) == 1
-    assert_effect(effect.undo(run.with_(fence=3)), "undone")
+    if effect.has_undo:
+        assert_effect(effect.undo(run.with_(fence=3)), "undone")
 
 
-@every_effect
+@pytest.mark.parametrize(
+    "effect",
+    [effect if effect is SECRET else for_long(effect) for effect in EFFECTS if effect.has_undo],
+    ids=lambda effect: effect.name,
+)
 def test_killed_in_an_undo_it_is_finished_by_a_repeat(
-    effect: Effect, run: Run, tmp_path: Path, restarted: Callable[[], None]
+    effect: Effect, run: Run, tmp_path: Path
 ) -> None:
     effect.prepare(run)
     assert_effect(effect.do(run), "created")
-    _killed_at(after_undo(effect.step), effect.undo, run, restarted)
+    killed_at(run.world, after_undo(effect.step), lambda: effect.undo(run))
     assert_effect(effect.undo(run), "absent")
     assert_problem(effect.do(run), 409, "undone")
     assert_effect(effect.do(run.with_(generation=2, fence=2)), "created")
 
 
-def test_a_repository_without_its_seed_is_completed(
-    run: Run, tmp_path: Path, restarted: Callable[[], None]
-) -> None:
-    _killed_at(REPOSITORY_CREATED, REPOSITORY.do, run, restarted)
+def test_a_repository_without_its_seed_is_completed(run: Run, tmp_path: Path) -> None:
+    killed_at(run.world, REPOSITORY_CREATED, lambda: REPOSITORY.do(run))
     repository = run.world.forge.repository(run.appenv.team, run.appenv.repository_name)
     assert repository is not None
     assert repository["headRevision"] is None
@@ -195,10 +161,24 @@ def test_a_repository_without_its_seed_is_completed(
     assert REPOSITORY.times_done(run.world, run.appenv, tmp_path) == 1
 
 
-def test_a_marked_secret_without_a_value_is_completed(
-    run: Run, tmp_path: Path, restarted: Callable[[], None]
+@pytest.mark.parametrize("place", [TEAM_LET_IN, SECRET_MARKED, SECRET_WRITTEN])
+def test_a_first_login_that_was_killed_anywhere_is_completed(
+    place: str, run: Run, tmp_path: Path
 ) -> None:
-    _killed_at(SECRET_MARKED, SECRET.do, run, restarted)
+    effect = DATABASE_SECRET
+    killed_at(run.world, place, lambda: effect.do(run))
+    answer = effect.do(run.with_(fence=2)).json()
+    assert answer["events"] == [effect.event]
+    assert effect.times_done(run.world, run.appenv, tmp_path) == 1
+    content = run.world.store.content(run.appenv.secret_path)
+    assert run.world.applications.lets_in(content)
+    assert_effect(effect.undo(run.with_(fence=3)), "undone")
+    assert not run.world.applications.lets_in(content)
+    assert run.world.applications.roles(run.appenv.secret_id) == {}
+
+
+def test_a_marked_secret_without_a_value_is_completed(run: Run, tmp_path: Path) -> None:
+    killed_at(run.world, SECRET_MARKED, lambda: SECRET.do(run))
     assert SECRET.times_done(run.world, run.appenv, tmp_path) == 0
     later = run.world.new_run(run.appenv)
     assert_effect(SECRET.do(later), "created")

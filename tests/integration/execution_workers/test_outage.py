@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 
 import httpx
 from psycopg import sql
@@ -11,16 +12,16 @@ from sqlalchemy import make_url
 
 from execution_workers.failpoints import after_provider
 from idp_kernel.workflows import Step
-from local_stack.postgres_setup import connect_as_superuser
+from local_stack.postgres_setup import APPLICATIONS_DATABASE, connect_as_superuser
 from tests.fixtures.stack import PostgresServer
 from tests.integration.execution_workers.catalogue import SECRET, assert_effect, assert_problem
 from tests.integration.execution_workers.driver import Run, eventually, in_background
+from tests.integration.execution_workers.rotating import Rotation, assert_tidy, provisioned
 
 
 @contextmanager
-def database_away(postgres: PostgresServer, run: Run) -> Iterator[None]:
-    """The ledger's database throws everybody out and lets nobody in, as in a restart."""
-    name = make_url(run.world.database_url).database or ""
+def database_away(postgres: PostgresServer, name: str) -> Iterator[None]:
+    """The database throws everybody out and lets nobody in, as in a restart."""
     with closing(connect_as_superuser(postgres.address, "postgres")) as server:
         allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
         server.execute(allow.format(sql.Identifier(name), sql.Literal(False)))
@@ -36,7 +37,7 @@ def test_the_ledgers_database_is_away_for_a_while(
     run: Run, postgres_server: PostgresServer
 ) -> None:
     assert_effect(SECRET.do(run), "created")
-    with database_away(postgres_server, run):
+    with database_away(postgres_server, _ledger(run)):
         assert_problem(SECRET.do(run), 503, "ledger_unavailable")
         assert _readiness(run).status_code == 503
     assert _readiness(run).status_code == 200
@@ -56,6 +57,10 @@ def test_the_connection_of_a_waiting_fence_ends(run: Run, postgres_server: Postg
     assert run.with_(fence=2).raise_fence().status_code == 200
 
 
+def _ledger(run: Run) -> str:
+    return make_url(run.world.database_url).database or ""
+
+
 def _end_waiting(postgres: PostgresServer, run: Run) -> None:
     name = make_url(run.world.database_url).database
     with closing(connect_as_superuser(postgres.address, "postgres")) as server:
@@ -69,3 +74,15 @@ def _end_waiting(postgres: PostgresServer, run: Run) -> None:
 
 def _readiness(run: Run) -> httpx.Response:
     return httpx.get(f"{run.world.workers.url}/readyz", trust_env=False)
+
+
+def test_the_applications_database_is_away_for_a_while(
+    run: Run, postgres_server: PostgresServer
+) -> None:
+    appenv = provisioned(run.world, replace(run.appenv, issuer="postgres"))
+    rotation = Rotation(run.world.new_run(appenv))
+    with database_away(postgres_server, APPLICATIONS_DATABASE):
+        assert_problem(rotation.ask_to_issue(), 503, "postgres_unreachable")
+        assert _readiness(run).status_code == 200, "only what needs it fails"
+    assert run.world.store.live_versions(appenv.secret_path) == [1]
+    assert_tidy(run.world, appenv, rotation.complete().version)

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -14,21 +15,25 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from execution_workers.credentials import SecretFile
+from execution_workers.ports import Attempt
 from execution_workers.providers.calls import ProviderCalls
 from execution_workers.providers.local_agent.client import LocalAgent
 from execution_workers.providers.local_forge import git as forge_git
 from execution_workers.providers.local_forge.client import ForgeClient
 from execution_workers.providers.local_forge.git import GitRemote, Overtaken
-from execution_workers.providers.openbao.client import MOUNT, OpenBaoClient
+from execution_workers.providers.openbao.client import LOGIN_ROLES, MOUNT, OpenBaoClient
+from execution_workers.providers.postgres.client import PostgresClient
+from execution_workers.providers.postgres.issuer import PostgresIssuer
 from idp_kernel.clock import SystemClock
 from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
+from idp_kernel.ids import new_id
 from idp_kernel.services import LOOPBACK
 from idp_kernel.telemetry.metrics import downstream_errors
 from idp_kernel.tokens import write_private_file
-from local_stack.openbao_setup import KV_MOUNT, WORKERS_POLICY_HCL
+from local_stack.openbao_setup import JWT_MOUNT, KV_MOUNT, WORKERS_POLICY_HCL
 from tests.fixtures.stack import free_port
 from tests.integration.execution_workers.catalogue import REPOSITORY, assert_effect
-from tests.integration.execution_workers.driver import Forge, Run, Store, answering
+from tests.integration.execution_workers.driver import Forge, Run, Store, World, answering
 
 SHIM = """\
 #!/bin/sh
@@ -256,6 +261,7 @@ def test_an_answer_that_is_none_of_openbaos(
 def test_the_mount_is_the_one_that_is_set_up() -> None:
     assert MOUNT == KV_MOUNT
     assert f'path "{MOUNT}/data/teams/*"' in WORKERS_POLICY_HCL
+    assert f"auth/{JWT_MOUNT}/role" == LOGIN_ROLES
 
 
 def test_a_file_that_holds_no_approle(
@@ -275,9 +281,9 @@ def test_values_that_two_write_at_once_are_not_overwritten(
 ) -> None:
     path = run.appenv.secret_path
     with openbao(store.server.url, store.server.workers_file, calls) as client:
-        assert client.write_value(path, "first", expected_version=0) == 1
+        assert client.write_value(path, {"value": "first"}, expected_version=0) == 1
         with pytest.raises(Unavailable) as second:
-            client.write_value(path, "second", expected_version=0)
+            client.write_value(path, {"value": "second"}, expected_version=0)
         with pytest.raises(Unavailable):
             client.write_metadata(path, {"whose": "ours"}, expected_version=5)
     assert second.value.code == "openbao_contended"
@@ -291,7 +297,99 @@ def test_an_error_on_the_way_holds_no_value(store: Store, calls: ProviderCalls) 
         openbao(nowhere(), store.server.workers_file, calls) as client,
         pytest.raises(Unavailable) as away,
     ):
-        client.write_value("teams/x/y", value, expected_version=0)
+        client.write_value("teams/x/y", {"value": value}, expected_version=0)
     assert away.value.code == "openbao_unreachable"
     assert away.value.__context__ is None
     assert value not in "".join(traceback.format_exception(away.value))
+
+
+def postgres(
+    url: str | None, calls: ProviderCalls, consumer_url: str | None = None
+) -> PostgresIssuer:
+    return PostgresIssuer(PostgresClient(url, consumer_url, calls, timeout_seconds=5))
+
+
+def test_without_an_issuers_database_a_login_is_refused_by_the_settings_name(
+    calls: ProviderCalls,
+) -> None:
+    with pytest.raises(ProviderRejected, match="POSTGRES_ISSUER_URL") as refused:
+        postgres(None, calls).draft(new_id(), {})
+    assert refused.value.code == "issuer_not_configured"
+
+
+def test_consumers_may_reach_the_database_elsewhere(world: World, calls: ProviderCalls) -> None:
+    url = world.applications.issuer_url
+    own = postgres(url, calls).draft(new_id(), {})
+    address = world.applications.address
+    assert (own["host"], own["port"], own["database"]) == (
+        LOOPBACK, str(address.port), "applications",
+    )  # fmt: skip
+    elsewhere = postgres(url, calls, "postgresql://db.example.test/apps").draft(new_id(), {})
+    assert (elsewhere["host"], elsewhere["port"], elsewhere["database"]) == (
+        "db.example.test", "5432", "apps",
+    )  # fmt: skip
+
+
+def test_both_logins_in_use_leave_none_for_another(world: World, calls: ProviderCalls) -> None:
+    secret_id, issuer = new_id(), postgres(world.applications.issuer_url, calls)
+    first = issuer.draft(secret_id, {})
+    second = issuer.draft(secret_id, {1: first})
+    assert first["username"] != second["username"]
+    with pytest.raises(ProviderRejected) as refused:
+        issuer.draft(secret_id, {1: first, 2: second})
+    assert refused.value.code == "no_free_login"
+
+
+def test_postgresql_is_away(calls: ProviderCalls, registry: CollectorRegistry) -> None:
+    password = secrets.token_hex()
+    issuer = postgres(f"postgresql+psycopg://x@{LOOPBACK}:{free_port()}/y", calls)
+    for use in (
+        lambda: issuer.sessions(new_id(), {"username": "x"}),
+        lambda: issuer.verify({"username": "x", "password": password}),
+    ):
+        with pytest.raises(Unavailable) as away:
+            use()
+        assert away.value.code == "postgres_unreachable"
+        assert password not in "".join(traceback.format_exception(away.value))
+    assert counted(registry, "postgres_unreachable", "none") == 2
+
+
+def test_an_issuer_without_its_password_is_told(
+    world: World, calls: ProviderCalls, tmp_path: Path
+) -> None:
+    url = world.applications.issuer_url.partition("?")[0]
+    with pytest.raises(ProviderRejected) as refused:
+        postgres(f"{url}?passfile={tmp_path / 'none'}", calls).sessions(new_id(), {"username": "x"})
+    assert refused.value.code == "postgres_denied"
+
+
+def test_another_installations_logins_are_left_alone(world: World, calls: ProviderCalls) -> None:
+    secret_id, issuer = new_id(), postgres(world.applications.issuer_url, calls)
+    ours, theirs = (
+        Attempt(installation, new_id(), lambda: None) for installation in ("ours", "theirs")
+    )
+    credential = issuer.draft(secret_id, {})
+    issuer.install(secret_id, credential, 1, theirs)
+    for touch in (
+        lambda: issuer.install(secret_id, credential, 2, ours),
+        lambda: issuer.retire_others(secret_id, credential, 1, ours),
+        lambda: issuer.remove(secret_id, ours),
+    ):
+        with pytest.raises(ProviderRejected) as refused:
+            touch()
+        assert refused.value.code == "foreign_owner"
+    assert issuer.verify(credential) is None
+
+
+def test_logins_made_at_the_same_time_do_not_hinder_each_other(
+    world: World, calls: ProviderCalls
+) -> None:
+    issuer = postgres(world.applications.issuer_url, calls)
+
+    def made(secret_id: str) -> str | None:
+        credential = issuer.draft(secret_id, {})
+        issuer.install(secret_id, credential, 1, Attempt("ours", new_id(), lambda: None))
+        return issuer.verify(credential)
+
+    with ThreadPoolExecutor(4) as executor:
+        assert list(executor.map(made, [new_id() for _ in range(12)])) == [None] * 12

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,9 +16,16 @@ from execution_workers.settings import ExecutionWorkersSettings
 from idp_kernel.http.server import OPEN_PATHS
 from idp_kernel.ids import new_id
 from idp_kernel.tokens import SigningKey
-from idp_kernel.wire.worker import APPENV_GITOPS_VERIFY, FENCES
+from idp_kernel.wire.worker import (
+    APPENV_GITOPS_VERIFY,
+    FENCES,
+    GIT_REPOSITORIES_VALIDATE,
+    SECRETS_CONSUMERS,
+    SECRETS_VALIDATE,
+    SECRETS_VERIFY,
+)
 from idp_kernel.workflows import Step
-from tests.integration.execution_workers.catalogue import EFFECTS, SECRET, assert_problem
+from tests.integration.execution_workers.catalogue import CHECKS, EFFECTS, SECRET, assert_problem
 from tests.integration.execution_workers.driver import AppEnv, Json, Run
 
 NO_DATABASE = "postgresql+psycopg://ledger@127.0.0.1:1/idp"
@@ -33,8 +40,21 @@ def _verification(appenv: AppEnv) -> Json:
     }
 
 
-BODIES = {effect.path: (effect.step, effect.body) for effect in EFFECTS} | {
-    APPENV_GITOPS_VERIFY: (Step.VERIFY_GITOPS_RECONCILIATION, _verification)
+def _repositories(appenv: AppEnv) -> Json:
+    return {"subject": appenv.application_subject, "repositories": [appenv.code_repository]}
+
+
+def _observation(appenv: AppEnv) -> Json:
+    return appenv.rotated(version=2, replacesVersion=1, revisions={})
+
+
+BODIES: dict[str, tuple[Step, Callable[[AppEnv], Json]]] = {
+    **{effect.path: (effect.step, effect.body) for effect in EFFECTS},
+    APPENV_GITOPS_VERIFY: (Step.VERIFY_GITOPS_RECONCILIATION, _verification),
+    GIT_REPOSITORIES_VALIDATE: (Step.VALIDATE_APPLICATION, _repositories),
+    SECRETS_VALIDATE: (Step.VALIDATE_ROTATION, lambda appenv: appenv.rotated()),
+    SECRETS_VERIFY: (Step.VERIFY_NEW_CREDENTIAL, lambda appenv: appenv.rotated(version=2)),
+    SECRETS_CONSUMERS: (Step.CONFIRM_CONSUMERS, _observation),
 }
 
 
@@ -48,11 +68,13 @@ def _paths() -> list[str]:
         openbao_approle_file=nowhere,
         gitops_agent_token_file=nowhere,
     )
-    paths = create_app(settings).openapi()["paths"]
-    return sorted(paths)
+    app = create_app(settings)
+    return sorted(app.openapi()["paths"])
 
 
-PATHS = _paths()
+ALL_PATHS = _paths()
+PATHS = [path for path in ALL_PATHS if not path.startswith("/checks/")]
+"""What runs call; `test_checks` has the rest."""
 STEP_PATHS = [path for path in PATHS if path != FENCES]
 every_path = pytest.mark.parametrize("path", PATHS)
 every_step_path = pytest.mark.parametrize("path", STEP_PATHS)
@@ -83,9 +105,9 @@ def send(
 
 
 def test_every_route_is_walked_here() -> None:
-    undone = {f"{effect.path}/undo" for effect in EFFECTS}
-    assert set(PATHS) == set(BODIES) | undone | {FENCES}
-    assert not set(PATHS) & set(OPEN_PATHS)
+    undone = {f"{effect.path}/undo" for effect in EFFECTS if effect.has_undo}
+    assert set(ALL_PATHS) == set(BODIES) | undone | {FENCES} | set(CHECKS)
+    assert not set(ALL_PATHS) & set(OPEN_PATHS)
 
 
 @every_path
@@ -139,6 +161,24 @@ def test_for_a_foreign_teams_repository(path: str, run: Run) -> None:
     foreign = {**run.appenv.repository, "owner": "team-other"}
     body |= {"repository": foreign} if "repository" in body else {"repositories": [foreign]}
     assert_problem(send(path, run, body), 403, "foreign_team")
+
+
+ROTATION_PATHS = [path for path in STEP_PATHS if path.startswith("/secrets/")]
+
+
+@pytest.mark.parametrize("path", ROTATION_PATHS)
+def test_for_a_foreign_teams_secret_or_binding(path: str, run: Run) -> None:
+    body = body_of(path, run.appenv)
+    (target,) = body["bindings"]
+    foreign_subject = {**run.appenv.subject, "team": "team-other"}
+    foreign_repository = {**run.appenv.repository, "owner": "team-other"}
+    for changes in (
+        {"storePath": "teams/team-other/appenv/x/app-key"},
+        {"storePath": f"teams/{run.appenv.team}/../team-other/app-key"},
+        {"bindings": [{**target, "subject": foreign_subject}]},
+        {"bindings": [{**target, "repository": foreign_repository}]},
+    ):
+        assert_problem(send(path, run, {**body, **changes}), 403, "foreign_team")
 
 
 @every_step_path

@@ -1,4 +1,4 @@
-"""A platform of stand-in programs under the real supervisor."""
+"""A platform of stand-in programs under the real supervisor, and one that only answers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from idp_cli import main as entry
+from idp_cli import step_view
+from idp_cli.exits import ExitCode
 from idp_cli.supervision.home import Home
 from idp_cli.supervision.launch import Platform
 from idp_cli.supervision.narration import Narrator
@@ -19,6 +22,10 @@ from idp_cli.supervision.programs import Group, Program
 from idp_cli.supervision.readiness import HasEnded, Listens
 from idp_cli.supervision.remote import SupervisorRemote
 from tests.fixtures.stack import free_port
+from tests.fixtures.stand_in_platform import StandInPlatform, served
+
+Idp = Callable[..., str]
+"""Runs a command line; answers all that it, and what it started, said."""
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 
@@ -91,3 +98,38 @@ def new_stage(tmp_path: Path) -> Iterator[NewStage]:
             return Stage(home, output, platform)
 
         yield build
+
+
+@pytest.fixture
+def platform() -> StandInPlatform:
+    """Keeps everything in memory."""
+    return StandInPlatform()
+
+
+@pytest.fixture
+def idp(
+    platform: StandInPlatform,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Iterator[Idp]:
+    """Command lines against `platform`."""
+    monkeypatch.setenv("IDP_TOKEN", "idp_pat_pretend")
+    monkeypatch.setenv("IDP_HOME", str(tmp_path / "idp"))
+    for name in ("IDP_TOKEN_FILE", "IDP_OUTPUT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(step_view, "LOOK_EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(step_view, "LOOK_SELDOM_SECONDS", 0.05)
+    monkeypatch.setattr(step_view, "LONG_WAIT_SECONDS", 0.2)
+
+    def run(*arguments: str, code: int = ExitCode.OK) -> str:
+        monkeypatch.setattr(sys, "argv", ["idp", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            entry.main()
+        said = capfd.readouterr()
+        assert int(ended.value.code or 0) == code, said.out + said.err
+        return said.out + said.err
+
+    with served(platform) as url:
+        monkeypatch.setenv("IDP_API_URL", url)
+        yield run

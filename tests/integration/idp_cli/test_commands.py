@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from idp_cli.supervision.home import Home
 from idp_cli.supervision.keys import ensure_keys
 from idp_cli.supervision.ports import shifted_ports
 from idp_kernel.ids import new_id
+from local_stack.postgres_setup import connect_as_superuser
 from tests.fixtures.stack import PostgresServer, child, free_port
 
 Idp = Callable[..., str]
@@ -125,9 +126,26 @@ def environment(idp: Idp) -> str:
 
 @pytest.fixture
 def application(idp: Idp, team: str) -> str:
+    """Registered; its onboarding is asked for, and nothing here performs it."""
     name = new_name("app")
     idp("app", "register", team, name)
     return name
+
+
+@pytest.fixture
+def onboarded(idp: Idp, application: str, postgres_server: PostgresServer) -> str:
+    """As if its onboarding had been performed: the request is out of the way."""
+    (request,) = (
+        each["id"]
+        for each in read_list(idp, "request", "list", "--state", "pending")
+        if each["applicationId"] == shown_json(idp, "app", "show", application)["id"]
+    )
+    idp("request", "cancel", request)
+    with closing(connect_as_superuser(postgres_server.address, "idp")) as database:
+        database.execute(
+            "UPDATE control_plane.applications SET state = 'Active' WHERE slug = %s", (application,)
+        )
+    return application
 
 
 def test_a_team_goes_through_its_states(idp: Idp) -> None:
@@ -169,29 +187,27 @@ def test_a_member_works_with_a_token_until_it_is_revoked(idp: Idp, team: str) ->
     assert "idp token create" in gone
 
 
-def test_a_request_is_asked_for_seen_and_cancelled(
-    idp: Idp, team: str, environment: str, application: str
+def test_an_onboarding_is_asked_for_seen_and_cancelled(
+    idp: Idp, team: str, environment: str
 ) -> None:
+    name = new_name("app")
     accepted = json.loads(
         idp(
-            *("env", "provision", application, environment, "--secret", "db:runtime:high"),
-            *("--secret", "pull:container_registry", "--output", "json"),
+            *("app", "register", team, name, "--provision", environment),
+            *("--secret", "db:postgres:high", "--output", "json"),
         )
     )
-    request, appenv = accepted["requestId"], accepted["applicationEnvironmentId"]
-    second = idp("env", "provision", application, environment, code=ExitCode.FAILED)
-    assert "workflow_active" in second
-    assert f"idp request watch {request}" in second
+    request = accepted["requestId"]
+    assert accepted["workflow"] == "ApplicationOnboarding"
+    application = shown_json(idp, "app", "show", name)
+    assert (application["id"], application["state"]) == (accepted["applicationId"], "Onboarding")
+    assert application["activeRequestId"] == request
+    assert {each["name"] for each in application["repositories"]} == {name, f"{name}-deploy"}
     assert request in idp("request", "list", "--team", team, "--state", "pending")
-    shown = idp("request", "show", request)
-    assert "materialize_repositories" in shown
-    listed = idp("env", "list", application)
-    assert appenv in listed
-    assert request in listed
-    secrets = {each["name"]: each for each in shown_json(idp, "env", "show", appenv)["secrets"]}
-    assert secrets["db"]["sensitivity"] == "high"
-    assert secrets["pull"]["purpose"] == "container_registry"
+    assert "create_code_repository" in idp("request", "show", request)
+    idp("env", "provision", name, environment, code=ExitCode.FAILED)
     idp("request", "cancel", request, "--reason", "it was a test")
+    assert shown_json(idp, "app", "show", name)["state"] == "Approved"
     watched = idp("request", "watch", request, code=ExitCode.REQUEST_FAILED)
     assert "cancelled" in watched
     assert f"idp request retry {request}" in watched
@@ -199,9 +215,65 @@ def test_a_request_is_asked_for_seen_and_cancelled(
     assert shown_json(idp, "request", "show", request)["state"] == "pending"
 
 
+def test_an_environment_is_asked_for_once(idp: Idp, onboarded: str, environment: str) -> None:
+    accepted = json.loads(
+        idp(
+            *("env", "provision", onboarded, environment, "--secret", "db:postgres:high"),
+            *("--secret", "pull:container_registry", "--output", "json"),
+        )
+    )
+    request, appenv = accepted["requestId"], accepted["applicationEnvironmentId"]
+    second = idp("env", "provision", onboarded, environment, code=ExitCode.FAILED)
+    assert "workflow_active" in second
+    assert f"idp request watch {request}" in second
+    listed = idp("env", "list", onboarded)
+    assert appenv in listed
+    assert request in listed
+    secrets = {each["name"]: each for each in shown_json(idp, "env", "show", appenv)["secrets"]}
+    assert (secrets["db"]["sensitivity"], secrets["db"]["issuer"]) == ("high", "postgres")
+    assert secrets["pull"]["purpose"] == "container_registry"
+
+
+def test_a_secret_is_found_and_its_policy_kept(
+    idp: Idp, team: str, onboarded: str, environment: str
+) -> None:
+    idp("env", "provision", onboarded, environment, "--secret", "db:postgres:high")
+    db = f"{team}/{onboarded}/{environment}/db"
+    secret = shown_json(idp, "secret", "show", db)
+    assert secret["issuer"] == "postgres"
+    assert db in idp("secret", "list", "--team", team, "--app", onboarded)
+    assert "none" in idp("secret", "list", "--team", team, "--due")
+    (binding,) = read_list(idp, "secret", "bindings", db)
+    assert binding["secretId"] == secret["id"]
+    default = shown_json(idp, "secret", "policy", db)
+    changed = shown_json(
+        idp, "secret", "policy", db, "--grace", "2s", "--window", "mon-fri 22-06 Europe/Madrid"
+    )
+    assert changed["graceSeconds"] == 2
+    assert changed["intervalSeconds"] == default["intervalSeconds"]
+    assert changed["window"]["timeZone"] == "Europe/Madrid"
+    assert shown_json(idp, "secret", "policy", db, "--default") == default
+    refused = idp("secret", "rotate", db, code=ExitCode.FAILED)
+    assert "workflow_active" in refused or "secret_not_active" in refused
+
+
+def test_approvals_are_refused_while_nobody_could_give_one(idp: Idp, team: str) -> None:
+    assert "none" in idp("team", "policy", team)
+    refused = idp(
+        "team", "policy", team, "--application-approval", "required", code=ExitCode.FAILED
+    )
+    assert "approvals_not_available" in refused
+    assert "none" in idp("team", "policy", team, "--application-approval", "none")
+
+
 def shown_json(idp: Idp, *arguments: str) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(idp(*arguments, "--output", "json"))
     return document
+
+
+def read_list(idp: Idp, *arguments: str) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = json.loads(idp(*arguments, "--output", "json"))
+    return items
 
 
 def test_one_slug_in_two_teams_has_to_be_told_apart(idp: Idp, team: str) -> None:
@@ -216,9 +288,9 @@ def test_one_slug_in_two_teams_has_to_be_told_apart(idp: Idp, team: str) -> None
 
 
 def test_events_are_told_in_order_and_in_lines_for_pipelines(
-    idp: Idp, environment: str, application: str
+    idp: Idp, onboarded: str, environment: str
 ) -> None:
-    request = shown_json(idp, "env", "provision", application, environment)["requestId"]
+    request = shown_json(idp, "env", "provision", onboarded, environment)["requestId"]
     lines = idp("events", "--request", str(request), "--output", "json").splitlines()
     sequences = [json.loads(line)["sequence"] for line in lines]
     assert sequences == sorted(set(sequences))

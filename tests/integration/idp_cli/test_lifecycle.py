@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,7 +18,9 @@ import pytest
 from idp_cli.supervision.home import Home
 from idp_cli.supervision.leftovers import leftovers
 from idp_kernel.services import DEFAULT_PORTS
+from idp_kernel.workflows import WORKFLOWS
 from tests.fixtures.stack import free_port
+from tests.integration.idp_cli.test_supervision import is_alive
 
 IDP = Path(sys.executable).with_name("idp")
 OUTER_LIMIT_SECONDS = 110
@@ -83,8 +86,9 @@ def test_everything_stops_when_up_itself_is_killed(tmp_path: Path) -> None:
         env=bare_environment(), capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert down.returncode == 0, down.stderr
-    assert "no process is left" in down.stdout
-    assert not any(each.is_running() for each in children)
+    # The supervisor stops by itself; on a slow machine it is through before `down` can ask.
+    assert "no process is left" in down.stdout or "Nothing runs" in down.stdout
+    assert not any(is_alive(each) for each in children)
     assert not home.is_locked()
 
 
@@ -102,9 +106,12 @@ def test_the_demo_starts_a_platform_shows_an_environment_and_leaves_nothing(
         timeout=OUTER_LIMIT_SECONDS, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    for step in ("materialize_repositories", "finalize_application_environment_provisioning"):
+    for step in (step for workflow in WORKFLOWS.values() for step in workflow.steps):
         assert f"✓  {step}" in ran.stdout
-    assert "state                   Active" in ran.stdout
+    assert re.search(r"^environment +Active$", ran.stdout, re.MULTILINE)
+    assert re.search(
+        r"^consumer of db +version 1 → 2, \d+ logins, 0 refused$", ran.stdout, re.MULTILINE
+    )
     assert "git -c 'credential.helper=" in ran.stdout
     assert "no process is left" in ran.stdout
     assert list(leftovers(home)) == []

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ import pytest
 
 from idp_kernel.services import LOOPBACK, ServiceName
 from idp_kernel.tokens import SigningKey
+from idp_kernel.workflows import RequestState
 from tests.fixtures.stack import PostgresServer, child, free_port, private_directory
-from tests.integration.idp_dagster.stand_in import StandIn, serving
+from tests.integration.idp_dagster.stand_in import StandIn, StoodInRequest, serving
 
 MODULES = ("code_server", "daemon", "worker", "webserver")
 JOB = "application_environment_provisioning"
@@ -63,15 +65,32 @@ class Engine:
         run["tags"] = {tag["key"]: tag["value"] for tag in run["tags"]}
         return dict(run)
 
-    def wait_for_status(self, run_id: str, *statuses: str) -> dict[str, Any]:
+    def wait_for_status(self, run_id: str, *statuses: str, seconds: float = 60.0) -> dict[str, Any]:
         """The run, once it stands like that."""
-        self.stand_in.wait_for(lambda: self.run(run_id)["status"] in statuses)
+        self.stand_in.wait_for(
+            lambda: self.status(run_id) in statuses, seconds, look_every_seconds=0.1
+        )
         return self.run(run_id)
 
-    def launch(self, config: dict[str, Any]) -> str:
+    def status(self, run_id: str) -> str:
+        """How a run stands; without its events, of which a check has thousands."""
+        return str(self.graphql(_STATUS, runId=run_id)["runOrError"]["status"])
+
+    def launch(self, config: dict[str, Any], job: str = JOB) -> str:
         """As from the Launchpad."""
-        parameters = {"selector": SELECTOR, "runConfigData": config}
+        parameters = {"selector": {**LOCATION, "jobName": job}, "runConfigData": config}
         launched = self.graphql(_LAUNCH, parameters=parameters)["launchRun"]
+        return str(launched["run"]["runId"])
+
+    def launch_check(self, asset: str, check: str, partition: str | None = None) -> str:
+        """As the catalog's button does, for all partitions or for one."""
+        key = {"assetKey": {"path": [asset]}, "name": check}
+        job = {**LOCATION, "jobName": "__ASSET_JOB", "assetSelection": [],
+               "assetCheckSelection": [key]}  # fmt: skip
+        tags = [] if partition is None else [{"key": "dagster/partition", "value": partition}]
+        parameters = {"selector": job, "executionMetadata": {"tags": tags}}
+        launched = self.graphql(_LAUNCH, parameters=parameters)["launchRun"]
+        assert "run" in launched, launched
         return str(launched["run"]["runId"])
 
     def rerun(self, run_id: str, strategy: str) -> str:
@@ -86,11 +105,12 @@ class Engine:
         assert terminated["__typename"] == "TerminateRunSuccess", terminated
 
 
-SELECTOR = {"repositoryLocationName": "idp", "repositoryName": "__repository__", "jobName": JOB}
+LOCATION = {"repositoryLocationName": "idp", "repositoryName": "__repository__"}
 _RUN = """query ($runId: ID!) { runOrError(runId: $runId) { ... on Run {
   status parentRunId tags { key value } stepStats { stepKey status }
   eventConnection(limit: 1000) { events { __typename ... on MessageEvent { message }
     ... on ErrorEvent { error { message errorChain { error { message } } } } } } } } }"""
+_STATUS = "query ($runId: ID!) { runOrError(runId: $runId) { ... on Run { status } } }"
 _LAUNCH = """mutation ($parameters: ExecutionParams!) {
   launchRun(executionParams: $parameters) { __typename
     ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
@@ -124,6 +144,37 @@ def engine(postgres_server: PostgresServer) -> Iterator[Engine]:
             engine.start(module)
         wait_until_ready(engine)
         yield engine
+
+
+@pytest.fixture
+def fresh_record(engine: Engine) -> None:
+    """No test sees another's calls."""
+    workers = engine.stand_in.workers
+    for record in (workers.calls, workers.drains, workers.looks):
+        record.clear()
+    workers.script.errors.clear()
+
+
+def wait_for(engine: Engine, request: StoodInRequest, state: RequestState) -> None:
+    """Until the request stands like that."""
+    engine.stand_in.wait_for(lambda: request.state is state)
+
+
+@contextmanager
+def held(engine: Engine, path: str) -> Iterator[None]:
+    """The workers' answer on a path is held back meanwhile."""
+    release = threading.Event()
+    engine.stand_in.workers.script.hold[path] = release
+    try:
+        yield
+    finally:
+        del engine.stand_in.workers.script.hold[path]
+        release.set()
+
+
+def messages(run: dict[str, Any]) -> str:
+    """All that the UI shows of a run's events, errors too."""
+    return str(run["eventConnection"]["events"])
 
 
 def bootstrap(environment: dict[str, str]) -> None:

@@ -1,7 +1,7 @@
 """A small control plane and execution-workers over HTTP, as the engine sees them.
 
-It keeps one claim per request, gives out run tokens that say nothing, and notes every call. What
-it answers can be bent by the test: `Script`.
+It keeps one claim per request, gives out run tokens that say nothing, and notes every call. How the
+workers answer can be bent by the test: `stand_in_workers.Script`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from idp_kernel.errors import Conflict, NotFound, PlatformError
 from idp_kernel.http.server import new_server
 from idp_kernel.ids import new_id
 from idp_kernel.services import LOOPBACK, ServiceName
-from idp_kernel.wire import engine, worker
+from idp_kernel.wire import engine
 from idp_kernel.workflows import RequestState, Step, WorkflowName
+from tests.integration.idp_dagster.desired_states import DESIRED_STATES, TRACEPARENT
+from tests.integration.idp_dagster.stand_in_workers import StoodInWorkers, add_checks, add_workers
 
 LEASE_SECONDS = 8.0
 HEARTBEAT_SECONDS = 1.0
@@ -33,7 +35,10 @@ OFFER_AGAIN_SECONDS = 6.0
 class StoodInRequest:
     """A request and all that the engine said of it."""
 
-    appenv_id: str
+    subject_id: str
+    workflow: WorkflowName = WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING
+    wanted: engine.DesiredState = field(init=False)
+    phase: int = 1
     id: str = field(default_factory=new_id)
     state: RequestState = RequestState.PENDING
     attempt: int = 1
@@ -53,29 +58,32 @@ class StoodInRequest:
     reports: list[engine.RunReport] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.wanted = DESIRED_STATES[self.workflow](self.subject_id)
+
     def note(self, moment: str) -> None:
         self.moments.setdefault(moment, time.monotonic() - self.created_at)
 
 
 @dataclass
-class WorkerCall:
-    """What execution-workers were sent."""
+class Rotations:
+    """What asks for rotations, and what the engine asked."""
 
-    path: str
-    key: str
-    bearer: str
-    traceparent: str | None
+    scheduled: list[datetime] = field(default_factory=list)
+    causes: list[engine.RotationCause] = field(default_factory=list)
+    refused: dict[str, PlatformError] = field(default_factory=dict)
+    """By event id: what acting on it is answered with."""
 
 
 @dataclass
-class Script:
-    """How the workers answer; nothing said, they succeed at once."""
+class Catalog:
+    """What the asset catalog is to show, and what checks found."""
 
-    errors: dict[str, list[PlatformError]] = field(default_factory=dict)
-    """By path, one for each of the next calls."""
-    hold: dict[str, threading.Event] = field(default_factory=dict)
-    """By path: answer only once it is set."""
-    verdicts: list[worker.GitOpsState] = field(default_factory=list)
+    environments: list[engine.AppEnvAsset] = field(default_factory=list)
+    secrets: list[engine.SecretAsset] = field(default_factory=list)
+    results: list[engine.CheckResults] = field(default_factory=list)
+    at_work_on: set[str] = field(default_factory=set)
+    """What a request is at work on."""
 
 
 class StandIn:
@@ -85,14 +93,15 @@ class StandIn:
         self.lock = threading.Condition()
         self.requests: dict[str, StoodInRequest] = {}
         self.lost: list[engine.LostRun] = []
-        self.calls: list[WorkerCall] = []
-        self.drains: list[str] = []
-        """The bearer of each call that asked the workers to be through."""
-        self.script = Script()
+        self.workers = StoodInWorkers()
+        self.rotations = Rotations()
+        self.catalog = Catalog()
         self.url = ""
 
-    def add_request(self) -> StoodInRequest:
-        request = StoodInRequest(appenv_id=new_id())
+    def add_request(
+        self, workflow: WorkflowName = WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING
+    ) -> StoodInRequest:
+        request = StoodInRequest(new_id(), workflow)
         with self.lock:
             self.requests[request.id] = request
             self.lock.notify_all()
@@ -106,13 +115,18 @@ class StandIn:
             request.state = RequestState.PENDING
             self.lock.notify_all()
 
-    def wait_for(self, condition: object, seconds: float = 60.0) -> None:
+    wake = offer_again
+    """The grace period is over."""
+
+    def wait_for(
+        self, condition: object, seconds: float = 60.0, *, look_every_seconds: float = 0.02
+    ) -> None:
         """Until `condition()` is true; fails with all that was seen."""
         assert callable(condition)
         end = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < end, f"{self.requests} {self.calls}"
-            time.sleep(0.02)
+            assert time.monotonic() < end, f"{self.requests} {self.workers.calls}"
+            time.sleep(look_every_seconds)
 
     def offers(self, ask: engine.AskOffers) -> engine.Offers:
         with self.lock:
@@ -143,6 +157,9 @@ class StandIn:
 
     def launch(self, launch: engine.Launch) -> engine.Claim:
         parents = [each for each in self.requests.values() if launch.parent_run_id in each.runs]
+        phase = parents[0].phase if parents else 1
+        if launch.phase != phase:
+            raise Conflict(f"The request is in phase {phase}.", code="wrong_phase")
         if parents:
             request = parents[0]
             if request.state in _OPEN:
@@ -151,7 +168,9 @@ class StandIn:
             request.state, request.offered_at = RequestState.PENDING, time.monotonic()
         else:
             assert launch.subject_id is not None
-            request = StoodInRequest(launch.subject_id, offered_at=time.monotonic())
+            request = StoodInRequest(
+                launch.subject_id, launch.workflow, offered_at=time.monotonic()
+            )
             self.requests[request.id] = request
         request.reasons.append(launch.reason)
         return self.claim(request, launch.run_id, request.attempt)
@@ -212,11 +231,12 @@ class StandIn:
         return engine.Offer(
             request_id=request.id,
             attempt=request.attempt,
-            phase=1,
-            workflow=WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING,
+            phase=request.phase,
+            workflow=request.workflow,
             team_id=TEAM_ID,
             application_id=APPLICATION_ID,
-            application_environment_id=request.appenv_id,
+            application_environment_id=_environment_id(request),
+            secret_id=_secret_id(request),
             traceparent=TRACEPARENT,
         )
 
@@ -229,10 +249,10 @@ class StandIn:
         assert request.lease_expires_at is not None
         return engine.Claim(
             request_id=request.id,
-            workflow=WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING,
+            workflow=request.workflow,
             run_id=request.run_id,
             attempt=request.attempt,
-            phase=1,
+            phase=request.phase,
             generation=1,
             fence=request.fence,
             run_token=f"run-token-{request.id}",
@@ -241,63 +261,26 @@ class StandIn:
             deadline_at=datetime.now(UTC) + timedelta(minutes=30),
             team_id=TEAM_ID,
             application_id=APPLICATION_ID,
-            application_environment_id=request.appenv_id,
-            desired_state=desired_state(request.appenv_id),
+            application_environment_id=_environment_id(request),
+            secret_id=_secret_id(request),
+            desired_state=request.wanted,
             outcomes=request.results,
             traceparent=TRACEPARENT,
         )
 
 
 _OPEN = (RequestState.PENDING, RequestState.RUNNING, RequestState.WAITING)
-TEAM_ID, APPLICATION_ID, SECRET_ID, BINDING_ID = new_id(), new_id(), new_id(), new_id()
-TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
-TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
-REVISION = "c0ffee" * 6 + "c0ff"
+TEAM_ID, APPLICATION_ID = new_id(), new_id()
 
 
-def desired_state(appenv_id: str) -> engine.AppEnvDesiredState:
-    """One secret, bound."""
-    return engine.AppEnvDesiredState(
-        subject=worker.AppEnvSubject(
-            application_environment_id=appenv_id,
-            team="payments",
-            application="checkout",
-            environment="dev",
-        ),
-        repository=worker.RepositoryWanted(
-            repository_id=new_id(),
-            owner="payments",
-            name=worker.appenv_repository_name(appenv_id),
-        ),
-        required_approvals=1,
-        secrets=(
-            worker.SecretWanted(
-                secret_id=SECRET_ID,
-                name="app-key",
-                purpose=worker.SecretPurpose.RUNTIME,
-                sensitivity=worker.SecretSensitivity.MEDIUM,
-            ),
-        ),
-        binding_ids={SECRET_ID: BINDING_ID},
-    )
+def _environment_id(request: StoodInRequest) -> str | None:
+    subject = request.wanted.subject
+    return getattr(subject, "application_environment_id", None)
 
 
-def effect(item: str, **references: str | int) -> worker.StepEffects:
-    return worker.StepEffects(
-        items=(
-            worker.ItemEffect(item=item, effect=worker.EffectKind.CREATED, references=references),
-        )
-    )
-
-
-EFFECTS: dict[str, worker.StepEffects] = {
-    worker.GIT_REPOSITORIES: effect("repository/1", url="http://forge/1"),
-    worker.APPENV_BRANCH_PROTECTION: effect("protection/1", branch="main"),
-    worker.APPENV_SECRETS: effect(
-        f"secret/{SECRET_ID}", secretId=SECRET_ID, storePath="payments/app-key", version=1
-    ),
-    worker.APPENV_SECRET_BINDINGS: effect("bindings/1", revision=REVISION),
-}
+def _secret_id(request: StoodInRequest) -> str | None:
+    wanted = request.wanted
+    return wanted.secret.secret_id if isinstance(wanted, engine.RotationDesiredState) else None
 
 
 def stand_in_app(stand_in: StandIn) -> FastAPI:
@@ -311,8 +294,10 @@ def stand_in_app(stand_in: StandIn) -> FastAPI:
     )
     _add_control_plane(app, stand_in)
     _add_run_routes(app, stand_in)
-    _add_workers(app, stand_in)
-    _add_fences(app, stand_in)
+    _add_rotations(app, stand_in)
+    _add_catalog(app, stand_in)
+    add_workers(app, stand_in.workers)
+    add_checks(app, stand_in.workers)
     return app
 
 
@@ -376,6 +361,21 @@ def _add_run_routes(app: FastAPI, stand_in: StandIn) -> None:
         request.reasons.append(body.reason)
         return _standing(request)
 
+    @app.post(engine.END_PHASE)
+    def end_phase(request_id: str, body: engine.EndPhase) -> engine.RequestStanding:
+        request = stand_in.held(request_id, body.run_id)
+        request.results.update(body.outcomes)
+        request.phase, request.state = request.phase + 1, RequestState.WAITING
+        request.reasons.append("rotation_grace")
+        return _standing(request)
+
+    @app.post(engine.DECLARE_ENVIRONMENTS)
+    def declare(request_id: str, body: engine.DeclareEnvironments) -> engine.DeclaredEnvironments:
+        wanted = stand_in.held(request_id, body.run_id).wanted
+        assert isinstance(wanted, engine.OnboardingDesiredState)
+        ids = {each.environment: new_id() for each in wanted.environments}
+        return engine.DeclaredEnvironments(ids=ids)
+
     @app.post(engine.FINALIZE)
     def finalize(request_id: str, body: engine.Finalize) -> engine.RequestStanding:
         request = stand_in.held(request_id, body.run_id)
@@ -389,62 +389,53 @@ def _standing(request: StoodInRequest) -> engine.RequestStanding:
     return engine.RequestStanding(request_id=request.id, state=request.state)
 
 
-def _add_workers(app: FastAPI, stand_in: StandIn) -> None:
-    def answer(path: str, http: Request) -> None:
-        headers = http.headers
-        stand_in.calls.append(
-            WorkerCall(
-                path=path,
-                key=headers["Idempotency-Key"],
-                bearer=headers["Authorization"],
-                traceparent=headers.get("traceparent"),
-            )
-        )
-        if path in stand_in.script.hold:
-            assert stand_in.script.hold[path].wait(60)
-        if stand_in.script.errors.get(path):
-            raise stand_in.script.errors[path].pop(0)
+def _add_rotations(app: FastAPI, stand_in: StandIn) -> None:
+    @app.post(engine.DUE_ROTATIONS)
+    def due(body: engine.EnqueueDueRotations) -> engine.DueRotations:
+        stand_in.rotations.scheduled.append(body.scheduled_at)
+        return engine.DueRotations(enqueued=(), put_off=0)
 
-    @app.post(worker.GIT_REPOSITORIES)
-    def repositories(body: worker.EnsureRepositories, http: Request) -> worker.StepEffects:
-        answer(worker.GIT_REPOSITORIES, http)
-        return EFFECTS[worker.GIT_REPOSITORIES]
+    @app.get(engine.ROTATION_CAUSES)
+    def causes() -> engine.RotationCauses:
+        return engine.RotationCauses(causes=tuple(stand_in.rotations.causes))
 
-    @app.post(worker.APPENV_BRANCH_PROTECTION)
-    def protection(body: worker.ProtectBranches, http: Request) -> worker.StepEffects:
-        answer(worker.APPENV_BRANCH_PROTECTION, http)
-        return EFFECTS[worker.APPENV_BRANCH_PROTECTION]
+    @app.post(engine.ROTATIONS)
+    def rotate(body: engine.RequestRotation) -> engine.RotationRequested:
+        rotations = stand_in.rotations
+        if body.event_id in rotations.refused:
+            raise rotations.refused[body.event_id]
+        rotations.causes = [each for each in rotations.causes if each.event_id != body.event_id]
+        request = stand_in.add_request(WorkflowName.SECRET_ROTATION)
+        return engine.RotationRequested(request_id=request.id)
 
-    @app.post(worker.APPENV_SECRETS)
-    def secrets(body: worker.ProvisionSecrets, http: Request) -> worker.StepEffects:
-        answer(worker.APPENV_SECRETS, http)
-        return EFFECTS[worker.APPENV_SECRETS]
 
-    @app.post(worker.APPENV_SECRET_BINDINGS)
-    def bindings(body: worker.CreateSecretBindings, http: Request) -> worker.StepEffects:
-        answer(worker.APPENV_SECRET_BINDINGS, http)
-        assert [binding.store_path for binding in body.bindings] == ["payments/app-key"]
-        return EFFECTS[worker.APPENV_SECRET_BINDINGS]
+PAGE_SIZE = 100
 
-    @app.post(worker.APPENV_GITOPS_VERIFY)
-    def verify(body: worker.VerifyGitOps, http: Request) -> worker.GitOpsVerdict:
-        answer(worker.APPENV_GITOPS_VERIFY, http)
-        verdicts = stand_in.script.verdicts
-        return worker.GitOpsVerdict(
-            state=verdicts.pop(0) if verdicts else worker.GitOpsState.RECONCILED,
-            expected_revision=body.revision,
-            observed_revision=body.revision,
-            message="as seen",
+
+def _add_catalog(app: FastAPI, stand_in: StandIn) -> None:
+    catalog = stand_in.catalog
+
+    @app.get(engine.ASSET_APPLICATION_ENVIRONMENTS)
+    def environments(cursor: int = 0) -> engine.AppEnvAssets:
+        page = tuple(catalog.environments[cursor : cursor + PAGE_SIZE])
+        more = cursor + PAGE_SIZE < len(catalog.environments)
+        return engine.AppEnvAssets(
+            items=page, next_cursor=str(cursor + PAGE_SIZE) if more else None
         )
 
+    @app.get(engine.ASSET_SECRETS)
+    def secrets(cursor: int = 0) -> engine.SecretAssets:
+        page = tuple(catalog.secrets[cursor : cursor + PAGE_SIZE])
+        more = cursor + PAGE_SIZE < len(catalog.secrets)
+        return engine.SecretAssets(
+            items=page, next_cursor=str(cursor + PAGE_SIZE) if more else None
+        )
 
-def _add_fences(app: FastAPI, stand_in: StandIn) -> None:
-    @app.post(worker.FENCES)
-    def fences(_: worker.RaiseFence, http: Request) -> worker.FenceRaised:
-        stand_in.drains.append(http.headers["Authorization"])
-        if worker.FENCES in stand_in.script.hold:
-            assert stand_in.script.hold[worker.FENCES].wait(60)
-        return worker.FenceRaised(fence=1)
+    @app.post(engine.CHECK_RESULTS)
+    def results(body: engine.CheckResults) -> engine.CheckResultsKept:
+        catalog.results.append(body)
+        left_out = (each.id for each in body.findings if each.id in catalog.at_work_on)
+        return engine.CheckResultsKept(changed=(), left_out=tuple(left_out))
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -19,12 +18,11 @@ from idp_kernel.wire import worker
 from idp_kernel.wire.engine import LostRun, RunEnding
 from idp_kernel.workflows import APPLICATION_ENVIRONMENT_PROVISIONING, RequestState, Step
 from local_stack.postgres_setup import connect_as_superuser
-from tests.integration.idp_dagster.conftest import Engine
-from tests.integration.idp_dagster.stand_in import (
-    REVISION,
-    TRACE_ID,
-    StoodInRequest,
-)
+from tests.integration.idp_dagster.conftest import Engine, held, messages, wait_for
+from tests.integration.idp_dagster.desired_states import REVISION, TRACE_ID
+from tests.integration.idp_dagster.stand_in import StoodInRequest
+
+pytestmark = pytest.mark.usefixtures("fresh_record")
 
 STEPS = list(APPLICATION_ENVIRONMENT_PROVISIONING.steps)
 PATHS = [
@@ -39,14 +37,6 @@ DATABASE_AWAY = "is not currently accepting connections"
 """What PostgreSQL answers meanwhile, in the logs of those that ask."""
 
 
-@pytest.fixture(autouse=True)
-def fresh_record(engine: Engine) -> None:
-    """No test sees another's calls."""
-    engine.stand_in.calls.clear()
-    engine.stand_in.drains.clear()
-    engine.stand_in.script.errors.clear()
-
-
 def test_an_offered_request_is_carried_out(engine: Engine) -> None:
     request = engine.stand_in.add_request()
     wait_for(engine, request, RequestState.SUCCEEDED)
@@ -57,7 +47,7 @@ def test_an_offered_request_is_carried_out(engine: Engine) -> None:
     assert request.results[Step.CREATE_SECRET_BINDINGS].items[0].references == {
         "revision": REVISION
     }
-    calls = engine.stand_in.calls
+    calls = engine.stand_in.workers.calls
     assert [call.path for call in calls] == PATHS
     assert [call.key for call in calls] == [f"{request.id}/1/{step}" for step in STEPS[:-1]]
     assert {call.bearer for call in calls} == {f"Bearer run-token-{request.id}"}
@@ -65,7 +55,7 @@ def test_an_offered_request_is_carried_out(engine: Engine) -> None:
 
     run = engine.wait_for_status(request.runs[0], "SUCCESS")
     assert run["tags"]["idp/request_id"] == request.id
-    assert run["tags"]["idp/application_environment_id"] == request.appenv_id
+    assert run["tags"]["idp/application_environment_id"] == request.subject_id
     engine.stand_in.wait_for(
         lambda: [each.ending for each in request.reports] == [RunEnding.SUCCEEDED]
     )
@@ -79,7 +69,7 @@ def test_a_request_reaches_its_first_step_in_three_seconds(engine: Engine) -> No
 
 def test_a_passing_outage_is_retried_and_told_once(engine: Engine) -> None:
     away = Unavailable("forge away", details={"target": "local-forge"})
-    engine.stand_in.script.errors[worker.GIT_REPOSITORIES] = [away]
+    engine.stand_in.workers.script.errors[worker.GIT_REPOSITORIES] = [away]
     request = engine.stand_in.add_request()
     wait_for(engine, request, RequestState.SUCCEEDED)
 
@@ -91,7 +81,7 @@ def test_a_passing_outage_is_retried_and_told_once(engine: Engine) -> None:
 
 def test_a_failed_step_is_told_and_run_again_from_the_ui(engine: Engine) -> None:
     rejected = ProviderRejected("The forge says no.", code="branch_name_refused")
-    engine.stand_in.script.errors[worker.APPENV_SECRET_BINDINGS] = [rejected]
+    engine.stand_in.workers.script.errors[worker.APPENV_SECRET_BINDINGS] = [rejected]
     request = engine.stand_in.add_request()
     wait_for(engine, request, RequestState.FAILED)
     failed = engine.wait_for_status(request.runs[0], "FAILURE")
@@ -114,7 +104,7 @@ def test_a_failed_step_is_told_and_run_again_from_the_ui(engine: Engine) -> None
 
 def test_a_rerun_from_the_start_takes_every_step_again(engine: Engine) -> None:
     rejected = ProviderRejected("No.", code="refused")
-    engine.stand_in.script.errors[worker.APPENV_SECRETS] = [rejected]
+    engine.stand_in.workers.script.errors[worker.APPENV_SECRETS] = [rejected]
     request = engine.stand_in.add_request()
     wait_for(engine, request, RequestState.FAILED)
     engine.wait_for_status(request.runs[0], "FAILURE")
@@ -144,7 +134,7 @@ def test_a_launch_from_the_launchpad_is_a_request(engine: Engine) -> None:
     run_id = engine.launch({"application_environment_id": appenv_id, "reason": "first try"})
     run = engine.wait_for_status(run_id, "SUCCESS")
     request = engine.stand_in.requests[run["tags"]["idp/request_id"]]
-    assert (request.appenv_id, request.reasons) == (appenv_id, ["first try"])
+    assert (request.subject_id, request.reasons) == (appenv_id, ["first try"])
     assert request.state is RequestState.SUCCEEDED
 
 
@@ -172,10 +162,10 @@ def test_terminate_in_the_ui_cancels_run_and_request(engine: Engine) -> None:
             engine.terminate(request.runs[0])
             goes_on_until_drained(engine, request)
         engine.stand_in.wait_for(
-            lambda: engine.run(request.runs[0])["status"] == "CANCELED", CANCEL_SECONDS
+            lambda: engine.status(request.runs[0]) == "CANCELED", CANCEL_SECONDS
         )
         wait_for(engine, request, RequestState.CANCELLED)
-    assert [call.path for call in engine.stand_in.calls] == PATHS[:3]
+    assert [call.path for call in engine.stand_in.workers.calls] == PATHS[:3]
     assert [report.ending for report in request.reports] == [RunEnding.CANCELED]
 
 
@@ -187,10 +177,10 @@ def test_a_cancelled_request_cancels_its_run(engine: Engine) -> None:
             request.cancel_requested = True
             goes_on_until_drained(engine, request)
         engine.stand_in.wait_for(
-            lambda: engine.run(request.runs[0])["status"] == "CANCELED", CANCEL_SECONDS
+            lambda: engine.status(request.runs[0]) == "CANCELED", CANCEL_SECONDS
         )
         wait_for(engine, request, RequestState.CANCELLED)
-    assert [call.path for call in engine.stand_in.calls] == PATHS[:3]
+    assert [call.path for call in engine.stand_in.workers.calls] == PATHS[:3]
 
 
 def test_a_run_that_lost_its_claim_stops(engine: Engine) -> None:
@@ -200,8 +190,8 @@ def test_a_run_that_lost_its_claim_stops(engine: Engine) -> None:
         lost_id = request.runs[0]
         request.run_id = "another"
         engine.wait_for_status(lost_id, "FAILURE")
-    assert [call.path for call in engine.stand_in.calls] == PATHS[:3]
-    assert engine.stand_in.drains == []
+    assert [call.path for call in engine.stand_in.workers.calls] == PATHS[:3]
+    assert engine.stand_in.workers.drains == []
     assert request.failures == []
 
 
@@ -286,32 +276,16 @@ def test_nothing_delivered_stays_in_the_broker(engine: Engine) -> None:
     assert kept == (0,)
 
 
-def wait_for(engine: Engine, request: StoodInRequest, state: RequestState) -> None:
-    engine.stand_in.wait_for(lambda: request.state is state)
-
-
 def goes_on_until_drained(engine: Engine, request: StoodInRequest) -> None:
     """A run that shall end, while the workers are still busy with its call."""
     token = f"Bearer run-token-{request.id}"
-    engine.stand_in.wait_for(lambda: engine.stand_in.drains == [token], CANCEL_SECONDS)
-    assert engine.run(request.runs[0])["status"] == "CANCELING"
+    engine.stand_in.wait_for(lambda: engine.stand_in.workers.drains == [token], CANCEL_SECONDS)
+    assert engine.status(request.runs[0]) == "CANCELING"
     assert request.state is RequestState.RUNNING
 
 
 def called(engine: Engine, path: str) -> bool:
-    return any(call.path == path for call in engine.stand_in.calls)
-
-
-@contextmanager
-def held(engine: Engine, path: str) -> Iterator[None]:
-    """The workers' answer on a path is held back meanwhile."""
-    release = threading.Event()
-    engine.stand_in.script.hold[path] = release
-    try:
-        yield
-    finally:
-        del engine.stand_in.script.hold[path]
-        release.set()
+    return any(call.path == path for call in engine.stand_in.workers.calls)
 
 
 @contextmanager
@@ -329,11 +303,6 @@ def database_away(engine: Engine) -> Iterator[None]:
             yield
         finally:
             server.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
-
-
-def messages(run: dict[str, Any]) -> str:
-    """All that the UI shows of a run's events, errors too."""
-    return str(run["eventConnection"]["events"])
 
 
 def pid_of(run: dict[str, Any]) -> int:

@@ -5,20 +5,32 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from logging import getLogger
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import pytest
 from celery import _state
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
+from dagster import (
+    DagsterEvent,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    RunsFilter,
+)
 from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.launcher import LaunchRunContext, WorkerStatus
 from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
+from dagster._core.workspace.context import BaseWorkspaceRequestContext
+from dagster._daemon.monitoring.run_monitoring import monitor_started_run
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from kombu.exceptions import OperationalError
 
 from idp_dagster import launcher as launcher_module
 from idp_dagster.clients import control_plane_client
 from idp_dagster.launcher import LeaseRunLauncher
+from idp_dagster.tags import LAST_SEEN
 from idp_kernel.errors import Unavailable
 from idp_kernel.http.client import ServiceAuthorization
 from idp_kernel.ids import new_id
@@ -79,9 +91,10 @@ def launcher(
 
 
 def started_run(
-    instance: DagsterInstance, status: DagsterRunStatus = DagsterRunStatus.STARTED
+    instance: DagsterInstance,
+    status: DagsterRunStatus = DagsterRunStatus.STARTED,
+    job: str = APPLICATION_ENVIRONMENT_PROVISIONING.phase(1).job_name,
 ) -> DagsterRun:
-    job = APPLICATION_ENVIRONMENT_PROVISIONING.job_name
     pointer = ModuleCodePointer("idp_dagster.definitions", "defs")
     origin = JobPythonOrigin(job, RepositoryPythonOrigin(sys.executable, pointer))
     run = DagsterRun(job_name=job, run_id=new_id(), status=status, job_code_origin=origin)
@@ -119,6 +132,61 @@ def test_a_run_without_claim_has_some_time(
     monkeypatch.setattr(launcher_module, "UNHELD_GRACE_SECONDS", 0.0)
     for run in (not_yet, given_back):
         assert launcher.check_run_worker_health(run).status is WorkerStatus.FAILED
+
+
+JOBS_WITHOUT_REQUEST = ["secret_rotation_enqueue", "application_environment_checks", "__ASSET_JOB"]
+
+
+def begun_run(instance: DagsterInstance, job: str) -> DagsterRun:
+    """A run that its worker says it has started."""
+    run = started_run(instance, DagsterRunStatus.STARTING, job)
+    instance.report_dagster_event(
+        DagsterEvent(DagsterEventType.RUN_START.value, job_name=job), run_id=run.run_id
+    )
+    return run
+
+
+@pytest.mark.parametrize("job", JOBS_WITHOUT_REQUEST)
+def test_a_run_that_holds_no_request_is_alive_while_it_says_so(
+    job: str, launcher: LeaseRunLauncher, instance: DagsterInstance, clock: MovedClock
+) -> None:
+    run = begun_run(instance, job)
+    for minutes in (3, 6, 9):
+        clock.ahead = timedelta(minutes=minutes)
+        instance.add_run_tags(run.run_id, {LAST_SEEN: clock.now().isoformat()})
+        assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
+    clock.ahead += timedelta(seconds=launcher_module.SILENT_SECONDS)
+    health = launcher.check_run_worker_health(run)
+    assert health.status is WorkerStatus.FAILED
+    assert "sign of life" in str(health.msg)
+
+
+@pytest.mark.parametrize("job", JOBS_WITHOUT_REQUEST)
+def test_the_first_sign_of_life_may_take_a_while(
+    job: str, launcher: LeaseRunLauncher, instance: DagsterInstance, clock: MovedClock
+) -> None:
+    run = begun_run(instance, job)
+    inherited = datetime.now(UTC) - timedelta(hours=1)
+    instance.add_run_tags(run.run_id, {LAST_SEEN: inherited.isoformat()})
+    clock.ahead = timedelta(seconds=launcher_module.SILENT_SECONDS)
+    assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
+    clock.ahead = timedelta(seconds=launcher_module.FIRST_SIGN_SECONDS)
+    assert launcher.check_run_worker_health(run).status is WorkerStatus.FAILED
+
+
+def test_the_engine_ends_a_run_whose_worker_is_silent_and_frees_its_slot(
+    launcher: LeaseRunLauncher, instance: DagsterInstance, clock: MovedClock
+) -> None:
+    run = begun_run(instance, "__ASSET_JOB")
+    clock.ahead = timedelta(hours=1)
+    (record,) = instance.get_run_records(RunsFilter(run_ids=[run.run_id]))
+    instance._run_launcher = launcher
+    monitor_started_run(
+        instance, create_autospec(BaseWorkspaceRequestContext), record, getLogger(__name__)
+    )
+    shown = instance.get_run_by_id(run.run_id)
+    assert shown is not None
+    assert shown.status is DagsterRunStatus.FAILURE
 
 
 def test_a_control_plane_that_is_away_condemns_nobody(

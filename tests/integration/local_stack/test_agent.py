@@ -82,7 +82,8 @@ def test_a_valid_revision_becomes_ready_with_its_secrets(
     seen = agent.wait_for_ready("payments", name, first, "True")
     assert ready(seen).reason == "ReconciliationSucceeded"
     key = "teams/payments/shop/dev/app-key"
-    assert seen.applied_secrets == (AppliedSecret(name="app-key", remote_key=key, version=3),)
+    applied = AppliedSecret(name="app-key", remote_key=key, version=3, properties=("value",))
+    assert seen.applied_secrets == (applied,)
     assert seen.ancestors == ()
     second = commit(clone, "README.md", "more")
     assert agent.wait_for_ready("payments", name, second, "True").ancestors == (first,)
@@ -177,9 +178,28 @@ def test_one_broken_repository_stops_no_other(
     shutil.rmtree(forge.data_dir / f"repositories/payments/{broken}.git")
 
 
+def test_all_repositories_are_listed_by_owner_and_name(
+    forge: ForgeServer, agent: AgentServer, tmp_path: Path
+) -> None:
+    seen = []
+    for _ in range(2):
+        name, clone = new_repository(forge, tmp_path)
+        revision = commit(clone, "manifests/secret.yaml", EXTERNAL_SECRET)
+        seen.append(agent.wait_for_ready("payments", name, revision, "True"))
+    listed = agent.list().items
+    assert [(each.owner, each.name) for each in listed] == sorted(
+        (each.owner, each.name) for each in listed
+    )
+    found = {each.name: each.applied_secrets for each in listed}
+    assert {each.name: found[each.name] for each in seen} == {
+        each.name: each.applied_secrets for each in seen
+    }
+
+
 def test_only_readers_with_the_token_are_answered(agent: AgentServer) -> None:
     assert agent.get("payments", "appenv-x", token=None).status_code == 401
     assert agent.get("payments", "appenv-x", token="wrong").status_code == 401
+    assert agent.get_list(token="wrong").status_code == 401
     assert agent.get("payments", "appenv-x").json()["code"] == "no_such_reconciliation"
     assert agent.get("payments", "..%2f..%2fx").status_code in (404, 422)
 

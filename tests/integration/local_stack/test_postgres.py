@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import stat
@@ -10,7 +11,9 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -20,12 +23,16 @@ from idp_kernel.errors import Unavailable
 from idp_kernel.services import LOOPBACK
 from local_stack.passfiles import passfile_path
 from local_stack.postgres_setup import (
+    APPLICATIONS_DATABASE,
+    ISSUER_ROLE,
     ROLES,
     SCHEMA_ROLES,
+    Connection,
     PostgresAddress,
     ensure_roles_and_databases,
     wait_until_ready,
 )
+from tests.fixtures.logins import IssuedLogin, Issuer, issuer_of
 from tests.fixtures.stack import PostgresServer, child, free_port, private_directory
 
 
@@ -34,7 +41,7 @@ def platform(postgres_server: PostgresServer) -> PostgresAddress:
     return postgres_server.ensure_platform()
 
 
-def connect(address: PostgresAddress, role: str, database: str) -> psycopg.Connection[object]:
+def connect(address: PostgresAddress, role: str, database: str) -> Connection:
     return psycopg.connect(
         host=LOOPBACK,
         port=address.port,
@@ -93,6 +100,10 @@ def test_nobody_makes_things_in_public(platform: PostgresAddress, role: str) -> 
         ("ledger", "dagster"),
         ("ledger", "postgres"),
         ("dagster", "template1"),
+        ("control_plane", "applications"),
+        ("ledger", "applications"),
+        ("credential_issuer", "idp"),
+        ("credential_issuer", "dagster"),
     ],
 )
 def test_no_role_enters_a_database_of_others(
@@ -129,6 +140,115 @@ def test_a_lost_password_file_gets_a_new_password(platform: PostgresAddress) -> 
     ensure_roles_and_databases(platform)
     assert lost.read_bytes() != before
     connect(platform, "ledger", "idp").close()
+
+
+@pytest.fixture
+def issuer(platform: PostgresAddress) -> Iterator[Issuer]:
+    with issuer_of(platform) as found:
+        yield found
+
+
+@pytest.fixture
+def issued(issuer: Issuer) -> IssuedLogin:
+    return issuer.issue(issuer.new_group(), "a")
+
+
+def test_an_issued_login_is_at_home_in_the_schema_of_its_group(issued: IssuedLogin) -> None:
+    with closing(issued.log_in()) as connection:
+        connection.execute("CREATE TABLE kept (id int)")
+        owner = connection.execute("SELECT tableowner FROM pg_tables WHERE tablename = 'kept'")
+        assert owner.fetchone() == (issued.group,)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("CREATE TABLE public.stray (id int)")
+
+
+def test_two_logins_of_a_group_share_what_they_make(issuer: Issuer, issued: IssuedLogin) -> None:
+    other = issuer.issue(issued.group, "b")
+    with closing(issued.log_in()) as first, closing(other.log_in()) as second:
+        first.execute("CREATE TABLE kept (id int)")
+        second.execute("ALTER TABLE kept ADD COLUMN more int")
+        second.execute("DROP TABLE kept")
+
+
+def test_the_issuer_sees_and_ends_sessions_and_logins(issuer: Issuer, issued: IssuedLogin) -> None:
+    query = "SELECT query FROM pg_stat_activity WHERE usename = %s"
+    with closing(issued.log_in()) as connection:
+        connection.execute("SELECT 42")
+        seen = issuer.connection.execute(query, (issued.role,)).fetchall()
+        assert seen == [("SELECT 42",)]
+        issuer.end(issued)
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("SELECT 42")
+    assert issuer.sessions(issued) == []
+    with pytest.raises(psycopg.OperationalError, match="FATAL"):
+        issued.log_in()
+
+
+def test_a_login_without_leave_is_refused_though_its_password_is_right(
+    issuer: Issuer, issued: IssuedLogin
+) -> None:
+    issuer.execute("ALTER ROLE {} NOLOGIN", issued.role)
+    with pytest.raises(psycopg.OperationalError, match="not permitted to log in"):
+        issued.log_in()
+
+
+def test_the_issuer_gives_an_ended_login_a_new_life(issuer: Issuer, issued: IssuedLogin) -> None:
+    issuer.end(issued)
+    issuer.execute("ALTER ROLE {} LOGIN", issued.role)
+    issuer.execute("COMMENT ON ROLE {} IS 'version 3'", issued.role)
+    renewed = replace(issued, password=secrets.token_urlsafe(16))
+    issuer.set_password(renewed)
+    renewed.log_in().close()
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        issued.log_in()
+    comment = issuer.connection.execute(
+        "SELECT shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = %s",
+        (issued.role,),
+    )
+    assert comment.fetchone() == ("version 3",)
+
+
+def test_the_issuer_takes_everything_back(issuer: Issuer, issued: IssuedLogin) -> None:
+    with closing(issued.log_in()) as connection:
+        connection.execute("CREATE TABLE kept (id int)")
+    issuer.execute("DROP ROLE {}", issued.role)
+    issuer.execute("DROP SCHEMA {} CASCADE", issued.group)
+    issuer.execute("REVOKE ALL ON DATABASE {} FROM {}", APPLICATIONS_DATABASE, issued.group)
+    issuer.execute("DROP ROLE {}", issued.group)
+
+
+def test_repeating_the_setup_leaves_issued_logins_alone(
+    platform: PostgresAddress, issued: IssuedLogin
+) -> None:
+    ensure_roles_and_databases(platform)
+    issued.log_in().close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER ROLE control_plane PASSWORD NULL",
+        "ALTER ROLE postgres PASSWORD NULL",
+        "GRANT ledger TO credential_issuer",
+        "GRANT pg_read_server_files TO credential_issuer",
+        "ALTER ROLE credential_issuer SUPERUSER",
+        "CREATE ROLE stray SUPERUSER",
+        "CREATE DATABASE stray",
+        "CREATE TABLE public.stray (id int)",
+    ],
+)
+def test_the_issuer_reaches_no_further(issuer: Issuer, statement: LiteralString) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        issuer.execute(statement)
+
+
+@pytest.mark.usefixtures("issued")
+def test_the_issuer_owns_nothing(platform: PostgresAddress) -> None:
+    with closing(wait_until_ready(platform, timeout_seconds=5)) as server:
+        owned = "SELECT 1 FROM pg_database WHERE pg_get_userbyid(datdba) = %s"
+        assert server.execute(owned, (ISSUER_ROLE,)).fetchone() is None
+        anything = "SELECT 1 FROM pg_shdepend WHERE deptype = 'o' AND refobjid = %s::regrole"
+        assert server.execute(anything, (ISSUER_ROLE,)).fetchone() is None
 
 
 def test_the_server_is_durable_and_only_on_loopback(postgres_server: PostgresServer) -> None:

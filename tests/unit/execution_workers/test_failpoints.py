@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
-from execution_workers.failpoints import EFFECT_STEPS, FAILPOINTS, after_provider
-from idp_kernel.workflows import APPLICATION_ENVIRONMENT_PROVISIONING, Step
+from execution_workers import failpoints
+from execution_workers.failpoints import (
+    EFFECT_STEPS,
+    FAILPOINTS,
+    UNDOABLE_STEPS,
+    after_provider,
+    after_undo,
+)
+from idp_kernel.workflows import WORKFLOWS, Step
 
 PROBES = {
+    Step.VALIDATE_APPLICATION,
     Step.VERIFY_GITOPS_RECONCILIATION,
+    Step.VALIDATE_ROTATION,
+    Step.VERIFY_NEW_CREDENTIAL,
+    Step.CONFIRM_CONSUMERS,
+}
+OF_THE_CONTROL_PLANE = {
+    Step.DECLARE_APPLICATION_ENVIRONMENTS,
+    Step.FINALIZE_APPLICATION_ONBOARDING,
     Step.FINALIZE_APPLICATION_ENVIRONMENT_PROVISIONING,
+    Step.FINALIZE_SECRET_ROTATION,
 }
 
 
 def test_every_step_with_an_effect_has_its_failpoint() -> None:
-    assert set(EFFECT_STEPS) == set(APPLICATION_ENVIRONMENT_PROVISIONING.steps) - PROBES
-    assert after_provider(Step.PROVISION_SECRETS) in FAILPOINTS
+    steps = {step for workflow in WORKFLOWS.values() for step in workflow.steps}
+    assert set(EFFECT_STEPS) == steps - PROBES - OF_THE_CONTROL_PLANE
+    assert {after_provider(step) for step in EFFECT_STEPS} <= set(FAILPOINTS)
+
+
+def test_every_step_but_the_retirement_can_be_undone() -> None:
+    assert set(EFFECT_STEPS) - set(UNDOABLE_STEPS) == {Step.RETIRE_OLD_CREDENTIAL}
+    assert {after_undo(step) for step in UNDOABLE_STEPS} <= set(FAILPOINTS)
+
+
+def test_every_place_is_listed() -> None:
+    named = {value for value in vars(failpoints).values() if isinstance(value, str)}
+    assert {each for each in named if each.startswith("execution-workers.")} <= set(FAILPOINTS)
 
 
 def test_names_are_unique_and_of_this_process() -> None:

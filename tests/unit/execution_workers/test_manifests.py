@@ -11,11 +11,18 @@ from execution_workers.manifests import (
     binding_manifest,
     binding_path,
     is_binding_of,
+    is_ownership_of,
     namespace_name,
+    pin_of,
     seed_files,
 )
 from idp_kernel.ids import new_id
-from idp_kernel.wire.worker import AppEnvSubject, RepositoryWanted, SecretBindingWanted
+from idp_kernel.wire.worker import (
+    AppEnvSubject,
+    CredentialIssuerName,
+    RepositoryWanted,
+    SecretBindingWanted,
+)
 from tests.fixtures.hostile_yaml import BOMB, MERGE_BOMB
 
 INSTALLATION = "here"
@@ -129,3 +136,71 @@ def test_a_label_that_contradicts_ours_makes_a_manifest_foreign() -> None:
 def test_another_installations_manifest_is_foreign() -> None:
     wanted = binding()
     assert not is_binding_of(binding_manifest(subject(), wanted, "there"), wanted, INSTALLATION)
+
+
+def test_a_database_login_is_bound_with_all_its_properties() -> None:
+    wanted = binding(version=3).model_copy(update={"issuer": CredentialIssuerName.POSTGRES})
+    manifest = yaml.safe_load(binding_manifest(subject(), wanted, INSTALLATION))
+    keys = [each["secretKey"] for each in manifest["spec"]["data"]]
+    assert keys == ["host", "port", "database", "username", "password"]
+    assert [each["remoteRef"]["property"] for each in manifest["spec"]["data"]] == keys
+    assert {each["remoteRef"]["version"] for each in manifest["spec"]["data"]} == {"3"}
+
+
+@pytest.mark.parametrize("issuer", list(CredentialIssuerName))
+def test_the_version_that_a_manifest_pins_is_read(issuer: CredentialIssuerName) -> None:
+    wanted = binding(version=12).model_copy(update={"issuer": issuer})
+    manifest = binding_manifest(subject(), wanted, INSTALLATION)
+    asked = wanted.model_copy(update={"version": 1})
+    for content in (
+        manifest,
+        manifest.replace(b"'", b'"'),
+        manifest.replace(b"'12'", b"12"),
+        manifest.replace(b"\n", b"\r\n"),
+        manifest + b"# a remark\n",
+        manifest + BOMB.encode(),
+    ):
+        assert pin_of(content, asked, INSTALLATION).version == 12
+
+
+def _changed(wanted: SecretBindingWanted, old: bytes, new: bytes) -> bytes:
+    manifest = binding_manifest(subject(), wanted, INSTALLATION)
+    assert old in manifest
+    return manifest.replace(old, new, 1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"version: '7'", b"version: '8'"),
+        (b"version: '7'", b"version: x"),
+        (b"key: teams/payments", b"key: teams/other"),
+        (b"binding-id: ", b"binding-id: x"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_pins_nothing(old: bytes, new: bytes) -> None:
+    wanted = binding(version=7).model_copy(update={"issuer": CredentialIssuerName.POSTGRES})
+    pin = pin_of(_changed(wanted, old, new), wanted, INSTALLATION)
+    assert pin.version is None
+    assert binding_path(wanted) in pin.found
+
+
+@pytest.mark.parametrize("version", [b"", b"0", b"-1", b"9" * 40, b"\xc2\xb2", b"1.5", b"[1]"])
+def test_a_version_that_is_no_number_pins_nothing(version: bytes) -> None:
+    wanted = binding(version=7)
+    assert pin_of(_changed(wanted, b"'7'", version), wanted, INSTALLATION).version is None
+
+
+def test_no_manifest_pins_nothing() -> None:
+    wanted = binding()
+    assert pin_of(None, wanted, INSTALLATION).found == f"there is no {binding_path(wanted)}"
+    assert pin_of(BOMB.encode(), wanted, INSTALLATION).version is None
+
+
+def test_an_ownership_file_is_recognised_by_its_lines() -> None:
+    wanted = repository()
+    content = seed_files(subject(), wanted, INSTALLATION)[".idp/ownership.yaml"]
+    assert is_ownership_of(content + BOMB.encode(), wanted, INSTALLATION)
+    assert not is_ownership_of(content, repository(), INSTALLATION)
+    assert not is_ownership_of(content, wanted, "there")
+    assert not is_ownership_of(b"", wanted, INSTALLATION)

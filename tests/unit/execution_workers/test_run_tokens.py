@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from execution_workers.run_tokens import REFETCH_AFTER, REFRESH_AFTER, RunTokens
-from idp_kernel.errors import Unauthenticated, Unavailable
+from idp_kernel.errors import NotAllowed, Unauthenticated, Unavailable
 from idp_kernel.http.client import ServiceClient
 from idp_kernel.ids import new_id
 from idp_kernel.services import Scope, ServiceName
@@ -154,14 +154,42 @@ def test_a_withdrawn_key_ends(control_plane: ControlPlane, tokens: RunTokens) ->
         tokens.claims(control_plane.token(former))
 
 
-def test_a_services_token_is_no_run_token(control_plane: ControlPlane, tokens: RunTokens) -> None:
-    token = issue_service_token(
+def _service_token(control_plane: ControlPlane, *scopes: Scope) -> str:
+    return issue_service_token(
         control_plane.keys[0],
         ServiceName.WORKFLOW_ENGINE,
-        frozenset({Scope.CLAIMS}),
+        frozenset(scopes),
         now=START,
         until=START + timedelta(hours=1),
     )
+
+
+@pytest.mark.parametrize("scope", [Scope.CLAIMS, Scope.PROBES])
+def test_a_services_token_is_no_run_token(
+    control_plane: ControlPlane, tokens: RunTokens, scope: Scope
+) -> None:
     with pytest.raises(Unauthenticated) as refused:
-        tokens.claims(token)
+        tokens.claims(_service_token(control_plane, scope))
     assert refused.value.code == "token_invalid"
+
+
+def test_a_service_with_the_scope_may_probe(control_plane: ControlPlane, tokens: RunTokens) -> None:
+    token = _service_token(control_plane, Scope.PROBES, Scope.CLAIMS)
+    assert tokens.prober(token).sub == ServiceName.WORKFLOW_ENGINE
+
+
+def test_a_run_token_is_no_services(control_plane: ControlPlane, tokens: RunTokens) -> None:
+    with pytest.raises(Unauthenticated) as refused:
+        tokens.prober(control_plane.token(control_plane.keys[0]))
+    assert refused.value.code == "token_invalid"
+
+
+def test_a_service_without_the_scope_may_not_probe(
+    control_plane: ControlPlane, tokens: RunTokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Unauthenticated):
+        tokens.prober(_service_token(control_plane, Scope.CLAIMS))
+    # A token for these workers that was issued for something else, should there ever be one.
+    monkeypatch.setattr("idp_kernel.tokens.AUDIENCE_CONTROL_PLANE", "execution-workers")
+    with pytest.raises(NotAllowed, match="probes"):
+        tokens.prober(_service_token(control_plane, Scope.CLAIMS))

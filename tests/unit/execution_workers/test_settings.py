@@ -8,13 +8,19 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from execution_workers.providers.registry import GIT_FORGES, GITOPS_AGENTS, SECRET_STORES
+from execution_workers.providers.registry import (
+    CREDENTIAL_ISSUERS,
+    GIT_FORGES,
+    GITOPS_AGENTS,
+    SECRET_STORES,
+)
 from execution_workers.settings import (
     ExecutionWorkersSettings,
     GitForgeChoice,
     GitOpsAgentChoice,
     SecretStoreChoice,
 )
+from idp_kernel.wire.worker import CredentialIssuerName
 
 REQUIRED: dict[str, Any] = {
     "database_url": "postgresql+psycopg://ledger@127.0.0.1/idp",
@@ -29,6 +35,7 @@ def test_every_choice_has_an_implementation() -> None:
     assert set(GIT_FORGES) == set(GitForgeChoice)
     assert set(SECRET_STORES) == set(SecretStoreChoice)
     assert set(GITOPS_AGENTS) == set(GitOpsAgentChoice)
+    assert set(CREDENTIAL_ISSUERS) == set(CredentialIssuerName)
 
 
 def test_the_embedded_default_needs_only_credentials_and_a_name() -> None:
@@ -40,6 +47,13 @@ def test_the_embedded_default_needs_only_credentials_and_a_name() -> None:
 def test_what_has_no_safe_default_is_required(name: str) -> None:
     with pytest.raises(ValidationError, match=name):
         ExecutionWorkersSettings(**{key: REQUIRED[key] for key in REQUIRED if key != name})
+
+
+@pytest.mark.parametrize("url", ["mysql://x/y", "postgresql://", "postgresql://host", "x"])
+@pytest.mark.parametrize("name", ["postgres_issuer_url", "postgres_consumer_url"])
+def test_an_issuers_database_has_a_host_and_a_name(name: str, url: str) -> None:
+    with pytest.raises(ValidationError, match=name):
+        ExecutionWorkersSettings(**{**REQUIRED, name: url})
 
 
 @pytest.mark.parametrize("installation", ["", "-x", "x y", "x" * 64, "x/"])

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer import BadParameter
+from typer.main import get_command
 
-from idp_cli.advice import advice_for
+from idp_cli import advice
+from idp_cli.advice import About, advice_for, advice_for_code, refusals_about
+from idp_cli.main import app, with_global_options_first
 from idp_kernel import errors
 from idp_kernel.errors import Conflict, MoveRefused, PlatformError
 
@@ -34,6 +40,104 @@ def test_every_kind_of_error_has_advice(kind: type[PlatformError]) -> None:
 def test_the_request_that_stands_in_the_way_is_named() -> None:
     error = Conflict("busy", code="workflow_active", details={"activeRequestId": "0193-x"})
     assert "bin/idp request watch 0193-x" in advice_for(error)
+
+
+def test_a_grace_period_has_another_way_than_to_wait() -> None:
+    details = {"activeRequestId": "0193-x", "secretId": "0193-s"}
+    error = Conflict("busy", code="rotation_in_grace", details=details)
+    assert "bin/idp request watch 0193-x" in advice_for(error)
+    assert "bin/idp secret rotate 0193-s --emergency" in advice_for(error)
+
+
+def test_a_newer_request_is_looked_at_for_it_may_have_ended() -> None:
+    details = {"activeRequestId": "0193-x", "secretId": "0193-s"}
+    told = advice_for(Conflict("elder", code="request_superseded", details=details))
+    assert "bin/idp request show 0193-x" in told
+    assert "bin/idp secret rotate 0193-s" in told
+    assert "under way" not in told
+
+
+KNOWN: dict[str, object] = {
+    "team": "payments",
+    "applicationId": "0193-a",
+    "environment": "dev",
+    "applicationEnvironmentId": "0193-e",
+    "secretId": "0193-s",
+    "requestId": "0193-r",
+    "activeRequestId": "0193-x",
+}
+
+
+@pytest.mark.parametrize(
+    ("code", "command"),
+    [
+        ("rotation_not_valid", "request retry 0193-r --watch"),
+        ("application_not_valid", "request retry 0193-r --watch"),
+        ("binding_missing", "env provision 0193-a dev --watch"),
+        ("binding_moved", "secret bindings 0193-s"),
+        ("no_free_login", "secret rotate 0193-s --watch"),
+        ("new_credential_refused", "request retry 0193-r --watch"),
+        ("elder_credential_in_use", "secret rotate 0193-s --emergency"),
+        ("secret_without_value", "env provision 0193-a dev --watch"),
+        ("application_environment_not_ready", "env show 0193-e"),
+        ("application_not_ready", "app onboard 0193-a --watch"),
+        ("request_succeeded", "request show 0193-r"),
+        ("environment_not_active", "environment activate dev"),
+    ],
+)
+def test_advice_names_what_it_is_about(code: str, command: str) -> None:
+    assert f"`bin/idp {command}`" in str(advice_for_code(code, KNOWN))
+
+
+def test_a_refusal_knows_what_it_is_about_and_keeps_what_it_said() -> None:
+    error = Conflict("No.", code="secret_without_value", details={"environment": "qa"})
+    with pytest.raises(Conflict) as raised, refusals_about(KNOWN | {"activeRequestId": None}):
+        raise error
+    assert "`bin/idp env provision 0193-a qa --watch`" in advice_for(raised.value)
+
+
+def test_a_code_that_says_enough_has_no_advice_of_its_own() -> None:
+    assert advice_for_code("some_other_code", KNOWN) is None
+
+
+def test_what_somebody_typed_is_quoted() -> None:
+    told = str(advice_for_code("environment_not_active", {"environment": "a b"}))
+    assert "environment activate 'a b'`" in told
+
+
+ADVICE = {**advice._BY_CODE, **{kind.__name__: text for kind, text in advice._BY_TYPE.items()}}
+
+
+@pytest.mark.parametrize("about", [{}, KNOWN], ids=["nothing known", "all known"])
+@pytest.mark.parametrize("code", ADVICE)
+def test_every_advised_command_parses(
+    code: str, about: About, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(advice, "_BY_CODE", ADVICE)
+    told = str(advice_for_code(code, about))
+    assert "{" not in told
+    for command in re.findall(r"`bin/idp ([^`]*)`", told):
+        parse(shlex.split(command))
+
+
+PROGRAM: Any = get_command(app)
+
+
+def test_a_command_that_lacks_a_word_does_not_parse() -> None:
+    with pytest.raises(BadParameter):
+        parse(["secret", "rotate", "--emergency"])
+
+
+def parse(words: list[str]) -> None:
+    """Raises what the program itself would say to a wrong command line; runs nothing."""
+    command, rest = PROGRAM, with_global_options_first(words)
+    context = command.make_context("idp", rest)
+    while hasattr(command, "resolve_command"):
+        name, command, rest = command.resolve_command(
+            context, [*context._protected_args, *context.args]
+        )
+        assert command is not None
+        context = command.make_context(name, rest, parent=context)
 
 
 @pytest.mark.parametrize("code", ["unreachable", "token_missing", "team_not_active"])

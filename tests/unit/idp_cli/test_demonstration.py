@@ -1,4 +1,4 @@
-"""What `idp demo` says at its end, against a control plane of canned messages."""
+"""What `idp demo` says at its end, against a platform that keeps everything in memory."""
 
 from __future__ import annotations
 
@@ -7,169 +7,53 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import httpx
 import pytest
 
+from idp_cli import demonstration, step_view
 from idp_cli.demonstration import Demonstration
-from idp_cli.invocation import Invocation
 from idp_cli.output import Output, OutputFormat, new_console
-from idp_cli.supervision.home import Home
-from idp_kernel.http.client import ServiceClient
-from idp_kernel.ids import new_id
-from idp_kernel.wire.api import (
-    Application,
-    ApplicationEnvironment,
-    Environment,
-    Page,
-    RequestAccepted,
-    SecretSummary,
-    StepView,
-    Team,
-    WorkflowRequest,
-)
-from idp_kernel.wire.base import WireModel
-from idp_kernel.wire.engine import StepResult
-from idp_kernel.wire.worker import EffectKind, ItemEffect
-from idp_kernel.workflows import (
-    APPLICATION_ENVIRONMENT_PROVISIONING,
-    RequestState,
-    Step,
-    StepState,
-    WorkflowName,
-)
+from idp_cli.supervision.keys import AGENT_READER_TOKEN
+from idp_kernel.wire.api import RegisterApplication, RotateSecret, SetRotationPolicy
+from idp_kernel.workflows import WORKFLOWS, WorkflowName
+from tests.fixtures.stand_in_platform import StandInPlatform
+from tests.unit.idp_cli.invocations import invocation_on
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-ID = new_id()
-REVISION = "c0ffee"
+ENDED = ["succeeded", "succeeded", "succeeded", "succeeded"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class InvocationOn(Invocation):
-    """An invocation whose calls are answered by `transport`."""
-
-    transport: httpx.MockTransport
-
-    def client_with(self, token: str, url: str, party: str) -> ServiceClient:
-        client = ServiceClient(
-            url, party=party, authorization=lambda: token, transport=self.transport
-        )
-        self.opened.callback(client.close)
-        return client
+@pytest.fixture(autouse=True)
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_view, "LOOK_EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(demonstration, "GRACE_SECONDS", 0)
+    monkeypatch.setattr(demonstration, "CONSUMER_WITHIN_SECONDS", 0.05)
 
 
-class ControlPlane:
-    """Takes the demo's commands; the request ends as it is told."""
-
-    def __init__(self, state: RequestState, appenv_state: str = "Active") -> None:
-        self._state = state
-        self._appenv_state = appenv_state
-
-    def __call__(self, http: httpx.Request) -> httpx.Response:
-        answer = self._answer(http.method, http.url.path)
-        return httpx.Response(200, content=answer.model_dump_json())
-
-    def _answer(self, method: str, path: str) -> WireModel:
-        if "/application-environments/" in path:
-            return self._appenv()
-        if "/workflow-requests/" in path:
-            return self._request()
-        if path.endswith("/environments") and "/applications/" in path:
-            return RequestAccepted(
-                request_id=ID,
-                workflow=WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING,
-                state=RequestState.PENDING,
-                application_environment_id=ID,
-            )
-        if method == "GET":
-            dev = Environment(id=ID, slug="dev", description="", state="Active", created_at=NOW)
-            return Page[Environment](items=(dev,))
-        if path.startswith("/v1/teams"):
-            return Team(id=ID, slug="demo", display_name="", state="Active", created_at=NOW)
-        return Application(
-            id=ID, team="demo", slug="shop", description="", state="Active", created_at=NOW
-        )
-
-    def _request(self) -> WorkflowRequest:
-        revision = ItemEffect(
-            item="bindings/1", effect=EffectKind.CREATED, references={"revision": REVISION}
-        )
-        return WorkflowRequest(
-            id=ID,
-            workflow=WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING,
-            state=self._state,
-            phase=1,
-            attempt=1,
-            team="demo",
-            application_id=ID,
-            application_environment_id=ID,
-            requested_by="somebody",
-            reason="",
-            created_at=NOW,
-            deadline_at=NOW + timedelta(minutes=30),
-            ended_at=NOW + timedelta(seconds=4),
-            planned_steps=APPLICATION_ENVIRONMENT_PROVISIONING.steps,
-            steps=(
-                StepView(
-                    step=Step.CREATE_SECRET_BINDINGS,
-                    attempt=1,
-                    state=StepState.SUCCEEDED,
-                    retries=0,
-                    started_at=NOW,
-                    result=StepResult(items=(revision,)),
-                ),
-            ),
-        )
-
-    def _appenv(self) -> ApplicationEnvironment:
-        return ApplicationEnvironment(
-            id=ID,
-            application_id=ID,
-            team="demo",
-            application="shop",
-            environment="dev",
-            state=self._appenv_state,
-            repository_name="appenv-1",
-            repository_url="http://127.0.0.1:1/demo/appenv-1.git",
-            revision=REVISION,
-            secrets=tuple(
-                SecretSummary.model_validate(
-                    {
-                        "id": ID,
-                        "name": name,
-                        "purpose": "runtime",
-                        "sensitivity": "medium",
-                        "state": "Active",
-                        "storePath": name,
-                        "version": 1,
-                        "bindingId": ID,
-                        "bindingState": "Active",
-                    }
-                )
-                for name in ("app-key", "payment-gateway")
-            ),
-            created_at=NOW,
-        )
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home whose platform has made the token of who may look."""
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    (keys / AGENT_READER_TOKEN).write_text("a-reader")
+    return tmp_path
 
 
 def perform(
-    control_plane: ControlPlane,
+    platform: StandInPlatform,
     output_format: OutputFormat,
     home: Path,
+    *,
     token_file: Path | None = None,
+    api_url: str | None = None,
 ) -> tuple[bool, str]:
     file = io.StringIO()
-    invocation = InvocationOn(
-        home=Home.at(home),
-        output=Output(new_console(file), output_format),
-        api_url_given="http://control-plane",
-        forge_url_given=None,
-        token_given="a-token",
+    invocation = invocation_on(
+        platform,
+        home,
+        Output(new_console(file), output_format),
+        api_url=api_url,
         token_file=token_file,
-        transport=httpx.MockTransport(control_plane),
     )
     with invocation.opened:
         is_good = Demonstration(invocation).perform(stays=True)
@@ -177,46 +61,128 @@ def perform(
 
 
 @pytest.mark.parametrize(
-    ("control_plane", "complaints"),
+    ("platform", "states", "complaints"),
     [
-        (ControlPlane(RequestState.SUCCEEDED), []),
-        (ControlPlane(RequestState.FAILED), ["the request failed"]),
+        (StandInPlatform(), ENDED, []),
         (
-            ControlPlane(RequestState.SUCCEEDED, appenv_state="Declared"),
+            StandInPlatform(fails=WorkflowName.SECRET_ROTATION),
+            ["succeeded", "succeeded", "failed"],
+            ["SecretRotation failed"],
+        ),
+        (
+            StandInPlatform(fails=WorkflowName.APPLICATION_ONBOARDING),
+            ["failed"],
+            ["ApplicationOnboarding failed"],
+        ),
+        (
+            StandInPlatform(environment_state="Declared"),
+            ENDED,
             ["the environment is Declared, not Active"],
         ),
+        (StandInPlatform(refused=3), ENDED, ["the consumer of db had 3 of its logins refused"]),
     ],
-    ids=["all is well", "failed", "not as it should be"],
+    ids=["all is well", "no rotation", "no onboarding", "not as it should be", "refused logins"],
 )
 def test_a_pipeline_reads_how_it_ended(
-    control_plane: ControlPlane, complaints: list[str], tmp_path: Path
+    platform: StandInPlatform, states: list[str], complaints: list[str], home: Path
 ) -> None:
-    is_good, said = perform(control_plane, OutputFormat.JSON, tmp_path)
+    is_good, said = perform(platform, OutputFormat.JSON, home)
     document = json.loads(said)
     assert is_good is (complaints == [])
-    assert document["id"] == ID
+    assert [request["state"] for request in document["requests"]] == states
     assert document["complaints"] == complaints
 
 
-def test_what_to_type_next_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(sys, "argv", [str(tmp_path / "bin" / "idp")])
-    _, failed = perform(ControlPlane(RequestState.FAILED), OutputFormat.TABLE, tmp_path)
-    assert f"next  bin/idp request retry {ID} --watch" in failed
-    _, succeeded = perform(ControlPlane(RequestState.SUCCEEDED), OutputFormat.TABLE, tmp_path)
-    assert f"  bin/idp env show {ID}" in succeeded
+def test_the_three_workflows_are_asked_for_as_the_story_says(home: Path) -> None:
+    platform = StandInPlatform()
+    _, said = perform(platform, OutputFormat.JSON, home)
+    document = json.loads(said)
+    assert [request["workflow"] for request in document["requests"]] == [
+        "ApplicationOnboarding",
+        "ApplicationEnvironmentProvisioning",
+        "SecretRotation",
+        "SecretRotation",
+    ]
+    assert document["consumer"] == {
+        **document["consumer"], "name": "db", "version": 2, "refused": 0,
+    }  # fmt: skip
+    registered, policy, first, second = (body for body in platform.bodies)
+    assert isinstance(registered, RegisterApplication)
+    (declared,) = registered.environments
+    assert declared.provision
+    assert {secret.name: secret.issuer for secret in declared.secrets} == {
+        "app-key": "openbao",
+        "payment-gateway": "openbao",
+        "db": "postgres",
+    }
+    assert policy == SetRotationPolicy(grace_seconds=0)
+    assert isinstance(first, RotateSecret)
+    assert isinstance(second, RotateSecret)
+    assert (first.emergency, second.emergency) == (False, True)
 
 
-def test_the_command_that_clones_can_be_typed(tmp_path: Path) -> None:
-    token_file = tmp_path / "it's a folder" / "my token"
+def test_an_old_credential_that_stays_is_no_good_end(home: Path) -> None:
+    platform = StandInPlatform()
+    platform.destroyed = 0
+    is_good, said = perform(platform, OutputFormat.JSON, home)
+    assert not is_good
+    assert json.loads(said)["complaints"] == [
+        "2 versions of db are live, not 1",
+        "2 versions of app-key are live, not 1",
+    ]
+
+
+def test_people_see_every_step_and_the_proof(home: Path) -> None:
+    is_good, said = perform(StandInPlatform(), OutputFormat.TABLE, home)
+    assert is_good
+    lines = [" ".join(line.split()) for line in said.splitlines()]
+    for workflow in WORKFLOWS.values():
+        for step in workflow.steps:
+            assert any(line.startswith(f"✓ {step} succeeded ") for line in lines), step
+    assert "consumer of db version 1 → 2, 40 logins, 0 refused" in lines
+    told = "versions destroyed 1, live 1"
+    assert f"old db {told}; sessions ended 3, login now idp_x_b" in lines
+    assert f"old app-key {told}" in lines
+    versions = {line for line in lines if line.startswith("secret ")}
+    assert versions == {
+        "secret app-key version 1 → 2",
+        "secret db version 1 → 2",
+        "secret payment-gateway version 1",
+    }
+    for kind, name in (("code", "shop"), ("deployment", "shop-deploy")):
+        assert any(
+            re.fullmatch(rf"{kind} repository http://.*/{name}\.git", each) for each in lines
+        )
+
+
+def test_another_machine_s_consumer_is_not_asked_about(home: Path) -> None:
+    platform = StandInPlatform(refused=3)
+    is_good, said = perform(platform, OutputFormat.TABLE, home, api_url="http://idp.example.test")
+    assert is_good
+    assert "consumer of db" not in said
+
+
+def test_what_to_type_next_can_be_typed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("PATH", str(home))
+    monkeypatch.setattr(sys, "argv", [str(home / "bin" / "idp")])
+    failing = StandInPlatform(fails=WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING)
+    _, failed = perform(failing, OutputFormat.TABLE, home)
+    assert f"next  bin/idp request retry {max(failing.requests)} --watch" in failed
+    platform = StandInPlatform()
+    _, succeeded = perform(platform, OutputFormat.TABLE, home)
+    (appenv,) = platform.appenvs.values()
+    assert f"  bin/idp env show {appenv.id}" in succeeded
+    assert f"  bin/idp secret show {appenv.team}/shop/dev/db" in succeeded
+
+
+def test_the_command_that_clones_can_be_typed(home: Path) -> None:
+    token_file = home / "it's a folder" / "my token"
     token_file.parent.mkdir()
     token_file.write_text("idp_pat_mine")
-    _, said = perform(
-        ControlPlane(RequestState.SUCCEEDED), OutputFormat.TABLE, tmp_path, token_file
-    )
+    _, said = perform(StandInPlatform(), OutputFormat.TABLE, home, token_file=token_file)
     (command,) = re.findall(
-        r"^ *(git .*) clone http://127.0.0.1:1/demo/appenv-1.git$", said, re.MULTILINE
+        r"^ *(git .*) clone http://127.0.0.1:1/demo-\w+/appenv-[-\w]+.git$", said, re.MULTILINE
     )
     asked = subprocess.run(
         ["sh", "-c", f"{command} credential fill"],
@@ -225,7 +191,7 @@ def test_the_command_that_clones_can_be_typed(tmp_path: Path) -> None:
     assert "password=idp_pat_mine" in asked.stdout.splitlines()
 
 
-def test_no_command_reads_a_token_that_is_in_no_file(tmp_path: Path) -> None:
-    _, said = perform(ControlPlane(RequestState.SUCCEEDED), OutputFormat.TABLE, tmp_path)
+def test_no_command_reads_a_token_that_is_in_no_file(home: Path) -> None:
+    _, said = perform(StandInPlatform(), OutputFormat.TABLE, home)
     assert "env show" in said
     assert "clone" not in said

@@ -37,6 +37,11 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["up", "--home=/x", "--port-offset", "3"], ["--home=/x", "up", "--port-offset", "3"]),
         (["env", "show", "--", "--output"], ["env", "show", "--", "--output"]),
         (["status", "--output"], ["--output", "status"]),
+        (
+            ["secret", "login", "x", "--home", "/x", "--exec", "bao", "--output", "json"],
+            ["--home", "/x", "secret", "login", "x", "--exec", "--", "bao", "--output", "json"],
+        ),
+        (["secret", "--exec", "--", "bao"], ["secret", "--exec", "--", "bao"]),
     ],
 )
 def test_global_options_may_stand_anywhere(typed: list[str], understood: list[str]) -> None:

@@ -9,11 +9,19 @@ from rich.console import Console
 
 from idp_cli import step_view
 from idp_cli.output import Output, OutputFormat
-from idp_cli.step_view import FollowedRequest, step_rows, step_table
+from idp_cli.step_view import (
+    FollowedRequest,
+    ended_or_in_long_grace,
+    headline,
+    step_rows,
+    step_table,
+)
 from idp_kernel.errors import Unavailable
 from idp_kernel.wire.api import StepView, WorkflowRequest
 from idp_kernel.workflows import (
     APPLICATION_ENVIRONMENT_PROVISIONING,
+    ROTATION_GRACE,
+    SECRET_ROTATION,
     RequestState,
     Step,
     StepState,
@@ -103,6 +111,63 @@ def test_the_table_shows_state_attempt_retries_and_duration() -> None:
     assert lines[4].split() == ["·", "create_secret_bindings", "planned"]
 
 
+def rotation(state: RequestState, *, until: datetime | None = None) -> WorkflowRequest:
+    """Whose first phase is over."""
+    return WorkflowRequest(
+        id=ID,
+        workflow=WorkflowName.SECRET_ROTATION,
+        state=state,
+        phase=1,
+        attempt=1,
+        team="payments",
+        application_id=ID,
+        secret_id=ID,
+        requested_by="somebody",
+        reason="",
+        waiting_reason=ROTATION_GRACE.reason if until else None,
+        waiting_until=until,
+        created_at=START,
+        deadline_at=at(1800),
+        ended_at=at(9) if state == RequestState.SUCCEEDED else None,
+        planned_steps=SECRET_ROTATION.steps,
+        steps=tuple(
+            step(name, StepState.SUCCEEDED, ended=2) for name in SECRET_ROTATION.phase(1).steps
+        ),
+    )
+
+
+def told(waiting: WorkflowRequest, now: datetime) -> list[str]:
+    return [row.told for row in step_rows(waiting, now)]
+
+
+def test_a_rotation_in_grace_shows_until_when_its_next_phase_waits() -> None:
+    waiting = rotation(RequestState.WAITING, until=at(3600))
+    assert told(waiting, at(3)) == ["succeeded"] * 5 + ["waiting until 01:00:00Z"] * 2
+    assert "waiting[/] until 01:00:00Z (grace period)" in headline(waiting, at(3))
+    day_before = told(waiting, START - timedelta(days=1))
+    assert day_before[-1] == "waiting until 2026-01-01 01:00:00Z"
+
+
+def test_a_wait_that_is_over_names_no_time() -> None:
+    due = rotation(RequestState.WAITING, until=at(5))
+    assert told(due, at(6))[-2:] == ["waiting", "waiting"]
+    assert "goes on in a moment" in headline(due, at(6))
+
+
+def test_before_and_after_the_wait_the_next_phase_is_planned() -> None:
+    assert told(rotation(RequestState.RUNNING), at(3))[-2:] == ["planned", "planned"]
+
+
+def test_a_step_that_was_interrupted_by_a_wait_waits_too() -> None:
+    waiting = request(
+        RequestState.WAITING,
+        step(FIRST, StepState.SUCCEEDED, ended=2),
+        step(SECOND, StepState.INTERRUPTED, began=2, ended=3),
+    ).model_copy(update={"waiting_reason": "provider_busy", "waiting_until": at(90)})
+    assert told(waiting, at(4))[:3] == ["succeeded"] + ["waiting until 00:01:30Z"] * 2
+    assert "(provider_busy)" in headline(waiting, at(4))
+
+
 class Script:
     """Answers what is next in a list, or raises it."""
 
@@ -119,6 +184,7 @@ class Script:
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_view, "LOOK_EVERY_SECONDS", 0)
+    monkeypatch.setattr(step_view, "LOOK_SELDOM_SECONDS", 0)
 
 
 def followed(script: Script) -> tuple[WorkflowRequest, list[str]]:
@@ -140,6 +206,42 @@ def test_in_a_pipe_each_change_is_one_line() -> None:
         ["succeeded"],
     ]
     assert "succeeded" in lines[-1]
+
+
+def test_in_a_pipe_a_wait_is_told_after_what_it_follows() -> None:
+    until = datetime.now(UTC) + timedelta(seconds=0.05)
+    waiting = rotation(RequestState.WAITING, until=until)
+    _, lines = followed(Script(waiting, waiting, rotation(RequestState.SUCCEEDED)))
+    (wait,) = [number for number, line in enumerate(lines) if "grace period" in line]
+    waits = [number for number, line in enumerate(lines) if line.startswith("  ◷")]
+    assert max(waits) < wait
+    assert "succeeded" in lines[-1]
+
+
+def test_a_long_wait_is_not_sat_out_by_who_says_so() -> None:
+    waiting = rotation(RequestState.WAITING, until=datetime.now(UTC) + timedelta(hours=1))
+    output = Output(Console(file=io.StringIO(), width=200), OutputFormat.TABLE)
+    seen = FollowedRequest(
+        Script(rotation(RequestState.RUNNING), waiting), output, is_over=ended_or_in_long_grace
+    ).until_end()
+    assert seen.state == RequestState.WAITING
+
+
+def test_a_long_wait_that_is_no_grace_period_is_sat_out_by_everybody() -> None:
+    far = rotation(RequestState.WAITING, until=datetime.now(UTC) + timedelta(hours=1))
+    busy = far.model_copy(update={"waiting_reason": "consumers_pending"})
+    output = Output(Console(file=io.StringIO(), width=200), OutputFormat.TABLE)
+    script = Script(busy, rotation(RequestState.SUCCEEDED))
+    seen = FollowedRequest(script, output, is_over=ended_or_in_long_grace).until_end()
+    assert seen.state == RequestState.SUCCEEDED
+
+
+def test_a_short_wait_is_sat_out() -> None:
+    soon = rotation(RequestState.WAITING, until=datetime.now(UTC) + timedelta(seconds=2))
+    output = Output(Console(file=io.StringIO(), width=200), OutputFormat.TABLE)
+    script = Script(soon, rotation(RequestState.SUCCEEDED))
+    seen = FollowedRequest(script, output, is_over=ended_or_in_long_grace).until_end()
+    assert seen.state == RequestState.SUCCEEDED
 
 
 def test_an_outage_on_the_way_is_waited_out() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -10,31 +10,58 @@ from idp_dagster.ports import CallPermit
 from idp_kernel.errors import PlatformError
 from idp_kernel.ids import new_id
 from idp_kernel.wire.engine import (
+    AppEnvAsset,
     AppEnvDesiredState,
+    AssetCheckName,
     Claim,
+    DeclaredEnvironment,
+    DesiredState,
+    DueRotations,
     LostRun,
     Offer,
     Offers,
+    OnboardingDesiredState,
+    RotationCause,
+    RotationDesiredState,
+    RotationRequested,
     RunReport,
+    SecretAsset,
     StepError,
     StepResult,
 )
 from idp_kernel.wire.worker import (
+    CHECKS_PER_CALL,
+    AppEnvExpected,
     AppEnvSubject,
+    ApplicationSubject,
+    BindingTarget,
+    ConsumersState,
+    ConsumersVerdict,
     CreateSecretBindings,
+    CredentialVerdict,
     DownstreamError,
     EffectKind,
     EnsureRepositories,
+    Finding,
+    Findings,
     GitOpsState,
     GitOpsVerdict,
+    IssueCredential,
     ItemEffect,
+    ObserveConsumers,
     ProtectBranches,
     ProvisionSecrets,
+    RepositoryKind,
     RepositoryWanted,
+    RetireCredential,
+    SecretExpected,
     SecretPurpose,
     SecretSensitivity,
     SecretWanted,
+    SeedRepositories,
     StepEffects,
+    UpdateSecretBindings,
+    VerifyCredential,
     VerifyGitOps,
     appenv_repository_name,
 )
@@ -70,21 +97,72 @@ def desired_state() -> AppEnvDesiredState:
     )
 
 
+def onboarding_state() -> OnboardingDesiredState:
+    """Two environments declared, one of them to be provisioned."""
+    return OnboardingDesiredState(
+        subject=ApplicationSubject(
+            application_id=new_id(), team="payments", application="checkout"
+        ),
+        description="Takes the money.",
+        code_repository=_repository(RepositoryKind.CODE, "checkout"),
+        deployment_repository=_repository(RepositoryKind.DEPLOYMENT, "checkout-deploy"),
+        required_approvals=1,
+        environments=tuple(
+            DeclaredEnvironment(environment=name, provision=name == "dev", secrets=())
+            for name in ("dev", "prod")
+        ),
+    )
+
+
+def _repository(kind: RepositoryKind, name: str) -> RepositoryWanted:
+    return RepositoryWanted(repository_id=new_id(), kind=kind, owner="payments", name=name)
+
+
+def rotation_state(*, emergency: bool = False) -> RotationDesiredState:
+    """One secret, bound in one environment."""
+    environment = desired_state()
+    (secret,) = environment.secrets
+    return RotationDesiredState(
+        subject=environment.subject,
+        secret=secret,
+        store_path="payments/app-key",
+        bindings=(
+            BindingTarget(
+                binding_id=environment.binding_ids[secret.secret_id],
+                name=secret.name,
+                subject=environment.subject,
+                repository=environment.repository,
+            ),
+        ),
+        grace_seconds=0 if emergency else 3600,
+        emergency=emergency,
+    )
+
+
+WORKFLOW_OF: dict[type[DesiredState], WorkflowName] = {
+    OnboardingDesiredState: WorkflowName.APPLICATION_ONBOARDING,
+    AppEnvDesiredState: WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING,
+    RotationDesiredState: WorkflowName.SECRET_ROTATION,
+}
+
+
 def claim(
     *,
+    wanted: DesiredState | None = None,
+    phase: int = 1,
     outcomes: Mapping[Step, StepResult] | None = None,
     heartbeat_seconds: float = 60.0,
     lease: timedelta = timedelta(seconds=60),
     deadline: timedelta = timedelta(minutes=30),
 ) -> Claim:
     now = datetime.now(UTC)
-    wanted = desired_state()
+    wanted = wanted or desired_state()
     return Claim(
         request_id=new_id(),
-        workflow=WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING,
+        workflow=WORKFLOW_OF[type(wanted)],
         run_id="run-1",
         attempt=1,
-        phase=1,
+        phase=phase,
         generation=3,
         fence=1,
         run_token="run-token-1",
@@ -93,19 +171,25 @@ def claim(
         deadline_at=now + deadline,
         team_id=new_id(),
         application_id=new_id(),
-        application_environment_id=wanted.subject.application_environment_id,
+        application_environment_id=getattr(wanted.subject, "application_environment_id", None),
+        secret_id=wanted.secret.secret_id if isinstance(wanted, RotationDesiredState) else None,
         desired_state=wanted,
         outcomes=dict(outcomes or {}),
         traceparent=TRACEPARENT,
     )
 
 
-def offer(attempt: int = 1) -> Offer:
+def offer(
+    attempt: int = 1,
+    *,
+    workflow: WorkflowName = WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING,
+    phase: int = 1,
+) -> Offer:
     return Offer(
         request_id=new_id(),
         attempt=attempt,
-        phase=1,
-        workflow=WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING,
+        phase=phase,
+        workflow=workflow,
         team_id=new_id(),
         application_id=new_id(),
         application_environment_id=new_id(),
@@ -124,7 +208,12 @@ class FakeControlPlane:
         self.own: dict[Step, StepResult] = {}
         self.told: list[tuple[Step, StepError | None]] = []
         self.waits: list[tuple[str, float]] = []
+        self.ended: dict[Step, StepResult] | None = None
+        """What the end of the phase was told with."""
         self.finalized: dict[Step, StepResult] | None = None
+        self.declared = {"dev": new_id(), "prod": new_id()}
+        self.errors: dict[Step, list[PlatformError]] = {}
+        """What the next calls to the control plane itself raise, by step."""
         self.cannot_be_told = False
 
     @property
@@ -146,29 +235,57 @@ class FakeControlPlane:
     def tell(self, step: Step, error: StepError | None) -> None:
         if self.cannot_be_told:
             raise RuntimeError("nobody listens")
+        if self.ended is not None or self.finalized is not None:
+            return
         if error is not None or step in self.own:
             self.told.append((step, error))
 
     def wait(self, reason: str, seconds: float) -> None:
         self.waits.append((reason, seconds))
 
+    def end_phase(self) -> None:
+        self._called()
+        self.ended = dict(self.outcomes)
+
     def finalize(self) -> None:
+        self._called()
         self.finalized = dict(self.outcomes)
+
+    def declare_environments(self) -> Mapping[str, str]:
+        self._called()
+        return self.declared
+
+    def link(self, path: str) -> str:
+        return f"http://api{path}"
+
+    def _called(self) -> None:
+        step, _ = self.started[-1]
+        if self.errors.get(step):
+            raise self.errors[step].pop(0)
 
 
 @dataclass
 class FakeWorkers:
-    """Git provider and provisioning provider in one; succeeds unless told otherwise."""
+    """Every provider in one; succeeds unless told otherwise."""
 
     errors: dict[Step, list[PlatformError | BaseException]] = field(default_factory=dict)
     """What the next calls of a step raise, in order."""
     before: dict[Step, Callable[[int], None]] = field(default_factory=dict)
     """Called with the number of the call, from 1."""
     verdicts: list[GitOpsState] = field(default_factory=list)
+    consumers_seen: list[ConsumersState] = field(default_factory=list)
+    refuted: bool = False
+    """Whether validations find what speaks against."""
+    works: bool = True
+    """Whether a new credential does."""
     calls: list[tuple[Step, object, CallPermit]] = field(default_factory=list)
 
+    def validate_repositories(self, body: EnsureRepositories, permit: CallPermit) -> Findings:
+        self._called(body, permit)
+        return self._findings([each.repository_id for each in body.repositories])
+
     def ensure_repositories(self, body: EnsureRepositories, permit: CallPermit) -> StepEffects:
-        self._called(Step.MATERIALIZE_REPOSITORIES, body, permit)
+        self._called(body, permit)
         repository = body.repositories[0]
         return effects(
             f"repository/{repository.repository_id}",
@@ -176,12 +293,20 @@ class FakeWorkers:
             url="http://forge/it",
         )
 
+    def seed_repositories(self, body: SeedRepositories, permit: CallPermit) -> StepEffects:
+        self._called(body, permit)
+        return effects("seed/1", ProviderEvent.GIT_REPOSITORY_SEEDED, revision=REVISION)
+
+    def protect_repositories(self, body: ProtectBranches, permit: CallPermit) -> StepEffects:
+        self._called(body, permit)
+        return effects("protection/1", ProviderEvent.GIT_BRANCH_PROTECTION_APPLIED, branch="main")
+
     def protect_branches(self, body: ProtectBranches, permit: CallPermit) -> StepEffects:
-        self._called(Step.APPLY_BRANCH_PROTECTION, body, permit)
+        self._called(body, permit)
         return effects("protection/1", ProviderEvent.GIT_BRANCH_PROTECTION_APPLIED, branch="main")
 
     def provision_secrets(self, body: ProvisionSecrets, permit: CallPermit) -> StepEffects:
-        self._called(Step.PROVISION_SECRETS, body, permit)
+        self._called(body, permit)
         return effects(
             f"secret/{body.secrets[0].secret_id}",
             ProviderEvent.SECRET_STORE_SECRET_WRITTEN,
@@ -190,11 +315,11 @@ class FakeWorkers:
         )
 
     def create_secret_bindings(self, body: CreateSecretBindings, permit: CallPermit) -> StepEffects:
-        self._called(Step.CREATE_SECRET_BINDINGS, body, permit)
+        self._called(body, permit)
         return effects("bindings/1", ProviderEvent.GIT_SECRET_BINDINGS_COMMITTED, revision=REVISION)
 
     def verify_gitops(self, body: VerifyGitOps, permit: CallPermit) -> GitOpsVerdict:
-        self._called(Step.VERIFY_GITOPS_RECONCILIATION, body, permit)
+        self._called(body, permit)
         state = self.verdicts.pop(0) if self.verdicts else GitOpsState.RECONCILED
         return GitOpsVerdict(
             state=state,
@@ -204,10 +329,61 @@ class FakeWorkers:
             events=(ProviderEvent.GITOPS_RECONCILIATION_VERIFIED,),
         )
 
+    def validate_rotation(self, body: IssueCredential, permit: CallPermit) -> Findings:
+        self._called(body, permit)
+        return self._findings([body.secret.secret_id])
+
+    def issue(self, body: IssueCredential, permit: CallPermit) -> StepEffects:
+        self._called(body, permit)
+        return effects(
+            f"credential/{body.secret.secret_id}",
+            ProviderEvent.CREDENTIAL_ISSUER_CREDENTIAL_ISSUED,
+            storePath=body.store_path,
+            version=8,
+            replacesVersion=7,
+        )
+
+    def verify(self, body: VerifyCredential, permit: CallPermit) -> CredentialVerdict:
+        self._called(body, permit)
+        event = ProviderEvent.CREDENTIAL_ISSUER_CREDENTIAL_VERIFIED
+        return CredentialVerdict(works=self.works, message="Login failed.", events=(event,))
+
+    def update_bindings(self, body: UpdateSecretBindings, permit: CallPermit) -> StepEffects:
+        self._called(body, permit)
+        return effects(
+            f"binding/{body.bindings[0].binding_id}",
+            ProviderEvent.GIT_SECRET_BINDINGS_UPDATED,
+            revision=REVISION,
+            version=body.version,
+        )
+
+    def consumers(self, body: ObserveConsumers, permit: CallPermit) -> ConsumersVerdict:
+        self._called(body, permit)
+        state = self.consumers_seen.pop(0) if self.consumers_seen else ConsumersState.CONFIRMED
+        event = ProviderEvent.GITOPS_CONSUMERS_CONFIRMED
+        return ConsumersVerdict(state=state, message="as seen", events=(event,))
+
+    def retire(self, body: RetireCredential, permit: CallPermit) -> StepEffects:
+        self._called(body, permit)
+        return effects(
+            f"retirement/{body.secret.secret_id}",
+            ProviderEvent.CREDENTIAL_ISSUER_CREDENTIAL_RETIRED,
+            version=body.version,
+        )
+
     def steps_called(self) -> list[Step]:
         return [step for step, _, _ in self.calls]
 
-    def _called(self, step: Step, body: object, permit: CallPermit) -> None:
+    def _findings(self, ids: list[str]) -> Findings:
+        return Findings(
+            items=tuple(
+                Finding(id=each, passed=not self.refuted, expected="nobody's", found="another's")
+                for each in ids
+            )
+        )
+
+    def _called(self, body: object, permit: CallPermit) -> None:
+        step = Step(permit.idempotency_key.rsplit("/", 1)[-1])
         self.calls.append((step, body, permit))
         if step in self.before:
             self.before[step](self.steps_called().count(step))
@@ -250,3 +426,145 @@ class FakeWorkflowRequests:
     def _fail(self) -> None:
         if self.error is not None:
             raise self.error
+
+
+@dataclass
+class FakeRotations:
+    """Notes the scheduled times, and answers each cause as it is told to."""
+
+    due: DueRotations = field(default_factory=lambda: DueRotations(enqueued=(), put_off=0))
+    open_causes: tuple[RotationCause, ...] = ()
+    answers: dict[str, RotationRequested | PlatformError] = field(default_factory=dict)
+    """By event id; of others a request is made."""
+    scheduled: list[datetime] = field(default_factory=list)
+    errors: list[PlatformError] = field(default_factory=list)
+    """What the next calls raise."""
+    requested: list[str] = field(default_factory=list)
+
+    def enqueue_due(self, scheduled_at: datetime) -> DueRotations:
+        self._fail()
+        self.scheduled.append(scheduled_at)
+        return self.due
+
+    def causes(self) -> tuple[RotationCause, ...]:
+        self._fail()
+        return self.open_causes
+
+    def request(self, cause: RotationCause) -> RotationRequested:
+        answer = self.answers.get(cause.event_id, RotationRequested(request_id=new_id()))
+        if isinstance(answer, PlatformError):
+            raise answer
+        self.requested.append(cause.event_id)
+        return answer
+
+    def _fail(self) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+
+
+@dataclass
+class FakeAssetRegistry:
+    """Lists what it is given, notes what was found."""
+
+    environments: list[AppEnvAsset] = field(default_factory=list)
+    kept_secrets: list[SecretAsset] = field(default_factory=list)
+    kept: list[tuple[AssetCheckName, list[Finding]]] = field(default_factory=list)
+    read_at: list[datetime] = field(default_factory=list)
+    """When the list was read, as the check says."""
+    listed_at: list[datetime] = field(default_factory=list)
+    at_work_on: set[str] = field(default_factory=set)
+    """What is left out."""
+    errors: list[PlatformError] = field(default_factory=list)
+    """What the next calls to keep findings raise."""
+    while_listing: Callable[[], None] = lambda: None
+    """Happens when what is listed is read already."""
+
+    def application_environments(self) -> tuple[AppEnvAsset, ...]:
+        listed = tuple(self.environments)
+        self.listed_at.append(datetime.now(UTC))
+        self.while_listing()
+        return listed
+
+    def secrets(self) -> tuple[SecretAsset, ...]:
+        return tuple(self.kept_secrets)
+
+    def keep_findings(
+        self, check: AssetCheckName, read_at: datetime, findings: Sequence[Finding]
+    ) -> frozenset[str]:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.kept.append((check, list(findings)))
+        self.read_at.append(read_at)
+        return frozenset(each.id for each in findings if each.id in self.at_work_on)
+
+    def link(self, path: str) -> str:
+        return f"http://api{path}"
+
+
+@dataclass
+class FakeProbes:
+    """Everything is as expected, but for what has drifted."""
+
+    drifted: set[str] = field(default_factory=set)
+    errors: dict[AssetCheckName, list[PlatformError]] = field(default_factory=dict)
+    asked: list[tuple[AssetCheckName, int]] = field(default_factory=list)
+    """Each call with the number of things it asked about."""
+    while_looking: Callable[[], None] = lambda: None
+
+    def repository_protected(self, expected: Sequence[AppEnvExpected]) -> Findings:
+        return self._look(AssetCheckName.REPOSITORY_PROTECTED, _environment_ids(expected))
+
+    def bindings_present(self, expected: Sequence[AppEnvExpected]) -> Findings:
+        return self._look(AssetCheckName.BINDINGS_PRESENT, _environment_ids(expected))
+
+    def gitops_reconciled(self, expected: Sequence[AppEnvExpected]) -> Findings:
+        return self._look(AssetCheckName.GITOPS_RECONCILED, _environment_ids(expected))
+
+    def secret_within_policy(self, expected: Sequence[SecretExpected]) -> Findings:
+        ids = [each.secret.secret_id for each in expected]
+        return self._look(AssetCheckName.SECRET_WITHIN_POLICY, ids)
+
+    def _look(self, check: AssetCheckName, ids: list[str]) -> Findings:
+        assert len(ids) <= CHECKS_PER_CALL
+        self.asked.append((check, len(ids)))
+        self.while_looking()
+        if self.errors.get(check):
+            raise self.errors[check].pop(0)
+        return Findings(items=tuple(finding(each, passed=each not in self.drifted) for each in ids))
+
+
+def _environment_ids(expected: Sequence[AppEnvExpected]) -> list[str]:
+    return [each.subject.application_environment_id for each in expected]
+
+
+def finding(id_: str, *, passed: bool) -> Finding:
+    return Finding(
+        id=id_,
+        passed=passed,
+        expected="main closed to pushes",
+        found="main closed to pushes" if passed else "main open",
+    )
+
+
+def environment_asset() -> AppEnvAsset:
+    wanted = desired_state()
+    expected = AppEnvExpected(
+        subject=wanted.subject,
+        repository=wanted.repository,
+        required_approvals=wanted.required_approvals,
+        revision=REVISION,
+        bindings=(),
+    )
+    return AppEnvAsset(expected=expected, url="http://forge/it", state="Active")
+
+
+def secret_asset() -> SecretAsset:
+    wanted = rotation_state()
+    expected = SecretExpected(
+        subject=wanted.subject,
+        secret=wanted.secret,
+        store_path=wanted.store_path,
+        version=7,
+        longest_age_seconds=3600,
+    )
+    return SecretAsset(expected=expected, state="Active", next_rotation_at=None)

@@ -6,9 +6,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from dagster import (
@@ -17,22 +16,28 @@ from dagster import (
     ExecuteInProcessResult,
     InitResourceContext,
     ResourceDefinition,
-    in_process_executor,
     resource,
 )
+from sqlalchemy.exc import OperationalError
 
-from idp_dagster.hooks import tell_step_failed, tell_step_succeeded
+from idp_dagster import catalog as catalog_module
+from idp_dagster.catalog import (
+    APPLICATION_ENVIRONMENT_IDS,
+    APPLICATION_ENVIRONMENTS,
+    SECRET_IDS,
+    SECRETS,
+)
 from idp_dagster.jobs.appenv_provisioning import (
     application_environment_provisioning,
     application_environment_provisioning_steps,
 )
 from idp_dagster.reconciliation import RECONCILIATION_SLOW
-from idp_dagster.resources.control_plane import interrupt_run, kept
-from idp_dagster.resources.io_manager import NoDataIOManager
+from idp_dagster.resources.control_plane import kept
+from idp_dagster.resources.interrupts import interrupt_run
 from idp_dagster.resources.lease import Closing, LeaseKeeper
 from idp_kernel.clock import SystemClock
 from idp_kernel.errors import Conflict, PlatformError, ProviderRejected, Unavailable
-from idp_kernel.wire.engine import RUN_INTERRUPTED, Lease
+from idp_kernel.wire.engine import RUN_INTERRUPTED, AppEnvDesiredState, Lease
 from idp_kernel.wire.worker import (
     CreateSecretBindings,
     GitOpsState,
@@ -41,12 +46,11 @@ from idp_kernel.wire.worker import (
 )
 from idp_kernel.workflows import APPLICATION_ENVIRONMENT_PROVISIONING, ProviderEvent, Step
 from tests.unit.idp_dagster.fakes import REVISION, FakeControlPlane, FakeWorkers, claim
+from tests.unit.idp_dagster.running import QUICK, materialized, run_steps
 
 STEPS = list(APPLICATION_ENVIRONMENT_PROVISIONING.steps)
 WORKER_STEPS = STEPS[:-1]
 VERIFY = Step.VERIFY_GITOPS_RECONCILIATION
-
-QUICK = {"look_every_seconds": 0.01, "longest_seconds": 0.2, "degraded_seconds": 0.1}
 
 
 def carry_out(
@@ -56,30 +60,18 @@ def carry_out(
     **patience: float,
 ) -> ExecuteInProcessResult:
     """The steps on fakes, without the Launchpad's form."""
-    job = application_environment_provisioning_steps.to_job(
-        name="steps_on_fakes",
-        executor_def=in_process_executor,
-        hooks={tell_step_succeeded, tell_step_failed},
+    return run_steps(
+        application_environment_provisioning_steps,
+        control_plane,
+        workers,
+        ops={VERIFY: {**QUICK, "degraded_seconds": 0.1, **patience}},
+        selection=selection,
     )
-    config: dict[str, Any] = {"ops": {VERIFY: {"config": {**QUICK, **patience}}}}
-    with DagsterInstance.ephemeral() as instance:
-        return job.execute_in_process(
-            run_config=config,
-            instance=instance,
-            raise_on_error=False,
-            op_selection=selection,
-            resources={
-                "control_plane": control_plane,
-                "git_provider": workers,
-                "appenv_provisioning_provider": workers,
-                "io_manager": NoDataIOManager(),
-            },
-        )
 
 
 def test_the_job_has_the_steps_of_its_workflow_in_order() -> None:
     job = application_environment_provisioning
-    assert job.name == APPLICATION_ENVIRONMENT_PROVISIONING.job_name
+    assert job.name == APPLICATION_ENVIRONMENT_PROVISIONING.phase(1).job_name
     assert [node.name for node in job.nodes_in_topological_order] == STEPS
     assert "POST /v1/applications/{id}/environments" in (job.description or "")
 
@@ -88,7 +80,7 @@ def test_everything_is_brought_about_and_told() -> None:
     control_plane, workers = FakeControlPlane(), FakeWorkers()
     assert carry_out(control_plane, workers).success
     assert control_plane.started == [(step, 0) for step in STEPS]
-    assert control_plane.told == [(step, None) for step in STEPS]
+    assert control_plane.told == [(step, None) for step in WORKER_STEPS]
     assert workers.steps_called() == WORKER_STEPS
     assert control_plane.finalized is not None
     assert set(control_plane.finalized) == set(STEPS)
@@ -116,13 +108,99 @@ def test_later_steps_use_what_earlier_ones_achieved() -> None:
     assert isinstance(protection, ProtectBranches)
     assert protection.required_approvals == 2
     assert isinstance(bindings, CreateSecretBindings)
-    wanted = control_plane.claim.desired_state
+    wanted = control_plane.claim.wanted(AppEnvDesiredState)
     (binding,) = bindings.bindings
     assert (binding.store_path, binding.version) == ("payments/app-key", 7)
     assert binding.binding_id == wanted.binding_ids[wanted.secrets[0].secret_id]
     assert isinstance(look, VerifyGitOps)
     assert look.revision == REVISION
     assert look.bindings == bindings.bindings
+
+
+def test_the_catalog_shows_what_was_provisioned() -> None:
+    control_plane = FakeControlPlane()
+    with DagsterInstance.ephemeral() as instance:
+        run = run_steps(
+            application_environment_provisioning_steps,
+            control_plane,
+            FakeWorkers(),
+            instance=instance,
+        )
+        wanted = control_plane.claim.wanted(AppEnvDesiredState)
+        environment_id, secret_id = (
+            wanted.subject.application_environment_id,
+            wanted.secrets[0].secret_id,
+        )
+        assert instance.get_dynamic_partitions(str(APPLICATION_ENVIRONMENT_IDS.name)) == [
+            environment_id
+        ]
+        assert instance.get_dynamic_partitions(str(SECRET_IDS.name)) == [secret_id]
+    shown = materialized(run)
+    request_url = f"http://api/v1/workflow-requests/{control_plane.claim.request_id}"
+    assert shown[APPLICATION_ENVIRONMENTS, environment_id] == {
+        "team": "payments",
+        "repository": "http://forge/it",
+        "revision": REVISION,
+        "api": f"http://api/v1/application-environments/{environment_id}",
+        "request": request_url,
+        "request_id": control_plane.claim.request_id,
+    }
+    assert shown[SECRETS, secret_id] == {
+        "team": "payments",
+        "store_path": "payments/app-key",
+        "version": 7,
+        "api": f"http://api/v1/secrets/{secret_id}",
+        "request": request_url,
+        "request_id": control_plane.claim.request_id,
+    }
+
+
+def test_the_catalog_shows_nothing_that_was_not_finalized() -> None:
+    control_plane = FakeControlPlane()
+    control_plane.errors[STEPS[-1]] = [Conflict("It is another's.", code="claim_lost")]
+    run = carry_out(control_plane, FakeWorkers())
+    assert not run.success
+    assert materialized(run) == {}
+
+
+def test_a_hiccup_of_the_catalog_is_sat_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    control_plane = FakeControlPlane()
+    run = carry_out_with_catalog_away(control_plane, monkeypatch, times=1)
+    assert run.success
+    assert {asset for asset, _ in materialized(run)} == {APPLICATION_ENVIRONMENTS, SECRETS}
+
+
+def test_a_catalog_that_stays_away_hides_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    control_plane = FakeControlPlane()
+    run = carry_out_with_catalog_away(control_plane, monkeypatch, times=99)
+    assert control_plane.finalized is not None
+    assert control_plane.started == [(step, 0) for step in STEPS], "no step is tried again"
+    (failed,) = [event for event in run.all_events if event.is_step_failure]
+    message = str(failed.step_failure_data.user_failure_data)
+    assert "The request succeeded" in message
+    assert "The next check of the asset brings the catalog up to date." in message
+
+
+def carry_out_with_catalog_away(
+    control_plane: FakeControlPlane, monkeypatch: pytest.MonkeyPatch, *, times: int
+) -> ExecuteInProcessResult:
+    monkeypatch.setattr(catalog_module, "RECORD_LONGEST_WAIT_SECONDS", 0.01)
+    with DagsterInstance.ephemeral() as instance:
+        away = iter([OperationalError("insert", {}, Exception("gone"))] * times)
+        add = instance.add_dynamic_partitions
+
+        def add_when_back(name: str, keys: Sequence[str]) -> None:
+            if (error := next(away, None)) is not None:
+                raise error
+            add(name, keys)
+
+        monkeypatch.setattr(instance, "add_dynamic_partitions", add_when_back)
+        return run_steps(
+            application_environment_provisioning_steps,
+            control_plane,
+            FakeWorkers(),
+            instance=instance,
+        )
 
 
 @pytest.mark.parametrize("step", WORKER_STEPS)
@@ -134,7 +212,7 @@ def test_a_passing_outage_of_a_step_is_sat_out(step: Step) -> None:
     workers = FakeWorkers(errors={step: away})
     assert carry_out(control_plane, workers).success
     assert [retry for started, retry in control_plane.started if started is step] == [0, 1]
-    assert control_plane.told == [(each, None) for each in STEPS]
+    assert control_plane.told == [(each, None) for each in WORKER_STEPS]
     assert [(met.target, met.code) for met in control_plane.downstream] == [("forge", "forge_away")]
 
 

@@ -9,8 +9,16 @@ import pytest
 
 from idp_dagster.failpoints import AFTER_CLAIM, FAILPOINTS
 from idp_kernel.failpoints import FAILPOINTS_DIR_VARIABLE
-from tests.unit.idp_dagster.fakes import FakeControlPlane, FakeWorkers
-from tests.unit.idp_dagster.test_appenv_provisioning import carry_out
+from tests.unit.idp_dagster.fakes import (
+    FakeControlPlane,
+    FakeWorkers,
+    claim,
+    onboarding_state,
+    rotation_state,
+)
+from tests.unit.idp_dagster.test_appenv_provisioning import carry_out as provision
+from tests.unit.idp_dagster.test_onboarding import carry_out as onboard
+from tests.unit.idp_dagster.test_secret_rotation import next_phase, retire, rotate
 
 
 def test_a_run_stands_still_at_each_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -30,8 +38,15 @@ def test_a_run_stands_still_at_each_place(monkeypatch: pytest.MonkeyPatch, tmp_p
     watcher = threading.Thread(target=let_go)
     watcher.start()
     try:
-        assert carry_out(FakeControlPlane(), FakeWorkers()).success
+        rotating = FakeControlPlane(claim(wanted=rotation_state()))
+        for job in (
+            onboard(FakeControlPlane(claim(wanted=onboarding_state())), FakeWorkers()),
+            provision(FakeControlPlane(), FakeWorkers()),
+            rotate(rotating, FakeWorkers()),
+            retire(next_phase(rotating), FakeWorkers()),
+        ):
+            assert job.success
     finally:
         done.set()
         watcher.join()
-    assert hit == in_steps
+    assert sorted(hit) == sorted(in_steps)

@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 from dagster import DagsterInstance
 from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator
+from dagster._core.scheduler import DagsterDaemonScheduler
 from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 from dagster._core.workspace.context import IWorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
@@ -33,6 +34,7 @@ from idp_dagster.settings import EngineSettings
 from idp_dagster.webserver import must_be_read_only
 from idp_dagster.worker import worker_app
 from idp_kernel.errors import InvalidInput, Unavailable
+from idp_kernel.workflows import WORKFLOWS
 
 
 @pytest.fixture
@@ -57,8 +59,13 @@ def test_attempts_are_the_control_planes(instance: DagsterInstance) -> None:
     assert instance.run_monitoring_enabled
     assert instance.run_monitoring_max_resume_run_attempts == 0
     assert not instance.run_retries_enabled
+    assert instance.run_monitoring_max_runtime_seconds > longest_deadline_seconds()
     assert isinstance(instance.run_launcher, LeaseRunLauncher)
     assert not instance.run_launcher.supports_resume_run
+
+
+def longest_deadline_seconds() -> int:
+    return max(workflow.deadline_seconds for workflow in WORKFLOWS.values())
 
 
 def test_nothing_is_sent_home_and_no_output_is_kept(instance: DagsterInstance) -> None:
@@ -70,6 +77,11 @@ def test_sensors_do_not_wait_for_each_other(instance: DagsterInstance) -> None:
     sensors = instance.get_sensor_settings()
     assert sensors["use_threads"]
     assert sensors["num_workers"] >= 5
+
+
+def test_a_scheduled_time_is_tried_again(instance: DagsterInstance) -> None:
+    assert isinstance(instance.scheduler, DagsterDaemonScheduler)
+    assert instance.scheduler.max_tick_retries > 0
 
 
 def test_home_holds_no_value_of_the_environment(
@@ -117,6 +129,7 @@ def test_the_run_queue_rests_for_half_a_second(instance: DagsterInstance) -> Non
     assert queue.interval_seconds == DEQUEUE_SECONDS
     assert {type(each).__name__ for each in daemons(instance)} >= {
         "SensorDaemon",
+        "SchedulerDaemon",
         "MonitoringDaemon",
     }
 

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import base64
+import json
 import stat
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from idp_kernel.errors import InvariantBroken, Unauthenticated
 from idp_kernel.services import SERVICE_SCOPES, Scope, ServiceName
 from idp_kernel.tokens import (
     AUDIENCE_CONTROL_PLANE,
+    AUDIENCE_SECRET_STORE,
     AUDIENCE_WORKERS,
     AssertionClaims,
     RunClaims,
     ServiceClaims,
     SigningKey,
+    StoreAccess,
+    StoreLoginClaims,
     issue_run_token,
     issue_service_token,
+    issue_store_login,
     public_key_set,
     service_assertion,
     verify,
@@ -102,18 +109,60 @@ def test_anything_else_is_refused(token: str) -> None:
     assert refused.value.code == "token_invalid"
 
 
-def test_a_service_token_does_not_open_the_workers() -> None:
-    token = issue_service_token(
-        KEY,
-        ServiceName.WORKFLOW_ENGINE,
-        SERVICE_SCOPES[ServiceName.WORKFLOW_ENGINE],
-        now=NOW,
-        until=NOW + timedelta(minutes=5),
-    )
+def service_token(service: ServiceName) -> str:
+    until = NOW + timedelta(minutes=5)
+    return issue_service_token(KEY, service, SERVICE_SCOPES[service], now=NOW, until=until)
+
+
+@pytest.mark.parametrize("service", SERVICE_SCOPES)
+def test_a_service_token_opens_the_control_plane_within_its_scopes(service: ServiceName) -> None:
+    token = service_token(service)
     claims = verify(token, KEYS, ServiceClaims, audience=AUDIENCE_CONTROL_PLANE, clock=FixedClock())
-    assert Scope.OFFERS in claims.scopes
+    assert set(claims.scopes) == SERVICE_SCOPES[service]
+
+
+@pytest.mark.parametrize("service", SERVICE_SCOPES)
+def test_a_service_token_opens_the_workers_only_for_probes(service: ServiceName) -> None:
+    token = service_token(service)
+    if Scope.PROBES in SERVICE_SCOPES[service]:
+        verify(token, KEYS, ServiceClaims, audience=AUDIENCE_WORKERS, clock=FixedClock())
+        return
     with pytest.raises(Unauthenticated):
         verify(token, KEYS, ServiceClaims, audience=AUDIENCE_WORKERS, clock=FixedClock())
+
+
+def store_login() -> str:
+    until = NOW + timedelta(minutes=5)
+    return issue_store_login(
+        KEY, "ann", team="payments", access=StoreAccess.READ, now=NOW, until=until
+    )
+
+
+def test_a_store_login_has_a_good_signature_under_the_name_that_stores_know() -> None:
+    head, claims, signature = store_login().split(".")
+    assert json.loads(decoded(head)) == {"typ": "JWT", "alg": "EdDSA", "kid": "control-plane"}
+    told = json.loads(decoded(claims))
+    assert (told["team"], told["access"], told["aud"]) == ("payments", "read", ["secret-store"])
+    public = load_pem_public_key(KEY.public_pem.encode())
+    assert isinstance(public, Ed25519PublicKey)
+    public.verify(decoded(signature), f"{head}.{claims}".encode())
+
+
+@pytest.mark.parametrize(
+    "audience", [AUDIENCE_CONTROL_PLANE, AUDIENCE_WORKERS, AUDIENCE_SECRET_STORE]
+)
+def test_a_store_login_opens_nothing_of_ours(audience: str) -> None:
+    with pytest.raises(Unauthenticated):
+        verify(store_login(), KEYS, StoreLoginClaims, audience=audience, clock=FixedClock())
+
+
+def test_the_public_half_as_pem_holds_no_private_one() -> None:
+    assert KEY.public_pem.startswith("-----BEGIN PUBLIC KEY-----")
+    assert "PRIVATE" not in KEY.public_pem
+
+
+def decoded(part: str) -> bytes:
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
 def test_a_token_from_the_future_is_refused() -> None:

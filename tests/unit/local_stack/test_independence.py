@@ -1,4 +1,4 @@
-"""The forge and the agent stand for two foreign systems: neither knows the other's code."""
+"""The forge, the agent and the consumer stand for foreign systems: none knows another's code."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 import local_stack
 
 ROOT = Path(local_stack.__file__).parent
+PARTS = ("forge", "agent", "consumer")
 
 
 def imported(package: Path) -> set[str]:
@@ -24,14 +25,12 @@ def imported(package: Path) -> set[str]:
     return modules
 
 
-@pytest.mark.parametrize(
-    ("package", "other"),
-    [("forge", "local_stack.agent"), ("agent", "local_stack.forge")],
-)
-def test_forge_and_agent_never_import_each_other(package: str, other: str) -> None:
+@pytest.mark.parametrize("package", PARTS)
+def test_the_parts_never_import_each_other(package: str) -> None:
     found = imported(ROOT / package)
+    others = tuple(f"local_stack.{each}" for each in PARTS if each != package)
     assert f"local_stack.{package}.settings" in found
-    assert not {module for module in found if module.startswith(other)}
+    assert not {module for module in found if module.startswith(others)}
 
 
 def test_a_hook_starts_with_the_standard_library_only() -> None:

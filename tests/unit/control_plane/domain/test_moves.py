@@ -14,6 +14,7 @@ from control_plane.domain.environments import ENVIRONMENT_MOVES
 from control_plane.domain.managed_secrets import SECRET_BINDING_MOVES, SECRET_MOVES, SecretState
 from control_plane.domain.moves import MoveTable
 from control_plane.domain.repositories import (
+    APPENV_REPOSITORY_MOVES,
     CODE_REPOSITORY_MOVES,
     DEPLOYMENT_REPOSITORY_MOVES,
     GITOPS_INTEGRATION_MOVES,
@@ -52,6 +53,7 @@ EXPECTED: dict[str, tuple[MoveTable[StrEnum], tuple[str, ...]]] = {
         (
             "Proposed approve Approved",
             "Approved onboard Onboarding",
+            "Onboarding give_up_onboarding Approved",
             "Onboarding activate Active",
             "Active deprecate Deprecated",
             "Deprecated decommission Decommissioning",
@@ -71,6 +73,7 @@ EXPECTED: dict[str, tuple[MoveTable[StrEnum], tuple[str, ...]]] = {
         ),
     ),
     "CodeRepository": (CODE_REPOSITORY_MOVES, REPOSITORY),  # type: ignore[dict-item]
+    "AppEnvRepository": (APPENV_REPOSITORY_MOVES, REPOSITORY),  # type: ignore[dict-item]
     "DeploymentRepository": (DEPLOYMENT_REPOSITORY_MOVES, REPOSITORY),  # type: ignore[dict-item]
     "GitOpsIntegration": (
         GITOPS_INTEGRATION_MOVES,  # type: ignore[dict-item]

@@ -155,15 +155,24 @@ def test_a_run_that_never_claimed_uses_no_attempt_up() -> None:
 
 def test_a_wait_moves_the_deadline_on_and_is_left_out_of_the_duration() -> None:
     hour = timedelta(hours=1)
-    waiting = running().waits(reason="grace", until=NOW + hour, now=NOW, phase=2)
+    waiting = running().waits(reason="grace", until=NOW + hour, now=NOW, phase=1)
     assert not waiting.is_past_deadline(NOW + timedelta(days=3))
     assert not waiting.is_due(NOW)
     assert waiting.is_due(NOW + hour)
     woken = waiting.woken(NOW + hour)
-    assert (woken.state, woken.phase, woken.attempt, woken.used_attempts) == ("pending", 2, 2, 0)
+    assert (woken.state, woken.phase, woken.attempt, woken.used_attempts) == ("pending", 1, 2, 0)
     assert woken.deadline_at == pending().deadline_at + hour
     done = claim(woken, "run-2", 2, NOW + hour).succeeded(NOW + hour + SECOND)
     assert done.duration == SECOND
+
+
+def test_a_new_phase_has_the_deadline_anew_from_the_wake_up_on() -> None:
+    whole = pending().deadline_at - NOW
+    ended_at = NOW + whole - SECOND
+    waiting = running().waits(reason="grace", until=ended_at, now=ended_at, phase=2)
+    late = ended_at + timedelta(days=3)
+    woken = waiting.woken(late)
+    assert (woken.phase, woken.deadline_at) == (2, late + whole)
 
 
 def test_a_wait_leads_to_this_phase_or_the_next() -> None:
@@ -347,3 +356,20 @@ class AnySequence(RuleBasedStateMachine):
 
 TestAnySequence = AnySequence.TestCase
 TestAnySequence.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_a_request_is_about_the_narrowest_thing_it_names() -> None:
+    whole = replace(pending(), application_environment_id=None)
+    assert whole.subject == "application/a"
+    assert pending().subject == "application_environment/ae"
+    assert replace(pending(), secret_id="s").subject == "secret/s"
+
+
+def test_a_run_of_another_phase_or_workflow_is_told_where_the_request_is() -> None:
+    request = pending()
+    request.check_phase(request.workflow, 1)
+    for workflow, phase in ((request.workflow, 2), (WorkflowName.APPLICATION_ONBOARDING, 1)):
+        with pytest.raises(Conflict, match="is in phase 1") as refused:
+            request.check_phase(workflow, phase)
+        assert refused.value.code == "wrong_phase"
+        assert refused.value.details["phase"] == 1

@@ -22,7 +22,9 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 def secret(state: SecretState) -> Secret:
     binding = SecretBinding("b", "s", "a", SecretBindingState.PROVISIONING)
-    return Secret("s", "a", "app-key", "runtime", "medium", state, None, None, binding)
+    return Secret(
+        "s", "a", "app-key", "runtime", "medium", "openbao", state, None, None, binding, NOW
+    )
 
 
 @pytest.mark.parametrize("state", TeamState)
@@ -48,13 +50,26 @@ def test_only_an_active_environment_is_provisioned(state: EnvironmentState) -> N
 
 
 @pytest.mark.parametrize("state", ApplicationState)
-def test_only_approved_and_active_applications_get_environments(state: ApplicationState) -> None:
+def test_only_active_applications_get_environments(state: ApplicationState) -> None:
     application = Application("a", "t", "shop", "", state, NOW)
-    if state in (ApplicationState.APPROVED, ApplicationState.ACTIVE):
+    if state is ApplicationState.ACTIVE:
         application.check_may_get_environments()
         return
     with pytest.raises(Conflict, match=f"shop is {state}") as refused:
         application.check_may_get_environments()
+    assert refused.value.code == "application_not_ready"
+
+
+@pytest.mark.parametrize("state", ApplicationState)
+def test_provisioning_goes_on_while_its_application_is_yet_to_be_onboarded(
+    state: ApplicationState,
+) -> None:
+    application = Application("a", "t", "shop", "", state, NOW)
+    if state in (ApplicationState.APPROVED, ApplicationState.ONBOARDING, ApplicationState.ACTIVE):
+        application.check_may_go_on_provisioning()
+        return
+    with pytest.raises(Conflict, match=f"shop is {state}") as refused:
+        application.check_may_go_on_provisioning()
     assert refused.value.code == "application_not_ready"
 
 

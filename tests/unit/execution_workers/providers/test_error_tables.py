@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import httpx
+import psycopg
+import psycopg.errors
 import pytest
 
 from execution_workers.providers.calls import Verdict
@@ -17,6 +19,16 @@ from execution_workers.providers.local_forge.errors import (
     of_git,
 )
 from execution_workers.providers.openbao.errors import OF_EXCEPTION, OF_STATUS, of_status
+from execution_workers.providers.postgres.errors import (
+    IN_USE,
+    LOGIN_REPLACED,
+    NO_FREE_LOGIN,
+    NOT_CONFIGURED,
+    ON_CONNECTING,
+    is_refused_login,
+    of_error,
+)
+from execution_workers.providers.postgres.errors import OF_EXCEPTION as OF_POSTGRES
 from execution_workers.providers.problems import ErrorTable, translate
 from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
 from idp_kernel.http.problems import STATUS_BY_ERROR
@@ -28,18 +40,76 @@ VERDICTS = [
     *OF_STATUS.values(),
     *OF_EXCEPTION.values(),
     *(verdict for _, verdict in GIT_ERRORS),
+    *OF_POSTGRES.values(),
+    *(verdict for _, verdict in ON_CONNECTING),
+    IN_USE,
+    LOGIN_REPLACED,
+    NO_FREE_LOGIN,
+    NOT_CONFIGURED,
 ]
 
 
 def _subclasses(of: type[Exception]) -> Iterator[type[Exception]]:
     for each in of.__subclasses__():
-        if each.__module__.partition(".")[0] in ("httpx", "idp_kernel"):
+        if each.__module__.partition(".")[0] in ("httpx", "idp_kernel", "psycopg"):
             yield each
             yield from _subclasses(each)
 
 
 def test_every_exception_of_httpx_is_in_the_table() -> None:
     assert set(OF_EXCEPTION) == {httpx.RequestError, *_subclasses(httpx.RequestError)}
+
+
+def test_every_exception_of_psycopg_is_in_the_table_or_has_an_sqlstate() -> None:
+    """Those with an SQLSTATE, some 250, are told by the line of their nearest ancestor."""
+    kinds: list[type[psycopg.Error]] = [psycopg.Error]
+    kinds += [each for each in _subclasses(psycopg.Error) if issubclass(each, psycopg.Error)]
+    public = {
+        each
+        for each in kinds
+        if each.sqlstate is None and each.__module__ in ("psycopg", "psycopg.errors")
+        if not each.__name__.startswith("_")
+    }
+    lines = {each for each in OF_POSTGRES if each.sqlstate is None}
+    assert lines == public
+    assert all(of_error(each()).code for each in kinds)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (psycopg.errors.InsufficientPrivilege(), "postgres_denied"),
+        (psycopg.errors.AdminShutdown(), "postgres_unreachable"),
+        (psycopg.errors.CannotConnectNow(), "postgres_unreachable"),
+        (psycopg.errors.TooManyConnections(), "postgres_busy"),
+        (psycopg.errors.QueryCanceled(), "postgres_busy"),
+        (psycopg.errors.DuplicateObject(), "postgres_busy"),
+        (psycopg.errors.SyntaxError(), "postgres_misused"),
+        (psycopg.errors.ReadOnlySqlTransaction(), "postgres_misconfigured"),
+        (psycopg.errors.ConnectionTimeout(), "postgres_unreachable"),
+        (psycopg.OperationalError("connection refused"), "postgres_unreachable"),
+        (psycopg.OperationalError("FATAL:  sorry, too many clients already"), "postgres_busy"),
+        (psycopg.OperationalError('FATAL:  database "x" does not exist'), "postgres_misconfigured"),
+        (psycopg.OperationalError("FATAL:  the database system is starting up"),
+         "postgres_unreachable"),
+    ],
+)  # fmt: skip
+def test_postgresqls_errors(error: psycopg.Error, code: str) -> None:
+    assert of_error(error).code == code
+    assert not is_refused_login(error)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'FATAL:  password authentication failed for user "idp_x_a"',
+        'FATAL:  role "idp_x_a" is not permitted to log in',
+        'FATAL:  role "idp_x_a" does not exist',
+        'FATAL:  permission denied for database "applications"',
+    ],
+)
+def test_a_login_that_postgresql_refuses(said: str) -> None:
+    assert is_refused_login(psycopg.OperationalError(said))
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
@@ -93,13 +163,13 @@ def test_an_error_without_an_answer_has_no_status() -> None:
             "fatal: could not read Username for 'http://f': terminal prompts disabled",
             "forge_denied",
         ),
-        ("error: RPC failed; HTTP 503\nThe requested URL returned error: 503", "forge_unreachable"),
+        ("error: RPC failed; HTTP 503\nThe requested URL returned error: 503", "git_broken_off"),
         ("The requested URL returned error: 503", "forge_failed"),
         ("fatal: repository 'http://f/x.git/' not found", "forge_missing"),
         ("! [remote rejected] main -> main (pre-receive hook declined)", "forge_rejected"),
         ("fatal: unable to access: Failed to connect to 127.0.0.1 port 1", "forge_unreachable"),
         ("fatal: unable to access: Could not resolve host: nowhere", "forge_unreachable"),
-        ("fatal: the remote end hung up unexpectedly", "forge_unreachable"),
+        ("fatal: the remote end hung up unexpectedly", "git_broken_off"),
         ("something nobody has seen before", "git_failed"),
     ],
 )

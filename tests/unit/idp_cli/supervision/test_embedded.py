@@ -18,11 +18,17 @@ from idp_cli.supervision.programs import Program, inherited_environment
 from idp_dagster.settings import EngineSettings, ExporterSettings
 from idp_kernel.failpoints import FAILPOINTS_DIR_VARIABLE
 from local_stack.agent.settings import AgentSettings
+from local_stack.consumer.settings import ConsumerSettings
 from local_stack.forge.settings import ForgeSettings
 from local_stack.openbao import OpenBaoSettings
-from local_stack.openbao_setup import OpenBaoSetupSettings
+from local_stack.openbao_setup import OpenBaoAddress, OpenBaoSetupSettings
+from local_stack.passfiles import passfile_path
 from local_stack.postgres import PostgresSettings
-from local_stack.postgres_setup import PostgresSetupSettings
+from local_stack.postgres_setup import (
+    APPLICATIONS_DATABASE,
+    ISSUER_ROLE,
+    PostgresSetupSettings,
+)
 
 OFFSET = 40
 SETTINGS: dict[str, type[BaseSettings]] = {
@@ -42,6 +48,7 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "exporter": ExporterSettings,
     "local-forge": ForgeSettings,
     "local-gitops-agent": AgentSettings,
+    "local-consumer": ConsumerSettings,
 }
 
 
@@ -75,7 +82,16 @@ def test_settings_accept_what_they_are_told(
         )
 
 
-@pytest.mark.parametrize("prefix", ["IDP_CONTROL_PLANE_", "IDP_EXECUTION_WORKERS_", "IDP_ENGINE_"])
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "IDP_CONTROL_PLANE_",
+        "IDP_EXECUTION_WORKERS_",
+        "IDP_ENGINE_",
+        "IDP_OPENBAO_",
+        "IDP_LOCAL_CONSUMER_",
+    ],
+)
 def test_no_variable_is_told_in_vain(programs: dict[str, Program], prefix: str) -> None:
     told = {name for each in programs.values() for name in each.environment}
     asked = {
@@ -84,6 +100,14 @@ def test_no_variable_is_told_in_vain(programs: dict[str, Program], prefix: str) 
         for field in settings.model_fields
     }
     assert {name for name in told if name.startswith(prefix)} <= asked
+
+
+def test_the_store_trusts_logins_of_the_control_planes_key(
+    programs: dict[str, Program],
+) -> None:
+    signed_with = programs["control-plane-api"].settings["IDP_CONTROL_PLANE_SIGNING_KEY_FILE"]
+    assert programs["openbao-setup"].settings["IDP_OPENBAO_LOGIN_KEY_FILE"] == signed_with
+    assert "IDP_OPENBAO_LOGIN_KEY_FILE" not in programs["openbao"].settings
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -97,13 +121,44 @@ def test_a_port_that_is_waited_for_is_the_one_that_is_told(
     assert program.port in told
 
 
+@pytest.mark.parametrize(
+    ("name", "variable", "where"),
+    [
+        ("control-plane-api", "IDP_CONTROL_PLANE_DATABASE_URL", "control_plane@idp"),
+        ("execution-workers", "IDP_EXECUTION_WORKERS_DATABASE_URL", "ledger@idp"),
+        (
+            "execution-workers",
+            "IDP_EXECUTION_WORKERS_POSTGRES_ISSUER_URL",
+            f"{ISSUER_ROLE}@{APPLICATIONS_DATABASE}",
+        ),
+    ],
+)
 def test_database_urls_name_a_password_file_and_no_password(
-    programs: dict[str, Program], monkeypatch: pytest.MonkeyPatch
+    programs: dict[str, Program], name: str, variable: str, where: str
 ) -> None:
-    settings = settings_of(programs["control-plane-api"], monkeypatch)
-    url = make_url(str(settings.model_dump()["database_url"]))
+    url = make_url(str(programs[name].settings[variable]))
+    assert f"{url.username}@{url.database}" == where
     assert url.password is None
+    keys_dir = Path(str(programs["postgres"].settings["IDP_POSTGRES_KEYS_DIR"]))
+    assert url.query["passfile"] == str(passfile_path(keys_dir, str(url.username)))
     assert "with space" in str(url.query["passfile"])
+
+
+def test_credentials_are_looked_for_where_the_set_up_puts_them(
+    programs: dict[str, Program],
+) -> None:
+    keys_dir = Path(str(programs["openbao-setup"].settings["IDP_OPENBAO_KEYS_DIR"]))
+    address = OpenBaoAddress(0, keys_dir)
+    for name, variable, file in (
+        (
+            "execution-workers",
+            "IDP_EXECUTION_WORKERS_OPENBAO_APPROLE_FILE",
+            address.workers_file,
+        ),
+        ("local-consumer", "IDP_LOCAL_CONSUMER_OPENBAO_APPROLE_FILE", address.consumer_file),
+    ):
+        assert programs[name].settings[variable] == str(file)
+        assert "openbao-setup" in programs[name].after
 
 
 def test_what_a_program_needs_is_started_with_it(programs: dict[str, Program]) -> None:

@@ -34,9 +34,11 @@ def _never_renewed(_token: str) -> Lease:
     [
         lambda held: held.step_started(Step.PROVISION_SECRETS, 0),
         lambda held: held.wait("gitops_progressing", 30.0),
+        lambda held: held.declare_environments(),
+        lambda held: held.end_phase(),
         lambda held: held.finalize(),
     ],
-    ids=["next step", "wait", "finalize"],
+    ids=["next step", "wait", "declare environments", "end of the phase", "finalize"],
 )
 def test_a_cancelled_request_ends_the_run_s_work(go_on: Callable[[HeldClaim], None]) -> None:
     closings: list[Closing] = []
@@ -50,7 +52,9 @@ def test_a_cancelled_request_ends_the_run_s_work(go_on: Callable[[HeldClaim], No
     api = ServiceClient(
         "http://control-plane", party="control-plane", transport=httpx.MockTransport(_refusing)
     )
-    held = HeldClaim(claim(), lease=lease, api=api, traceparent=None)
+    held = HeldClaim(
+        claim(), lease=lease, api=api, api_url="http://control-plane", traceparent=None
+    )
     with pytest.raises(Conflict) as refused:
         go_on(held)
     assert refused.value.code == CANCEL_REQUESTED

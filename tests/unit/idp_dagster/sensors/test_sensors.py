@@ -24,14 +24,19 @@ from idp_dagster.sensors.endings import (
 )
 from idp_dagster.sensors.stuck_requests import stuck_requests_sensor
 from idp_dagster.sensors.workflow_requests import workflow_requests_sensor
-from idp_dagster.tags import ATTEMPT, REQUEST_ID, RUN_ID, TRACEPARENT, tags_of
+from idp_dagster.tags import ATTEMPT, REQUEST_ID, RUN_ID, SECRET_ID, TRACEPARENT, tags_of
 from idp_kernel.errors import InvalidInput, Unavailable
 from idp_kernel.ids import new_id
 from idp_kernel.wire.engine import LostRun, Offer, Offers, RunEnding
-from idp_kernel.workflows import APPLICATION_ENVIRONMENT_PROVISIONING
+from idp_kernel.workflows import (
+    APPLICATION_ENVIRONMENT_PROVISIONING,
+    WORKFLOWS,
+    Phase,
+    Workflow,
+)
 from tests.unit.idp_dagster.fakes import FakeWorkflowRequests, offer
 
-JOB = APPLICATION_ENVIRONMENT_PROVISIONING.job_name
+JOB = APPLICATION_ENVIRONMENT_PROVISIONING.phase(1).job_name
 SENSORS = [
     workflow_requests_sensor,
     run_succeeded_sensor,
@@ -82,6 +87,28 @@ def test_each_offer_becomes_one_run_that_knows_its_request(instance: DagsterInst
     assert first.tags[ATTEMPT] == "1"
     assert first.tags[TRACEPARENT].split("-")[1] == str(offers[0].traceparent).split("-")[1]
     assert first.run_config == {}
+
+
+@pytest.mark.parametrize(
+    ("workflow", "phase"), [(flow, phase) for flow in WORKFLOWS.values() for phase in flow.phases]
+)
+def test_each_phase_is_a_run_of_its_own_job(
+    workflow: Workflow, phase: Phase, instance: DagsterInstance
+) -> None:
+    number = workflow.phases.index(phase) + 1
+    offered = offer(workflow=workflow.name, phase=number)
+    answer = look(instance, FakeWorkflowRequests(offered=Offers(offers=(offered,))))
+    assert isinstance(answer, SensorResult)
+    assert [request.job_name for request in answer.run_requests or []] == [phase.job_name]
+    assert phase.job_name in {job.name for job in workflow_requests_sensor.jobs}
+
+
+def test_a_run_that_rotates_a_secret_is_tagged_with_it(instance: DagsterInstance) -> None:
+    secret_id = new_id()
+    offered = offer().model_copy(update={"secret_id": secret_id})
+    answer = look(instance, FakeWorkflowRequests(offered=Offers(offers=(offered,))))
+    assert isinstance(answer, SensorResult)
+    assert [request.tags[SECRET_ID] for request in answer.run_requests or []] == [secret_id]
 
 
 def test_no_work_is_a_skip_and_says_why(instance: DagsterInstance) -> None:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from idp_kernel.wire.agent import AppliedSecret
+from idp_kernel.wire.worker import CREDENTIAL_PROPERTIES, CredentialIssuerName
 from local_stack.agent.manifests import ManifestObject
 from local_stack.agent.validation import applied_secrets, validate_objects
 
@@ -36,11 +37,32 @@ spec:
       remoteRef: {key: teams/a/app-key, property: value, version: "2"}
     - secretKey: again
       remoteRef: {key: teams/a/app-key, property: other, version: "2"}
-    - secretKey: unpinned
-      remoteRef: {key: teams/a/other}
+  dataFrom:
+    - extract: {key: teams/a/app-key, version: "2"}
+"""
+WHOLE_SECRET = """
+apiVersion: external-secrets.io/v1
+kind: ExternalSecret
+metadata: {name: whole}
+spec:
+  secretStoreRef: {name: openbao, kind: ClusterSecretStore}
   dataFrom:
     - extract: {key: teams/a/whole, version: latest}
 """
+LOGIN = """
+apiVersion: external-secrets.io/v1
+kind: ExternalSecret
+metadata: {name: orders-db}
+spec:
+  secretStoreRef: {name: openbao, kind: ClusterSecretStore}
+  data:
+""" + "".join(
+    f"""
+    - secretKey: {name}
+      remoteRef: {{key: teams/a/orders-db, property: {name}, version: "4"}}
+"""
+    for name in CREDENTIAL_PROPERTIES[CredentialIssuerName.POSTGRES]
+)
 
 
 def document(text: str) -> dict[str, Any]:
@@ -136,10 +158,36 @@ def test_long_errors_are_cut() -> None:
     assert len(problem) < 500
 
 
-def test_applied_secrets_name_entries_and_versions_once() -> None:
-    objects = [ManifestObject("a.yaml", document(text)) for text in (DEPLOYMENT, EXTERNAL_SECRET)]
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("spec/data/1/remoteRef/version", "3", "teams/a/app-key at version 3"),
+        ("spec/data/1/remoteRef/version", ..., "teams/a/app-key at version unsaid"),
+        ("spec/data/1/remoteRef/key", "teams/a/other", "teams/a/other at version 2"),
+        ("spec/dataFrom/0/extract/version", "1", "teams/a/app-key at version 1"),
+    ],
+)
+def test_entries_that_disagree_are_told(path: str, value: object, told: str) -> None:
+    (problem,) = problems(changed(EXTERNAL_SECRET, path, value))
+    assert problem == (
+        "0.yaml: ExternalSecret/default/app-key: spec: all entries must name one key and one "
+        f"version, these name teams/a/app-key at version 2, {told}"
+    )
+
+
+def test_applied_secrets_name_key_version_and_properties() -> None:
+    texts = (DEPLOYMENT, EXTERNAL_SECRET, WHOLE_SECRET, LOGIN)
+    objects = [ManifestObject("a.yaml", document(text)) for text in texts]
+    assert validate_objects(objects) == []
     assert applied_secrets(objects) == (
-        AppliedSecret(name="app-key", remote_key="teams/a/app-key", version=2),
-        AppliedSecret(name="app-key", remote_key="teams/a/other", version=None),
-        AppliedSecret(name="app-key", remote_key="teams/a/whole", version=None),
+        AppliedSecret(
+            name="app-key", remote_key="teams/a/app-key", version=2, properties=("value", "other")
+        ),
+        AppliedSecret(name="whole", remote_key="teams/a/whole", version=None),
+        AppliedSecret(
+            name="orders-db",
+            remote_key="teams/a/orders-db",
+            version=4,
+            properties=("host", "port", "database", "username", "password"),
+        ),
     )

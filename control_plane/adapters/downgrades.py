@@ -1,0 +1,42 @@
+"""A downgrade is refused while rows are there that the older version could not bring to an end."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import Connection, text
+
+from idp_kernel.errors import Conflict
+
+_OPEN: Final = "state IN ('pending', 'running', 'waiting')"
+ROTATIONS: Final = {
+    "requests for SecretRotation that have not ended": (
+        f"workflow_requests WHERE workflow = 'SecretRotation' AND {_OPEN}"
+    ),
+    "secrets that are Rotating": "secrets WHERE state = 'Rotating'",
+}
+ONBOARDINGS: Final = {
+    "requests for ApplicationOnboarding that have not ended": (
+        f"workflow_requests WHERE workflow = 'ApplicationOnboarding' AND {_OPEN}"
+    ),
+    "applications that are Onboarding": "applications WHERE state = 'Onboarding'",
+}
+OTHER_ISSUERS: Final = {
+    "secrets of another issuer than openbao": "secrets WHERE issuer <> 'openbao'",
+}
+
+
+def refuse_while_there_are(connection: Connection, *kinds: dict[str, str]) -> None:
+    """Raises `Conflict` (`downgrade_refused`), which counts what there is of each."""
+    found = {
+        name: connection.execute(text(f"SELECT count(*) FROM {rows}")).scalar_one()  # noqa: S608 - the constants above
+        for kind in kinds
+        for name, rows in kind.items()
+    }
+    if there := [f"{count} {name}" for name, count in found.items() if count]:
+        raise Conflict(
+            "The database cannot go back to the older version, which could not bring to an end what"
+            f" is there: {', '.join(there)}. Drain the platform, let its requests end or cancel"
+            " them, then downgrade.",
+            code="downgrade_refused",
+        )

@@ -1,0 +1,54 @@
+"""Internal routes: what the schedule and the events sensor of secret rotation ask for."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from control_plane.api.guards import Service
+from control_plane.api.services import Use
+from control_plane.application.rotate_secret import act_on_cause
+from control_plane.application.schedule_rotations import enqueue_due_rotations
+from idp_kernel.services import Scope
+from idp_kernel.telemetry.traces import current_traceparent
+from idp_kernel.tokens import ServiceClaims
+from idp_kernel.wire import engine as wire
+
+router = APIRouter(tags=["internal"])
+
+Rotator = Annotated[ServiceClaims, Depends(Service(Scope.ROTATIONS))]
+
+
+@router.post(wire.DUE_ROTATIONS)
+def post_due_rotations(
+    services: Use, _caller: Rotator, body: wire.EnqueueDueRotations
+) -> wire.DueRotations:
+    """What is due at a scheduled time is rotated; each scheduled time counts once."""
+    with services.begin() as work:
+        return enqueue_due_rotations(
+            work,
+            body.scheduled_at,
+            at_once=services.rotations_at_once,
+            traceparent=current_traceparent(),
+        )
+
+
+@router.get(wire.ROTATION_CAUSES)
+def get_rotation_causes(services: Use, _caller: Rotator) -> wire.RotationCauses:
+    """Events that ask for a rotation and were not acted on."""
+    return wire.RotationCauses(causes=tuple(services.queries.rotation_causes()))
+
+
+@router.post(wire.ROTATIONS)
+def post_rotation_of_cause(
+    services: Use, _caller: Rotator, body: wire.RequestRotation
+) -> wire.RotationRequested:
+    """Acts on one of them."""
+    with services.begin() as work:
+        return act_on_cause(
+            work,
+            body.event_id,
+            at_once=services.rotations_at_once,
+            traceparent=current_traceparent(),
+        )

@@ -1,0 +1,113 @@
+"""A secret's rotation policy, its suspension, its compromise, and the way to its value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from control_plane.application.access import Caller, no_such
+from control_plane.application.ports import Work
+from control_plane.application.rotation_causes import raise_cause
+from control_plane.application.rotation_policies import policy_of
+from control_plane.domain.managed_secrets import Secret
+from idp_kernel.tokens import StoreAccess
+from idp_kernel.wire import api as wire
+from idp_kernel.wire.engine import TeamRole
+from idp_kernel.workflows import DomainEvent
+
+SECRET_EVENTS: dict[str, DomainEvent] = {
+    "suspend": DomainEvent.SECRET_SUSPENDED,
+    "resume": DomainEvent.SECRET_RESUMED,
+}
+"""The commands that move a secret with its binding, and what each is told as."""
+
+
+def set_rotation_policy(
+    work: Work, actor: str, secret_id: str, command: wire.SetRotationPolicy
+) -> wire.Secret:
+    """The secret under its new policy; setting the same again changes nothing.
+
+    Raises `InvalidInput` (`time_zone_unknown`, `expiry_out_of_range`).
+    """
+    policy = policy_of(command)
+    secret = _locked(work, secret_id)
+    changed = secret.with_policy(policy)
+    if policy != secret.policy:
+        work.application_environments.save_secret(changed)
+        in_force = changed.policy_in_force
+        _tell(
+            work, DomainEvent.SECRET_ROTATION_POLICY_CHANGED, actor, changed,
+            data={
+                "intervalSeconds": int(in_force.interval.total_seconds()),
+                "graceSeconds": int(in_force.grace.total_seconds()),
+                "hasWindow": in_force.window is not None,
+            },
+        )  # fmt: skip
+    return work.secrets.view(secret_id)
+
+
+def move_secret(work: Work, actor: str, secret_id: str, action: str) -> wire.Secret:
+    """The secret after `suspend` or `resume`; its binding follows. A suspended secret is not
+    rotated, and one that is being rotated is not suspended (`MoveRefused`).
+    """
+    moved = _locked(work, secret_id).moved(action).with_binding_moved(action)
+    work.application_environments.save_secret(moved)
+    _tell(work, SECRET_EVENTS[action], actor, moved, data={"state": moved.state})
+    return work.secrets.view(secret_id)
+
+
+def report_compromised(
+    work: Work, actor: str, secret_id: str, command: wire.ReportCompromised
+) -> wire.Secret:
+    """The secret, with an open cause for an emergency rotation.
+
+    Raises `Conflict` (`secret_without_value`) when there is nothing to be compromised.
+    """
+    secret = _locked(work, secret_id)
+    event, data = DomainEvent.SECRET_COMPROMISED, {"reason": command.reason}
+    raise_cause(work, event, secret, actor=actor, data=data)
+    work.journal.audit(
+        actor=actor, action=event, subject=f"secret/{secret_id}", reason=command.reason
+    )
+    return work.secrets.view(secret_id)
+
+
+def admit_to_store(work: Work, caller: Caller, secret_id: str) -> tuple[wire.Secret, StoreAccess]:
+    """The secret, and what the caller may do with its value at the store; event and audit say so.
+
+    Raises `Conflict` (`secret_without_value`).
+    """
+    secret = _locked(work, secret_id)
+    secret.check_has_value()
+    access = access_of(caller, work.secrets.team_of(secret_id))
+    _tell(
+        work, DomainEvent.SECRET_LOGIN_ISSUED, caller.principal, secret,
+        reason=f"to {access}", data={"access": access},
+    )  # fmt: skip
+    return work.secrets.view(secret_id), access
+
+
+def access_of(caller: Caller, team_id: str) -> StoreAccess:
+    """Maintainers write, everybody else in the team reads."""
+    is_maintainer = caller.roles.get(team_id) is TeamRole.TEAM_MAINTAINER
+    return StoreAccess.WRITE if caller.platform_admin or is_maintainer else StoreAccess.READ
+
+
+def _locked(work: Work, secret_id: str) -> Secret:
+    secret = work.secrets.by_id(secret_id, lock=True)
+    if secret is None:
+        raise no_such("secret", secret_id)
+    return secret
+
+
+def _tell(
+    work: Work,
+    event: DomainEvent,
+    actor: str,
+    secret: Secret,
+    *,
+    data: Mapping[str, str | int | bool | None],
+    reason: str = "",
+) -> None:
+    subject, team_id = f"secret/{secret.id}", work.secrets.team_of(secret.id)
+    work.journal.event(event, subject=subject, actor=actor, team_id=team_id, data=data)
+    work.journal.audit(actor=actor, action=event, subject=subject, reason=reason)

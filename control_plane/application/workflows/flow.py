@@ -1,0 +1,117 @@
+"""What differs between workflows, once their requests are rows like any other.
+
+Offers, claims, leases, waits, attempts and ends are the same for all. Locks are taken in one order
+everywhere: team and environment (held), application, application environment, its secrets, the
+request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from control_plane.application.ports import Work
+from control_plane.domain.requests import Request, SubjectKind
+from idp_kernel.errors import Conflict, InvalidInput, InvariantBroken
+from idp_kernel.wire.engine import StepResult
+from idp_kernel.workflows import Step
+
+Results = Mapping[Step, StepResult]
+
+
+@dataclass(frozen=True)
+class Initiator:
+    """Who asks for a workflow, why, and under which trace."""
+
+    actor: str
+    reason: str
+    traceparent: str | None
+
+
+class Flow(Protocol):
+    """What one workflow does to the domain, each time in the caller's transaction."""
+
+    @property
+    def subject(self) -> SubjectKind:
+        """What a launch by hand names."""
+        ...
+
+    def lock(self, work: Work, request: Request) -> None:
+        """Locks everything the request may move, in the common order; the request comes after."""
+        ...
+
+    def check_rules(self, work: Work, request: Request) -> None:
+        """The command's rules that may be broken since. Raises `Conflict`."""
+        ...
+
+    def give_up(self, work: Work, request: Request) -> None:
+        """Takes back what the command moved, so that it can be asked for again. The caller has
+        locked all of it.
+        """
+        ...
+
+    def left_behind(self, work: Work, request: Request) -> str | None:
+        """What a request that ends without success leaves, beyond what `give_up` takes back."""
+        ...
+
+    def restart(self, work: Work, request: Request) -> None:
+        """Moves everything a given-up request concerns once more, rules checked.
+
+        The caller holds no lock yet; afterwards all but the request is locked.
+        """
+        ...
+
+    def end_phase(self, work: Work, request: Request, results: Results) -> datetime:
+        """Moves what the end of the request's phase brings; answers until when the request waits
+        for the next. The caller has locked everything.
+        """
+        ...
+
+    def finalize(self, work: Work, request: Request, results: Results) -> None:
+        """Moves what success brings. The caller has locked everything.
+
+        Raises `InvalidInput` (`outcomes_missing`) when an outcome lacks a reference.
+        """
+        ...
+
+    def launch(self, work: Work, initiator: Initiator, subject_id: str) -> Request:
+        """The pending request for a subject that a person names. Raises as the command does."""
+        ...
+
+
+class SinglePhase:
+    """A workflow that ends with its first phase."""
+
+    def left_behind(self, _work: Work, _request: Request) -> str | None:
+        return None
+
+    def end_phase(self, _work: Work, request: Request, _results: Results) -> datetime:
+        raise InvariantBroken(f"{request.workflow} has one phase, which finalize ends")
+
+
+def refuse_while_active(work: Work, kind: SubjectKind, subject_id: str) -> None:
+    """Raises `Conflict` (`workflow_active`) that names the request under way, if there is one."""
+    active = work.requests.active_on(kind, subject_id)
+    if active is not None:
+        raise workflow_active(active, f"{kind.replace('_', ' ')} {subject_id}")
+
+
+def workflow_active(request_id: str, subject: str) -> Conflict:
+    """One active workflow per subject."""
+    return Conflict(
+        f"Request {request_id} is at work on {subject}; wait for its end or cancel it.",
+        code="workflow_active",
+        details={"activeRequestId": request_id, "workflowRequestId": request_id},
+    )
+
+
+def reference(results: Results, step: Step, item: str, key: str) -> str | int:
+    """A reference that the step must have answered."""
+    try:
+        return results[step].reference(item, key)
+    except KeyError as error:
+        raise InvalidInput(
+            f"The outcome of {step} has no {key} of {item}.", code="outcomes_missing"
+        ) from error

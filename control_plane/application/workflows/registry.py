@@ -1,0 +1,29 @@
+"""Every workflow that can be asked for, by name."""
+
+from __future__ import annotations
+
+from control_plane.application.workflows.appenv_provisioning import AppEnvProvisioning
+from control_plane.application.workflows.application_onboarding import ApplicationOnboarding
+from control_plane.application.workflows.flow import Flow
+from control_plane.application.workflows.secret_rotation import SecretRotation
+from control_plane.domain.requests import Request
+from idp_kernel.errors import InvariantBroken
+from idp_kernel.workflows import WorkflowName
+
+FLOWS: dict[WorkflowName, Flow] = {
+    WorkflowName.APPLICATION_ONBOARDING: ApplicationOnboarding(),
+    WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING: AppEnvProvisioning(),
+    WorkflowName.SECRET_ROTATION: SecretRotation(),
+}
+
+
+def flow_of(request: Request) -> Flow:
+    """What the request's workflow does to the domain."""
+    return flow_named(request.workflow)
+
+
+def flow_named(name: WorkflowName) -> Flow:
+    flow = FLOWS.get(name)
+    if flow is None:
+        raise InvariantBroken(f"{name} is not among the workflows that can be asked for")
+    return flow

@@ -1,0 +1,329 @@
+"""SecretRotation: a new version of a secret comes into use beside the old one, which then ends."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from control_plane.application.access import no_such
+from control_plane.application.ports import Work
+from control_plane.application.workflows.appenv_provisioning import (
+    existing_environment,
+    secret_wanted,
+)
+from control_plane.application.workflows.flow import (
+    Initiator,
+    Results,
+    refuse_while_active,
+)
+from control_plane.application.workflows.wanted import appenv_repository_wanted
+from control_plane.domain.application_environments import (
+    ApplicationEnvironment,
+    ApplicationEnvironmentState,
+)
+from control_plane.domain.applications import (
+    ONBOARDING_ADVICE,
+    Application,
+    ApplicationState,
+)
+from control_plane.domain.managed_secrets import Secret
+from control_plane.domain.requests import Request, SubjectKind
+from control_plane.domain.teams import Team
+from idp_kernel.errors import Conflict, InvalidInput, InvariantBroken
+from idp_kernel.ids import new_id
+from idp_kernel.wire.engine import RotationDesiredState
+from idp_kernel.wire.worker import AppEnvSubject, BindingTarget
+from idp_kernel.workflows import DomainEvent, RequestState, Step, WorkflowName
+
+_LARGEST_VERSION: Final = 2**31 - 1
+_REVISION: Final = re.compile(r"[0-9a-f]{40}")
+_ROTATABLE_IN = (ApplicationEnvironmentState.ACTIVE, ApplicationEnvironmentState.FROZEN)
+
+
+@dataclass(frozen=True)
+class RotationSubjects:
+    """Everything that a rotation concerns, locked in the common order."""
+
+    team: Team
+    application: Application
+    application_environment: ApplicationEnvironment
+    secret: Secret
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """What the bindings pin since a rotation moved them, and the commit that says so."""
+
+    version: int
+    revision: str
+
+
+class SecretRotation:
+    """The flow of `SecretRotation`."""
+
+    subject = SubjectKind.SECRET
+
+    def lock(self, work: Work, request: Request) -> None:
+        appenv = existing_environment(work, request)
+        work.application_environments.by_id(appenv.id, lock=True)
+        work.application_environments.secrets(appenv.id, lock=True)
+
+    def check_rules(self, work: Work, request: Request) -> None:
+        """They are about beginning: a rotation that has switched may always end the old version."""
+        if request.phase > 1:
+            return
+        application = work.applications.by_id(request.application_id)
+        if application is None:
+            raise no_such("application", request.application_id)
+        work.teams.by_id(request.team_id).check_may_start_workflow()
+        _check_ready(application, existing_environment(work, request))
+
+    def give_up(self, work: Work, request: Request) -> None:
+        """The secret is Active again, at the version that its bindings are known to pin. What asked
+        for the rotation asks again after a while, unless a person cancelled it.
+        """
+        secret = _secret_of(work, request).moved("end_rotation")
+        results = work.requests.results(request)
+        pinned = _pinned(secret, results)
+        if pinned is not None:
+            secret = _switched(work, request, secret, pinned)
+        two_are_good = _leaves_old_credential(secret, results)
+        secret = secret.brought_forward(work.now) if two_are_good else secret.put_off(work.now)
+        work.application_environments.save_secret(secret)
+        if request.state is RequestState.CANCELLED or request.cancel_requested:
+            work.rotations.settle_causes_of(request.id)
+
+    def left_behind(self, work: Work, request: Request) -> str | None:
+        results = work.requests.results(request)
+        if not _leaves_old_credential(_secret_of(work, request), results):
+            return None
+        return "The new credential is in use; the old one was not ended."
+
+    def restart(self, work: Work, request: Request) -> None:
+        seen = _secret_of(work, request)
+        subjects = lock_subjects(work, seen.id)
+        _refuse_when_superseded(work, request)
+        check_may_start(work, subjects)
+        work.application_environments.save_secret(subjects.secret.moved("rotate"))
+
+    def end_phase(self, work: Work, request: Request, results: Results) -> datetime:
+        """The new version is in use; the old one stays good for the grace that was frozen."""
+        secret = _secret_of(work, request)
+        pinned = _pinned(secret, results)
+        if pinned is None:
+            raise InvalidInput(
+                f"The outcome of {Step.UPDATE_SECRET_BINDINGS} has no version and revision of"
+                f" binding {secret.binding.id}.",
+                code="outcomes_missing",
+            )
+        work.application_environments.save_secret(_switched(work, request, secret, pinned))
+        return work.now + timedelta(seconds=_desired_state(work, request).grace_seconds)
+
+    def finalize(self, work: Work, request: Request, _results: Results) -> None:
+        secret = _secret_of(work, request).moved("end_rotation")
+        work.application_environments.save_secret(secret)
+        work.rotations.settle_causes_before(secret.id, secret.check_has_value(), request.id)
+
+    def launch(self, work: Work, initiator: Initiator, subject_id: str) -> Request:
+        subjects = lock_subjects(work, subject_id)
+        return start_rotation(work, initiator, subjects, emergency=False)
+
+
+def lock_subjects(work: Work, secret_id: str) -> RotationSubjects:
+    """Raises `NotFound` for a secret that is not there."""
+    seen = work.secrets.by_id(secret_id)
+    if seen is None:
+        raise no_such("secret", secret_id)
+    appenvs = work.application_environments
+    where = appenvs.by_id(seen.application_environment_id)
+    owner = None if where is None else work.applications.by_id(where.application_id)
+    if where is None or owner is None:
+        raise InvariantBroken(f"secret {secret_id} belongs to no application")
+    team = work.teams.hold(owner.team_id)
+    application = work.applications.by_id(owner.id, lock=True) or owner
+    appenv = appenvs.by_id(where.id, lock=True) or where
+    locked = {secret.id: secret for secret in appenvs.secrets(appenv.id, lock=True)}
+    return RotationSubjects(team, application, appenv, locked[secret_id])
+
+
+def check_may_start(work: Work, subjects: RotationSubjects) -> None:
+    """The rules of a rotation but for the secret's own move.
+
+    Raises `Conflict`: `team_not_active`, `workflow_active`, `rotation_in_grace`,
+    `application_not_ready`, `application_environment_not_ready`.
+    """
+    appenv, secret = subjects.application_environment, subjects.secret
+    subjects.team.check_may_start_workflow()
+    refuse_while_active(work, SubjectKind.APPLICATION_ENVIRONMENT, appenv.id)
+    refuse_while_active(work, SubjectKind.SECRET, secret.id)
+    _refuse_in_grace(work, secret)
+    _check_ready(subjects.application, appenv)
+
+
+def free_places(work: Work, at_once: int) -> int:
+    """How many routine rotations may begin, with so many at work at once; those that come out of
+    their grace soon have their places first.
+    """
+    return max(0, at_once - work.rotations.at_work() - work.rotations.back_soon())
+
+
+def start_rotation(
+    work: Work,
+    initiator: Initiator,
+    subjects: RotationSubjects,
+    *,
+    emergency: bool,
+    request_id: str | None = None,
+) -> Request:
+    """The pending request; the secret is Rotating. Raises as `check_may_start` does, and
+    `MoveRefused` unless the secret is Active.
+    """
+    check_may_start(work, subjects)
+    secret = subjects.secret.moved("rotate")
+    desired = _freeze(work, subjects, emergency=emergency)
+    work.application_environments.save_secret(secret)
+    request = Request.new(
+        id_=request_id or new_id(),
+        workflow=WorkflowName.SECRET_ROTATION,
+        team_id=subjects.team.id,
+        application_id=subjects.application.id,
+        application_environment_id=subjects.application_environment.id,
+        secret_id=secret.id,
+        requested_by=initiator.actor,
+        reason=initiator.reason,
+        traceparent=initiator.traceparent,
+        now=work.now,
+    )
+    work.requests.add(request, desired, [(SubjectKind.SECRET, secret.id)])
+    _tell(work, request, secret, emergency=emergency)
+    work.journal.wake_offers()
+    return request
+
+
+def _check_ready(application: Application, appenv: ApplicationEnvironment) -> None:
+    if application.state is not ApplicationState.ACTIVE:
+        raise Conflict(
+            f"Application {application.slug} is {application.state} and its secrets are not"
+            f" rotated; it must be Active. {ONBOARDING_ADVICE}",
+            code="application_not_ready",
+            details={"current": application.state, "needed": [ApplicationState.ACTIVE]},
+        )
+    if appenv.state not in _ROTATABLE_IN:
+        raise Conflict(
+            f"Application environment {appenv.id} is {appenv.state} and its secrets are not"
+            f" rotated; it must be {' or '.join(_ROTATABLE_IN)}.",
+            code="application_environment_not_ready",
+            details={"current": appenv.state, "needed": list(_ROTATABLE_IN)},
+        )
+
+
+def _refuse_in_grace(work: Work, secret: Secret) -> None:
+    waiting = work.requests.waiting_on(SubjectKind.SECRET, secret.id)
+    if waiting is not None:
+        raise Conflict(
+            f"Request {waiting} has rotated secret {secret.name} and waits with the old"
+            " credential's end; wait too, or ask for an emergency rotation, which ends it at once.",
+            code="rotation_in_grace",
+            details={"activeRequestId": waiting, "workflowRequestId": waiting},
+        )
+
+
+def _refuse_when_superseded(work: Work, request: Request) -> None:
+    newest = work.requests.newest_on(SubjectKind.SECRET, request.secret_id or "")
+    if newest is not None and newest != request.id:
+        raise Conflict(
+            f"Request {newest} rotated the secret after request {request.id}; what this one made"
+            " may be gone. Ask for a new rotation.",
+            code="request_superseded",
+            details={"activeRequestId": newest, "workflowRequestId": newest},
+        )
+
+
+def _secret_of(work: Work, request: Request) -> Secret:
+    secret = work.secrets.by_id(request.secret_id or "")
+    if secret is None:
+        raise InvariantBroken(f"rotation {request.id} names no secret")
+    return secret
+
+
+def _pinned(secret: Secret, results: Results) -> Pinned | None:
+    """What the bindings pin, once it is on record in full that they have moved."""
+    told = results.get(Step.UPDATE_SECRET_BINDINGS)
+    for effect in () if told is None else told.items:
+        version, revision = effect.references.get("version"), effect.references.get("revision")
+        if (
+            effect.item == f"binding/{secret.binding.id}"
+            and isinstance(version, int)
+            and isinstance(revision, str)
+            and 0 < version <= _LARGEST_VERSION
+            and _REVISION.fullmatch(revision)
+        ):
+            return Pinned(version, revision)
+    return None
+
+
+def _leaves_old_credential(secret: Secret, results: Results) -> bool:
+    """Whether the new credential is in use and the old one was not ended."""
+    return _pinned(secret, results) is not None and Step.RETIRE_OLD_CREDENTIAL not in results
+
+
+def _switched(work: Work, request: Request, secret: Secret, pinned: Pinned) -> Secret:
+    """The secret at the version that the bindings pin now; repeating it changes nothing."""
+    if secret.version == pinned.version:
+        return secret
+    appenv = existing_environment(work, request)
+    work.application_environments.save(replace(appenv, revision=pinned.revision))
+    return secret.at_version(pinned.version, work.now)
+
+
+def _desired_state(work: Work, request: Request) -> RotationDesiredState:
+    desired = work.requests.desired_state(request)
+    if not isinstance(desired, RotationDesiredState):
+        raise InvariantBroken(f"request {request.id} is no rotation")
+    return desired
+
+
+def _freeze(work: Work, subjects: RotationSubjects, *, emergency: bool) -> RotationDesiredState:
+    secret, appenv = subjects.secret, subjects.application_environment
+    environment = work.environments.by_id(appenv.environment_id)
+    repository = work.application_environments.repository(appenv.id)
+    subject = AppEnvSubject(
+        application_environment_id=appenv.id,
+        team=subjects.team.slug,
+        application=subjects.application.slug,
+        environment=environment.slug,
+    )
+    target = BindingTarget(
+        binding_id=secret.binding.id,
+        name=secret.name,
+        subject=subject,
+        repository=appenv_repository_wanted(
+            repository.id, repository.owner, repository.name, subject
+        ),
+    )
+    grace = timedelta(0) if emergency else secret.policy_in_force.grace
+    return RotationDesiredState(
+        subject=subject,
+        secret=secret_wanted(secret),
+        store_path=secret.store_path or "",
+        bindings=(target,),
+        grace_seconds=int(grace.total_seconds()),
+        emergency=emergency,
+    )
+
+
+def _tell(work: Work, request: Request, secret: Secret, *, emergency: bool) -> None:
+    event = DomainEvent.SECRET_ROTATION_STARTED
+    work.journal.event(
+        event,
+        subject=request.subject,
+        actor=request.requested_by,
+        team_id=request.team_id,
+        request_id=request.id,
+        data={"version": secret.version, "emergency": emergency, "reason": request.reason},
+    )
+    work.journal.audit(
+        actor=request.requested_by, action=event, subject=request.subject, reason=request.reason
+    )

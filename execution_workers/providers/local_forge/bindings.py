@@ -1,0 +1,300 @@
+"""Secret bindings as manifests: all of an environment's, and one whose pin moves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from execution_workers.manifests import binding_manifest, binding_path, is_binding_of, pin_of
+from execution_workers.ports import (
+    Attempt,
+    BindingMove,
+    Made,
+    Pin,
+    Undone,
+    foreign_owner,
+    secret_lock,
+)
+from execution_workers.providers.local_forge.client import ForgeClient
+from execution_workers.providers.local_forge.git import BranchCopy, Commit
+from execution_workers.providers.local_forge.pushes import (
+    commit_message,
+    committed,
+    has_added,
+    is_of,
+    pushed,
+    removed,
+)
+from execution_workers.providers.local_forge.standing import as_json, missing, required_repository
+from idp_kernel.errors import InvalidInput, ProviderRejected
+from idp_kernel.wire.worker import (
+    AppEnvSubject,
+    EffectKind,
+    RepositoryWanted,
+    SecretBindingWanted,
+)
+from idp_kernel.workflows import ProviderEvent
+
+
+@dataclass(frozen=True)
+class BindingsAction:
+    """All secret bindings of an application environment, in one commit on the default branch."""
+
+    client: ForgeClient
+    subject: AppEnvSubject
+    repository: RepositoryWanted
+    bindings: tuple[SecretBindingWanted, ...]
+
+    def __post_init__(self) -> None:
+        names = [binding.name for binding in self.bindings]
+        if len(set(names)) != len(names):
+            raise InvalidInput("Two bindings have the same name.", code="duplicate_binding")
+
+    @property
+    def item(self) -> str:
+        return f"bindings/{self.subject.application_environment_id}"
+
+    @property
+    def locks(self) -> tuple[str, ...]:
+        return (self.item, *sorted({secret_lock(each.secret_id) for each in self.bindings}))
+
+    @property
+    def wanted(self) -> Mapping[str, object]:
+        return as_json(
+            self.subject,
+            repository=self.repository.model_dump(mode="json"),
+            bindings=[binding.model_dump(mode="json") for binding in self.bindings],
+        )
+
+    def do(self, attempt: Attempt) -> Made:
+        marker = attempt.marker(self.repository.repository_id)
+        required_repository(self.client, self.repository, marker)
+        return pushed(self.client, self.repository, lambda copy: self._bound(copy, attempt))
+
+    def undo(self, attempt: Attempt) -> Undone:
+        """A commit that removes the manifests which this request added and nobody changed."""
+        if self.client.repository(self.repository.owner, self.repository.name) is None:
+            return Undone(EffectKind.ABSENT, {})
+        return pushed(self.client, self.repository, lambda copy: self._unbound(copy, attempt))
+
+    def _bound(self, copy: BranchCopy, attempt: Attempt) -> Made:
+        if copy.head is None:
+            raise missing(self.client, f"{self._name} has no commit yet")
+        contents = self._contents(attempt)
+        present = copy.files(list(contents))
+        changed = {
+            path: content
+            for path, content in contents.items()
+            if present.get(path) != copy.content_id(content)
+        }
+        if not changed:
+            return self._adopted(copy.last_commit(list(contents)), attempt)
+        by_path = {binding_path(binding): binding for binding in self.bindings}
+        for path in changed:
+            _require_ours(copy, by_path[path], present.get(path), attempt)
+        message = commit_message(f"Bind {_count(changed)} of {self._name}", self.item, attempt)
+        return Made(
+            references={"revision": committed(copy, changed, message, attempt)},
+            created_by=attempt.request_id,
+            created=True,
+            event=ProviderEvent.GIT_SECRET_BINDINGS_COMMITTED,
+        )
+
+    def _adopted(self, commit: Commit, attempt: Attempt) -> Made:
+        is_ours = is_of(commit, self.item, attempt)
+        is_this_requests = is_ours and commit.request_id == attempt.request_id
+        return Made(
+            references={"revision": commit.revision},
+            created_by=commit.request_id if is_ours else "",
+            created=False,
+            event=ProviderEvent.GIT_SECRET_BINDINGS_COMMITTED if is_this_requests else None,
+        )
+
+    def _unbound(self, copy: BranchCopy, attempt: Attempt) -> Undone:
+        contents = self._contents(attempt)
+        present = copy.files(list(contents))
+        if not present:
+            return Undone(EffectKind.ABSENT, {})
+        removable = [
+            path for path in present if has_added(copy, path, contents[path], self.item, attempt)
+        ]
+        if not removable:
+            return Undone(EffectKind.KEPT, {})
+        message = commit_message(f"Unbind {_count(removable)} of {self._name}", self.item, attempt)
+        revision = removed(copy, removable, message, attempt)
+        return Undone(EffectKind.UNDONE, {"revision": revision})
+
+    def _contents(self, attempt: Attempt) -> dict[str, bytes]:
+        return {
+            binding_path(binding): binding_manifest(self.subject, binding, attempt.installation_id)
+            for binding in self.bindings
+        }
+
+    @property
+    def _name(self) -> str:
+        return f"{self.repository.owner}/{self.repository.name}"
+
+
+@dataclass(frozen=True)
+class MovedBindingAction:
+    """One binding at another version, in one commit with its neighbours'."""
+
+    client: ForgeClient
+    move: BindingMove
+
+    @property
+    def item(self) -> str:
+        return f"binding/{self.move.binding.binding_id}"
+
+    @property
+    def locks(self) -> tuple[str]:
+        return (secret_lock(self.move.binding.secret_id),)
+
+    @property
+    def wanted(self) -> Mapping[str, object]:
+        return self.move.asked
+
+    def do(self, attempt: Attempt) -> Made:
+        repository = self.move.repository
+        required_repository(self.client, repository, attempt.marker(repository.repository_id))
+        return pushed(self.client, repository, lambda copy: self._moved(copy, attempt))
+
+    def undo(self, attempt: Attempt) -> Undone:
+        """A commit that pins the former version again, if this request's own moved it last."""
+        repository = self.move.repository
+        if self.client.repository(repository.owner, repository.name) is None:
+            return Undone(EffectKind.ABSENT, {})
+        return pushed(self.client, repository, lambda copy: self._moved_back(copy, attempt))
+
+    def _moved(self, copy: BranchCopy, attempt: Attempt) -> Made:
+        present = copy.files([self._path])
+        wanted = self._content(self.move.binding, attempt)
+        if present.get(self._path) == copy.content_id(wanted):
+            return self._as_found(copy.last_commit([self._path]), attempt)
+        changed = {}
+        for binding in self.move.neighbours:
+            standing = copy.files([binding_path(binding)]).get(binding_path(binding))
+            if standing is None:
+                raise _binding_missing(self.client, self.move.repository, binding)
+            _require_ours(copy, binding, standing, attempt)
+            self._require_unmoved(copy, binding, standing, attempt)
+            changed[binding_path(binding)] = self._content(binding, attempt)
+        message = commit_message(
+            f"Pin version {self.move.binding.version} of {self.move.binding.name}",
+            self._entity,
+            attempt,
+        )
+        return Made(
+            references=self._references(committed(copy, changed, message, attempt)),
+            created_by=attempt.request_id,
+            created=True,
+            event=ProviderEvent.GIT_SECRET_BINDINGS_UPDATED,
+        )
+
+    def _require_unmoved(
+        self, copy: BranchCopy, binding: SecretBindingWanted, content_id: str, attempt: Attempt
+    ) -> None:
+        """Somebody else's choice, or a later rotation's, is not overwritten."""
+        pin = pin_of(_content_at(copy, content_id), binding, attempt.installation_id)
+        replaced, wanted = self.move.replaces_version, binding.version
+        if pin.version not in (replaced, wanted):
+            raise ProviderRejected(
+                f"Version {wanted} of {binding.store_path} was to replace version {replaced} in "
+                f"{self.move.repository.owner}/{self.move.repository.name}, but there {pin.found}. "
+                "Nothing was moved; ask for a new rotation.",
+                code="binding_moved",
+            )
+
+    def _as_found(self, commit: Commit, attempt: Attempt) -> Made:
+        is_ours = is_of(commit, self._entity, attempt)
+        is_this_requests = is_ours and commit.request_id == attempt.request_id
+        return Made(
+            references=self._references(commit.revision),
+            created_by=commit.request_id if is_ours else "",
+            created=False,
+            event=ProviderEvent.GIT_SECRET_BINDINGS_UPDATED if is_this_requests else None,
+        )
+
+    def _moved_back(self, copy: BranchCopy, attempt: Attempt) -> Undone:
+        former = self._content(self._at_former_version, attempt)
+        present = copy.files([self._path]).get(self._path)
+        if present in (None, copy.content_id(former)):
+            return Undone(EffectKind.ABSENT, {})
+        commit = copy.last_commit([self._path])
+        is_ours = is_of(commit, self._entity, attempt) and commit.request_id == attempt.request_id
+        if not is_ours or present != copy.content_id(self._content(self.move.binding, attempt)):
+            return Undone(EffectKind.KEPT, {})
+        message = commit_message(
+            f"Pin version {self.move.replaces_version} of {self.move.binding.name} again",
+            self._entity,
+            attempt,
+        )
+        revision = committed(copy, {self._path: former}, message, attempt)
+        return Undone(EffectKind.UNDONE, {"revision": revision})
+
+    def _content(self, binding: SecretBindingWanted, attempt: Attempt) -> bytes:
+        return binding_manifest(self.move.subject, binding, attempt.installation_id)
+
+    def _references(self, revision: str) -> dict[str, str | int]:
+        return {"revision": revision, "version": self.move.binding.version}
+
+    @property
+    def _path(self) -> str:
+        return binding_path(self.move.binding)
+
+    @property
+    def _at_former_version(self) -> SecretBindingWanted:
+        return self.move.binding.model_copy(update={"version": self.move.replaces_version})
+
+    @property
+    def _entity(self) -> str:
+        """Of the commits: neighbours move together."""
+        return f"rotation/{self.move.binding.secret_id}"
+
+
+def read_pins(
+    client: ForgeClient,
+    repository: RepositoryWanted,
+    bindings: Sequence[SecretBindingWanted],
+    installation_id: str,
+) -> dict[str, Pin]:
+    """By binding id, what the default branch has now."""
+    with client.git(repository.owner, repository.name).copy(repository.default_branch) as copy:
+        present = copy.files([binding_path(binding) for binding in bindings])
+        return {
+            binding.binding_id: pin_of(
+                _content_at(copy, present.get(binding_path(binding))), binding, installation_id
+            )
+            for binding in bindings
+        }
+
+
+def _content_at(copy: BranchCopy, content_id: str | None) -> bytes | None:
+    """None when there is no file; one that is larger than ours is nobody's manifest."""
+    return None if content_id is None else copy.content(content_id) or b""
+
+
+def _require_ours(
+    copy: BranchCopy, binding: SecretBindingWanted, content_id: str | None, attempt: Attempt
+) -> None:
+    """A managed path that holds another one's manifest is not overwritten."""
+    if content_id is None:
+        return
+    content = copy.content(content_id)
+    if content is None or not is_binding_of(content, binding, attempt.installation_id):
+        raise foreign_owner(copy.provider, f"another manifest at {binding_path(binding)}")
+
+
+def _binding_missing(
+    client: ForgeClient, repository: RepositoryWanted, binding: SecretBindingWanted
+) -> ProviderRejected:
+    return ProviderRejected(
+        f"{client.calls.provider}: there is no {binding_path(binding)} in "
+        f"{repository.owner}/{repository.name}. Revert the commit that removed or "
+        "changed it.",
+        code="binding_missing",
+    )
+
+
+def _count(paths: Mapping[str, object] | Sequence[str]) -> str:
+    return "1 secret" if len(paths) == 1 else f"{len(paths)} secrets"

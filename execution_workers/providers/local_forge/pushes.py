@@ -1,0 +1,94 @@
+"""Commits on a branch that others push to as well: read, decide, push, and again when overtaken."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import PurePosixPath
+from typing import TypeVar
+
+from execution_workers.ports import Attempt, foreign_owner
+from execution_workers.providers.local_forge.client import ForgeClient
+from execution_workers.providers.local_forge.errors import BRANCH_BUSY
+from execution_workers.providers.local_forge.git import BranchCopy, Commit, Overtaken, with_trailers
+from idp_kernel.wire.worker import RepositoryWanted
+
+MOST_PUSHES = 8
+"""Tries of one commit, when others push to the branch at the same time."""
+_PAUSE_SECONDS = 0.1
+Result = TypeVar("Result")
+
+
+def pushed(
+    client: ForgeClient, repository: RepositoryWanted, work: Callable[[BranchCopy], Result]
+) -> Result:
+    """What `work` answers on a fresh copy of the branch; again after others were faster."""
+    with client.git(repository.owner, repository.name).copy(repository.default_branch) as copy:
+        for number in range(MOST_PUSHES):
+            try:
+                return work(copy)
+            except Overtaken:
+                # Jitter, not cryptography: two workers that collided shall not collide again.
+                time.sleep(random.uniform(0, _PAUSE_SECONDS * (number + 1)))  # noqa: S311
+                copy.fetch()
+    raise BRANCH_BUSY.of(
+        client.calls.provider, "git push", f"others pushed first {MOST_PUSHES} times"
+    )
+
+
+def committed(
+    copy: BranchCopy, contents: Mapping[str, bytes], message: str, attempt: Attempt
+) -> str:
+    """Commits and pushes the files; the new revision.
+
+    Raises `foreign_owner` where a file or link of somebody's stands in the place of a folder, or a
+    submodule in that of either: git would silently replace it.
+    """
+    in_the_way = copy.in_the_way(list(contents), _folders_of(contents))
+    if in_the_way:
+        places = ", ".join(in_the_way)
+        raise foreign_owner(copy.provider, f"a file or submodule in the way at {places}")
+    changes = {path: copy.content_id(content) for path, content in contents.items()}
+    attempt.check_fence()
+    revision = copy.commit(changes, message)
+    copy.push(revision)
+    return revision
+
+
+def _folders_of(paths: Iterable[str]) -> list[str]:
+    folders = {str(folder) for path in paths for folder in PurePosixPath(path).parents}
+    return sorted(folders - {"."})
+
+
+def commit_message(subject: str, entity: str, attempt: Attempt) -> str:
+    return with_trailers(
+        subject,
+        installation_id=attempt.installation_id,
+        entity=entity,
+        request_id=attempt.request_id,
+    )
+
+
+def is_of(commit: Commit, entity: str, attempt: Attempt) -> bool:
+    """Whether the platform made the commit for this entity, in whichever request."""
+    return commit.installation_id == attempt.installation_id and commit.entity == entity
+
+
+def has_added(copy: BranchCopy, path: str, content: bytes, entity: str, attempt: Attempt) -> bool:
+    """Whether this request's own commit for the entity brought the file, unchanged since."""
+    if copy.files([path])[path] != copy.content_id(content):
+        return False
+    commit = copy.last_commit([path])
+    if not is_of(commit, entity, attempt) or commit.request_id != attempt.request_id:
+        return False
+    parent = copy.parent(commit.revision)
+    return parent is None or not copy.files([path], parent)
+
+
+def removed(copy: BranchCopy, paths: Iterable[str], message: str, attempt: Attempt) -> str:
+    """Removes the files and pushes; the new revision."""
+    attempt.check_fence()
+    revision = copy.commit(dict.fromkeys(paths), message)
+    copy.push(revision)
+    return revision

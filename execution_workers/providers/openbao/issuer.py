@@ -1,0 +1,65 @@
+"""A random value: whoever reads it decides what it opens, so the store itself is its issuer."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+
+from execution_workers.ports import Attempt, Properties, Sessions
+
+VALUE_BYTES = 32
+VALUE = "value"
+
+
+class GeneratedValues:
+    """The port `CredentialIssuer` for values that are good as soon as the store has them."""
+
+    def draft(
+        self,
+        secret_id: str,  # noqa: ARG002 - the same for every secret
+        in_use: Mapping[int, Properties],  # noqa: ARG002 - it takes the place of none
+        *,
+        emergency: bool = False,  # noqa: ARG002
+    ) -> Properties:
+        return {VALUE: secrets.token_urlsafe(VALUE_BYTES)}
+
+    def install(
+        self,
+        secret_id: str,
+        properties: Properties,
+        version: int,
+        attempt: Attempt,
+        *,
+        emergency: bool = False,
+    ) -> None:
+        """It is in the store, and that is all."""
+
+    def withdraw(
+        self, secret_id: str, properties: Properties, version: int, attempt: Attempt
+    ) -> None:
+        """It ends with its version in the store."""
+
+    def verify(self, properties: Properties) -> str | None:
+        return None if properties.get(VALUE) else "its value is empty"
+
+    def problem_with(self, secret_id: str, version: int) -> str | None:  # noqa: ARG002
+        """Nothing: it is good where the store has it."""
+        return None
+
+    def sessions(self, secret_id: str, properties: Properties) -> Sessions | None:  # noqa: ARG002
+        """Nobody knows who reads it."""
+        return None
+
+    def retire_others(
+        self,
+        secret_id: str,  # noqa: ARG002 - the store knows them all
+        properties: Properties,  # noqa: ARG002
+        version: int,  # noqa: ARG002
+        attempt: Attempt,  # noqa: ARG002
+    ) -> int:
+        """They end with their versions in the store."""
+        return 0
+
+    def remove(self, secret_id: str, attempt: Attempt) -> bool:  # noqa: ARG002
+        """It ends with the secret in the store."""
+        return True

@@ -1,0 +1,95 @@
+"""Secrets in OpenBao: whose they are stands in their metadata, who wrote a version in its data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from execution_workers.ports import Attempt, Marker, Properties, Rotation, StoredSecret, StoredValue
+from execution_workers.providers.openbao.client import OpenBaoClient, SecretMetadata
+from execution_workers.providers.openbao.teams import ensure_team
+from idp_kernel.wire.worker import AppEnvSubject
+
+WRITTEN_BY = "idp_request_id"
+"""Beside the properties of a version; a person's own version has none."""
+_INSTALLATION, _ENTITY, _REQUEST = "idp_installation_id", "idp_entity_id", "idp_request_id"
+_ROTATION_REQUEST, _REPLACES = "idp_rotation_request_id", "idp_replaces_version"
+
+
+class OpenBaoStore:
+    """The port `SecretStore` on OpenBao."""
+
+    def __init__(self, client: OpenBaoClient) -> None:
+        self._client = client
+
+    @property
+    def provider(self) -> str:
+        return self._client.provider
+
+    def path_of(self, subject: AppEnvSubject, name: str) -> str:
+        return f"teams/{subject.team}/appenv/{subject.application_environment_id}/{name}"
+
+    def let_team_in(self, team: str, attempt: Attempt) -> None:
+        ensure_team(self._client, team, attempt)
+
+    def find(self, path: str) -> StoredSecret | None:
+        found = self._client.metadata(path)
+        return None if found is None else _stored(found)
+
+    def mark(
+        self, path: str, found: StoredSecret | None, marker: Marker, rotation: Rotation | None
+    ) -> None:
+        expected = 0 if found is None else found.metadata_version
+        self._client.write_metadata(path, _custom_of(marker, rotation), expected_version=expected)
+
+    def write(
+        self, path: str, properties: Properties, *, written_by: str, newest_version: int
+    ) -> int:
+        data = {**properties, WRITTEN_BY: written_by}
+        return self._client.write_value(path, data, expected_version=newest_version)
+
+    def read(self, path: str, version: int) -> StoredValue | None:
+        data = self._client.value(path, version)
+        if data is None:
+            return None
+        texts = {key: value for key, value in data.items() if isinstance(value, str)}
+        return StoredValue(texts, texts.pop(WRITTEN_BY, ""))
+
+    def destroy(self, path: str, versions: Sequence[int]) -> None:
+        self._client.destroy(path, versions)
+
+    def delete(self, path: str) -> None:
+        self._client.delete(path)
+
+
+def _stored(found: SecretMetadata) -> StoredSecret:
+    marker = Marker(*(found.custom.get(key, "") for key in (_INSTALLATION, _ENTITY, _REQUEST)))
+    return StoredSecret(
+        marker=marker,
+        rotation=_rotation_of(found.custom),
+        version=found.version,
+        metadata_version=found.metadata_version,
+        live=found.live,
+        kept=found.kept,
+    )
+
+
+def _rotation_of(custom: Mapping[str, str]) -> Rotation | None:
+    replaces = custom.get(_REPLACES, "")
+    if _ROTATION_REQUEST not in custom or not replaces.isdecimal():
+        return None
+    return Rotation(custom[_ROTATION_REQUEST], int(replaces))
+
+
+def _custom_of(marker: Marker, rotation: Rotation | None) -> dict[str, str]:
+    custom = {
+        _INSTALLATION: marker.installation_id,
+        _ENTITY: marker.entity_id,
+        _REQUEST: marker.request_id,
+    }
+    if rotation is None:
+        return custom
+    return {
+        **custom,
+        _ROTATION_REQUEST: rotation.request_id,
+        _REPLACES: str(rotation.replaces_version),
+    }

@@ -1,0 +1,91 @@
+"""Rotation policies as people write and read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from pydantic import ValidationError
+
+from idp_cli.durations import duration_text, parse_duration
+from idp_cli.rotation_windows import parse_window, window_text
+from idp_kernel.errors import InvalidInput
+from idp_kernel.wire.api import RotationPolicy, RotationWindow, SetRotationPolicy
+
+ANY_TIME = "any"
+NEVER = "never"
+
+
+def policy_changes(
+    *, interval: str | None, grace: str | None, window: str | None, expires_at: str | None
+) -> dict[str, object]:
+    """The fields of a policy that were given as options, which may be nothing on purpose.
+
+    Raises `InvalidInput` that names the option and says what fits.
+    """
+    given: tuple[tuple[str, str, str | None, Callable[[str], object]], ...] = (
+        ("interval_seconds", "--interval", interval, parse_duration),
+        ("grace_seconds", "--grace", grace, parse_duration),
+        ("window", "--window", window, _parse_window),
+        ("expires_at", "--expires-at", expires_at, parse_moment),
+    )
+    return {
+        field: _parsed(option, text, parse)
+        for field, option, text, parse in given
+        if text is not None
+    }
+
+
+def policy_facts(policy: RotationPolicy) -> tuple[tuple[str, object], ...]:
+    """The policy in force, as people write it."""
+    return (
+        ("rotated every", duration_text(policy.interval_seconds)),
+        ("grace", duration_text(policy.grace_seconds)),
+        ("window", "any time" if policy.window is None else window_text(policy.window)),
+        ("expires", policy.expires_at),
+    )
+
+
+def parse_moment(text: str) -> datetime | None:
+    """A date or RFC 3339 time, in UTC where it names no offset; none for `never`."""
+    if text == NEVER:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidInput(
+            f"{text!r} is no time; what fits: 2027-01-31, 2027-01-31T12:00:00Z or {NEVER}.",
+            code="time_invalid",
+        ) from None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def changed_policy(present: RotationPolicy, changes: Mapping[str, object]) -> SetRotationPolicy:
+    """The policy in force with `changes`; all of it becomes the secret's own.
+
+    Raises `InvalidInput` that names the limit of a duration that is beyond it.
+    """
+    try:
+        return SetRotationPolicy.model_validate({**dict(present), **changes})
+    except ValidationError as error:
+        first = error.errors()[0]
+        limits = first.get("ctx", {})
+        option = f"--{str(first['loc'][0]).removesuffix('_seconds')}"
+        for bound, words in (("le", "at most"), ("ge", "at least")):
+            if bound in limits:
+                raise InvalidInput(
+                    f"{option}: {duration_text(first['input'])} does not fit; it takes {words} "
+                    f"{duration_text(limits[bound])}."
+                ) from error
+        raise
+
+
+def _parse_window(text: str) -> RotationWindow | None:
+    return None if text == ANY_TIME else parse_window(text)
+
+
+def _parsed(option: str, text: str, parse: Callable[[str], object]) -> object:
+    try:
+        return parse(text)
+    except InvalidInput as error:
+        raise InvalidInput(f"{option}: {error.message}", code=error.code) from error

@@ -1,0 +1,56 @@
+"""How long a run looks whether a secret's consumers have taken up its new version."""
+
+from __future__ import annotations
+
+import time
+
+from idp_dagster.outcomes import StepAttempt
+from idp_dagster.patience import Patience
+from idp_dagster.ports import ControlPlane, SecretRotationProvider
+from idp_dagster.rotation import credential_version, moved_revisions, replaced_version
+from idp_kernel.wire.engine import RotationDesiredState, StepResult
+from idp_kernel.wire.worker import ConsumersState, ObserveConsumers
+
+CONSUMERS_NOT_CONFIRMED = "consumers_not_confirmed"
+"""Why a request waits."""
+
+ACCEPTED = frozenset({ConsumersState.CONFIRMED, ConsumersState.UNKNOWN})
+"""Where nobody can know who reads a secret, an applied binding has to do: the grace period is
+there for those who still have the old version.
+"""
+
+
+def are_confirmed_in_time(
+    control_plane: ControlPlane,
+    provider: SecretRotationProvider,
+    attempt: StepAttempt,
+    patience: Patience,
+) -> bool:
+    """Looks until the new version is in use; `False` when the request was sent to wait instead."""
+    body = observation(control_plane)
+    started = time.monotonic()
+    while True:
+        with attempt.call() as permit:
+            verdict = provider.consumers(body, permit)
+        if verdict.state in ACCEPTED:
+            attempt.achieved(StepResult(events=verdict.events))
+            return True
+        if time.monotonic() - started >= patience.longest_seconds:
+            control_plane.wait(CONSUMERS_NOT_CONFIRMED, patience.wait_seconds)
+            return False
+        time.sleep(patience.look_every_seconds)
+
+
+def observation(control_plane: ControlPlane) -> ObserveConsumers:
+    """Whom to look for: users of the version that the request issued, and of the one before."""
+    wanted = control_plane.claim.wanted(RotationDesiredState)
+    return ObserveConsumers(
+        subject=wanted.subject,
+        secret=wanted.secret,
+        store_path=wanted.store_path,
+        bindings=wanted.bindings,
+        version=credential_version(control_plane),
+        replaces_version=replaced_version(control_plane),
+        revisions=moved_revisions(control_plane),
+        emergency=wanted.emergency,
+    )

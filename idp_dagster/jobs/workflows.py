@@ -1,0 +1,12 @@
+"""The jobs that carry out requests: one for each phase of each workflow."""
+
+from idp_dagster.jobs.appenv_provisioning import application_environment_provisioning
+from idp_dagster.jobs.onboarding import application_onboarding
+from idp_dagster.jobs.secret_rotation import secret_rotation, secret_rotation_retirement
+
+WORKFLOW_JOBS = [
+    application_onboarding,
+    application_environment_provisioning,
+    secret_rotation,
+    secret_rotation_retirement,
+]

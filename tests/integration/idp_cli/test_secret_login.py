@@ -1,0 +1,251 @@
+"""`idp secret login` at a real OpenBao; the platform that signs the login stands in."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import stat
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from idp_cli.exits import ExitCode
+from idp_kernel.ids import new_id
+from idp_kernel.tokens import AUDIENCE_SECRET_STORE, StoreAccess, issue_store_login, store_role
+from tests.fixtures.stack import OpenBaoServer, free_port
+from tests.fixtures.stand_in_platform import StandInPlatform
+from tests.integration.idp_cli.conftest import Idp
+
+TEAM = f"team-x{new_id()[-10:]}"
+KEY = f"{TEAM}/shop/dev/app-key"
+VALUE = f"the-value-{new_id()}"
+POLICY = f"""
+path "kv/data/teams/{TEAM}/*" {{ capabilities = ["create", "read", "update"] }}
+path "kv/metadata/teams/{TEAM}/*" {{ capabilities = ["list", "read"] }}
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _role(openbao_server: OpenBaoServer) -> None:
+    """The team's people may come in, as after its first secret."""
+    as_root(openbao_server, "PUT", f"sys/policies/acl/{TEAM}", {"policy": POLICY})
+    role = {
+        "role_type": "jwt",
+        "user_claim": "sub",
+        "bound_audiences": [AUDIENCE_SECRET_STORE],
+        "bound_claims": {"team": TEAM, "access": "write"},
+        "token_policies": [TEAM],
+        "token_ttl": 900,
+    }
+    as_root(openbao_server, "POST", f"auth/jwt/role/{store_role(TEAM, StoreAccess.WRITE)}", role)
+
+
+@pytest.fixture
+def platform(openbao_server: OpenBaoServer) -> StandInPlatform:
+    """Signs logins that the store believes."""
+    return StandInPlatform(store_url=openbao_server.url, store_login=signed(openbao_server, TEAM))
+
+
+@pytest.fixture(autouse=True)
+def _application(openbao_server: OpenBaoServer, idp: Idp, platform: StandInPlatform) -> None:
+    """With a key whose value is in the store."""
+    idp("app", "register", TEAM, "shop", "--provision", "dev", "--secret", "app-key", "--watch")
+    (secret,) = platform.secrets.values()
+    value = {"data": {"value": VALUE}, "options": {"cas": 0}}
+    as_root(openbao_server, "POST", f"kv/data/{secret.store_path}", value)
+
+
+def as_root(server: OpenBaoServer, method: str, path: str, body: object) -> None:
+    headers = {"X-Vault-Token": server.root_token}
+    httpx.request(method, f"{server.url}/v1/{path}", json=body, headers=headers).raise_for_status()
+
+
+def signed(server: OpenBaoServer, team: str) -> str:
+    now = datetime.now(UTC)
+    return issue_store_login(
+        server.login_key, "ana", team=team, access=StoreAccess.WRITE, now=now,
+        until=now + timedelta(minutes=5),
+    )  # fmt: skip
+
+
+def granted(idp: Idp, *options: str) -> Any:
+    return json.loads(idp("secret", "login", KEY, *options, "--output", "json"))
+
+
+def live_tokens(server: OpenBaoServer) -> set[str]:
+    """By their accessors."""
+    headers = {"X-Vault-Token": server.root_token}
+    answer = httpx.request("LIST", f"{server.url}/v1/auth/token/accessors", headers=headers)
+    return set(answer.raise_for_status().json()["data"]["keys"])
+
+
+def is_alive(server: OpenBaoServer, token: str) -> bool:
+    headers = {"X-Vault-Token": token}
+    return httpx.get(f"{server.url}/v1/auth/token/lookup-self", headers=headers).is_success
+
+
+def bao(server: OpenBaoServer, token: str, command: str, typed: str = "") -> str:
+    """What the store's own program says to a command that we were given."""
+    program = Path(sys.executable).with_name("bao")
+    words = [str(program), *shlex.split(command)[1:]]
+    environment = {**os.environ, "BAO_ADDR": server.url, "BAO_TOKEN": token}
+    ran = subprocess.run(
+        words, env=environment, input=typed, capture_output=True, text=True, timeout=20, check=True
+    )
+    return ran.stdout
+
+
+def test_the_way_to_a_value_is_told_without_anything_that_opens_it(
+    idp: Idp, openbao_server: OpenBaoServer
+) -> None:
+    said = idp("secret", "login", KEY)
+    assert f"{openbao_server.url}/ui/app-key" in said
+    assert "bao kv get -version=1 -mount=kv teams/" in said
+    assert "none made" in said
+    assert f"signed in as   team-{TEAM}-write" in said
+    assert "hvs." not in said
+    assert "eyJ" not in said
+    assert VALUE not in said
+    assert granted(idp)["token"] is None
+
+
+def test_the_commands_that_are_told_read_and_set_the_value(
+    idp: Idp, openbao_server: OpenBaoServer
+) -> None:
+    access = granted(idp, "--print-token")
+    token = access["token"]
+    assert VALUE in bao(openbao_server, token, access["readCommand"])
+    bao(openbao_server, token, access["setCommand"], typed="another")
+    newest = access["readCommand"].replace("-version=1", "-version=2")
+    assert "another" in bao(openbao_server, token, newest)
+    assert datetime.fromisoformat(access["tokenExpiresAt"]) > datetime.now(UTC)
+
+
+def test_a_token_file_is_for_its_owner_s_eyes(
+    idp: Idp, openbao_server: OpenBaoServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "store.token"
+    file.write_text("an older one")
+    file.chmod(0o644)
+    access = granted(idp, "--store-token-file", str(file))
+    assert access["token"] is None
+    assert access["tokenFile"] == str(file)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert VALUE in bao(openbao_server, file.read_text(), access["readCommand"])
+
+
+def test_a_command_finds_the_token_in_its_environment_only(idp: Idp) -> None:
+    look = (
+        "import os, sys; names = ['BAO_TOKEN', 'VAULT_TOKEN', 'BAO_ADDR', 'VAULT_ADDR'];"
+        "print(*(os.environ[name] for name in names)); print(sys.argv, '--output')"
+    )
+    said = idp("secret", "login", KEY, "--exec", sys.executable, "-c", look, "--output")
+    told, argv = said.splitlines()
+    token, also, address, here = told.split()
+    assert (token, address) == (also, here)
+    assert token not in argv
+    assert "--output" in argv
+    assert token not in os.environ.values()
+    assert "BAO_TOKEN" not in os.environ
+
+
+LOOKS = "import os, sys; print(os.environ['BAO_TOKEN'], flush=True); "
+
+
+@pytest.mark.parametrize(
+    ("program", "code"),
+    [
+        (LOOKS, 0),
+        (LOOKS + "sys.exit(7)", 7),
+        (LOOKS + "os.kill(os.getpid(), 15)", 143),
+    ],
+)
+def test_the_token_of_a_command_ends_with_it(
+    idp: Idp, openbao_server: OpenBaoServer, program: str, code: int
+) -> None:
+    said = idp("secret", "login", KEY, "--exec", sys.executable, "-c", program, code=code)
+    assert not is_alive(openbao_server, said.split()[0])
+
+
+def test_a_command_may_end_its_token_itself(idp: Idp, openbao_server: OpenBaoServer) -> None:
+    program = str(Path(sys.executable).with_name("bao"))
+    before = live_tokens(openbao_server)
+    idp("secret", "login", KEY, "--exec", program, "token", "revoke", "-self")
+    assert live_tokens(openbao_server) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ((), ExitCode.OK),
+        (("--exec", "no-such-program"), ExitCode.FAILED),
+        (("--store-token-file", "/proc/no/such"), ExitCode.FAILED),
+    ],
+)
+def test_no_token_stays_that_nobody_has(
+    idp: Idp, openbao_server: OpenBaoServer, options: tuple[str, ...], code: ExitCode
+) -> None:
+    before = live_tokens(openbao_server)
+    idp("secret", "login", KEY, *options, code=code)
+    assert live_tokens(openbao_server) == before
+
+
+def test_a_token_that_is_asked_for_stays(
+    idp: Idp, openbao_server: OpenBaoServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "store.token"
+    exits = ("--exec", sys.executable, "-c", "")
+    idp("secret", "login", KEY, "--store-token-file", str(file), *exits)
+    assert is_alive(openbao_server, file.read_text())
+    assert is_alive(openbao_server, granted(idp, "--print-token")["token"])
+
+
+def test_the_store_s_own_program_reads_the_value(idp: Idp) -> None:
+    program = str(Path(sys.executable).with_name("bao"))
+    words = shlex.split(granted(idp)["readCommand"])[1:]
+    said = idp("secret", "login", KEY, "--exec", program, *words[:2], "-field=value", *words[2:])
+    assert said.strip() == VALUE
+
+
+def test_the_command_s_exit_code_is_ours(idp: Idp) -> None:
+    exits = ("--exec", sys.executable, "-c", "raise SystemExit(7)")
+    idp("secret", "login", KEY, *exits, code=7)
+    killed = ("--exec", "sh", "-c", "kill -TERM $$")
+    idp("secret", "login", KEY, *killed, code=143)
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (("--exec", "no-such-program"), "command_not_run"),
+        (("--exec",), "invalid_input"),
+        (("bao", "kv", "get"), "invalid_input"),
+        (("--store-token-file", "/proc/no/such"), "token_file_unwritable"),
+    ],
+)
+def test_what_cannot_be_done_with_the_token_is_told(
+    idp: Idp, options: tuple[str, ...], code: str
+) -> None:
+    assert f"code  {code}" in idp("secret", "login", KEY, *options, code=ExitCode.FAILED)
+
+
+def test_a_login_that_the_store_refuses_is_told_without_showing_it(
+    idp: Idp, platform: StandInPlatform, openbao_server: OpenBaoServer
+) -> None:
+    platform.store_login = signed(openbao_server, "another-team")
+    said = idp("secret", "login", KEY, "--print-token", code=ExitCode.FAILED)
+    assert f"secret show {max(platform.secrets)}" in said
+    assert "code  store_login_refused" in said
+    assert platform.store_login not in said
+
+
+def test_a_store_that_is_away_is_told_apart(idp: Idp, platform: StandInPlatform) -> None:
+    platform.store_url = f"http://127.0.0.1:{free_port()}"
+    said = idp("secret", "login", KEY, "--print-token", code=ExitCode.UNREACHABLE)
+    assert "secret-store" in said

@@ -1,0 +1,134 @@
+"""The onboarding job on fakes: in order, repeated, failing at every step."""
+
+from __future__ import annotations
+
+import pytest
+from dagster import ExecuteInProcessResult
+
+from idp_dagster.jobs.onboarding import application_onboarding, application_onboarding_steps
+from idp_kernel.errors import Conflict, PlatformError, ProviderRejected, Unavailable
+from idp_kernel.wire.engine import OnboardingDesiredState
+from idp_kernel.wire.worker import EnsureRepositories, ProtectBranches, SeedRepositories
+from idp_kernel.workflows import APPLICATION_ONBOARDING, Step
+from tests.unit.idp_dagster.fakes import FakeControlPlane, FakeWorkers, claim, onboarding_state
+from tests.unit.idp_dagster.running import run_steps
+
+STEPS = list(APPLICATION_ONBOARDING.steps)
+WORKER_STEPS = STEPS[:5]
+CONTROL_PLANE_STEPS = STEPS[5:]
+
+
+@pytest.fixture
+def control_plane() -> FakeControlPlane:
+    return FakeControlPlane(claim(wanted=onboarding_state()))
+
+
+def carry_out(
+    control_plane: FakeControlPlane, workers: FakeWorkers, selection: list[str] | None = None
+) -> ExecuteInProcessResult:
+    return run_steps(application_onboarding_steps, control_plane, workers, selection=selection)
+
+
+def test_the_job_says_what_starts_it() -> None:
+    assert "POST /v1/applications" in (application_onboarding.description or "")
+
+
+def test_everything_is_brought_about_and_told(control_plane: FakeControlPlane) -> None:
+    workers = FakeWorkers()
+    assert carry_out(control_plane, workers).success
+    assert control_plane.started == [(step, 0) for step in STEPS]
+    assert control_plane.told == [(step, None) for step in STEPS[:-1]]
+    assert workers.steps_called() == WORKER_STEPS
+    assert control_plane.finalized is not None
+    assert set(control_plane.finalized) == set(STEPS)
+
+
+def test_each_step_works_on_the_repositories_that_are_its_own(
+    control_plane: FakeControlPlane,
+) -> None:
+    workers = FakeWorkers()
+    carry_out(control_plane, workers)
+    wanted = control_plane.claim.wanted(OnboardingDesiredState)
+    bodies = {step: body for step, body, _ in workers.calls}
+    created = [bodies[Step.CREATE_CODE_REPOSITORY], bodies[Step.CREATE_DEPLOYMENT_REPOSITORY]]
+    for body, repository in zip(created, wanted.repositories, strict=True):
+        assert isinstance(body, EnsureRepositories)
+        assert body.repositories == (repository,)
+    seeded, protected = bodies[Step.SEED_REPOSITORIES], bodies[Step.APPLY_REPOSITORY_PROTECTION]
+    assert isinstance(seeded, SeedRepositories)
+    assert (seeded.repositories, seeded.description) == (wanted.repositories, "Takes the money.")
+    assert isinstance(protected, ProtectBranches)
+    assert (protected.repositories, protected.required_approvals) == (wanted.repositories, 1)
+
+
+def test_the_declared_environments_are_told_with_their_ids(control_plane: FakeControlPlane) -> None:
+    carry_out(control_plane, FakeWorkers())
+    assert control_plane.finalized is not None
+    declared = control_plane.finalized[Step.DECLARE_APPLICATION_ENVIRONMENTS].items
+    assert {
+        str(item.references["environment"]): item.references["applicationEnvironmentId"]
+        for item in declared
+    } == control_plane.declared
+
+
+def test_a_name_that_is_another_s_is_refused_before_anything_is_made(
+    control_plane: FakeControlPlane,
+) -> None:
+    workers = FakeWorkers(refuted=True)
+    assert not carry_out(control_plane, workers).success
+    assert workers.steps_called() == [Step.VALIDATE_APPLICATION]
+    step, told = control_plane.told[-1]
+    assert step is Step.VALIDATE_APPLICATION
+    assert told is not None
+    assert (told.code, told.retryable) == ("application_not_valid", False)
+    assert "expected nobody's, found another's" in told.message
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_passing_outage_of_a_step_is_sat_out(step: Step, control_plane: FakeControlPlane) -> None:
+    workers = FakeWorkers()
+    fail(step, Unavailable("away", details={"target": "forge"}), control_plane, workers)
+    assert carry_out(control_plane, workers).success
+    assert [retry for started, retry in control_plane.started if started is step] == [0, 1]
+    assert [met.target for met in control_plane.downstream] == ["forge"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_refusal_ends_the_run_at_its_step(step: Step, control_plane: FakeControlPlane) -> None:
+    workers = FakeWorkers()
+    fail(step, ProviderRejected("No.", code="quota_used_up"), control_plane, workers)
+    assert not carry_out(control_plane, workers).success
+    assert [started for started, _ in control_plane.started] == STEPS[: STEPS.index(step) + 1]
+    told_step, told = control_plane.told[-1]
+    assert told_step is step
+    assert told is not None
+    assert (told.code, told.retryable) == ("quota_used_up", False)
+    assert control_plane.finalized is None
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_rerun_from_any_step_ends_as_well(step: Step, control_plane: FakeControlPlane) -> None:
+    carry_out(control_plane, FakeWorkers())
+    assert control_plane.finalized is not None
+    done = STEPS[: STEPS.index(step)]
+    earlier = {each: control_plane.finalized[each] for each in done}
+    again = FakeControlPlane(control_plane.claim.model_copy(update={"outcomes": earlier}))
+    assert carry_out(again, FakeWorkers(), [f"{step}*"]).success
+    assert again.finalized is not None
+    assert set(again.finalized) == set(STEPS)
+
+
+def fail(
+    step: Step, error: PlatformError, control_plane: FakeControlPlane, workers: FakeWorkers
+) -> None:
+    """The step's next call, whomever it calls, is answered with the error."""
+    if step in CONTROL_PLANE_STEPS:
+        control_plane.errors[step] = [error]
+    else:
+        workers.errors[step] = [error]
+
+
+def test_a_claim_that_was_lost_finalizes_nothing(control_plane: FakeControlPlane) -> None:
+    control_plane.errors[STEPS[-1]] = [Conflict("It is another's.", code="claim_lost")]
+    assert not carry_out(control_plane, FakeWorkers()).success
+    assert control_plane.finalized is None

@@ -11,7 +11,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Added to every port: make demo PORT_OFFSET=100
 PORT_OFFSET := 0
+# How much of what is tried over and over `make endurance` does; `make test-system` does a part.
 ROTATIONS := 100
+WATCH_SECONDS := 300
+CASES := 3000
+EXAMPLES := 150
 PACKAGES := idp_kernel control_plane idp_dagster execution_workers local_stack idp_cli
 LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--python-version 3.11 --custom-compile-command "make lock"
@@ -40,11 +44,13 @@ test: lint typecheck ## Lint, check types and run the tests, but for those of `m
 .PHONY: test-system
 test-system: venv-dev ## Run the tests that need packages of Debian and npm (installs them) or take minutes
 	tests/system/install.sh
-	$(BIN)/pytest -m "system or endurance"
+	tests/in_two.sh $(BIN)/pytest -m "system or endurance"
 
 .PHONY: endurance
-endurance: venv-dev ## Rotate a login ROTATIONS times while processes are killed
-	IDP_TEST_ROTATIONS=$(ROTATIONS) $(BIN)/pytest tests/e2e/test_endurance.py -s
+endurance: venv-dev ## Rotate a login under kills, watch, and try commands, for half an hour and more
+	IDP_TEST_ROTATIONS=$(ROTATIONS) IDP_TEST_WATCH_SECONDS=$(WATCH_SECONDS) \
+	IDP_TEST_CASES=$(CASES) IDP_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -s -m endurance \
+		tests/e2e/test_endurance.py tests/endurance tests/contract tests/property
 
 .PHONY: lint
 lint: venv-dev ## Check style, format and who may import whom
@@ -60,6 +66,10 @@ typecheck: venv-dev ## Check types
 format: venv-dev ## Bring every file into the format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+.PHONY: docs
+docs: venv ## Write the pages of docs/ that are made from the code
+	$(BIN)/python docs/generate.py
 
 .PHONY: lock
 lock: ## Resolve the dependencies of pyproject.toml into the lock files; needs uv

@@ -20,6 +20,7 @@ from control_plane.settings import BootstrapSettings
 from idp_kernel.clock import SystemClock
 from idp_kernel.errors import InvalidInput
 from idp_kernel.services import ServiceName
+from idp_kernel.settings import read_settings
 from idp_kernel.telemetry.logs import configure_logs
 from idp_kernel.tokens import write_private_file
 from idp_kernel.wire.api import CreateToken
@@ -31,7 +32,7 @@ _SHORTEST_TOKEN = 40
 
 def main() -> None:
     """Bring the database that the environment names to where the server needs it."""
-    settings = BootstrapSettings()
+    settings = read_settings(BootstrapSettings)
     configure_logs(ServiceName.CONTROL_PLANE_API, settings.log_level)
     is_valid = bootstrap(settings)
     sys.stdout.write("control plane: the database is migrated, the first admin is in place\n")

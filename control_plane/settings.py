@@ -3,53 +3,107 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
+from control_plane.api.rate_limits import RatePolicy
+from control_plane.domain.limits import TeamLimits
 from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
+from idp_kernel.settings import (
+    DatabaseUrl,
+    Form,
+    Host,
+    HttpUrl,
+    KeptSecretFilePath,
+    LogSettings,
+    Port,
+    ReadableFile,
+    Seconds,
+    SecretFilePath,
+    SettingsPrefix,
+    TraceOriginSettings,
+)
 
 
-class DatabaseSettings(BaseSettings):
-    """Where the database is; the URL names a password file and holds no password."""
+class DatabaseSettings(LogSettings):
+    """What server and bootstrap share."""
 
-    model_config = SettingsConfigDict(env_prefix="IDP_CONTROL_PLANE_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=SettingsPrefix.CONTROL_PLANE)
 
-    database_url: str
-    log_level: str = "INFO"
+    database_url: DatabaseUrl
+    """The control plane's own database and role."""
 
 
 class BootstrapSettings(DatabaseSettings):
     """What `python -m control_plane.bootstrap` needs beside the database."""
 
-    admin_token_file: Path
+    admin_token_file: KeptSecretFilePath
+    """The first platform-admin's token: taken from there, or made and put there."""
 
 
-class ControlPlaneSettings(DatabaseSettings):
+class ControlPlaneSettings(DatabaseSettings, TraceOriginSettings):
     """What the server needs."""
 
-    host: str = LOOPBACK
-    port: int = DEFAULT_PORTS.control_plane_api
-    env: str = "local"
-    otlp_endpoint: str | None = None
-    signing_key_file: Path
-    service_keys_file: Path
-    lease_seconds: Annotated[float, Field(gt=0)] = 15
-    offer_again_seconds: Annotated[float, Field(gt=0)] = 5
+    model_config = SettingsConfigDict(env_prefix=SettingsPrefix.CONTROL_PLANE)
+
+    host: Host = LOOPBACK
+    """The address it listens on."""
+    port: Port = DEFAULT_PORTS.control_plane_api
+    """The port it listens on."""
+    signing_key_file: SecretFilePath
+    """The private key (JWK) that signs every token; its public half is published."""
+    service_keys_file: ReadableFile
+    """The public keys (JWK set) of the services, each under its service's name."""
+    lease_seconds: Seconds = 15
+    """How long a run holds its claim without renewing it."""
+    offer_again_seconds: Seconds = 5
+    """How soon an offer that nobody claimed is told again; later ones ever more rarely."""
     max_attempts: Annotated[int, Field(ge=1)] = 5
-    sweep_seconds: Annotated[float, Field(gt=0)] = 0.5
+    """How many runs of a request may be lost or fail before it fails itself."""
+    sweep_seconds: Seconds = 0.5
+    """How often lost leases, passed deadlines and waits that are over are looked for."""
+    rate_limit_per_second: Annotated[float, Field(gt=0)] = 50
+    """Calls that each person's or pipeline's token may make for long."""
+    rate_limit_burst: Annotated[int, Field(ge=1)] = 500
+    """Calls that each token may make at once."""
+    stop_within_seconds: Annotated[int, Field(ge=1)] = 5
+    """How long calls under way may take when the process is asked to end."""
+    body_seconds: Annotated[float, Field(gt=0)] = 30
+    """Within what time the body of a call must have arrived."""
+    default_max_applications: Annotated[int, Field(ge=0)] | None = None
+    """How many applications a team may have without a limit of its own; none is no limit."""
+    default_max_application_environments: Annotated[int, Field(ge=0)] | None = None
+    """The same for application environments."""
+    default_max_active_requests: Annotated[int, Field(ge=0)] | None = None
+    """The same for workflow requests at work at once."""
     max_rotations_at_once: Annotated[int, Field(ge=1)] = 5
-    secret_store_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$")] = (
-        f"http://{LOOPBACK}:{DEFAULT_PORTS.openbao}"
-    )
+    """How many routine rotations are at work at a time; commands and emergencies do not count."""
+    secret_store_url: HttpUrl = f"http://{LOOPBACK}:{DEFAULT_PORTS.openbao}"
     """Where people reach the secret store; the control plane itself never does."""
-    secret_store_mount: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$")] = "kv"
+    secret_store_mount: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$"),
+        Form("the name of a mount, letters, digits, - and _, parted by /"),
+    ] = "kv"
+    """The mount of the secret store that has the teams' secrets."""
 
     @property
     def lease(self) -> timedelta:
         return timedelta(seconds=self.lease_seconds)
+
+    @property
+    def default_limits(self) -> TeamLimits:
+        return TeamLimits(
+            max_applications=self.default_max_applications,
+            max_application_environments=self.default_max_application_environments,
+            max_active_requests=self.default_max_active_requests,
+        )
+
+    @property
+    def rate(self) -> RatePolicy:
+        return RatePolicy(self.rate_limit_per_second, self.rate_limit_burst)
 
     @property
     def offer_again_after(self) -> timedelta:

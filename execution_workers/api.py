@@ -11,11 +11,13 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Header, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from opentelemetry import trace
 
 from execution_workers.calls import (
     IDEMPOTENCY_KEY_HEADER,
     Call,
     attributes_of,
+    request_attributes,
     require_own_secret,
     require_own_team,
     require_team_paths,
@@ -400,9 +402,15 @@ def _calls_of(workers: Workers, *steps: Step) -> tuple[Any, Any]:
     authenticated = Depends(_authenticated(workers.tokens.claims))
 
     def do_call(claims: RunClaims = authenticated, key: IdempotencyKey = None) -> Call:
-        return verified_call(claims, key, steps, undo=False)
+        return _named(verified_call(claims, key, steps, undo=False))
 
     def undo_call(claims: RunClaims = authenticated, key: IdempotencyKey = None) -> Call:
-        return verified_call(claims, key, steps, undo=True)
+        return _named(verified_call(claims, key, steps, undo=True))
 
     return Depends(do_call), Depends(undo_call)
+
+
+def _named(call: Call) -> Call:
+    """The call, its request on the server's span."""
+    trace.get_current_span().set_attributes(request_attributes(call))
+    return call

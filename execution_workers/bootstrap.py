@@ -6,11 +6,12 @@ import sys
 
 from execution_workers.ledger.migrate import migrate
 from execution_workers.settings import LedgerSettings
+from idp_kernel.settings import read_settings
 
 
 def main() -> None:
     """Migrate the database that the environment names."""
-    migrate(LedgerSettings().database_url)
+    migrate(read_settings(LedgerSettings).database_url)
     sys.stdout.write("execution-workers: the ledger is up to date\n")
 
 

@@ -7,6 +7,12 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from idp_kernel.errors import InvalidInput, NotAllowed
+from idp_kernel.telemetry.subjects import (
+    APPLICATION_ENVIRONMENT_ID,
+    APPLICATION_ID,
+    SECRET_ID,
+    subject_attributes,
+)
 from idp_kernel.tokens import RunClaims
 from idp_kernel.wire.worker import UNDO_SUFFIX, AppEnvSubject, RotatedSecret, Subject
 from idp_kernel.workflows import Step
@@ -95,15 +101,16 @@ def require_team_paths(team: str, paths: Iterable[str]) -> None:
 def attributes_of(call: Call, subject: Subject, *, item: str = "") -> dict[str, str]:
     """What a span of the call says of its subject, and of the secret that the item names."""
     kind, _, entity = item.partition("/")
-    attributes = {
-        "idp.workflow_request_id": call.request_id,
-        "idp.team_id": call.team_id,
-        **_subject_attributes(subject),
-    }
-    return {**attributes, "idp.secret_id": entity} if kind in SECRET_ITEMS else attributes
+    attributes = {**request_attributes(call), **_subject_attributes(subject)}
+    return {**attributes, SECRET_ID: entity} if kind in SECRET_ITEMS else attributes
+
+
+def request_attributes(call: Call) -> dict[str, str]:
+    """What the run token alone says."""
+    return subject_attributes(workflow_request_id=call.request_id, team_id=call.team_id)
 
 
 def _subject_attributes(subject: Subject) -> dict[str, str]:
     if isinstance(subject, AppEnvSubject):
-        return {"idp.application_environment_id": subject.application_environment_id}
-    return {"idp.application_id": subject.application_id}
+        return {APPLICATION_ENVIRONMENT_ID: subject.application_environment_id}
+    return {APPLICATION_ID: subject.application_id}

@@ -13,13 +13,14 @@ from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from opentelemetry.trace import Span
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 
 from execution_workers.calls import Call, attributes_of
 from execution_workers.failpoints import after_provider, after_undo
 from execution_workers.ledger.ledger import Ledger, OpenCall
 from execution_workers.ports import Action, Attempt, Deed, References, Undone
 from idp_kernel.failpoints import failpoint
+from idp_kernel.telemetry.metrics import EFFECTS
 from idp_kernel.telemetry.traces import span
 from idp_kernel.wire.worker import EffectKind, ItemEffect, StepEffects, Subject
 from idp_kernel.workflows import ProviderEvent
@@ -34,12 +35,7 @@ class Effects:
     def __init__(self, ledger: Ledger, installation_id: str, registry: CollectorRegistry) -> None:
         self._ledger = ledger
         self._installation_id = installation_id
-        self._count = Counter(
-            "execution_workers_effects_total",
-            "Items of steps by what became of them.",
-            ("step", "effect"),
-            registry=registry,
-        )
+        self._count = EFFECTS.counter(registry)
 
     def do(self, call: Call, subject: Subject, actions: Sequence[Deed]) -> StepEffects:
         """All items as wanted, in order; the first failure ends the call, a repeat goes on.

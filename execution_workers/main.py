@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, closing
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import Engine
 
 from execution_workers.api import Workers, routes
@@ -30,9 +31,10 @@ from idp_kernel.clock import SystemClock
 from idp_kernel.http.client import ServiceClient
 from idp_kernel.http.server import new_server
 from idp_kernel.services import ServiceName
+from idp_kernel.settings import read_settings
+from idp_kernel.telemetry.export import configure_traces
 from idp_kernel.telemetry.logs import configure_logs
-from idp_kernel.telemetry.metrics import downstream_errors
-from idp_kernel.telemetry.traces import configure_traces
+from idp_kernel.telemetry.metrics import count_downstream_error, downstream_errors
 
 SHUTDOWN_SECONDS = 5
 DESCRIPTION = "Performs one step's side effects per call, each once, and takes them back."
@@ -40,9 +42,14 @@ DESCRIPTION = "Performs one step's side effects per call, each once, and takes t
 
 def main() -> None:
     """Serve until a signal ends it."""
-    settings = ExecutionWorkersSettings()
+    settings = read_settings(ExecutionWorkersSettings)
     configure_logs(ServiceName.EXECUTION_WORKERS, settings.log_level)
-    traces = configure_traces(ServiceName.EXECUTION_WORKERS, settings.otlp_endpoint)
+    traces = configure_traces(
+        ServiceName.EXECUTION_WORKERS,
+        settings.otlp_endpoint,
+        ratio=settings.trace_ratio,
+        env=settings.env,
+    )
     try:
         uvicorn.run(
             create_app(settings),
@@ -77,7 +84,8 @@ def _workers(
     settings: ExecutionWorkersSettings, registry: CollectorRegistry, resources: ExitStack
 ) -> Workers:
     clock = SystemClock()
-    surroundings = Surroundings(settings, clock, downstream_errors(registry), resources)
+    errors = downstream_errors(registry)
+    surroundings = Surroundings(settings, clock, errors, resources)
     agent = GITOPS_AGENTS[settings.gitops_agent](surroundings)
     ledger = Ledger(_engine(settings, resources), clock, max_calls=settings.max_calls)
     rotation = _rotation(surroundings, agent)
@@ -90,7 +98,7 @@ def _workers(
         installation_id=settings.installation_id,
     )
     return Workers(
-        tokens=RunTokens(_control_plane(settings, resources), clock),
+        tokens=RunTokens(_control_plane(settings, resources, errors), clock),
         ledger=ledger,
         effects=Effects(ledger, settings.installation_id, registry),
         forge=rotation.forge,
@@ -124,12 +132,16 @@ def _engine(settings: ExecutionWorkersSettings, resources: ExitStack) -> Engine:
     return engine
 
 
-def _control_plane(settings: ExecutionWorkersSettings, resources: ExitStack) -> ServiceClient:
+def _control_plane(
+    settings: ExecutionWorkersSettings, resources: ExitStack, errors: Counter
+) -> ServiceClient:
     """Asked for its keys only, which are public."""
+    party = ServiceName.CONTROL_PLANE_API
     client = ServiceClient(
         settings.control_plane_url,
-        party=ServiceName.CONTROL_PLANE_API,
+        party=party,
         user_agent=ServiceName.EXECUTION_WORKERS,
+        on_error=partial(count_downstream_error, errors, party),
         timeout_seconds=settings.call_timeout_seconds,
     )
     return resources.enter_context(closing(client))

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
+from idp_kernel.settings import (
+    DatabaseUrl,
+    Form,
+    Host,
+    HttpUrl,
+    Port,
+    Seconds,
+    SecretFilePath,
+    ServiceSettings,
+    SettingsPrefix,
+    TraceOriginSettings,
+)
 
-Seconds = Annotated[float, Field(gt=0, le=600)]
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
-DatabaseUrl = Annotated[str, Field(pattern=r"^postgresql(\+psycopg)?://[^\s/]+/[^\s/?]+")]
-InstallationId = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")]
+InstallationId = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"),
+    Form("1 to 63 letters, digits, ., _ and -, a letter or digit first and last"),
+]
 """Fit for a Kubernetes label, since manifests carry it."""
 
 
@@ -36,48 +48,53 @@ class GitOpsAgentChoice(StrEnum):
     LOCAL = "local"
 
 
-class LedgerSettings(BaseSettings):
+class LedgerSettings(ServiceSettings):
     """What the bootstrap needs; shares the service's variables."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="IDP_EXECUTION_WORKERS_", frozen=True, extra="ignore"
-    )
+    model_config = SettingsConfigDict(env_prefix=SettingsPrefix.EXECUTION_WORKERS)
 
-    database_url: str
-    """As the role `ledger`; the password is in the file that `passfile=` names."""
+    database_url: DatabaseUrl
+    """Where the ledger of effects is kept, as a role of its own."""
 
 
-class ExecutionWorkersSettings(LedgerSettings):
-    """Settings of the service. Secrets come as paths of files with mode 0600."""
+class ExecutionWorkersSettings(LedgerSettings, TraceOriginSettings):
+    """What the server needs."""
 
-    host: str = LOOPBACK
-    port: int = DEFAULT_PORTS.execution_workers
-    env: str = "local"
-    """The `env` label in metrics."""
-    otlp_endpoint: str | None = None
-    log_level: str = "INFO"
+    model_config = SettingsConfigDict(env_prefix=SettingsPrefix.EXECUTION_WORKERS)
+
+    host: Host = LOOPBACK
+    """The address it listens on."""
+    port: Port = DEFAULT_PORTS.execution_workers
+    """The port it listens on."""
     installation_id: InstallationId
     """Stands in the marker of everything created: never changes, and no two platforms that
     share a provider have the same."""
-    control_plane_url: Url = f"http://{LOOPBACK}:{DEFAULT_PORTS.control_plane_api}"
+    control_plane_url: HttpUrl = f"http://{LOOPBACK}:{DEFAULT_PORTS.control_plane_api}"
     """Publishes the keys that run tokens are verified with."""
 
     git_forge: GitForgeChoice = GitForgeChoice.LOCAL
-    forge_url: Url = f"http://{LOOPBACK}:{DEFAULT_PORTS.local_forge}"
-    forge_token_file: Path
-    """The platform's own bot identity."""
+    """Which forge has the repositories."""
+    forge_url: HttpUrl = f"http://{LOOPBACK}:{DEFAULT_PORTS.local_forge}"
+    """Where the forge is."""
+    forge_token_file: SecretFilePath
+    """The token of the platform's own bot at the forge."""
     secret_store: SecretStoreChoice = SecretStoreChoice.OPENBAO
-    openbao_url: Url = f"http://{LOOPBACK}:{DEFAULT_PORTS.openbao}"
-    openbao_approle_file: Path
-    """JSON with `role_id` and `secret_id`."""
+    """Which store has the secrets' values."""
+    openbao_url: HttpUrl = f"http://{LOOPBACK}:{DEFAULT_PORTS.openbao}"
+    """Where OpenBao, or Vault, is."""
+    openbao_approle_file: SecretFilePath
+    """The workers' login at the store: JSON with `role_id` and `secret_id`."""
     postgres_issuer_url: DatabaseUrl | None = None
-    """Where database logins are made, as a role that may; the password is in the file that
-    `passfile=` names. Without it a secret of the issuer `postgres` is refused."""
+    """Where database logins are made, as a role that may. Without it a secret of the issuer
+    `postgres` is refused."""
     postgres_consumer_url: DatabaseUrl | None = None
     """How consumers reach that database, where it is not as the issuer does; without a user."""
     gitops_agent: GitOpsAgentChoice = GitOpsAgentChoice.LOCAL
-    gitops_agent_url: Url = f"http://{LOOPBACK}:{DEFAULT_PORTS.local_gitops_agent}"
-    gitops_agent_token_file: Path
+    """Which agent reconciles the repositories."""
+    gitops_agent_url: HttpUrl = f"http://{LOOPBACK}:{DEFAULT_PORTS.local_gitops_agent}"
+    """Where the agent is."""
+    gitops_agent_token_file: SecretFilePath
+    """The token that reads the agent's conditions."""
 
     call_timeout_seconds: Seconds = 10
     """For one HTTP call to a provider."""

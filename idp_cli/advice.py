@@ -19,7 +19,7 @@ from idp_kernel.errors import (
     Unauthenticated,
     Unavailable,
 )
-from idp_kernel.wire.api import Application, Secret, WorkflowRequest
+from idp_kernel.wire.api import Application, ApplicationEnvironment, Secret, WorkflowRequest
 
 About = Mapping[str, object]
 """What an error is about, by the names in `_UNKNOWN`; also what its details may hold."""
@@ -32,8 +32,16 @@ _UNKNOWN: dict[str, str] = {
     "secretId": "SECRET",
     "requestId": "REQUEST",
     "activeRequestId": "REQUEST",
+    "bindingId": "BINDING",
 }
 """What an advised command says where nobody knows more: the word that its help has there."""
+
+WRONG_USAGE = "wrong_usage"
+"""The code of an error that the command line itself is."""
+
+_RETRY = "`{idp} request retry {requestId} --watch`"
+_ONCE_ALL_RUN = "See with `{idp} doctor` whether everything runs. Then " + _RETRY + "."
+_NEW_TOKEN = "Ask an admin for a new token: `{idp} token create PRINCIPAL`."
 
 _BY_CODE: dict[str, str] = {
     "unreachable": "Start the platform with `{idp} up`, or look at it with `{idp} doctor`.",
@@ -49,8 +57,12 @@ _BY_CODE: dict[str, str] = {
     "left.",
     "token_missing": "Give a token with --token-file or IDP_TOKEN; an admin makes one with "
     "`{idp} token create PRINCIPAL`.",
-    "token_expired": "Ask an admin for a new token: `{idp} token create PRINCIPAL`.",
-    "token_revoked": "Ask an admin for a new token: `{idp} token create PRINCIPAL`.",
+    "token_expired": _NEW_TOKEN,
+    "token_revoked": _NEW_TOKEN,
+    "token_invalid": "Give a whole token with --token-file or IDP_TOKEN; `{idp} whoami` tests it.",
+    "token_file_unreadable": "Name a file that you can read with --token-file.",
+    "token_file_empty": "Write the token into it, or name another file with --token-file.",
+    "token_file_unwritable": "Name a file in a folder that you can write to.",
     "token_already_shown": "Its first answer was lost: type the command again; a token that was "
     "created is to be revoked first (`{idp} token list` has it, `{idp} token revoke TOKEN_ID` ends "
     "it).",
@@ -72,9 +84,9 @@ _BY_CODE: dict[str, str] = {
     "rotation_in_grace": "Or end the old credential at once: `{idp} secret rotate {secretId} "
     "--emergency`.",
     "rotation_not_valid": "Nothing was changed. Set right what is named above: `{idp} secret "
-    "bindings {secretId}` shows the bindings, `{idp} env provision {applicationId} {environment} "
-    "--watch` puts back what is gone, and `{idp} secret rotate {secretId} --emergency` ends logins "
-    "that are still in use. After the first two: `{idp} request retry {requestId} --watch`.",
+    "bindings {secretId}` shows the bindings, to be put back in their repository where they are "
+    "gone; then `{idp} request retry {requestId} --watch`. `{idp} secret rotate {secretId} "
+    "--emergency` ends logins that are still in use.",
     "request_superseded": "See the newer one with `{idp} request show {activeRequestId}`, or ask "
     "for another rotation: `{idp} secret rotate {secretId} --watch`.",
     "secret_without_value": "Provision its environment first: `{idp} env provision "
@@ -83,8 +95,8 @@ _BY_CODE: dict[str, str] = {
     "{applicationEnvironmentId}`, which names the request under way; without one type `{idp} env "
     "provision {applicationId} {environment} --watch`.",
     "wrong_phase": "Launch the job of the phase that `{idp} request show {requestId}` tells.",
-    "binding_missing": "Put the binding back in its repository, or let `{idp} env provision "
-    "{applicationId} {environment} --watch` do it; then `{idp} request retry {requestId} --watch`.",
+    "binding_missing": "Put the binding back in its repository, as its history has it; then `{idp} "
+    "request retry {requestId} --watch`.",
     "no_free_login": "Both logins are pinned: `{idp} secret bindings {secretId}` shows by what. An "
     "ordinary rotation moves all to one: `{idp} secret rotate {secretId} --watch`.",
     "new_credential_refused": "The old credential works on. Set right what the message names, then "
@@ -101,7 +113,116 @@ _BY_CODE: dict[str, str] = {
     "command_not_run": "Give a program of this machine after --exec; `bao` comes with the "
     "platform, in .venv/bin.",
     "own_branch": "Ask another member of the team to merge it with the same command.",
+    "declaration_invalid": "Set right what is named above; `{idp} apply -f FILE --dry-run` shows "
+    "whether it fits.",
+    "file_unreadable": "Name a file that you can read with -f, or - for standard input.",
+    "confirmation_needed": "See the changes with `{idp} apply -f FILE --dry-run`, make them with "
+    "`{idp} apply -f FILE --yes`.",
+    "apply_unfinished": "Let it wait: `{idp} apply -f FILE --yes --watch`.",
+    "team_exists": "Use it as it is (`{idp} team show {team}`), or take another slug.",
+    "environment_exists": "Use it as it is (`{idp} environment show {environment}`), or take "
+    "another slug.",
+    "application_exists": "Use it as it is (`{idp} app list --team {team}`), or take another slug.",
+    "repository_name_taken": "Take another slug; `{idp} app list --team {team}` shows those that "
+    "are taken.",
+    "slug_reserved": "Take another slug; this one is kept for the platform itself.",
+    "too_many_secrets": "See those it has with `{idp} env show {applicationEnvironmentId}`, and "
+    "name fewer.",
+    "too_many_rotations": "Wait until some have ended: `{idp} request list --state running`.",
+    "platform_draining": "Wait, or have an admin let workflows start again: `{idp} resume`.",
+    "workflow_active": "See what is under way with `{idp} request list --state running`.",
+    "request_ended": "See how it ended with `{idp} request show {requestId}`; "
+    "`{idp} request retry {requestId} --watch` tries it again unless it succeeded.",
+    "request_waiting": "Wait for it with `{idp} request watch {requestId}`.",
+    "deadline_passed": f"It took too long. Try it again with {_RETRY}.",
+    "attempt_superseded": "See the newest attempt with `{idp} request show {requestId}`.",
+    "row_held": "Type the command again in a moment.",
+    "database_unavailable": "Try again in a moment; `{idp} doctor` looks at the database.",
+    "not_migrated": "Start the platform anew, which migrates it: `{idp} down`, then `{idp} up`.",
+    "time_zone_unknown": "Write it as the IANA database does, such as Europe/Madrid.",
+    "window_invalid": "Write it as `mon-fri 22-06 Europe/Madrid`, or `any`.",
+    "time_invalid": "Write it as 2027-01-31 or 2027-01-31T12:00:00Z.",
+    "expiry_out_of_range": "Write a duration in that range, such as 90d.",
+    "unexpected_answer": "See whether --api-url names the platform itself; `{idp} doctor` looks at "
+    "every part.",
+    "contract_broken": "Platform and command line are of two versions: `{idp} doctor` shows both.",
+    "no_such_route": "Platform and command line are of two versions: `{idp} doctor` shows both.",
+    "method_not_allowed": "Platform and command line are of two versions: `{idp} doctor` shows "
+    "both.",
+    "secret_binding_not_active": "See which binding is suspended with `{idp} secret bindings "
+    "{secretId}`; it goes on with `{idp} binding resume {bindingId}`.",
+    "quota_exceeded": "See the limits and what is used with `{idp} team limits {team}`; an admin "
+    "sets them there.",
+    "workflow_not_available": "The platform cannot do it yet. Until it can, `{idp} app deprecate "
+    "{applicationId}` and `{idp} env freeze {applicationEnvironmentId}` keep others from using it.",
+    "precondition_failed": "Somebody changed it meanwhile: look at it, then type the command "
+    "again.",
+    "rate_limited": "Wait a moment; a token that has to make many calls can ask for fewer with "
+    "--limit.",
+    "declared_twice": "Name each environment, and each secret of one, once.",
+    "too_many_watches": "Look at it without watching: `{idp} request show {requestId}`.",
+    "body_too_slow": "The connection is too slow for it; try again.",
+    "malformed_json": "Something between here and the platform changed what was sent; see whether "
+    "--api-url names the platform itself.",
+    "idempotency_key_missing": "Something between here and the platform took a header out; see "
+    "whether --api-url names the platform itself.",
+    "idempotency_key_invalid": "Something between here and the platform changed a header; see "
+    "whether --api-url names the platform itself.",
+    "reason_required": "Write a `reason` into the launch's configuration.",
+    "subject_required": "Write the id of what it is about into the launch's configuration.",
+    "cancel_requested": "Wait for its end: `{idp} request watch {requestId}`.",
+    "body_too_large": "Send less: shorter texts, or fewer things at once.",
+    "cursor_invalid": "Begin with the first page: leave the cursor out.",
+    "idempotency_key_reused": "Type the command again: it gets a key of its own.",
+    "login_replaced": "A later credential is in its place; ask for a new rotation: `{idp} secret "
+    "rotate {secretId} --watch`.",
+    "credential_missing": "The store no longer has that version, so no retry finds it; ask for a "
+    "new rotation: `{idp} secret rotate {secretId} --watch`.",
+    "credential_broken": "What the bindings pin does not work; ask for a new rotation: `{idp} "
+    "secret rotate {secretId} --watch`.",
+    "credential_unreadable": "Somebody wrote another form into the store: see it with `{idp} secret"
+    " login {secretId}`, set it right there, then " + _RETRY + ".",
+    "secret_missing": "Its path in the store is gone: restore it from the store's backup, then "
+    + _RETRY
+    + ".",
+    "repository_missing": "Somebody removed or renamed it at the forge: put it back there, then "
+    + _RETRY
+    + ".",
+    "foreign_owner": "Something of that name belongs to somebody else: have it renamed or removed "
+    "at the provider, then " + _RETRY + ".",
+    "foreign_team": "It belongs to another team: have it renamed or removed at the provider, then "
+    + _RETRY
+    + ".",
+    "gitops_degraded": "See what the agent says above, set it right in the repository, then "
+    + _RETRY
+    + ".",
+    "merge_conflict": "Bring the branch up to date with the default branch, push it, then type the "
+    "command again.",
+    "nothing_to_merge": "The default branch has all of it already.",
+    "no_such_branch": "Push the branch first: git push origin BRANCH.",
+    "no_such_repository": "See its name with `{idp} app show {applicationId}` or `{idp} env show "
+    "{applicationEnvironmentId}`.",
+    "merge_not_allowed": "Merging takes a member of the team: see your roles with `{idp} whoami`.",
+    "unrelated_histories": "Begin the branch at the default branch: git fetch, then git rebase "
+    "--onto origin/main.",
+    "unknown_author": "Push the branch once more, under a new name and with your own token, so "
+    "that the forge knows whose it is.",
+    "branch_moved": "Somebody pushed meanwhile: look at the branch, then type the command again.",
+    "branch_locked": "Somebody else merges or pushes just now: type the command again.",
+    "keys_unavailable": _ONCE_ALL_RUN,
+    "provider_busy": _ONCE_ALL_RUN,
+    "fenced_off": "A later attempt goes on with it: `{idp} request show {requestId}`.",
+    "run_interrupted": f"Try it again with {_RETRY}.",
+    "undone": "What it did was undone; ask anew instead of retrying.",
+    "issuer_not_configured": "Have an operator configure that issuer, or declare a secret of "
+    "another name with another issuer.",
 }
+
+_PROVIDER_PREFIXES = ("openbao_", "postgres_", "forge_", "agent_", "git_", "ledger_")
+_BY_PROVIDER = (
+    "Set right what the message names; `{idp} doctor` looks at every part. Then " + _RETRY + "."
+)
+"""Of codes that begin with one of the prefixes: whose message says already what is to be done."""
 
 _BY_TYPE: dict[type[PlatformError], str] = {
     InvalidInput: "Correct what is named above; `--help` shows what the command takes.",
@@ -137,6 +258,16 @@ def about_application(application: Application) -> About:
     return {"team": application.team, "applicationId": application.id}
 
 
+def about_application_environment(found: ApplicationEnvironment) -> About:
+    """An application environment, as advised commands name it."""
+    return {
+        "team": found.team,
+        "applicationId": found.application_id,
+        "environment": found.environment,
+        "applicationEnvironmentId": found.id,
+    }
+
+
 def about_secret(secret: Secret) -> About:
     """A secret and where it belongs, as advised commands name them."""
     return {
@@ -162,6 +293,8 @@ def about_request(request: WorkflowRequest) -> About:
 
 def advice_for(error: PlatformError) -> str:
     """What to do; it names the request that stands in the way, if one does."""
+    if error.code == WRONG_USAGE:
+        return _usage(error)
     own = advice_for_code(error.code, error.details)
     active_request = error.details.get("activeRequestId")
     if active_request is not None and error.code not in _INSTEAD_OF_THE_REQUEST:
@@ -178,6 +311,8 @@ def advice_for_code(code: str, about: About) -> str | None:
     Commands name what `about` knows, so that they can be typed as they stand.
     """
     advice = _BY_CODE.get(code)
+    if advice is None and code.startswith(_PROVIDER_PREFIXES):
+        advice = _BY_PROVIDER
     return None if advice is None else _worded(advice, about)
 
 
@@ -188,6 +323,15 @@ def _worded(advice: str, about: About) -> str:
         if name in _UNKNOWN and isinstance(value, str)
     }
     return advice.format(idp=program_word(), **{**_UNKNOWN, **known})
+
+
+def _usage(error: PlatformError) -> str:
+    """An example where the command has one, and where all is said that it takes."""
+    command, example = error.details["command"], error.details.get("example")
+    help_told = f"`{program_word()} {command}".rstrip() + " --help` shows what there is."
+    if example is None:
+        return help_told
+    return f"For example `{program_word()} {example}`; {help_told}"
 
 
 def _moves(error: MoveRefused) -> str:

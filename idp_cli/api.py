@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from itertools import islice
 from typing import TypeVar
 from urllib.parse import quote
 
 import stamina
 
-from idp_kernel.errors import PlatformError
+from idp_kernel.errors import PlatformError, Unavailable
 from idp_kernel.http.client import ServiceClient
+from idp_kernel.http.event_stream import Message
 from idp_kernel.ids import new_id
 from idp_kernel.wire.api import Page
 from idp_kernel.wire.base import WireModel
@@ -18,29 +21,43 @@ TEAMS = "/v1/teams"
 TEAM = "/v1/teams/{team}"
 TEAM_MOVE = "/v1/teams/{team}/{move}"
 MEMBERS = "/v1/teams/{team}/members"
+MEMBER = "/v1/teams/{team}/members/{principal}"
+TEAM_LIMITS = "/v1/teams/{team}/limits"
 TEAM_POLICY = "/v1/teams/{team}/policy"
 TOKENS = "/v1/tokens"
 TOKEN = "/v1/tokens/{token_id}"
 WHOAMI = "/v1/whoami"
 ENVIRONMENTS = "/v1/environments"
+ENVIRONMENT = "/v1/environments/{environment}"
 ENVIRONMENT_MOVE = "/v1/environments/{environment}/{move}"
 APPLICATIONS = "/v1/applications"
 APPLICATION = "/v1/applications/{application_id}"
+APPLICATION_MOVE = "/v1/applications/{application_id}/{move}"
 ONBOARDING = "/v1/applications/{application_id}/onboarding"
 ENVIRONMENTS_OF_APPLICATION = "/v1/applications/{application_id}/environments"
+REPOSITORIES_OF_APPLICATION = "/v1/applications/{application_id}/repositories"
+REPOSITORY = "/v1/repositories/{repository_id}"
+INTEGRATIONS_OF_APPLICATION = "/v1/applications/{application_id}/gitops-integrations"
+INTEGRATION = "/v1/gitops-integrations/{integration_id}"
+APPLICATION_ENVIRONMENTS = "/v1/application-environments"
 APPLICATION_ENVIRONMENT = "/v1/application-environments/{application_environment_id}"
+APPLICATION_ENVIRONMENT_MOVE = "/v1/application-environments/{application_environment_id}/{move}"
 SECRETS = "/v1/secrets"
 SECRET = "/v1/secrets/{secret_id}"
 SECRET_MOVE = "/v1/secrets/{secret_id}/{move}"
 BINDINGS_OF_SECRET = "/v1/secrets/{secret_id}/bindings"
+BINDING = "/v1/secret-bindings/{binding_id}"
+BINDING_MOVE = "/v1/secret-bindings/{binding_id}/{move}"
 ROTATION_POLICY = "/v1/secrets/{secret_id}/rotation-policy"
 ROTATION = "/v1/secrets/{secret_id}/rotation"
 COMPROMISED = "/v1/secrets/{secret_id}/compromised"
 REQUESTS = "/v1/workflow-requests"
 REQUEST = "/v1/workflow-requests/{request_id}"
+REQUEST_WATCH = "/v1/workflow-requests/{request_id}/watch"
 CANCELLATION = "/v1/workflow-requests/{request_id}/cancel"
 RETRY = "/v1/workflow-requests/{request_id}/retry"
 EVENTS = "/v1/events"
+EVENT_STREAM = "/v1/events/stream"
 PLATFORM = "/v1/platform"
 DRAIN = "/v1/platform/drain"
 RESUME = "/v1/platform/resume"
@@ -48,6 +65,9 @@ RESUME = "/v1/platform/resume"
 IDEMPOTENCY_KEY = "Idempotency-Key"
 TRIES = 3
 FIRST_PAUSE_SECONDS = 0.3
+LONGEST_PAUSE_SECONDS = 10.0
+"""A call that is told to wait longer than this is given up, and says so."""
+RATE_LIMITED = "rate_limited"
 PAGE_SIZE = 100
 
 Answer = TypeVar("Answer", bound=WireModel)
@@ -60,8 +80,9 @@ def path_segment(text: str) -> str:
 
 
 class Api:
-    """Calls with a person's token. What got no whole answer is tried again, a command with the
-    same idempotency key, so that it acts once however often it arrives.
+    """Calls with a person's token. What got no whole answer, or came too soon after others, is
+    tried again; a command with the same idempotency key, so that it acts once however often it
+    arrives.
     """
 
     def __init__(self, client: ServiceClient) -> None:
@@ -77,16 +98,34 @@ class Api:
         raise AssertionError  # the last try answers or raises
 
     def all(
-        self, path: str, item: type[Item], query: Mapping[str, str | int] | None = None
+        self,
+        path: str,
+        item: type[Item],
+        query: Mapping[str, str | int] | None = None,
+        *,
+        limit: int | None = None,
     ) -> Iterator[Item]:
-        """Every item of a list, page by page."""
-        asked: dict[str, str | int] = {**(query or {}), "limit": PAGE_SIZE}
+        """Every item of a list, page by page; the first `limit` of them, if that is given."""
+        size = PAGE_SIZE if limit is None else min(limit, PAGE_SIZE)
+        return islice(self._pages(path, item, {**(query or {}), "limit": size}), limit)
+
+    def _pages(self, path: str, item: type[Item], asked: dict[str, str | int]) -> Iterator[Item]:
         while True:
             page = self.get(path, Page[item], asked)  # type: ignore[valid-type] # known at run time
             yield from page.items
             if page.next_cursor is None:
                 return
             asked["cursor"] = page.next_cursor
+
+    def stream(
+        self,
+        path: str,
+        query: Mapping[str, str | int] | None = None,
+        *,
+        after: str | None = None,
+    ) -> AbstractContextManager[Iterator[Message]]:
+        """The messages of a stream, of one connection; `idp_cli.streams` goes on after a cut."""
+        return self._client.stream(path, query=query, after=after)
 
     def delete(self, path: str) -> None:
         """Takes something away; what is gone already is `NotFound`."""
@@ -112,7 +151,7 @@ class Api:
 
 def _tries() -> Iterable[stamina.Attempt]:
     return stamina.retry_context(
-        on=_got_no_answer,
+        on=_may_be_tried_again,
         attempts=TRIES,
         wait_initial=FIRST_PAUSE_SECONDS,
         wait_jitter=FIRST_PAUSE_SECONDS,
@@ -120,5 +159,11 @@ def _tries() -> Iterable[stamina.Attempt]:
     )
 
 
-def _got_no_answer(error: Exception) -> bool:
-    return isinstance(error, PlatformError) and error.code == "unreachable"
+def _may_be_tried_again(error: Exception) -> bool | float:
+    """Whether the same call may do; the seconds to wait, where the platform says how many."""
+    if not isinstance(error, PlatformError):
+        return False
+    if error.code == RATE_LIMITED and isinstance(error, Unavailable):
+        seconds = error.retry_after_seconds
+        return seconds is not None and seconds <= LONGEST_PAUSE_SECONDS and seconds
+    return error.code == "unreachable"

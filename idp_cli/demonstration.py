@@ -38,7 +38,7 @@ from idp_cli.demonstration_proof import (
 )
 from idp_cli.invocation import Invocation
 from idp_cli.observers import EmbeddedObservers
-from idp_cli.output import facts_table, program_word
+from idp_cli.output import program_word
 from idp_cli.step_view import step_table
 from idp_kernel.errors import InvariantBroken
 from idp_kernel.wire.api import (
@@ -255,11 +255,11 @@ class Demonstration:
         return request
 
     def _show_steps(self, request: WorkflowRequest) -> None:
-        if self._output.is_json:
+        if self._output.is_for_programs:
             return
         if not self._output.console.is_terminal:
             self._output.console.print()  # there the live view leaves an empty line of its own
-        self._output.table(step_table(request))
+        self._output.table(step_table(request, width=self._output.console.width))
         self._output.console.print()
         good = request.state == RequestState.SUCCEEDED
         mark = "[green]✓[/]" if good else "[red]✗[/]"
@@ -267,10 +267,10 @@ class Demonstration:
         self._output.console.print()
 
     def _show_proof(self, proof: Proof) -> None:
-        if self._output.is_json:
+        if self._output.is_for_programs:
             return
         runs = ("runs in Dagster", f"{self._invocation.dagster_url}/runs")
-        self._output.table(facts_table([*proof.facts(), runs]))
+        self._output.facts([*proof.facts(), runs])
         self._output.console.print()
 
     def _show_ways_on(self, proof: Proof, *, stays: bool) -> None:
@@ -304,7 +304,7 @@ class Demonstration:
             yield f"git -c {setting} clone {shlex.quote(url)}"
 
     def _conclude(self, complaints: list[str], proof: Proof | None) -> bool:
-        if self._output.is_json:
+        if self._output.is_for_programs:
             consumer = proof.consumer.after if proof and proof.consumer else None
             self._output.document(
                 {

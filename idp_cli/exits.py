@@ -1,14 +1,13 @@
-"""How the command line ends: exit codes, and errors as a person or a pipeline reads them."""
+"""How the command line ends: exit codes, and errors as a person or a program reads them."""
 
 from __future__ import annotations
 
-import json
 from enum import IntEnum
 
 from rich.console import Console
 from rich.markup import escape
 
-from idp_cli.advice import advice_for
+from idp_cli.advice import WRONG_USAGE, advice_for
 from idp_cli.output import OutputFormat
 from idp_kernel.errors import PlatformError
 
@@ -18,35 +17,46 @@ class ExitCode(IntEnum):
 
     OK = 0
     FAILED = 1
-    """Refused, or failed."""
     USAGE = 2
-    """The command line itself is wrong."""
     UNREACHABLE = 3
-    """The platform does not answer."""
     REQUEST_FAILED = 4
-    """The command was taken, and its workflow request did not succeed."""
     INTERRUPTED = 130
-    """Ctrl-C, before the command was through."""
 
+
+MEANINGS: dict[ExitCode, str] = {
+    ExitCode.OK: "it is done",
+    ExitCode.FAILED: "refused or failed",
+    ExitCode.USAGE: "wrong usage: the command line itself is what is wrong",
+    ExitCode.UNREACHABLE: "the platform does not answer",
+    ExitCode.REQUEST_FAILED: "the command was taken, and its workflow request failed, timed out "
+    "or was cancelled",
+    ExitCode.INTERRUPTED: "interrupted with Ctrl-C",
+}
+"""Everything that help and documentation say of them."""
 
 EXIT_CODES_HELP = (
-    "Exit codes: 0 it is done; 1 refused or failed; 2 wrong usage; 3 the platform does not "
-    "answer; 4 the workflow request failed, timed out or was cancelled; 130 interrupted."
+    "Exit codes: " + "; ".join(f"{code.value} {told}" for code, told in MEANINGS.items()) + "."
 )
+
+_EXIT_BY_CODE: dict[str, ExitCode] = {
+    "unreachable": ExitCode.UNREACHABLE,
+    "not_running": ExitCode.UNREACHABLE,
+    WRONG_USAGE: ExitCode.USAGE,
+}
 
 
 def exit_code_of(error: PlatformError) -> ExitCode:
     """`unreachable` is the client's own word for a party that gave no whole answer."""
-    is_away = error.code in ("unreachable", "not_running")
-    return ExitCode.UNREACHABLE if is_away else ExitCode.FAILED
+    return _EXIT_BY_CODE.get(error.code, ExitCode.FAILED)
 
 
 def show_error(error: PlatformError, output: OutputFormat, console: Console) -> None:
-    """Says what failed, its code, and what to do next."""
+    """Says what failed, its code, and what to do next; a program gets one document."""
     next_step = advice_for(error)
-    if output == OutputFormat.JSON:
+    if output != OutputFormat.TABLE:
         told = {"code": error.code, "detail": error.message, **error.details, "next": next_step}
-        console.print(json.dumps(told), soft_wrap=True, highlight=False, markup=False)
+        text = output.document_text(told)
+        console.print(text, soft_wrap=True, highlight=False, markup=False)
         return
     for markup in (
         f"[red]✗[/] {escape(error.message)}",

@@ -18,7 +18,7 @@ from idp_cli.supervision.home import Home
 from idp_cli.supervision.narration import Narrator
 from idp_cli.supervision.ports import shifted_ports
 from idp_kernel.errors import InvalidInput, Unauthenticated
-from idp_kernel.http.client import ServiceClient
+from idp_kernel.http.client import DEFAULT_TIMEOUT_SECONDS, ServiceClient
 from idp_kernel.services import LOOPBACK, DefaultPorts, ServiceName
 
 USER_AGENT = "idp-cli"
@@ -45,7 +45,16 @@ class Invocation:
 
     @property
     def api_url(self) -> str:
-        return self.api_url_given or f"http://{LOOPBACK}:{self.ports.control_plane_api}"
+        return self.api_url_given or self._api_url_here
+
+    @property
+    def is_of_this_home(self) -> bool:
+        """Whether the platform that is asked is the one of this home, not another's."""
+        return self.api_url.rstrip("/") == self._api_url_here
+
+    @property
+    def _api_url_here(self) -> str:
+        return f"http://{LOOPBACK}:{self.ports.control_plane_api}"
 
     @property
     def forge_url(self) -> str:
@@ -58,7 +67,7 @@ class Invocation:
     @property
     def narrator(self) -> Narrator:
         """For what is said on the way; beside the answer when that is JSON."""
-        console = new_console(sys.stderr) if self.output.is_json else self.output.console
+        console = new_console(sys.stderr) if self.output.is_for_programs else self.output.console
         return Narrator(console)
 
     @cached_property
@@ -66,14 +75,29 @@ class Invocation:
         """Raises `Unauthenticated` when no token was given and none is here."""
         return Api(self.client(self.api_url, ServiceName.CONTROL_PLANE_API))
 
-    def client(self, url: str, party: str) -> ServiceClient:
+    def client(
+        self, url: str, party: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+    ) -> ServiceClient:
         """A client of `party` with this invocation's token."""
         token = self.token_for(url)
-        return self.client_with(token, url, party)
+        return self.client_with(token, url, party, timeout_seconds=timeout_seconds)
 
-    def client_with(self, token: str | None, url: str, party: str) -> ServiceClient:
+    def client_with(
+        self,
+        token: str | None,
+        url: str,
+        party: str,
+        *,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    ) -> ServiceClient:
         """A client of `party` with another token than this invocation's, or without one."""
-        client = ServiceClient(url, party=party, authorization=lambda: token, user_agent=USER_AGENT)
+        client = ServiceClient(
+            url,
+            party=party,
+            authorization=lambda: token,
+            timeout_seconds=timeout_seconds,
+            user_agent=USER_AGENT,
+        )
         self.opened.callback(client.close)
         return client
 

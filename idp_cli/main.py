@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
-from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import stamina.instrumentation
 import typer
 from pydantic import ValidationError
+from typer.core import TyperGroup
+from typer.main import get_command
 
+from idp_cli.command_line import format_in, with_global_options_first
 from idp_cli.commands import (
     application_environments,
     applications,
+    apply,
+    bindings,
+    completion,
     demo,
     environments,
     events,
+    integrations,
     platform,
     repositories,
     requests,
@@ -25,15 +31,14 @@ from idp_cli.commands import (
     teams,
     tokens,
 )
-from idp_cli.commands.secret_login import EXEC_OPTION
-from idp_cli.exits import EXIT_CODES_HELP, exit_code_of, show_error
+from idp_cli.completion import COMPLETION_VARIABLE, suggestions
+from idp_cli.exits import EXIT_CODES_HELP, ExitCode, exit_code_of, show_error
+from idp_cli.help_texts import complete_help
 from idp_cli.invocation import Invocation
 from idp_cli.output import OutputFormat, new_console, standard_output
 from idp_cli.supervision.home import Home
+from idp_cli.usage import NoArgsIsHelpError, UsageError, wrong_usage
 from idp_kernel.errors import InvalidInput, PlatformError
-
-GLOBAL_OPTIONS = ("--home", "--api-url", "--forge-url", "--token-file", "--output")
-"""Options of every command; they may stand anywhere on the line."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -86,7 +91,8 @@ def set_up(
 
 for _command in (
     platform.up, demo.demo, platform.down, platform.status, platform.doctor,
-    platform.drain, platform.resume, tokens.whoami, events.events,
+    platform.drain, platform.resume, apply.apply, events.events, tokens.whoami,
+    completion.completion,
 ):  # fmt: skip
     app.command()(_command)
 for _name, _group in (
@@ -96,61 +102,54 @@ for _name, _group in (
     ("app", applications.app),
     ("env", application_environments.app),
     ("secret", secrets.app),
-    ("request", requests.app),
+    ("binding", bindings.app),
     ("repository", repositories.app),
+    ("integration", integrations.app),
+    ("request", requests.app),
 ):
     app.add_typer(_group, name=_name)
 
 
-def main() -> None:
+def new_program() -> TyperGroup:
+    """All commands, explained."""
+    program = get_command(app)
+    assert isinstance(program, TyperGroup)  # noqa: S101 - it has more than one command
+    complete_help(program)
+    return program
+
+
+def main() -> NoReturn:
     """The entry point; ends the process with one of `ExitCode`."""
     # A try that got no answer is repeated in silence; the last one speaks.
     stamina.instrumentation.set_on_retry_hooks([])
-    arguments = with_global_options_first(sys.argv[1:])
+    program, arguments = new_program(), sys.argv[1:]
+    if shell := os.environ.get(COMPLETION_VARIABLE):
+        for line in suggestions(program, arguments, shell):
+            sys.stdout.write(f"{line}\n")
+        sys.exit(ExitCode.OK)
     try:
-        app(args=arguments, prog_name="idp")
+        sys.exit(_run(program, arguments))
+    except NoArgsIsHelpError:
+        sys.exit(ExitCode.USAGE)  # the help is the answer
+    except typer.Abort:
+        sys.exit(ExitCode.INTERRUPTED)  # somebody left a question without an answer
+    except UsageError as error:
+        _end(wrong_usage(error, program, arguments), arguments)
     except PlatformError as error:
         _end(error, arguments)
     except ValidationError as error:
         _end(_as_invalid_input(error), arguments)
 
 
-def with_global_options_first(arguments: list[str]) -> list[str]:
-    """The same command line with `GLOBAL_OPTIONS` moved to its front, up to a `--`, or to
-    `--exec`, after which everything belongs to the command that it runs.
-    """
-    moved: list[str] = []
-    kept: list[str] = []
-    rest = iter(arguments)
-    for argument in rest:
-        if argument == "--":
-            return [*moved, *kept, argument, *rest]
-        if argument == EXEC_OPTION:
-            command = list(rest)
-            return [*moved, *kept, argument, *([] if command[:1] == ["--"] else ["--"]), *command]
-        if argument in GLOBAL_OPTIONS:
-            moved += [argument, *[value for value in (next(rest, None),) if value is not None]]
-        elif argument.startswith(tuple(f"{option}=" for option in GLOBAL_OPTIONS)):
-            moved.append(argument)
-        else:
-            kept.append(argument)
-    return [*moved, *kept]
+def _run(program: TyperGroup, arguments: list[str]) -> int:
+    """The exit code; commands that have nothing to say of it answer nothing."""
+    understood = with_global_options_first(arguments)
+    return program.main(args=understood, prog_name="idp", standalone_mode=False) or ExitCode.OK
 
 
-def _end(error: PlatformError, arguments: list[str]) -> None:
-    show_error(error, _format_in(arguments), new_console(sys.stderr))
+def _end(error: PlatformError, arguments: list[str]) -> NoReturn:
+    show_error(error, format_in(arguments), new_console(sys.stderr))
     sys.exit(exit_code_of(error))
-
-
-def _format_in(arguments: list[str]) -> OutputFormat:
-    """Known even when the command line itself is what is wrong; an option beats the variable."""
-    asked = os.environ.get("IDP_OUTPUT")
-    for option, value in pairwise([*arguments, ""]):
-        if option == "--output":
-            asked = value
-        elif option.startswith("--output="):
-            asked = option.removeprefix("--output=")
-    return OutputFormat.JSON if asked == OutputFormat.JSON else OutputFormat.TABLE
 
 
 def _as_invalid_input(error: ValidationError) -> InvalidInput:

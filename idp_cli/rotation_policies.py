@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 from pydantic import ValidationError
 
 from idp_cli.durations import duration_text, parse_duration
+from idp_cli.moments import parse_moment
 from idp_cli.rotation_windows import parse_window, window_text
 from idp_kernel.errors import InvalidInput
 from idp_kernel.wire.api import RotationPolicy, RotationWindow, SetRotationPolicy
@@ -27,7 +28,7 @@ def policy_changes(
         ("interval_seconds", "--interval", interval, parse_duration),
         ("grace_seconds", "--grace", grace, parse_duration),
         ("window", "--window", window, _parse_window),
-        ("expires_at", "--expires-at", expires_at, parse_moment),
+        ("expires_at", "--expires-at", expires_at, parse_expiry),
     )
     return {
         field: _parsed(option, text, parse)
@@ -46,18 +47,15 @@ def policy_facts(policy: RotationPolicy) -> tuple[tuple[str, object], ...]:
     )
 
 
-def parse_moment(text: str) -> datetime | None:
-    """A date or RFC 3339 time, in UTC where it names no offset; none for `never`."""
+def parse_expiry(text: str) -> datetime | None:
+    """A moment; none for `never`."""
     if text == NEVER:
         return None
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidInput(
-            f"{text!r} is no time; what fits: 2027-01-31, 2027-01-31T12:00:00Z or {NEVER}.",
-            code="time_invalid",
-        ) from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        return parse_moment(text)
+    except InvalidInput as error:
+        told = f"{error.message.removesuffix('.')}; or {NEVER}."
+        raise InvalidInput(told, code=error.code) from None
 
 
 def changed_policy(present: RotationPolicy, changes: Mapping[str, object]) -> SetRotationPolicy:

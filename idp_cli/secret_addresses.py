@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
-
-import typer
 
 from idp_cli.api import SECRET, SECRETS, Api, path_segment
 from idp_kernel.errors import InvalidInput, NotFound
@@ -14,8 +11,6 @@ from idp_kernel.wire.api import Secret
 
 ADDRESS_FORM = "TEAM/APP/ENVIRONMENT/NAME"
 _PARTS = ADDRESS_FORM.count("/") + 1
-
-SecretName = Annotated[str, typer.Argument(help=f"Its id, or {ADDRESS_FORM}.", metavar="SECRET")]
 
 
 def address_of(secret: Secret) -> str:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from rich.console import Group
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
 from idp_cli.output import Output, plain_table
-from idp_kernel.clock import SystemClock
-from idp_kernel.errors import Unavailable
+from idp_cli.streams import SILENCE_SECONDS
+from idp_kernel.clock import Clock, SystemClock
+from idp_kernel.errors import InvariantBroken, Unavailable
 from idp_kernel.wire.api import StepView, WorkflowRequest
 from idp_kernel.workflows import (
     RESULT_OF_STATE,
@@ -29,10 +30,10 @@ from idp_kernel.workflows import (
 LOOK_EVERY_SECONDS = 0.3
 LOOK_SELDOM_SECONDS = 2.0
 """During a wait whose end is still far."""
+ROOMY_WIDTH = 88
+"""What the longest step needs with all that is told of it."""
 LONG_WAIT_SECONDS = 5.0
 """A wait that a person rather comes back from."""
-SILENCE_SECONDS = 60.0
-"""How long the platform may not answer before watching ends."""
 
 PLANNED = "planned"
 WAITING = "waiting"
@@ -49,6 +50,11 @@ _MARKS: dict[str, tuple[str, str]] = {
     StepState.FAILED: ("✗", "red"),
     StepState.INTERRUPTED: ("◦", "dim"),
 }
+_SPINNERS = {
+    state: Spinner("dots", style=_MARKS[state][1])
+    for state in (StepState.RUNNING, StepState.RETRYING)
+}
+"""They turn on from one drawing to the next."""
 
 
 @dataclass(frozen=True)
@@ -120,20 +126,27 @@ def _seconds(view: StepView, request: WorkflowRequest, now: datetime) -> float:
     return max(0.0, (until - view.started_at).total_seconds())
 
 
-def step_table(request: WorkflowRequest, now: datetime | None = None) -> Table:
-    """All steps with state, attempt, retries and duration; the active one turns."""
-    table = plain_table("", "STEP", "STATE", "ATTEMPT", "RETRIES", "DURATION")
+def step_table(
+    request: WorkflowRequest, now: datetime | None = None, *, width: int = ROOMY_WIDTH
+) -> Table:
+    """All steps with state, attempt, retries and duration; the active one turns. A terminal of a
+    smaller `width` has no room for the retries.
+    """
+    headers = ["", "STEP", "STATE", "ATTEMPT", "DURATION"]
+    if width >= ROOMY_WIDTH:
+        headers.insert(4, "RETRIES")
+    table = plain_table(*headers)
     for column in table.columns[3:]:
         column.justify = "right"
     for row in step_rows(request, now or datetime.now(UTC)):
         mark, style = _MARKS[row.state]
         turning = row.is_active and request.state == RequestState.RUNNING
         table.add_row(
-            Spinner("dots", style=style) if turning else Text(mark, style),
+            _SPINNERS[StepState(row.state)] if turning else Text(mark, style),
             Text(row.step.value, "" if row.attempt else "dim"),
             Text(row.told, style),
             "" if row.attempt is None else str(row.attempt),
-            "" if row.attempt is None else str(row.retries),
+            *([] if width < ROOMY_WIDTH else ["" if row.attempt is None else str(row.retries)]),
             "" if row.seconds is None else f"{row.seconds:.1f} s",
         )
     return table
@@ -200,61 +213,88 @@ def ended_or_in_long_grace(request: WorkflowRequest, now: datetime) -> bool:
     return has_ended(request, now) or (is_in_grace(request) and waits_long(request, now))
 
 
+def looked_at(look: Callable[[], WorkflowRequest]) -> Iterator[WorkflowRequest]:
+    """The request again and again, for a server that does not tell of its changes.
+
+    Raises `Unavailable` when nothing answered for a minute.
+    """
+    answered_at = time.monotonic()
+    pause_seconds = LOOK_EVERY_SECONDS
+    while True:
+        try:
+            request = look()
+        except Unavailable:
+            if time.monotonic() - answered_at > SILENCE_SECONDS:
+                raise
+        else:
+            answered_at = time.monotonic()
+            yield request
+            is_far = waits_long(request, datetime.now(UTC))
+            pause_seconds = LOOK_SELDOM_SECONDS if is_far else LOOK_EVERY_SECONDS
+        time.sleep(pause_seconds)
+
+
 class FollowedRequest:
-    """Looks at a request until `is_over`: until it has ended, if nothing else is said."""
+    """Shows the states a request goes through until `is_over`: until it has ended, if nothing else
+    is said.
+    """
 
     def __init__(
         self,
-        look: Callable[[], WorkflowRequest],
+        states: Iterable[WorkflowRequest],
         output: Output,
         *,
         is_passing: bool = False,
         is_over: Callable[[WorkflowRequest, datetime], bool] = has_ended,
     ) -> None:
-        self._look = look
+        self._states = states
         self._is_passing = is_passing
         self._is_over = is_over
         self._output = output
         self._clock = SystemClock()
 
     def until_end(self) -> WorkflowRequest:
-        """The request as it then is. Raises `Unavailable` when nothing answered for a minute."""
-        if self._output.is_json:
+        """The request as it then is; raises what its states raise."""
+        if self._output.is_for_programs:
             return self._follow(lambda _request: None)
         if self._output.console.is_terminal:
             return self._follow_live()
         return self._follow(PlainChanges(self._output).tell)
 
     def _follow_live(self) -> WorkflowRequest:
-        console = self._output.console
-        with Live(console=console, refresh_per_second=10, transient=self._is_passing) as live:
+        console, steps = self._output.console, LiveSteps(self._clock)
+        with Live(
+            steps, console=console, refresh_per_second=10, transient=self._is_passing
+        ) as live:
 
             def draw(request: WorkflowRequest) -> None:
-                now = self._clock.now()
-                title = Text.from_markup(headline(request, now), emoji=False)
-                live.update(Group(title, step_table(request, now)), refresh=True)
+                steps.request = request
+                live.refresh()
 
             return self._follow(draw)
 
     def _follow(self, tell: Callable[[WorkflowRequest], None]) -> WorkflowRequest:
-        answered_at = time.monotonic()
-        pause_seconds = LOOK_EVERY_SECONDS
-        while True:
-            try:
-                request = self._look()
-            except Unavailable:
-                if time.monotonic() - answered_at > SILENCE_SECONDS:
-                    raise
-            else:
-                now = self._clock.now()
-                answered_at = time.monotonic()
-                tell(request)
-                if self._is_over(request, now):
-                    return request
-                pause_seconds = (
-                    LOOK_SELDOM_SECONDS if waits_long(request, now) else LOOK_EVERY_SECONDS
-                )
-            time.sleep(pause_seconds)
+        for request in self._states:
+            tell(request)
+            if self._is_over(request, self._clock.now()):
+                return request
+        raise InvariantBroken("the states of a request ended before it was over")
+
+
+class LiveSteps:
+    """The request as it was told last, drawn with the durations of this moment."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.request: WorkflowRequest | None = None
+        self._clock = clock
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+        if self.request is None:
+            yield Text()
+            return
+        now = self._clock.now()
+        yield Text.from_markup(headline(self.request, now), emoji=False)
+        yield step_table(self.request, now, width=options.max_width)
 
 
 class PlainChanges:

@@ -15,27 +15,19 @@ from dagster import DagsterInstance
 from idp_dagster.settings import ROOT, EngineSettings
 from idp_dagster.storage import PooledPostgresStorage
 from idp_dagster.worker import worker_app
-from idp_kernel.errors import InvalidInput
+from idp_kernel.settings import read_settings
 
 INSTANCE_FILE = "dagster.yaml"
 
 
 def main() -> None:
     """Prepares what `DAGSTER_HOME` and the settings name."""
-    settings = EngineSettings()
+    settings = read_settings(EngineSettings)
     settings.export()
-    prepare_home(dagster_home())
+    prepare_home(settings.dagster_home)
     prepare_storage(settings.dagster_database_url)
     prepare_queue(worker_app(settings))
     sys.stdout.write("The workflow engine's home, tables and queue are in place\n")
-
-
-def dagster_home() -> Path:
-    """The folder that Dagster takes its configuration from."""
-    home = os.environ.get("DAGSTER_HOME", "")
-    if not os.path.isabs(home):  # noqa: PTH117 - Path("") would be a relative path, not none
-        raise InvalidInput("DAGSTER_HOME must name a folder by its absolute path.")
-    return Path(home)
 
 
 def prepare_home(home: Path) -> None:

@@ -18,6 +18,7 @@ from dagster._utils.interrupts import setup_interrupt_handlers
 
 from idp_dagster.process import start_process
 from idp_dagster.settings import ROOT, EngineSettings
+from idp_kernel.settings import read_settings
 
 DEFINITIONS_MODULE = "idp_dagster.definitions"
 LOCATION_NAME = "idp"
@@ -28,7 +29,7 @@ RUN_STATUS_SENSOR_LIMIT = 50
 
 def main() -> None:
     """Serves until SIGTERM or SIGINT; ends with an error when the definitions do not load."""
-    settings = EngineSettings()
+    settings = read_settings(EngineSettings)
     start_process(settings)
     os.environ.setdefault("DAGSTER_RUN_STATUS_SENSOR_PROCESS_LIMIT", str(RUN_STATUS_SENSOR_LIMIT))
     setup_interrupt_handlers()

@@ -28,6 +28,7 @@ from idp_dagster.process import (
     wait_for_code_server,
 )
 from idp_dagster.settings import EngineSettings
+from idp_kernel.settings import read_settings
 
 SENSOR_ROUND_SECONDS = 0.25
 """How long the sensor loop rests between rounds; Dagster's 5 s would be the largest part of the
@@ -38,7 +39,7 @@ DEQUEUE_SECONDS = 0.5
 
 def main() -> None:
     """Runs until SIGTERM or SIGINT."""
-    settings = EngineSettings()
+    settings = read_settings(EngineSettings)
     start_process(settings)
     quicken_sensor_loop()
     wait_for_code_server(settings)

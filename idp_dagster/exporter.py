@@ -1,7 +1,8 @@
-"""`python -m idp_dagster.exporter`: the control plane's metrics projection for Prometheus.
+"""`python -m idp_dagster.exporter`: the control plane's metrics projection, and how Dagster itself
+fares, for Prometheus.
 
-A singleton. Each scrape reads the projection anew. While it cannot be read its series are left
-out, never shown as zeros, and `idp_metrics_projection_up` is 0.
+A singleton. Each scrape reads both anew. While one cannot be read its series are left out, never
+shown as zeros, and `idp_metrics_projection_up` or `dagster_instance_up` is 0.
 """
 
 from __future__ import annotations
@@ -11,24 +12,23 @@ from itertools import accumulate
 
 import structlog
 import uvicorn
+from dagster import DagsterInstance
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from idp_dagster.health import HealthCollector, ReadHealth, engine_health
 from idp_dagster.settings import ExporterSettings
 from idp_kernel.clock import Clock, SystemClock
 from idp_kernel.errors import PlatformError, Unavailable
 from idp_kernel.http.client import service_client
 from idp_kernel.http.server import new_server
 from idp_kernel.services import ServiceName
+from idp_kernel.settings import read_settings
+from idp_kernel.telemetry import metrics
+from idp_kernel.telemetry.export import configure_traces
 from idp_kernel.telemetry.logs import configure_logs
-from idp_kernel.telemetry.traces import configure_traces
 from idp_kernel.tokens import SigningKey
 from idp_kernel.wire.engine import METRICS_PROJECTION
 from idp_kernel.wire.metrics import MetricsProjection, RunDuration
@@ -45,17 +45,30 @@ _log = structlog.get_logger(__name__)
 
 def main() -> None:
     """Serves `/metrics` until SIGTERM."""
-    settings = ExporterSettings()
+    settings = read_settings(ExporterSettings)
+    settings.export()
     configure_logs(ServiceName.METRICS_EXPORTER, settings.log_level)
-    configure_traces(ServiceName.METRICS_EXPORTER, settings.otlp_endpoint)
-    uvicorn.run(
-        exporter(projection_reader(settings), SystemClock(), env=settings.env),
-        host=settings.exporter_host,
-        port=settings.exporter_port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    configure_traces(
+        ServiceName.METRICS_EXPORTER,
+        settings.otlp_endpoint,
+        ratio=settings.trace_ratio,
+        env=settings.env,
     )
+    clock = SystemClock()
+    with DagsterInstance.get() as instance:
+        uvicorn.run(
+            exporter(
+                projection_reader(settings),
+                lambda: engine_health(instance, clock.now()),
+                clock,
+                env=settings.env,
+            ),
+            host=settings.exporter_host,
+            port=settings.exporter_port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        )
 
 
 def projection_reader(settings: ExporterSettings) -> ReadProjection:
@@ -70,7 +83,7 @@ def projection_reader(settings: ExporterSettings) -> ReadProjection:
     return lambda: api.call("GET", METRICS_PROJECTION, MetricsProjection)
 
 
-def exporter(read: ReadProjection, clock: Clock, *, env: str) -> FastAPI:
+def exporter(read: ReadProjection, read_health: ReadHealth, clock: Clock, *, env: str) -> FastAPI:
     """The server; ready while the projection can be read."""
 
     def is_ready() -> None:
@@ -81,12 +94,16 @@ def exporter(read: ReadProjection, clock: Clock, *, env: str) -> FastAPI:
 
     registry = CollectorRegistry()
     registry.register(ProjectionCollector(read, clock))
+    registry.register(HealthCollector(read_health))
     return new_server(
         service=ServiceName.METRICS_EXPORTER,
         env=env,
         registry=registry,
         is_ready=is_ready,
-        description="Workflow metrics of the platform, as the control plane has committed them.",
+        description=(
+            "Workflow metrics of the platform, as the control plane has committed them, and the"
+            " health of its engine."
+        ),
     )
 
 
@@ -103,16 +120,10 @@ class ProjectionCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         projection = self._projection()
-        yield _gauge(
-            "idp_metrics_projection_up",
-            "Whether the control plane gave the projection to this scrape.",
-            0 if projection is None else 1,
-        )
+        yield gauge(metrics.PROJECTION_UP, 0 if projection is None else 1)
         if projection is not None:
             age = (self._clock.now() - projection.taken_at).total_seconds()
-            yield _gauge(
-                "idp_metrics_projection_age_seconds", "Age of what is shown here.", max(0.0, age)
-            )
+            yield gauge(metrics.PROJECTION_AGE, max(0.0, age))
             yield from families(projection)
 
     def _projection(self) -> MetricsProjection | None:
@@ -127,36 +138,31 @@ def families(projection: MetricsProjection) -> Iterator[Metric]:
     """The series of a projection."""
     yield from _counters(projection)
     yield _durations(projection.durations)
-    yield from _standing(projection)
+    yield from _requests(projection)
+    yield from _secrets(projection)
 
 
 def _counters(projection: MetricsProjection) -> Iterator[Metric]:
-    retries = CounterMetricFamily(
-        "workflow_retries_total", "Step retries and further attempts.", labels=["workflow"]
-    )
+    retries = metrics.WORKFLOW_RETRIES.counters()
     for retry in projection.retries:
         retries.add_metric([retry.workflow], retry.value)
     yield retries
-    events = CounterMetricFamily(
-        "domain_events_total", "Domain events committed.", labels=["event", "result"]
-    )
+    events = metrics.DOMAIN_EVENTS.counters()
     for event in projection.events:
         events.add_metric([event.event, event.result], event.value)
     yield events
-    losses = CounterMetricFamily(
-        "workflow_lease_losses_total", "Runs that did not renew their lease.", labels=["workflow"]
-    )
+    errors = metrics.DOWNSTREAM_ERRORS.counters()
+    for error in projection.downstream_errors:
+        errors.add_metric([error.target, error.code, error.status], error.value)
+    yield errors
+    losses = metrics.WORKFLOW_LEASE_LOSSES.counters()
     for loss in projection.lease_losses:
         losses.add_metric([loss.workflow], loss.value)
     yield losses
 
 
 def _durations(durations: tuple[RunDuration, ...]) -> Metric:
-    family = HistogramMetricFamily(
-        "workflow_run_duration_seconds",
-        "From the command to the end of its request, waiting left out.",
-        labels=["workflow", "result"],
-    )
+    family = metrics.WORKFLOW_RUN_DURATION.histograms()
     bounds = [*(str(bound) for bound in WORKFLOW_SECONDS_BUCKETS), "+Inf"]
     for duration in durations:
         family.add_metric(
@@ -167,31 +173,36 @@ def _durations(durations: tuple[RunDuration, ...]) -> Metric:
     return family
 
 
-def _standing(projection: MetricsProjection) -> Iterator[Metric]:
-    open_requests = GaugeMetricFamily(
-        "workflow_requests_open", "Requests that have not ended.", labels=["workflow", "state"]
-    )
+def _requests(projection: MetricsProjection) -> Iterator[Metric]:
+    open_requests = metrics.WORKFLOW_REQUESTS_OPEN.gauges()
     for each in projection.open_requests:
         open_requests.add_metric([each.workflow, each.state], each.value)
     yield open_requests
-    oldest = GaugeMetricFamily(
-        "workflow_oldest_pending_seconds",
-        "Age of the oldest request that waits for a run.",
-        labels=["workflow"],
-    )
+    oldest = metrics.WORKFLOW_OLDEST_PENDING.gauges()
     for pending in projection.oldest_pending:
         oldest.add_metric([pending.workflow], pending.age_seconds)
     yield oldest
-    waiting = GaugeMetricFamily(
-        "workflow_requests_waiting", "Requests that wait.", labels=["workflow", "reason"]
-    )
+    waiting = metrics.WORKFLOW_REQUESTS_WAITING.gauges()
     for wait in projection.waiting:
         waiting.add_metric([wait.workflow, wait.reason], wait.value)
     yield waiting
 
 
-def _gauge(name: str, documentation: str, value: float) -> Metric:
-    family = GaugeMetricFamily(name, documentation)
+def _secrets(projection: MetricsProjection) -> Iterator[Metric]:
+    age, expiry = metrics.SECRET_AGE.gauges(), metrics.SECRET_EXPIRY.gauges()
+    overdue = metrics.SECRETS_OVERDUE.gauges()
+    for each in projection.secrets:
+        if each.oldest_age_seconds is not None:
+            age.add_metric([each.sensitivity], each.oldest_age_seconds)
+        if each.next_expiry_seconds is not None:
+            expiry.add_metric([each.sensitivity], each.next_expiry_seconds)
+        overdue.add_metric([each.sensitivity], each.overdue)
+    yield from (age, expiry, overdue)
+
+
+def gauge(definition: metrics.Metric, value: float) -> Metric:
+    """A gauge without labels."""
+    family = definition.gauges()
     family.add_metric([], value)
     return family
 

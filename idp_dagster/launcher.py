@@ -26,10 +26,11 @@ from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from dagster_celery.tasks import create_execute_job_task
 
 from idp_dagster.clients import control_plane_client
-from idp_dagster.tags import LAST_SEEN
+from idp_dagster.tags import LAST_SEEN, TRACEPARENT, log_fields_of, subject_of
 from idp_kernel.clock import Clock, SystemClock
 from idp_kernel.errors import NotFound
 from idp_kernel.http.client import ServiceClient
+from idp_kernel.telemetry.traces import span
 from idp_kernel.wire.engine import RUN_STATUS, RunStanding
 from idp_kernel.workflows import WORKFLOWS
 
@@ -44,6 +45,9 @@ SILENT_SECONDS = 60.0
 
 FIRST_SIGN_SECONDS = 120.0
 """How long after its start the first sign may take."""
+
+LOG_FIELDS_HEADER = "idp_log_fields"
+"""Of a task's message: what the log lines of its run say."""
 
 REQUEST_JOBS = frozenset(
     phase.job_name for workflow in WORKFLOWS.values() for phase in workflow.phases
@@ -97,7 +101,9 @@ class LeaseRunLauncher(CeleryRunLauncher):
             set_exit_code_on_failure=True,
         )
         task = self._execute.si(execute_job_args_packed=pack_value(arguments))
-        self._launch_celery_task_run(run, task, TASK_EXECUTE_JOB_NAME)
+        attributes = subject_of(run.tags)
+        with span("launch run", attributes=attributes, traceparent=run.tags.get(TRACEPARENT)):
+            self._launch_celery_task_run(run, task, TASK_EXECUTE_JOB_NAME)
 
     def terminate(self, run_id: str) -> bool:
         """Says that the run shall end; the run sees it within a second and ends itself."""
@@ -137,7 +143,7 @@ class LeaseRunLauncher(CeleryRunLauncher):
     ) -> None:
         task_id = str(uuid4())
         self._instance.add_run_tags(run.run_id, {DAGSTER_CELERY_TASK_ID_TAG: task_id})
-        task_signature.set(task_id=task_id)
+        task_signature.set(task_id=task_id, headers={LOG_FIELDS_HEADER: log_fields_of(run.tags)})
         super()._launch_celery_task_run(run, task_signature, routing_key)
 
     def _standing(self, run_id: str) -> RunStanding | None:

@@ -10,8 +10,11 @@ from idp_dagster.policies import dagster_failures
 from idp_dagster.ports import CallPermit, ControlPlane
 from idp_kernel.errors import PlatformError
 from idp_kernel.failpoints import failpoint
+from idp_kernel.telemetry.metrics import NO_STATUS
+from idp_kernel.telemetry.run_spans import step_span_id
+from idp_kernel.telemetry.subjects import subject_attributes
 from idp_kernel.telemetry.traces import span
-from idp_kernel.wire.engine import Claim, StepResult
+from idp_kernel.wire.engine import Claim, Offer, StepResult
 from idp_kernel.wire.worker import DownstreamError, StepEffects
 from idp_kernel.workflows import Step
 
@@ -46,28 +49,35 @@ def step_attempt(
     control_plane: ControlPlane, step: Step, retry_number: int
 ) -> Iterator[StepAttempt]:
     """Around all that an op does; raises only what Dagster is to see (`policies`)."""
-    attributes = {**span_attributes(control_plane.claim), "idp.retry_number": retry_number}
+    claim = control_plane.claim
     with (
         dagster_failures(step),
-        span(step, attributes=attributes, traceparent=control_plane.traceparent),
+        span(
+            step,
+            attributes={**span_attributes(claim), "idp.retry_number": retry_number},
+            traceparent=control_plane.traceparent,
+            span_id=_span_id(claim, step, retry_number),
+            repeats=_span_id(claim, step, retry_number - 1) if retry_number else None,
+        ),
     ):
         control_plane.step_started(step, retry_number)
         yield StepAttempt(control_plane, step)
 
 
-def span_attributes(claim: Claim) -> dict[str, str | int | bool]:
+def span_attributes(work: Offer | Claim) -> dict[str, str | int | bool]:
     """Whose work a span belongs to."""
-    attributes: dict[str, str | int | bool] = {
-        "idp.workflow_request_id": claim.request_id,
-        "idp.attempt": claim.attempt,
-        "idp.team_id": claim.team_id,
-        "idp.application_id": claim.application_id,
-    }
-    if claim.application_environment_id is not None:
-        attributes["idp.application_environment_id"] = claim.application_environment_id
-    if claim.secret_id is not None:
-        attributes["idp.secret_id"] = claim.secret_id
-    return attributes
+    subject = subject_attributes(
+        workflow_request_id=work.request_id,
+        team_id=work.team_id,
+        application_id=work.application_id,
+        application_environment_id=work.application_environment_id,
+        secret_id=work.secret_id,
+    )
+    return {**subject, "idp.attempt": work.attempt}
+
+
+def _span_id(claim: Claim, step: Step, retry_number: int) -> str:
+    return step_span_id(claim.request_id, claim.attempt, step, retry_number)
 
 
 def effects_result(effects: StepEffects) -> StepResult:
@@ -83,5 +93,5 @@ def downstream_error(error: PlatformError) -> DownstreamError | None:
     return DownstreamError(
         target=str(target)[:60],
         code=error.code[:60],
-        status=str(error.details.get("targetStatus", "none"))[:20],
+        status=str(error.details.get("targetStatus", NO_STATUS))[:20],
     )

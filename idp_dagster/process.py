@@ -13,8 +13,8 @@ from dagster_shared.utils.warnings import BetaWarning
 from idp_dagster.settings import EngineSettings
 from idp_kernel.errors import Unavailable
 from idp_kernel.services import ServiceName
+from idp_kernel.telemetry.export import configure_traces
 from idp_kernel.telemetry.logs import configure_logs
-from idp_kernel.telemetry.traces import configure_traces
 
 CODE_SERVER_START_SECONDS = 60.0
 _LOOK_EVERY_SECONDS = 0.1
@@ -53,7 +53,17 @@ def start_process(settings: EngineSettings, *, traces: bool = True) -> None:
     logging.getLogger("dagster.daemon.SensorDaemon").addFilter(SayOnce())
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if traces:
-        configure_traces(ServiceName.WORKFLOW_ENGINE, settings.otlp_endpoint)
+        trace_process(settings)
+
+
+def trace_process(settings: EngineSettings) -> None:
+    """Begins to trace; in a process that was forked, too."""
+    configure_traces(
+        ServiceName.WORKFLOW_ENGINE,
+        settings.otlp_endpoint,
+        ratio=settings.trace_ratio,
+        env=settings.env,
+    )
 
 
 def take_over_dagster_logs() -> None:

@@ -4,57 +4,93 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
+from idp_kernel.settings import (
+    AbsoluteFolder,
+    Form,
+    Host,
+    HttpUrl,
+    Port,
+    ReadableFile,
+    SecretFilePath,
+    SettingsPrefix,
+    TraceOriginSettings,
+)
 
 ROOT = Path(__file__).parents[1]
 """Where `workspace.yaml` and `deploy/` are."""
+DagsterDatabaseUrl = Annotated[
+    str,
+    Field(pattern=r"^postgresql\+psycopg2://[^\s/]+/[^\s/?]+"),
+    Form(
+        "a postgresql+psycopg2:// URL with a database (dagster-postgres needs that driver named);"
+        " the password is in the file `passfile=` names"
+    ),
+]
+BrokerUrl = Annotated[
+    str, Field(pattern=r"^[a-z0-9+]+://\S+"), Form("the URL of a broker that Celery knows")
+]
 
 
-class EngineSettings(BaseSettings):
+class DagsterSettings(TraceOriginSettings):
+    """What every process needs that opens Dagster's instance."""
+
+    model_config = SettingsConfigDict(env_prefix=SettingsPrefix.ENGINE)
+
+    dagster_home: Annotated[AbsoluteFolder, Field(validation_alias="DAGSTER_HOME")]
+    """Dagster's own folder; the bootstrap puts `dagster.yaml` there."""
+    control_plane_url: HttpUrl = f"http://{LOOPBACK}:{DEFAULT_PORTS.control_plane_api}"
+    """Where the control plane is."""
+    dagster_database_url: DagsterDatabaseUrl
+    """Dagster's own database: runs, their events, sensors' ticks."""
+    worker_slots: Annotated[int, Field(ge=1, le=64)] = 4
+    """Runs at a time, of the queue and of the Celery workers alike."""
+
+    def export(self) -> None:
+        """Gives the environment the defaults that `dagster.yaml` reads."""
+        os.environ.setdefault("IDP_ENGINE_CONTROL_PLANE_URL", self.control_plane_url)
+        os.environ.setdefault("IDP_ENGINE_WORKER_SLOTS", str(self.worker_slots))
+
+
+class EngineSettings(DagsterSettings):
     """What daemon, code server, workers and web server of the engine need."""
 
-    model_config = SettingsConfigDict(env_prefix="IDP_ENGINE_", frozen=True, extra="ignore")
-
-    control_plane_url: str = f"http://{LOOPBACK}:{DEFAULT_PORTS.control_plane_api}"
-    workers_url: str = f"http://{LOOPBACK}:{DEFAULT_PORTS.execution_workers}"
-    service_key_file: Path
-    """The private key of `workflow-engine`."""
-    dagster_database_url: str
-    """`postgresql+psycopg2://…`: dagster-postgres needs that driver named."""
-    broker_url: str
-    """Any broker of Celery; in the embedded default `sqla+postgresql+psycopg://…`."""
-    worker_slots: int = Field(default=4, ge=1, le=64)
-    """Runs at a time, of the queue and of the Celery workers alike."""
-    webserver_host: str = LOOPBACK
-    webserver_port: int = DEFAULT_PORTS.dagster_webserver
-    code_server_host: str = LOOPBACK
-    code_server_port: int = DEFAULT_PORTS.dagster_code_server
-    workspace_file: Path = ROOT / "workspace.yaml"
-    otlp_endpoint: str | None = None
-    log_level: str = "INFO"
+    workers_url: HttpUrl = f"http://{LOOPBACK}:{DEFAULT_PORTS.execution_workers}"
+    """Where execution-workers are."""
+    service_key_file: SecretFilePath
+    """The private key (JWK) of `workflow-engine`."""
+    broker_url: BrokerUrl
+    """Carries runs to the workers; PostgreSQL itself in the embedded default, as
+    `sqla+postgresql+psycopg://…`."""
+    webserver_host: Host = LOOPBACK
+    """The address of Dagster's UI. On any that is not loopback the UI only shows."""
+    webserver_port: Port = DEFAULT_PORTS.dagster_webserver
+    """The port of Dagster's UI."""
+    code_server_host: Host = LOOPBACK
+    """The address the code server listens on, and where daemon and UI look for it."""
+    code_server_port: Port = DEFAULT_PORTS.dagster_code_server
+    """The code server's port."""
+    workspace_file: ReadableFile = ROOT / "workspace.yaml"
+    """Tells Dagster where the code server is."""
 
     def export(self) -> None:
         """Gives the environment the defaults that `dagster.yaml` and `workspace.yaml` read."""
-        os.environ.setdefault("IDP_ENGINE_CONTROL_PLANE_URL", self.control_plane_url)
-        os.environ.setdefault("IDP_ENGINE_WORKER_SLOTS", str(self.worker_slots))
+        super().export()
         os.environ.setdefault("IDP_ENGINE_CODE_SERVER_HOST", self.code_server_host)
         os.environ.setdefault("IDP_ENGINE_CODE_SERVER_PORT", str(self.code_server_port))
 
 
-class ExporterSettings(BaseSettings):
+class ExporterSettings(DagsterSettings):
     """What the metrics exporter needs."""
 
-    model_config = SettingsConfigDict(env_prefix="IDP_ENGINE_", frozen=True, extra="ignore")
-
-    control_plane_url: str = f"http://{LOOPBACK}:{DEFAULT_PORTS.control_plane_api}"
-    exporter_key_file: Path
-    """The private key of `metrics-exporter`."""
-    exporter_host: str = LOOPBACK
-    exporter_port: int = DEFAULT_PORTS.metrics_exporter
-    env: str = "local"
-    otlp_endpoint: str | None = None
-    log_level: str = "INFO"
+    exporter_key_file: SecretFilePath
+    """The private key (JWK) of `metrics-exporter`."""
+    exporter_host: Host = LOOPBACK
+    """The address it listens on."""
+    exporter_port: Port = DEFAULT_PORTS.metrics_exporter
+    """The port it listens on."""

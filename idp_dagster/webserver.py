@@ -18,13 +18,14 @@ from dagster_webserver.version import __version__
 
 from idp_dagster.process import start_process, wait_for_code_server
 from idp_dagster.settings import EngineSettings
+from idp_kernel.settings import read_settings
 
 SHUTDOWN_SECONDS = 5
 
 
 def main() -> None:
     """Serves until SIGTERM or SIGINT."""
-    settings = EngineSettings()
+    settings = read_settings(EngineSettings)
     start_process(settings)
     wait_for_code_server(settings)
     setup_interrupt_handlers()

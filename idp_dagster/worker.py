@@ -15,11 +15,12 @@ from typing import Any
 
 import structlog
 from billiard.exceptions import WorkerLostError
-from celery import Celery
+from celery import Celery, Task
 from celery.signals import (
     setup_logging,
     task_failure,
     task_postrun,
+    task_prerun,
     worker_process_init,
     worker_process_shutdown,
 )
@@ -32,11 +33,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from idp_dagster.broker import use_quick_transport
 from idp_dagster.clients import control_plane_client, workers_client
 from idp_dagster.definitions import loaded_definitions
-from idp_dagster.launcher import LeaseRunLauncher
-from idp_dagster.process import start_process
+from idp_dagster.launcher import LOG_FIELDS_HEADER, LeaseRunLauncher
+from idp_dagster.process import start_process, trace_process
 from idp_dagster.settings import EngineSettings
-from idp_kernel.services import ServiceName
-from idp_kernel.telemetry.traces import configure_traces
+from idp_kernel.settings import read_settings
 
 QUEUE = "dagster"
 RUNS_PER_CHILD = 500
@@ -50,7 +50,7 @@ _log = structlog.get_logger(__name__)
 
 def main() -> None:
     """Works until SIGTERM, then finishes the runs at hand."""
-    settings = EngineSettings()
+    settings = read_settings(EngineSettings)
     start_process(settings, traces=False)
     use_quick_transport()
     load_definitions()
@@ -101,7 +101,7 @@ def connect_signals(settings: EngineSettings) -> None:
     parent_pid = os.getpid()
 
     def warm_up(**_: Any) -> None:
-        configure_traces(ServiceName.WORKFLOW_ENGINE, settings.otlp_endpoint)
+        trace_process(settings)
         end_with_parent(parent_pid)
         with DagsterInstance.get() as instance:
             instance.get_runs_count()
@@ -115,6 +115,7 @@ def connect_signals(settings: EngineSettings) -> None:
     setup_logging.connect(keep_logging, weak=False)
     worker_process_init.connect(warm_up, weak=False)
     worker_process_shutdown.connect(send_spans, weak=False)
+    task_prerun.connect(name_run, weak=False)
     task_postrun.connect(heed_sigterm, weak=False)
     task_failure.connect(report_killed_run, weak=False)
 
@@ -142,6 +143,12 @@ def end_with_parent(parent_pid: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
+def name_run(task: Task, **_: Any) -> None:
+    """Has every log line of the run say whose work it is, also before its request is claimed."""
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(**(task.request.get(LOG_FIELDS_HEADER) or {}))
 
 
 def heed_sigterm(**_: Any) -> None:

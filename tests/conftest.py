@@ -9,4 +9,4 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest.register_assert_rewrite("tests.e2e.oracle", "tests.e2e.platform", "tests.e2e.dagster_ui")
 
-pytest_plugins = ["tests.fixtures.stack"]
+pytest_plugins = ["tests.fixtures.spans", "tests.fixtures.stack"]

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Runs the tests in two processes beside each other: those that start the whole platform, which
-# share its ports and take their time waiting, and all others, whose output comes when they are
+# Runs the tests in two processes beside each other, each about half of the work: those of the
+# platform from the outside, which share its ports, and all others, whose output comes when they are
 # through. usage: in_two.sh <pytest> [arguments]
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-platform=(tests/e2e tests/integration/idp_cli)
+platform=(tests/e2e tests/integration/idp_cli tests/integration/control_plane tests/contract
+    tests/property)
 # Folders of our own: pytest closes its default one to other accounts with each session, and root's
 # PostgreSQL runs under another account.
 folder=$(mktemp -d)

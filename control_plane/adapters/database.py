@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from typing import Final
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine
+from prometheus_client import Counter
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from idp_kernel.errors import Conflict, InvariantBroken, PlatformError, Unavailable
+from idp_kernel.telemetry.metrics import NO_STATUS
 from idp_kernel.wire.engine import ROW_HELD
 
 POOL_SIZE: Final = 10
@@ -23,6 +26,9 @@ STATEMENT_TIMEOUT_SECONDS: Final = 20
 LOCK_TIMEOUT_SECONDS: Final = 3
 IDLE_TRANSACTION_TIMEOUT_SECONDS: Final = 60
 RETRY_AFTER_SECONDS: Final = 1.0
+DATABASE: Final = "postgresql"
+"""The `target` of its errors in metrics."""
+DATABASE_UNAVAILABLE: Final = "database_unavailable"
 
 _SESSION_OPTIONS: Final = " ".join(
     f"-c {name}={value}"
@@ -77,6 +83,16 @@ def new_engine(url: str) -> Engine:
     )
 
 
+def count_outages(engine: Engine, errors: Counter) -> None:
+    """Counts what goes wrong with the database itself; a row that somebody holds is no such."""
+
+    @event.listens_for(engine, "handle_error")
+    def count(context: ExceptionContext) -> None:
+        error = context.original_exception
+        if isinstance(error, psycopg.OperationalError) and not _is_lock(error):
+            errors.labels(DATABASE, DATABASE_UNAVAILABLE, error.sqlstate or NO_STATUS).inc()
+
+
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
     """A transaction, committed at the end of the block; its errors are of our tree."""
@@ -111,7 +127,7 @@ def _taken(error: IntegrityError) -> PlatformError:
 
 
 def _away(error: Exception) -> Unavailable:
-    if isinstance(error, DBAPIError) and isinstance(error.orig, psycopg.errors.LockNotAvailable):
+    if isinstance(error, DBAPIError) and _is_lock(error.orig):
         return Unavailable(
             "Somebody else is at work on the same thing. Nothing was changed; try again.",
             code=ROW_HELD,
@@ -119,9 +135,13 @@ def _away(error: Exception) -> Unavailable:
         )
     return Unavailable(
         f"The database gave no answer ({type(error).__name__}). Nothing was changed; try again.",
-        code="database_unavailable",
+        code=DATABASE_UNAVAILABLE,
         retry_after_seconds=RETRY_AFTER_SECONDS,
     )
+
+
+def _is_lock(error: BaseException | None) -> bool:
+    return isinstance(error, psycopg.errors.LockNotAvailable)
 
 
 def storable(text: str) -> str:

@@ -2,29 +2,43 @@
 
 Counters first, sorted, then the lock under which events get their sequence: two transactions can
 never hold what the other waits for, and since the lock lasts until the commit is visible, a
-reader who has seen an event has seen every event before it.
+reader who has seen an event has seen every event before it. What is notified is delivered after
+that, so whoever looks then finds it.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from sqlalchemy import Connection, func, insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from control_plane.adapters import tables as t
 from control_plane.adapters.database import storable
+from control_plane.adapters.subjects import attributes_of
 from control_plane.application.ports import CounterName
+from control_plane.domain.requests import Request
 from idp_kernel.ids import new_id
+from idp_kernel.telemetry.traces import past_span
+from idp_kernel.wire.worker import DownstreamError
 from idp_kernel.workflows import WORKFLOW_SECONDS_BUCKETS, WorkflowName, WorkflowResult
 
 OFFERS_CHANNEL: Final = "control_plane_offers"
+RUN_LOST: Final = "run_lost"
+"""The error of a span that its own process could not tell."""
+EVENTS_CHANNEL: Final = "control_plane_events"
+REQUESTS_CHANNEL: Final = "control_plane_requests"
+"""Its notifications carry the id of the request that changed."""
 _SEQUENCE_LOCK: Final = 0x1D90E7E7
+_NOTIFY_OF_EACH: Final = text(
+    "SELECT pg_notify(:channel, id) FROM unnest(CAST(:ids AS text[])) AS id"
+)
 
 
 class SqlJournal:
@@ -37,6 +51,8 @@ class SqlJournal:
         self._audit: list[dict[str, object]] = []
         self._counts: Counter[tuple[CounterName, str]] = Counter()
         self._durations: list[tuple[WorkflowName, WorkflowResult, float]] = []
+        self._downstream_errors: Counter[tuple[str, str, str]] = Counter()
+        self._past_spans: list[Callable[[], object]] = []
         self._wakes_offers = False
 
     def event(
@@ -84,35 +100,88 @@ class SqlJournal:
     ) -> None:
         self._durations.append((workflow, result, duration.total_seconds()))
 
+    def count_downstream_error(self, error: DownstreamError) -> None:
+        self._downstream_errors[error.target, error.code, error.status] += 1
+
+    def past_span(
+        self,
+        name: str,
+        request: Request,
+        since: datetime,
+        *,
+        span_id: str | None = None,
+        under: str | None = None,
+    ) -> None:
+        told = partial(
+            past_span,
+            name,
+            since=since,
+            until=self._now,
+            traceparent=request.traceparent,
+            attributes=attributes_of(request),
+            span_id=span_id,
+            under=under,
+            error=None if span_id is None else RUN_LOST,
+        )
+        self._past_spans.append(told)
+
     def wake_offers(self) -> None:
         self._wakes_offers = True
 
     @contextmanager
     def undone_by_errors(self) -> Iterator[None]:
         """What the block collects is forgotten when it raises."""
-        events, audit = len(self._events), len(self._audit)
-        durations, counts, wakes = len(self._durations), self._counts.copy(), self._wakes_offers
+        lists: tuple[list[Any], ...] = (
+            self._events,
+            self._audit,
+            self._durations,
+            self._past_spans,
+        )
+        lengths = [len(each) for each in lists]
+        counts, errors = self._counts.copy(), self._downstream_errors.copy()
+        wakes = self._wakes_offers
         try:
             yield
         except BaseException:
-            del self._events[events:], self._audit[audit:], self._durations[durations:]
-            self._counts, self._wakes_offers = counts, wakes
+            for each, length in zip(lists, lengths, strict=True):
+                del each[length:]
+            self._counts, self._downstream_errors, self._wakes_offers = counts, errors, wakes
             raise
 
-    def flush(self) -> None:
-        """Writes everything; nothing may be locked after it."""
+    def flush(self, *, changed_requests: Collection[str] = ()) -> None:
+        """Writes everything, and tells watchers of these requests; nothing may be locked after."""
         for (counter, label), by in sorted(self._counts.items()):
             self._add_to_counter(counter, label, by)
+        for labels, by in sorted(self._downstream_errors.items()):
+            self._add_to_downstream_errors(*labels, by)
         for workflow, result, seconds in sorted(self._durations):
             self._add_to_durations(workflow, result, seconds)
         if self._audit:
             self._connection.execute(insert(t.audit_log), self._audit)
         if self._wakes_offers:
             self._connection.execute(text(f"NOTIFY {OFFERS_CHANNEL}"))
+        if changed_requests:
+            told = {"channel": REQUESTS_CHANNEL, "ids": list(changed_requests)}
+            self._connection.execute(_NOTIFY_OF_EACH, told)
         if self._events:
+            self._connection.execute(text(f"NOTIFY {EVENTS_CHANNEL}"))
             self._connection.execute(select(func.pg_advisory_xact_lock(_SEQUENCE_LOCK)))
             for event in self._events:
                 self._connection.execute(insert(t.outbox_events).values(event))
+
+    def tell_spans(self) -> None:
+        """Exports the spans of what was committed."""
+        for tell in self._past_spans:
+            tell()
+
+    def _add_to_downstream_errors(self, target: str, code: str, status: str, by: int) -> None:
+        table = t.projection_downstream_errors
+        statement = upsert(table).values(target=target, code=code, status=status, value=by)
+        self._connection.execute(
+            statement.on_conflict_do_update(
+                constraint=table.primary_key, set_={"value": table.c.value + by}
+            )
+        )
 
     def _add_to_counter(self, counter: CounterName, label: str, by: int) -> None:
         table = t.projection_counters

@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from typing import Final, LiteralString
+from typing import Final
 
 import psycopg
 import structlog
+from psycopg import sql
 from sqlalchemy import Engine
 
 from control_plane.adapters.database import database_errors
-from control_plane.adapters.journal import OFFERS_CHANNEL
 from idp_kernel.errors import InvariantBroken, Unavailable
 
 _LOOK_EVERY_SECONDS: Final = 0.5
 _RECONNECT_SECONDS: Final = 1.0
-_LISTEN: LiteralString = f"LISTEN {OFFERS_CHANNEL}"
 _log = structlog.get_logger(__name__)
 
+Hear = Callable[[str], None]
+"""Takes what a notification carries; nothing when any may have been missed, after a reconnect."""
 
-class OffersListener:
-    """A background thread that calls `wake` for each notification, and after each reconnect.
+
+class Listener:
+    """A background thread, one for the process, that tells of each notification to its channel's
+    `Hear`, and tells all of them after each reconnect.
 
     While the database is away it tries again every second; those who wait also look by themselves.
     """
 
-    def __init__(self, engine: Engine, wake: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, heard: Mapping[str, Hear]) -> None:
         self._engine = engine
-        self._wake = wake
+        self._heard = heard
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="offers-listener", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -62,8 +65,10 @@ class OffersListener:
             if not isinstance(driver, psycopg.Connection):
                 raise InvariantBroken(f"{type(driver).__name__} cannot listen; psycopg 3 can")
             driver.autocommit = True
-            driver.execute(_LISTEN)
-            self._wake()
+            for channel in self._heard:
+                driver.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+            for hear in self._heard.values():
+                hear("")
             while not self._stopped.is_set():
-                for _ in driver.notifies(timeout=_LOOK_EVERY_SECONDS, stop_after=1):
-                    self._wake()
+                for notified in driver.notifies(timeout=_LOOK_EVERY_SECONDS):
+                    self._heard[notified.channel](notified.payload)

@@ -7,14 +7,16 @@ from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
 
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import Connection, Engine, and_, func, select, text
 
 from control_plane.adapters import tables as t
 from control_plane.adapters.database import transaction
 from control_plane.adapters.stores import AnyRow
 from control_plane.application.ports import CounterName
+from control_plane.domain.managed_secrets import SecretState
 from control_plane.domain.requests import ACTIVE_STATES
 from idp_kernel.wire.metrics import (
+    DownstreamErrorsTotal,
     EventsTotal,
     LeaseLossesTotal,
     MetricsProjection,
@@ -22,8 +24,10 @@ from idp_kernel.wire.metrics import (
     OpenRequests,
     RetriesTotal,
     RunDuration,
+    SecretsStanding,
     WaitingRequests,
 )
+from idp_kernel.wire.worker import SecretSensitivity
 from idp_kernel.workflows import (
     WORKFLOW_SECONDS_BUCKETS,
     WORKFLOWS,
@@ -35,6 +39,8 @@ from idp_kernel.workflows import (
 )
 
 _requests = t.workflow_requests.c
+_managed = t.secrets.c
+_IN_USE = _managed.state.in_((SecretState.ACTIVE, SecretState.ROTATING))
 
 
 def read_projection(engine: Engine, now: datetime) -> MetricsProjection:
@@ -56,6 +62,8 @@ def read_projection(engine: Engine, now: datetime) -> MetricsProjection:
             lease_losses=tuple(
                 LeaseLossesTotal(workflow=name, value=losses.get(name, 0)) for name in WORKFLOWS
             ),
+            downstream_errors=_downstream_errors(connection),
+            secrets=tuple(_secrets(connection, each, now) for each in SecretSensitivity),
         )
 
 
@@ -70,6 +78,15 @@ def _events(connection: Connection) -> tuple[EventsTotal, ...]:
     return tuple(
         EventsTotal(event=name, result=event_result(name), value=counts.get(name, 0))
         for name in sorted(event_names())
+    )
+
+
+def _downstream_errors(connection: Connection) -> tuple[DownstreamErrorsTotal, ...]:
+    table = t.projection_downstream_errors
+    query = select(table).order_by(table.c.target, table.c.code, table.c.status)
+    return tuple(
+        DownstreamErrorsTotal(target=row.target, code=row.code, status=row.status, value=row.value)
+        for row in connection.execute(query)
     )
 
 
@@ -134,3 +151,28 @@ def _waiting(connection: Connection) -> tuple[WaitingRequests, ...]:
         )
         for row in connection.execute(query)
     )
+
+
+def _secrets(
+    connection: Connection, sensitivity: SecretSensitivity, now: datetime
+) -> SecretsStanding:
+    """Each is the first entry of an index, however many secrets there are; overdue ones are few."""
+    of_it = and_(_managed.sensitivity == sensitivity, _IN_USE)
+    oldest = connection.execute(select(func.min(_managed.rotated_at)).where(of_it))
+    next_end = connection.execute(select(func.min(_managed.expires_at)).where(of_it))
+    overdue = select(func.count()).where(
+        _managed.sensitivity == sensitivity,
+        _managed.state == SecretState.ACTIVE,
+        _managed.next_rotation_at <= now,
+    )
+    rotated_at, expires_at = oldest.scalar_one(), next_end.scalar_one()
+    return SecretsStanding(
+        sensitivity=sensitivity,
+        oldest_age_seconds=_seconds(rotated_at, now),
+        next_expiry_seconds=_seconds(now, expires_at),
+        overdue=connection.execute(overdue).scalar_one(),
+    )
+
+
+def _seconds(since: datetime | None, until: datetime | None) -> float | None:
+    return None if since is None or until is None else (until - since).total_seconds()

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, Engine, Select, select
+from sqlalchemy import Connection, Engine, func, select
 
 from control_plane.adapters import tables as t
+from control_plane.adapters.application_views import (
+    appenv_view,
+    appenv_views,
+    application_view,
+    application_views,
+    integration_view,
+    integration_views,
+    repository_view,
+    repository_views,
+    team_of_repository,
+)
 from control_plane.adapters.database import transaction
+from control_plane.adapters.filters import Query, after, beginning, equal, visible_to, within
 from control_plane.adapters.projection import read_projection
 from control_plane.adapters.request_store import SqlRequests, request_of, step_of
 from control_plane.adapters.rotation_store import SqlRotations
 from control_plane.adapters.secret_views import (
     TEAM_IDS_OF_SECRETS,
-    active_request,
     appenv_assets,
     binding_view,
     binding_views,
@@ -22,25 +33,23 @@ from control_plane.adapters.secret_views import (
     secret_view,
     secret_views,
 )
-from control_plane.adapters.stores import (
-    AnyRow,
-    SqlApplicationEnvironments,
-    SqlApplications,
-    SqlPrincipals,
-    values_of,
-)
+from control_plane.adapters.stores import AnyRow, SqlPrincipals, values_of
 from control_plane.adapters.work import SqlStanding
+from control_plane.application.ports import StepRecord
 from control_plane.application.queries import (
+    AppEnvFilter,
     ApplicationFilter,
+    CommittedEvent,
+    EnvironmentFilter,
     EventFilter,
+    RepositoryFilter,
     RequestFilter,
     SecretFilter,
     Slice,
+    TeamFilter,
+    TokenFilter,
     VisibleTeams,
 )
-from control_plane.domain.managed_secrets import Secret
-from control_plane.domain.repositories import ApplicationRepository
-from control_plane.domain.requests import SubjectKind
 from idp_kernel.clock import Clock
 from idp_kernel.wire import api as wire
 from idp_kernel.wire.api import (
@@ -49,10 +58,10 @@ from idp_kernel.wire.api import (
     AttemptView,
     Environment,
     Event,
+    GitOpsIntegration,
     Member,
     PlatformStanding,
-    RepositorySummary,
-    SecretSummary,
+    Repository,
     StepView,
     Team,
     Token,
@@ -67,10 +76,7 @@ from idp_kernel.wire.engine import (
     TeamRole,
 )
 from idp_kernel.wire.metrics import MetricsProjection
-from idp_kernel.wire.worker import RepositoryKind
-from idp_kernel.workflows import WORKFLOWS
-
-Query = Select[tuple[Any, ...]]
+from idp_kernel.workflows import WORKFLOWS, WorkflowName
 
 
 class SqlQueries:
@@ -82,24 +88,27 @@ class SqlQueries:
 
     # ── teams, people, environments ──────────────────────────────────────────────────────────
 
-    def teams(self, visible: VisibleTeams, part: Slice) -> Sequence[Team]:
-        query: Query = select(t.teams)
-        if visible is not None:
-            query = query.where(t.teams.c.id.in_(visible))
-        return [Team(**values_of(row)) for row in self._rows(_after_id(query, t.teams.c.id, part))]
+    def teams(self, visible: VisibleTeams, part: Slice, wanted: TeamFilter) -> Sequence[Team]:
+        columns = t.teams.c
+        query = visible_to(select(t.teams), columns.id, visible)
+        query = equal(query, (columns.state, wanted.state))
+        query = beginning(query, columns.slug, wanted.name_prefix)
+        query = within(query, columns.created_at, wanted.created)
+        return [Team(**values_of(row)) for row in self._rows(after(query, columns.id, part))]
 
     def team(self, slug: str) -> Team | None:
         row = self._row(select(t.teams).where(t.teams.c.slug == slug))
         return None if row is None else Team(**values_of(row))
 
-    def members(self, team_id: str, part: Slice) -> Sequence[Member]:
+    def members(self, team_id: str, part: Slice, role: TeamRole | None = None) -> Sequence[Member]:
         members = t.memberships.c
         query: Query = (
             select(t.teams.c.slug.label("team"), members.principal, members.role)
             .join_from(t.memberships, t.teams)
             .where(members.team_id == team_id)
         )
-        rows = self._rows(_after_id(query, members.principal, part))
+        query = equal(query, (members.role, role))
+        rows = self._rows(after(query, members.principal, part))
         return [Member(**values_of(row)) for row in rows]
 
     def roles_by_team_slug(self, principal: str) -> dict[str, TeamRole]:
@@ -107,18 +116,22 @@ class SqlQueries:
             principals = SqlPrincipals(connection, self._clock.now())
             return dict(principals.roles_by_team_slug(principal))
 
-    def tokens(self, principal: str | None, part: Slice) -> Sequence[Token]:
-        tokens = t.tokens.c
-        query: Query = select(
-            tokens.id, tokens.principal, tokens.created_at, tokens.expires_at, tokens.revoked_at
-        )
-        if principal is not None:
-            query = query.where(tokens.principal == principal)
-        return [Token(**values_of(row)) for row in self._rows(_after_id(query, tokens.id, part))]
+    def tokens(self, part: Slice, wanted: TokenFilter) -> Sequence[Token]:
+        columns = t.tokens.c
+        query = equal(_TOKENS, (columns.principal, wanted.principal))
+        query = within(query, columns.created_at, wanted.created)
+        return [Token(**values_of(row)) for row in self._rows(after(query, columns.id, part))]
 
-    def environments(self, part: Slice) -> Sequence[Environment]:
-        query = _after_id(select(t.environments), t.environments.c.id, part)
-        return [Environment(**values_of(row)) for row in self._rows(query)]
+    def token(self, token_id: str) -> Token | None:
+        row = self._row(_TOKENS.where(t.tokens.c.id == token_id))
+        return None if row is None else Token(**values_of(row))
+
+    def environments(self, part: Slice, wanted: EnvironmentFilter) -> Sequence[Environment]:
+        columns = t.environments.c
+        query = equal(select(t.environments), (columns.state, wanted.state))
+        query = beginning(query, columns.slug, wanted.name_prefix)
+        rows = self._rows(after(query, columns.id, part))
+        return [Environment(**values_of(row)) for row in rows]
 
     def environment(self, slug: str) -> Environment | None:
         row = self._row(select(t.environments).where(t.environments.c.slug == slug))
@@ -129,24 +142,12 @@ class SqlQueries:
     def applications(
         self, visible: VisibleTeams, part: Slice, wanted: ApplicationFilter
     ) -> Sequence[Application]:
-        query = _APPLICATIONS
-        if visible is not None:
-            query = query.where(t.applications.c.team_id.in_(visible))
-        if wanted.team is not None:
-            query = query.where(t.teams.c.slug == wanted.team)
-        if wanted.slug is not None:
-            query = query.where(t.applications.c.slug == wanted.slug)
-        if wanted.state is not None:
-            query = query.where(t.applications.c.state == wanted.state)
         with transaction(self._engine) as connection:
-            rows = connection.execute(_after_id(query, t.applications.c.id, part)).all()
-            return [_application(connection, row) for row in rows]
+            return application_views(connection, visible, part, wanted)
 
     def application(self, application_id: str) -> Application | None:
         with transaction(self._engine) as connection:
-            query = _APPLICATIONS.where(t.applications.c.id == application_id)
-            row = connection.execute(query).one_or_none()
-            return None if row is None else _application(connection, row)
+            return application_view(connection, application_id)
 
     def application_team(self, application_id: str) -> str | None:
         return self._value(
@@ -154,25 +155,50 @@ class SqlQueries:
         )
 
     def application_environments(
-        self, application_id: str, part: Slice
+        self, visible: VisibleTeams, part: Slice, wanted: AppEnvFilter
     ) -> Sequence[ApplicationEnvironment]:
-        columns = t.application_environments.c
-        query = _APPENVS.where(columns.application_id == application_id)
         with transaction(self._engine) as connection:
-            rows = connection.execute(_after_id(query, columns.id, part)).all()
-            return [_appenv(connection, row) for row in rows]
+            return appenv_views(connection, visible, part, wanted)
 
     def application_environment(self, id_: str) -> ApplicationEnvironment | None:
         with transaction(self._engine) as connection:
-            query = _APPENVS.where(t.application_environments.c.id == id_)
-            row = connection.execute(query).one_or_none()
-            return None if row is None else _appenv(connection, row)
+            return appenv_view(connection, id_)
 
     def application_environment_team(self, id_: str) -> str | None:
         query: Query = (
             select(t.applications.c.team_id)
             .join_from(t.application_environments, t.applications)
             .where(t.application_environments.c.id == id_)
+        )
+        return self._value(query)
+
+    def repositories(
+        self, application_id: str, part: Slice, wanted: RepositoryFilter
+    ) -> Sequence[Repository]:
+        with transaction(self._engine) as connection:
+            return repository_views(connection, application_id, part, wanted)
+
+    def repository(self, repository_id: str) -> Repository | None:
+        with transaction(self._engine) as connection:
+            return repository_view(connection, repository_id)
+
+    def repository_team(self, repository_id: str) -> str | None:
+        with transaction(self._engine) as connection:
+            return team_of_repository(connection, repository_id)
+
+    def integrations(self, application_id: str, part: Slice) -> Sequence[GitOpsIntegration]:
+        with transaction(self._engine) as connection:
+            return integration_views(connection, application_id, part)
+
+    def integration(self, integration_id: str) -> GitOpsIntegration | None:
+        with transaction(self._engine) as connection:
+            return integration_view(connection, integration_id)
+
+    def integration_team(self, integration_id: str) -> str | None:
+        query: Query = (
+            select(t.applications.c.team_id)
+            .join_from(t.gitops_integrations, t.applications)
+            .where(t.gitops_integrations.c.id == integration_id)
         )
         return self._value(query)
 
@@ -222,59 +248,71 @@ class SqlQueries:
     def requests(
         self, visible: VisibleTeams, part: Slice, wanted: RequestFilter
     ) -> Sequence[WorkflowRequest]:
-        columns, query = t.workflow_requests.c, _REQUESTS
-        if visible is not None:
-            query = query.where(columns.team_id.in_(visible))
-        if wanted.team is not None:
-            query = query.where(t.teams.c.slug == wanted.team)
-        if wanted.state is not None:
-            query = query.where(columns.state == wanted.state)
-        if wanted.application_environment_id is not None:
-            query = query.where(
-                columns.application_environment_id == wanted.application_environment_id
-            )
-        if wanted.application_id is not None:
-            query = query.where(columns.application_id == wanted.application_id)
-        if wanted.secret_id is not None:
-            query = query.where(columns.secret_id == wanted.secret_id)
+        columns = t.workflow_requests.c
+        query = visible_to(_REQUESTS, columns.team_id, visible)
+        query = equal(
+            query,
+            (t.teams.c.slug, wanted.team),
+            (columns.state, wanted.state),
+            (columns.workflow, wanted.workflow),
+            (columns.application_id, wanted.application_id),
+            (columns.application_environment_id, wanted.application_environment_id),
+            (columns.secret_id, wanted.secret_id),
+            (columns.requested_by, wanted.requested_by),
+        )
+        query = within(query, columns.created_at, wanted.created)
         if part.after is not None:
             query = query.where(columns.id < part.after)
         rows = self._rows(query.order_by(columns.id.desc()).limit(part.limit))
         return [_request(row) for row in rows]
 
     def request(self, request_id: str) -> WorkflowRequest | None:
+        return self.requests_in_full([request_id]).get(request_id)
+
+    def requests_in_full(self, ids: Collection[str]) -> dict[str, WorkflowRequest]:
         with transaction(self._engine) as connection:
-            query = _REQUESTS.where(t.workflow_requests.c.id == request_id)
-            row = connection.execute(query).one_or_none()
-            if row is None:
-                return None
-            return _request(row).model_copy(
+            rows = connection.execute(_REQUESTS.where(t.workflow_requests.c.id.in_(ids))).all()
+            steps, attempts = _steps(connection, ids), _attempts(connection, ids)
+        return {
+            row.id: _request(row).model_copy(
                 update={
-                    "steps": _steps(connection, row),
-                    "attempts": _attempts(connection, request_id),
+                    "steps": _in_order(steps[row.id], WorkflowName(row.workflow)),
+                    "attempts": tuple(attempts[row.id]),
                 }
             )
+            for row in rows
+        }
 
     def request_team(self, request_id: str) -> str | None:
         columns = t.workflow_requests.c
         return self._value(select(columns.team_id).where(columns.id == request_id))
 
     def events(self, visible: VisibleTeams, part: Slice, wanted: EventFilter) -> Sequence[Event]:
-        columns, query = t.outbox_events.c, _EVENTS
-        if visible is not None:
-            query = query.where(columns.team_id.in_(visible))
-        if wanted.team is not None:
-            query = query.where(t.teams.c.slug == wanted.team)
-        if wanted.subject is not None:
-            query = query.where(columns.subject == wanted.subject)
-        if wanted.request_id is not None:
-            query = query.where(columns.request_id == wanted.request_id)
-        if wanted.type is not None:
-            query = query.where(columns.type == wanted.type)
+        columns = t.outbox_events.c
+        query = visible_to(_EVENTS, columns.team_id, visible)
+        query = equal(
+            query,
+            (t.teams.c.slug, wanted.team),
+            (columns.subject, wanted.subject),
+            (columns.request_id, wanted.request_id),
+            (columns.type, wanted.type),
+        )
+        query = within(query, columns.occurred_at, wanted.occurred)
         if part.after is not None:
             query = query.where(columns.sequence > int(part.after))
         rows = self._rows(query.order_by(columns.sequence).limit(part.limit))
         return [Event(**values_of(row)) for row in rows]
+
+    def newest_sequence(self) -> int:
+        with transaction(self._engine) as connection:
+            newest = select(func.max(t.outbox_events.c.sequence))
+            return connection.execute(newest).scalar_one() or 0
+
+    def events_after(self, sequence: int, limit: int) -> Sequence[CommittedEvent]:
+        columns = t.outbox_events.c
+        query = _EVENTS.add_columns(columns.team_id).where(columns.sequence > sequence)
+        rows = self._rows(query.order_by(columns.sequence).limit(limit))
+        return [_committed_event(row) for row in rows]
 
     # ── the whole platform ───────────────────────────────────────────────────────────────────
 
@@ -304,39 +342,13 @@ class SqlQueries:
         return None if row is None else str(row[0])
 
 
-_APPLICATIONS: Query = select(
-    t.applications.c.id,
-    t.teams.c.slug.label("team"),
-    t.applications.c.slug,
-    t.applications.c.description,
-    t.applications.c.state,
-    t.applications.c.created_at,
-    active_request(SubjectKind.APPLICATION, t.applications.c.id).label("active_request_id"),
-).join_from(t.applications, t.teams)
-
-_APPENVS: Query = (
-    select(
-        t.application_environments.c.id,
-        t.application_environments.c.application_id,
-        t.teams.c.slug.label("team"),
-        t.applications.c.slug.label("application"),
-        t.environments.c.slug.label("environment"),
-        t.application_environments.c.state,
-        t.appenv_repositories.c.name.label("repository_name"),
-        t.appenv_repositories.c.url.label("repository_url"),
-        t.application_environments.c.revision,
-        t.application_environments.c.created_at,
-        active_request(SubjectKind.APPLICATION_ENVIRONMENT, t.application_environments.c.id).label(
-            "active_request_id"
-        ),
-    )
-    .join_from(t.application_environments, t.applications)
-    .join(t.teams, t.teams.c.id == t.applications.c.team_id)
-    .join(t.environments, t.environments.c.id == t.application_environments.c.environment_id)
-    .join(
-        t.appenv_repositories,
-        t.appenv_repositories.c.application_environment_id == t.application_environments.c.id,
-    )
+_TOKENS: Query = select(
+    t.tokens.c.id,
+    t.tokens.c.principal,
+    t.tokens.c.created_at,
+    t.tokens.c.expires_at,
+    t.tokens.c.revoked_at,
+    t.tokens.c.last_used_at,
 )
 
 _REQUESTS: Query = select(t.workflow_requests, t.teams.c.slug.label("team")).join_from(
@@ -354,53 +366,6 @@ _EVENTS: Query = select(
     t.outbox_events.c.actor,
     t.outbox_events.c.data,
 ).join_from(t.outbox_events, t.teams, t.teams.c.id == t.outbox_events.c.team_id, isouter=True)
-
-
-def _after_id(query: Query, column: Any, part: Slice) -> Query:
-    if part.after is not None:
-        query = query.where(column > part.after)
-    return query.order_by(column).limit(part.limit)
-
-
-def _application(connection: Connection, row: AnyRow) -> Application:
-    repositories = SqlApplications(connection).repositories(row.id)
-    return Application(
-        **values_of(row), repositories=tuple(_repository_summary(each) for each in repositories)
-    )
-
-
-def _repository_summary(repository: ApplicationRepository) -> RepositorySummary:
-    return RepositorySummary(
-        id=repository.id,
-        kind=RepositoryKind(repository.kind),
-        name=repository.name,
-        url=repository.url,
-        state=repository.state,
-    )
-
-
-def _appenv(connection: Connection, row: AnyRow) -> ApplicationEnvironment:
-    secrets = SqlApplicationEnvironments(connection).secrets(row.id)
-    return ApplicationEnvironment(
-        **values_of(row), secrets=tuple(_secret_summary(each) for each in secrets)
-    )
-
-
-def _secret_summary(secret: Secret) -> SecretSummary:
-    return SecretSummary.model_validate(
-        {
-            "id": secret.id,
-            "name": secret.name,
-            "purpose": secret.purpose,
-            "sensitivity": secret.sensitivity,
-            "issuer": secret.issuer,
-            "state": secret.state,
-            "store_path": secret.store_path,
-            "version": secret.version,
-            "binding_id": secret.binding.id,
-            "binding_state": secret.binding.state,
-        }
-    )
 
 
 def _request(row: AnyRow) -> WorkflowRequest:
@@ -433,13 +398,18 @@ def _request(row: AnyRow) -> WorkflowRequest:
     )
 
 
-def _steps(connection: Connection, row: AnyRow) -> tuple[StepView, ...]:
+def _steps(connection: Connection, request_ids: Collection[str]) -> dict[str, list[StepRecord]]:
+    """By request."""
+    query = select(t.request_steps).where(t.request_steps.c.request_id.in_(request_ids))
+    records = defaultdict[str, list[StepRecord]](list)
+    for row in connection.execute(query):
+        records[row.request_id].append(step_of(row))
+    return records
+
+
+def _in_order(records: Sequence[StepRecord], workflow: WorkflowName) -> tuple[StepView, ...]:
     """By attempt, then as the workflow orders them."""
-    columns = t.request_steps.c
-    query = select(t.request_steps).where(columns.request_id == row.id)
-    records = [step_of(each) for each in connection.execute(query)]
-    order = {step: number for number, step in enumerate(WORKFLOWS[row.workflow].steps)}
-    records.sort(key=lambda record: (record.attempt, order[record.step]))
+    order = {step: number for number, step in enumerate(WORKFLOWS[workflow].steps)}
     return tuple(
         StepView(
             step=record.step,
@@ -451,18 +421,21 @@ def _steps(connection: Connection, row: AnyRow) -> tuple[StepView, ...]:
             error=record.error,
             result=record.result,
         )
-        for record in records
+        for record in sorted(records, key=lambda each: (each.attempt, order[each.step]))
     )
 
 
-def _attempts(connection: Connection, request_id: str) -> tuple[AttemptView, ...]:
+def _attempts(connection: Connection, request_ids: Collection[str]) -> dict[str, list[AttemptView]]:
+    """By request."""
     columns = t.request_attempts.c
-    query = (
-        select(t.request_attempts).where(columns.request_id == request_id).order_by(columns.attempt)
-    )
-    views = []
-    for row in connection.execute(query):
+    query = select(t.request_attempts).where(columns.request_id.in_(request_ids))
+    views = defaultdict[str, list[AttemptView]](list)
+    for row in connection.execute(query.order_by(columns.attempt)):
         values = values_of(row)
-        values.pop("request_id")
-        views.append(AttemptView(**values))
-    return tuple(views)
+        views[values.pop("request_id")].append(AttemptView(**values))
+    return views
+
+
+def _committed_event(row: AnyRow) -> CommittedEvent:
+    values = values_of(row)
+    return CommittedEvent(values.pop("team_id"), Event(**values))

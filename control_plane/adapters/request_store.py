@@ -8,11 +8,14 @@ from typing import Any
 
 from sqlalchemy import (
     Connection,
+    Integer,
     Select,
+    Subquery,
     and_,
     exists,
     func,
     insert,
+    literal,
     or_,
     select,
     tuple_,
@@ -22,6 +25,7 @@ from sqlalchemy import delete as sql_delete
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from control_plane.adapters import tables as t
+from control_plane.adapters.limit_store import is_at_work
 from control_plane.adapters.stores import AnyRow, AnySelect, locked
 from control_plane.application.ports import Attempt, StepRecord
 from control_plane.domain.requests import (
@@ -32,7 +36,14 @@ from control_plane.domain.requests import (
     Waiting,
 )
 from control_plane.domain.rotation import ROUTINE
-from idp_kernel.wire.engine import DESIRED_STATES, DesiredState, LostRun, StepError, StepResult
+from idp_kernel.wire.engine import (
+    DESIRED_STATES,
+    RUN_INTERRUPTED,
+    DesiredState,
+    LostRun,
+    StepError,
+    StepResult,
+)
 from idp_kernel.workflows import (
     ROTATION_GRACE,
     RequestState,
@@ -74,6 +85,8 @@ class SqlRequests:
     def __init__(self, connection: Connection, now: datetime) -> None:
         self._connection = connection
         self._now = now
+        self.changed: set[str] = set()
+        """Ids of those of which something that is shown was written."""
 
     def add(
         self,
@@ -81,6 +94,7 @@ class SqlRequests:
         desired_state: DesiredState,
         subjects: Sequence[tuple[SubjectKind, str]],
     ) -> None:
+        self.changed.add(request.id)
         self._connection.execute(
             insert(t.workflow_requests).values(
                 **_fixed_values(request),
@@ -102,6 +116,10 @@ class SqlRequests:
         return None if row is None else request_of(row)
 
     def save(self, request: Request) -> None:
+        self.changed.add(request.id)
+        self.save_unshown(request)
+
+    def save_unshown(self, request: Request) -> None:
         self._connection.execute(
             update(t.workflow_requests)
             .where(_requests.id == request.id)
@@ -168,7 +186,9 @@ class SqlRequests:
         )
         return self._connection.execute(query.limit(1)).first() is not None
 
-    def lock_offerable(self, *, lost_after: datetime, limit: int) -> Sequence[Request]:
+    def lock_offerable(
+        self, *, lost_after: datetime, limit: int, default_per_team: int | None
+    ) -> Sequence[Request]:
         may_be_offered = and_(
             _requests.state == RequestState.PENDING,
             or_(_requests.offer_again_at.is_(None), _requests.offer_again_at <= self._now),
@@ -178,15 +198,30 @@ class SqlRequests:
                 t.lost_runs.c.request_id == _requests.id, t.lost_runs.c.lost_at > lost_after
             ),
         )
-        turn = func.row_number().over(
-            partition_by=_requests.team_id, order_by=(_requests.created_at, _requests.id)
+        by_age = (_requests.created_at, _requests.id)
+        turn = func.row_number().over(partition_by=_requests.team_id, order_by=by_age)
+        has_place = _requests.offers > 0
+        next_place = func.row_number().over(
+            partition_by=(_requests.team_id, has_place), order_by=by_age
         )
-        in_turn = select(_requests.id, turn.label("turn")).where(may_be_offered).subquery()
+        in_turn = (
+            select(_requests.id, turn.label("turn"), next_place.label("next_place"))
+            .where(may_be_offered)
+            .subquery()
+        )
+        limits, at_work = t.team_limits, _at_work_by_team()
+        most = func.coalesce(limits.c.max_active_requests, literal(default_per_team, Integer))
+        places = most - func.coalesce(at_work.c.at_work, 0)
         # The condition stands in both: the outer one is looked at again once the row is locked.
         query: AnySelect = (
             select(t.workflow_requests)
             .join(in_turn, in_turn.c.id == _requests.id)
-            .where(may_be_offered)
+            .outerjoin(limits, limits.c.team_id == _requests.team_id)
+            .outerjoin(at_work, at_work.c.team_id == _requests.team_id)
+            .where(
+                may_be_offered,
+                or_(has_place, most.is_(None), in_turn.c.next_place <= places),
+            )
             .order_by(in_turn.c.turn, _requests.created_at, _requests.id)
             .limit(limit)
             .with_for_update(of=t.workflow_requests, skip_locked=True, key_share=True)
@@ -220,6 +255,7 @@ class SqlRequests:
         return list(self._connection.execute(query).scalars())
 
     def put_attempt(self, request: Request) -> None:
+        self.changed.add(request.id)
         statement = upsert(t.request_attempts).values(
             request_id=request.id,
             attempt=request.attempt,
@@ -236,6 +272,7 @@ class SqlRequests:
         )
 
     def end_attempt(self, request: Request, ending: AttemptEnding) -> None:
+        self.changed.add(request.id)
         self._connection.execute(
             update(t.request_attempts)
             .where(
@@ -252,7 +289,7 @@ class SqlRequests:
         if row is None:
             return None
         ending = None if row.ending is None else AttemptEnding(row.ending)
-        return Attempt(row.request_id, row.attempt, run_id, ending)
+        return Attempt(row.request_id, row.attempt, run_id, row.claimed_at, ending)
 
     def step(self, request_id: str, attempt: int, step: Step) -> StepRecord | None:
         steps = t.request_steps.c
@@ -263,6 +300,7 @@ class SqlRequests:
         return None if row is None else step_of(row)
 
     def save_step(self, record: StepRecord) -> None:
+        self.changed.add(record.request_id)
         changing = {
             "state": record.state,
             "retries": record.retries,
@@ -282,7 +320,25 @@ class SqlRequests:
             statement.on_conflict_do_update(constraint=t.request_steps.primary_key, set_=changing)
         )
 
+    def open_steps(self, request: Request) -> Sequence[StepRecord]:
+        query = self._steps_of(request).where(t.request_steps.c.ended_at.is_(None))
+        return [step_of(row) for row in self._connection.execute(query)]
+
+    def was_interrupted(self, request: Request) -> bool:
+        code = t.request_steps.c.error["code"].astext
+        query = self._steps_of(request).where(code == RUN_INTERRUPTED)
+        return self._connection.execute(query.limit(1)).first() is not None
+
+    @staticmethod
+    def _steps_of(request: Request) -> AnySelect:
+        """Of the current attempt."""
+        steps = t.request_steps.c
+        return select(t.request_steps).where(
+            steps.request_id == request.id, steps.attempt == request.attempt
+        )
+
     def interrupt_open_steps(self, request: Request) -> None:
+        self.changed.add(request.id)
         steps = t.request_steps.c
         self._connection.execute(
             update(t.request_steps)
@@ -324,6 +380,13 @@ class SqlRequests:
             )
             for row in self._connection.execute(query)
         ]
+
+
+def _at_work_by_team() -> Subquery:
+    """How many requests of each team are at work, of those that have any."""
+    requests = t.workflow_requests.alias("at_work")
+    counted = select(requests.c.team_id, func.count().label("at_work"))
+    return counted.where(is_at_work(requests)).group_by(requests.c.team_id).subquery()
 
 
 def _fixed_values(request: Request) -> dict[str, Any]:

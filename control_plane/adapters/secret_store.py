@@ -8,13 +8,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, update
 
 from control_plane.adapters import tables as t
-from control_plane.adapters.secret_views import TEAM_IDS_OF_SECRETS, secret_view
+from control_plane.adapters.secret_views import TEAM_IDS_OF_SECRETS
 from control_plane.adapters.stores import SECRETS_WITH_BINDING, AnySelect, locked, secret_of
-from control_plane.domain.applications import ApplicationState
-from control_plane.domain.managed_secrets import Secret, SecretState
+from control_plane.domain.applications import ROTATABLE_IN
+from control_plane.domain.managed_secrets import Secret, SecretBindingState, SecretState
 from control_plane.domain.teams import TeamState
-from idp_kernel.errors import InvariantBroken
-from idp_kernel.wire import api as wire
 
 _EXPIRING_PAGE = 200
 _secrets = t.secrets.c
@@ -35,11 +33,10 @@ class SqlSecrets:
         query = TEAM_IDS_OF_SECRETS.where(_secrets.id == secret_id)
         return str(self._connection.execute(query).scalar_one())
 
-    def view(self, secret_id: str) -> wire.Secret:
-        shown = secret_view(self._connection, secret_id)
-        if shown is None:
-            raise InvariantBroken(f"secret {secret_id} was there and cannot be shown")
-        return shown
+    def by_binding(self, binding_id: str, *, lock: bool = False) -> Secret | None:
+        query = SECRETS_WITH_BINDING.where(t.secret_bindings.c.id == binding_id)
+        row = self._connection.execute(locked(query, lock=lock)).one_or_none()
+        return None if row is None else secret_of(row)
 
     def due(self, at: datetime) -> Sequence[Secret]:
         query = _ROTATABLE.where(_secrets.next_rotation_at <= at).order_by(
@@ -77,8 +74,9 @@ _ROTATABLE: AnySelect = (
     .join(t.teams, t.teams.c.id == t.applications.c.team_id)
     .where(
         _secrets.state == SecretState.ACTIVE,
-        t.applications.c.state == ApplicationState.ACTIVE,
+        t.secret_bindings.c.state == SecretBindingState.ACTIVE,
+        t.applications.c.state.in_(ROTATABLE_IN),
         t.teams.c.state == TeamState.ACTIVE,
     )
 )
-"""Active secrets of active teams and applications."""
+"""Active secrets, bound as such, of active teams and of applications that run."""

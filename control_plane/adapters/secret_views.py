@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
-from sqlalchemy import Column, Connection, ScalarSelect, Select, String, cast, select
+from sqlalchemy import Column, Connection, ScalarSelect, String, cast, select
 
 from control_plane.adapters import tables as t
+from control_plane.adapters.filters import Query, after, beginning, equal, visible_to
 from control_plane.adapters.stores import AnyRow, policy_of, values_of
 from control_plane.application.queries import SecretFilter, Slice, VisibleTeams
 from control_plane.application.rotation_policies import policy_view
@@ -27,9 +27,8 @@ from idp_kernel.wire.worker import (
     SecretWanted,
 )
 
-Query = Select[tuple[Any, ...]]
-
 _WITH_A_VALUE = (SecretState.ACTIVE, SecretState.ROTATING, SecretState.SUSPENDED)
+_STANDING = (ApplicationEnvironmentState.ACTIVE, ApplicationEnvironmentState.FROZEN)
 _secrets, _bindings, _appenvs = t.secrets.c, t.secret_bindings.c, t.application_environments.c
 
 
@@ -37,19 +36,19 @@ def secret_views(
     connection: Connection, visible: VisibleTeams, part: Slice, wanted: SecretFilter
 ) -> Sequence[wire.Secret]:
     """A part of the secrets, by id."""
-    query = _SECRETS
-    if visible is not None:
-        query = query.where(t.applications.c.team_id.in_(visible))
-    if wanted.team is not None:
-        query = query.where(t.teams.c.slug == wanted.team)
-    if wanted.application_environment_id is not None:
-        environment_id = wanted.application_environment_id
-        query = query.where(_secrets.application_environment_id == environment_id)
-    if wanted.state is not None:
-        query = query.where(_secrets.state == wanted.state)
+    query = visible_to(_SECRETS, t.applications.c.team_id, visible)
+    query = equal(
+        query,
+        (t.teams.c.slug, wanted.team),
+        (t.applications.c.id, wanted.application_id),
+        (_secrets.application_environment_id, wanted.application_environment_id),
+        (t.environments.c.slug, wanted.environment),
+        (_secrets.state, wanted.state),
+    )
+    query = beginning(query, _secrets.name, wanted.name_prefix)
     if wanted.due_before is not None:
         query = query.where(_secrets.next_rotation_at < wanted.due_before)
-    rows = connection.execute(_after(query, _secrets.id, part)).all()
+    rows = connection.execute(after(query, _secrets.id, part)).all()
     bindings = _bindings_of(connection, [row.id for row in rows])
     return [_secret(row, bindings[row.id]) for row in rows]
 
@@ -63,7 +62,7 @@ def binding_views(
     connection: Connection, secret_id: str, part: Slice
 ) -> Sequence[wire.SecretBinding]:
     query = _BINDINGS.where(_bindings.secret_id == secret_id)
-    rows = connection.execute(_after(query, _bindings.id, part))
+    rows = connection.execute(after(query, _bindings.id, part))
     return [wire.SecretBinding(**values_of(row)) for row in rows]
 
 
@@ -73,11 +72,9 @@ def binding_view(connection: Connection, binding_id: str) -> wire.SecretBinding 
 
 
 def appenv_assets(connection: Connection, part: Slice) -> Sequence[AppEnvAsset]:
-    """A part of the active application environments, by id, as they should stand."""
-    query = _WHEREABOUTS.where(
-        _appenvs.state == ApplicationEnvironmentState.ACTIVE, _appenvs.revision.is_not(None)
-    )
-    rows = connection.execute(_after(query, _appenvs.id, part)).all()
+    """A part of the application environments that stand, by id, as they should."""
+    query = _WHEREABOUTS.where(_appenvs.state.in_(_STANDING), _appenvs.revision.is_not(None))
+    rows = connection.execute(after(query, _appenvs.id, part)).all()
     pinned = _pinned_in(connection, [row.application_environment_id for row in rows])
     return [_appenv_asset(row, pinned[row.application_environment_id]) for row in rows]
 
@@ -85,7 +82,7 @@ def appenv_assets(connection: Connection, part: Slice) -> Sequence[AppEnvAsset]:
 def secret_assets(connection: Connection, part: Slice) -> Sequence[SecretAsset]:
     """A part of the secrets with a value, by id, as they should stand."""
     query = _SECRETS.where(_secrets.version.is_not(None), _secrets.state.in_(_WITH_A_VALUE))
-    rows = connection.execute(_after(query, _secrets.id, part))
+    rows = connection.execute(after(query, _secrets.id, part))
     return [_secret_asset(row) for row in rows]
 
 
@@ -184,12 +181,6 @@ _PINNED: Query = (
     .where(_bindings.version.is_not(None), _secrets.state.in_(_WITH_A_VALUE))
     .order_by(_secrets.name)
 )
-
-
-def _after(query: Query, column: Any, part: Slice) -> Query:
-    if part.after is not None:
-        query = query.where(column > part.after)
-    return query.order_by(column).limit(part.limit)
 
 
 def _bindings_of(

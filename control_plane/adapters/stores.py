@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Select,
     Table,
     case,
+    delete,
     insert,
     select,
     update,
@@ -111,6 +113,10 @@ class SqlPrincipals:
     def token_by_id(self, token_id: str) -> StoredToken | None:
         return self._token(_TOKENS.where(t.tokens.c.id == token_id))
 
+    def tokens_by_ids(self, token_ids: Collection[str]) -> Sequence[StoredToken]:
+        rows = self._connection.execute(_TOKENS.where(t.tokens.c.id.in_(token_ids)))
+        return [StoredToken(**values_of(row)) for row in rows]
+
     def revoke_token(self, token_id: str) -> None:
         self._set_token(token_id, revoked_at=self._now)
 
@@ -118,10 +124,14 @@ class SqlPrincipals:
         self._set_token(token_id, last_used_at=self._now)
 
     def roles_of(self, principal: str) -> Mapping[str, TeamRole]:
-        query = select(t.memberships.c.team_id, t.memberships.c.role).where(
-            t.memberships.c.principal == principal
-        )
-        return {row.team_id: TeamRole(row.role) for row in self._connection.execute(query)}
+        return self.roles_of_all([principal]).get(principal, {})
+
+    def roles_of_all(self, principals: Collection[str]) -> Mapping[str, Mapping[str, TeamRole]]:
+        query = select(t.memberships).where(t.memberships.c.principal.in_(principals))
+        roles = defaultdict[str, dict[str, TeamRole]](dict)
+        for row in self._connection.execute(query):
+            roles[row.principal][row.team_id] = TeamRole(row.role)
+        return roles
 
     def roles_by_team_slug(self, principal: str) -> Mapping[str, TeamRole]:
         query = (
@@ -187,7 +197,8 @@ class SqlTeams:
         return team_of(the(self._connection.execute(query).one_or_none(), f"team {team_id}"))
 
     def save(self, team: Team) -> None:
-        _save_state(self._connection, t.teams, team.id, state=team.state)
+        changing = {"state": team.state, "display_name": team.display_name}
+        _save_state(self._connection, t.teams, team.id, **changing)
 
     def put_member(self, team_id: str, principal: str, role: TeamRole) -> None:
         row = {"team_id": team_id, "principal": principal, "role": role}
@@ -197,6 +208,13 @@ class SqlTeams:
                 constraint=t.memberships.primary_key, set_={"role": statement.excluded.role}
             )
         )
+
+    def remove_member(self, team_id: str, principal: str) -> bool:
+        columns = t.memberships.c
+        statement = delete(t.memberships).where(
+            columns.team_id == team_id, columns.principal == principal
+        )
+        return self._connection.execute(statement).rowcount == 1
 
 
 class SqlEnvironments:
@@ -229,7 +247,8 @@ class SqlEnvironments:
         return self._one(query.with_for_update(read=True))
 
     def save(self, environment: Environment) -> None:
-        _save_state(self._connection, t.environments, environment.id, state=environment.state)
+        changing = {"state": environment.state, "description": environment.description}
+        _save_state(self._connection, t.environments, environment.id, **changing)
 
     def _one(self, query: AnySelect) -> Environment:
         return environment_of(the(self._connection.execute(query).one_or_none(), "environment"))
@@ -259,7 +278,8 @@ class SqlApplications:
         return None if row is None else application_of(row)
 
     def save(self, application: Application) -> None:
-        _save_state(self._connection, t.applications, application.id, state=application.state)
+        changing = {"state": application.state, "description": application.description}
+        _save_state(self._connection, t.applications, application.id, **changing)
 
     def add_repository(self, repository: ApplicationRepository) -> None:
         self._connection.execute(insert(t.application_repositories).values(asdict(repository)))

@@ -17,6 +17,7 @@ from control_plane.application.sweep_requests import overdue_requests, sweep_req
 from control_plane.domain.requests import AttemptPolicy
 from idp_kernel.clock import Clock
 from idp_kernel.errors import Unavailable
+from idp_kernel.telemetry.subjects import WORKFLOW_REQUEST_ID
 from idp_kernel.wire.engine import ROW_HELD
 
 _SWEEP_LOCK: Final = 0x1D953EE9
@@ -108,9 +109,11 @@ class Sweeper:
         except Unavailable as error:
             if error.code != ROW_HELD:
                 raise
-            _log.warning("request_not_swept_yet", workflow_request_id=request_id, code=error.code)
+            _log.warning(
+                "request_not_swept_yet", code=error.code, **{WORKFLOW_REQUEST_ID: request_id}
+            )
         except Exception:  # noqa: BLE001 - whatever is wrong with one request concerns no other; told as an error
-            _log.exception("request_not_swept", workflow_request_id=request_id)
+            _log.exception("request_not_swept", **{WORKFLOW_REQUEST_ID: request_id})
 
     def _one_lease_from_now(self) -> float:
         return self._monotonic() + self._policy.lease.total_seconds()

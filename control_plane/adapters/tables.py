@@ -106,6 +106,15 @@ memberships = Table(
     PrimaryKeyConstraint("team_id", "principal"),
 )
 
+team_limits = Table(
+    "team_limits",
+    METADATA,
+    Column("team_id", Uuid(as_uuid=False), ForeignKey("teams.id"), primary_key=True),
+    Column("max_applications", Integer, nullable=True),
+    Column("max_application_environments", Integer, nullable=True),
+    Column("max_active_requests", Integer, nullable=True),
+)
+
 # ── what ─────────────────────────────────────────────────────────────────────────────────────
 
 environments = Table(
@@ -219,6 +228,18 @@ secrets = Table(
         "ix_secrets_expires_at",
         "expires_at",
         postgresql_where=text("state = 'Active'"),
+    ),
+    Index(
+        "ix_secrets_in_use_rotated_at",
+        "sensitivity",
+        "rotated_at",
+        postgresql_where=text("state IN ('Active', 'Rotating')"),
+    ),
+    Index(
+        "ix_secrets_in_use_expires_at",
+        "sensitivity",
+        "expires_at",
+        postgresql_where=text("state IN ('Active', 'Rotating')"),
     ),
 )
 
@@ -446,6 +467,16 @@ projection_counters = Table(
     Column("label", String(100), nullable=False),
     Column("value", BigInteger, nullable=False),
     PrimaryKeyConstraint("metric", "label"),
+)
+
+projection_downstream_errors = Table(
+    "projection_downstream_errors",
+    METADATA,
+    Column("target", String(60), nullable=False),
+    Column("code", String(60), nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("value", BigInteger, nullable=False),
+    PrimaryKeyConstraint("target", "code", "status"),
 )
 
 projection_durations = Table(

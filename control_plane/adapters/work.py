@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from control_plane.adapters import tables as t
 from control_plane.adapters.database import database_errors, transaction
 from control_plane.adapters.journal import SqlJournal
+from control_plane.adapters.limit_store import SqlLimits
 from control_plane.adapters.request_store import SqlRequests
 from control_plane.adapters.rotation_store import SqlCheckResults, SqlRotations
 from control_plane.adapters.secret_store import SqlSecrets
@@ -22,7 +23,9 @@ from control_plane.adapters.stores import (
     SqlPrincipals,
     SqlTeams,
 )
+from control_plane.adapters.views import SqlViews
 from control_plane.application.ports import Answer, Begin, CommandKey, RecordedCommand, Work
+from control_plane.domain.limits import UNLIMITED, TeamLimits
 from idp_kernel.clock import Clock
 from idp_kernel.errors import InvariantBroken
 
@@ -102,7 +105,7 @@ class SqlStanding:
 class SqlWork:
     """One transaction."""
 
-    def __init__(self, connection: Connection, now: datetime) -> None:
+    def __init__(self, connection: Connection, now: datetime, default_limits: TeamLimits) -> None:
         self._connection = connection
         self.now = now
         self.principals = SqlPrincipals(connection, now)
@@ -114,6 +117,8 @@ class SqlWork:
         self.rotations = SqlRotations(connection, now)
         self.check_results = SqlCheckResults(connection, now)
         self.requests = SqlRequests(connection, now)
+        self.limits = SqlLimits(connection, default_limits)
+        self.views = SqlViews(connection)
         self.commands = SqlCommands(connection, now)
         self.standing = SqlStanding(connection)
         self.journal = SqlJournal(connection, now)
@@ -124,15 +129,16 @@ class SqlWork:
             yield
 
 
-def beginner(engine: Engine, clock: Clock) -> Begin:
+def beginner(engine: Engine, clock: Clock, default_limits: TeamLimits = UNLIMITED) -> Begin:
     """Opens transactions on this engine."""
 
     @contextmanager
     def begin() -> Iterator[Work]:
         with transaction(engine) as connection:
-            work = SqlWork(connection, clock.now())
+            work = SqlWork(connection, clock.now(), default_limits)
             yield work
-            work.journal.flush()
+            work.journal.flush(changed_requests=work.requests.changed)
+        work.journal.tell_spans()
 
     return begin
 

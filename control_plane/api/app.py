@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from control_plane.api import (
+    application_environments,
     applications,
     assets,
     engine,
@@ -18,14 +18,15 @@ from control_plane.api import (
     requests,
     rotations,
     secrets,
+    streams,
     teams,
     tokens,
 )
-from control_plane.api.commands import IDEMPOTENCY_KEY_HEADER
 from control_plane.api.guards import check_every_route_is_guarded
+from control_plane.api.openapi import describe, operation_id
+from control_plane.api.rate_limits import TellsRates
 from control_plane.api.services import Services
-from idp_kernel.http.problems import PROBLEM_JSON
-from idp_kernel.http.server import new_server
+from idp_kernel.http.server import DEFAULT_BODY_SECONDS, new_server
 from idp_kernel.services import ServiceName
 
 _ROUTERS = (
@@ -33,49 +34,30 @@ _ROUTERS = (
     tokens,
     environments,
     applications,
+    application_environments,
     secrets,
     requests,
     events,
+    streams,
     engine,
     rotations,
     assets,
 )
-_PROBLEM_SCHEMA: dict[str, Any] = {
-    "title": "Problem",
-    "description": "RFC 9457. `code` is stable; a refused move adds current, wanted, allowed.",
-    "type": "object",
-    "required": ["type", "title", "status", "code", "detail", "requestId"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "code": {"type": "string"},
-        "detail": {"type": "string"},
-        "requestId": {"type": "string"},
-        "retryAfter": {"type": "number"},
-        "current": {"type": "string"},
-        "wanted": {"type": "string"},
-        "allowed": {"type": "array", "items": {"type": "string"}},
-        "workflowRequestId": {"type": "string"},
-        "activeRequestId": {"type": "string"},
-    },
-    "additionalProperties": True,
-}
-_PROBLEM = {
-    "description": "A problem, told as `application/problem+json`.",
-    "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-}
 
 
 def create_app(
-    services: Services,
+    services: Services | None,
     *,
     env: str,
     registry: CollectorRegistry,
     is_ready: Callable[[], None],
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
+    body_seconds: float = DEFAULT_BODY_SECONDS,
 ) -> FastAPI:
-    """The control plane's HTTP application. Raises `InvariantBroken` for an unguarded route."""
+    """The control plane's HTTP application; without services it only describes itself.
+
+    Raises `InvariantBroken` for an unguarded route.
+    """
     app = new_server(
         service=ServiceName.CONTROL_PLANE_API,
         env=env,
@@ -83,41 +65,12 @@ def create_app(
         is_ready=is_ready,
         description="Commands and queries of the internal developer platform.",
         lifespan=lifespan,
+        body_seconds=body_seconds,
     )
+    app.add_middleware(TellsRates)
     app.state.services = services
     for module in _ROUTERS:
-        app.include_router(module.router)
+        app.include_router(module.router, generate_unique_id_function=operation_id)
     check_every_route_is_guarded(app.routes)
-    _describe_all_that_is_true(app)
+    describe(app)
     return app
-
-
-def _describe_all_that_is_true(app: FastAPI) -> None:
-    """Adds what FastAPI cannot see: problems on every route, the key that commands need."""
-    describe = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            _complete(describe())
-        return describe()
-
-    app.openapi = openapi  # type: ignore[method-assign]
-
-
-def _complete(document: dict[str, Any]) -> None:
-    schemas = document["components"]["schemas"]
-    schemas["Problem"] = _PROBLEM_SCHEMA
-    schemas.pop("HTTPValidationError", None)
-    schemas.pop("ValidationError", None)
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            _complete_operation(operation)
-
-
-def _complete_operation(operation: dict[str, Any]) -> None:
-    operation["responses"].pop("422", None)
-    operation["responses"]["default"] = _PROBLEM
-    for parameter in operation.get("parameters", ()):
-        if parameter["name"] == IDEMPOTENCY_KEY_HEADER:
-            parameter["required"] = True
-            parameter["schema"] = {"type": "string", "minLength": 1, "maxLength": 200}

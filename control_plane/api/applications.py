@@ -1,45 +1,75 @@
-"""Routes of applications and their environments."""
+"""Routes of applications with their repositories and integrations."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
-from control_plane.api.commands import Key, run_command
+from control_plane.api.commands import Key, answered, run_change, run_command
+from control_plane.api.conditions import IfMatch, IfNoneMatch
 from control_plane.api.guards import AnyPerson, InTeam
+from control_plane.api.narrowing import Created, NamePrefix, OfTeam
+from control_plane.api.openapi import refuses, texts
 from control_plane.api.paging import ById, page_of
 from control_plane.api.requests import accepted
 from control_plane.api.services import Use
 from control_plane.application.access import Caller, no_such
+from control_plane.application.manage_applications import (
+    APPLICATION_EVENTS,
+    describe_application,
+    lock_application,
+    move_application,
+    refuse_to_decommission_application,
+)
 from control_plane.application.ports import Answer, Work
-from control_plane.application.provision_application_environment import provision_environment
-from control_plane.application.queries import ApplicationFilter
+from control_plane.application.queries import ApplicationFilter, RepositoryFilter
 from control_plane.application.register_application import register_application
 from control_plane.application.workflows.application_onboarding import (
     onboard_approved_application,
 )
 from control_plane.application.workflows.flow import Initiator
-from control_plane.domain.applications import ApplicationState
+from control_plane.domain.applications import APPLICATION_MOVES, ApplicationState
+from control_plane.domain.repositories import RepositoryState
 from idp_kernel.ids import Slug
 from idp_kernel.telemetry.traces import current_traceparent
 from idp_kernel.wire import api as wire
 from idp_kernel.wire.engine import TeamRole
+from idp_kernel.wire.worker import RepositoryKind
 
 router = APIRouter(tags=["applications"])
 
 _APPLICATION = ("application", "application_id")
-_APPENV = ("application_environment", "application_environment_id")
 Viewer = Annotated[Caller, Depends(InTeam(*_APPLICATION, TeamRole.TEAM_VIEWER))]
 Maintainer = Annotated[Caller, Depends(InTeam(*_APPLICATION, TeamRole.TEAM_MAINTAINER))]
-ViewerOfAppEnv = Annotated[Caller, Depends(InTeam(*_APPENV, TeamRole.TEAM_VIEWER))]
+ViewerOfRepository = Annotated[
+    Caller, Depends(InTeam("repository", "repository_id", TeamRole.TEAM_VIEWER))
+]
+ViewerOfIntegration = Annotated[
+    Caller, Depends(InTeam("gitops_integration", "integration_id", TeamRole.TEAM_VIEWER))
+]
 
 
-@router.post("/v1/applications", status_code=202, response_model=wire.RequestAccepted)
+@router.post(
+    "/v1/applications",
+    status_code=202,
+    response_model=wire.RequestAccepted,
+    openapi_extra=refuses(
+        "not_found",
+        "not_allowed",
+        "application_exists",
+        "repository_name_taken",
+        "slug_reserved",
+        "declared_twice",
+        "team_not_active",
+        "environment_not_active",
+        "quota_exceeded",
+    ),
+)
 def post_application(
     request: Request, caller: AnyPerson, key: Key, body: wire.RegisterApplication
 ) -> Response:
-    """Registers an application with a team and starts ApplicationOnboarding; takes a maintainer of
+    """Registers an application with a team and starts ApplicationOnboarding. Takes a maintainer of
     that team. `Location` leads to the request.
     """
 
@@ -54,35 +84,62 @@ def get_applications(
     services: Use,
     caller: AnyPerson,
     page: ById,
-    team: Slug | None = None,
+    created: Created,
+    team: OfTeam = None,
     slug: Slug | None = None,
     state: ApplicationState | None = None,
+    name_prefix: NamePrefix = None,
 ) -> wire.Page[wire.Application]:
-    """Applications of the teams one may see."""
-    wanted = ApplicationFilter(team, slug, state)
+    """Lists applications of the teams one may see."""
+    wanted = ApplicationFilter(team, slug, state, name_prefix, created)
     applications = services.queries.applications(caller.visible_teams, page.slice, wanted)
     return page_of(applications, page, lambda application: application.id)
 
 
-@router.get("/v1/applications/{application_id}")
-def get_application(services: Use, _caller: Viewer, application_id: str) -> wire.Application:
-    """One application with its repositories."""
+@router.get("/v1/applications/{application_id}", response_model=wire.Application)
+def get_application(
+    services: Use, _caller: Viewer, application_id: str, seen: IfNoneMatch
+) -> Response:
+    """Shows one application with its repositories."""
     shown = services.queries.application(application_id)
     if shown is None:
         raise no_such("application", application_id)
-    return shown
+    return seen.answer(shown)
+
+
+@router.put("/v1/applications/{application_id}", response_model=wire.Application)
+def put_application(
+    request: Request,
+    caller: Maintainer,
+    application_id: str,
+    body: wire.DescribeApplication,
+    expected: IfMatch,
+) -> Response:
+    """Describes an application anew. Repeatable."""
+    act = answered(
+        200, lambda work: describe_application(work, caller.principal, application_id, body)
+    )
+    return run_change(request, expected.before(act, lambda work: _held(work, application_id)))
 
 
 @router.post(
     "/v1/applications/{application_id}/onboarding",
     status_code=202,
     response_model=wire.RequestAccepted,
+    openapi_extra=refuses(
+        "workflow_active",
+        "move_refused",
+        "repository_name_taken",
+        "slug_reserved",
+        "team_not_active",
+        "environment_not_active",
+    ),
 )
 def post_onboarding(
     request: Request, caller: Maintainer, key: Key, application_id: str
 ) -> Response:
-    """Starts ApplicationOnboarding of an Approved application, with the environments that were last
-    asked for; also repeats one that was given up. `Location` leads to the request.
+    """Starts ApplicationOnboarding of an Approved application. It has the environments that were
+    last asked for; this also repeats one that was given up. `Location` leads to the request.
     """
     initiator = Initiator(caller.principal, "", current_traceparent())
 
@@ -92,42 +149,94 @@ def post_onboarding(
     return run_command(request, caller, key, None, act)
 
 
+def _add_move(action: str) -> None:
+    @router.post(
+        f"/v1/applications/{{application_id}}/{action}",
+        response_model=wire.Application,
+        name=f"post_application_{action}",
+        openapi_extra=refuses("move_refused"),
+        **texts(APPLICATION_MOVES, action, "It gets no environment any more; what it has goes on."),
+    )
+    def post_move(
+        request: Request,
+        caller: Maintainer,
+        key: Key,
+        application_id: str,
+        expected: IfMatch,
+    ) -> Response:
+        act = answered(
+            200, lambda work: move_application(work, caller.principal, application_id, action)
+        )
+        checked = expected.before(act, lambda work: _held(work, application_id))
+        return run_command(request, caller, key, None, checked)
+
+
+for _action in APPLICATION_EVENTS:
+    _add_move(_action)
+
+
 @router.post(
-    "/v1/applications/{application_id}/environments",
+    "/v1/applications/{application_id}/decommission",
     status_code=202,
     response_model=wire.RequestAccepted,
+    openapi_extra=refuses("workflow_not_available", "workflow_active", "move_refused"),
 )
-def post_application_environment(
-    request: Request,
-    caller: Maintainer,
-    key: Key,
-    application_id: str,
-    body: wire.ProvisionEnvironment,
+def post_application_decommission(
+    request: Request, caller: Maintainer, key: Key, application_id: str
 ) -> Response:
-    """Starts ApplicationEnvironmentProvisioning; `Location` leads to the request."""
-    initiator = Initiator(caller.principal, "", current_traceparent())
+    """Will start ApplicationDecommissioning; refused as long as there is no such workflow."""
 
     def act(work: Work) -> Answer:
-        return accepted(provision_environment(work, initiator, application_id, body))
+        refuse_to_decommission_application(work, application_id)
 
-    return run_command(request, caller, key, body, act)
-
-
-@router.get("/v1/applications/{application_id}/environments")
-def get_application_environments(
-    services: Use, _caller: Viewer, application_id: str, page: ById
-) -> wire.Page[wire.ApplicationEnvironment]:
-    """The application's environments."""
-    environments = services.queries.application_environments(application_id, page.slice)
-    return page_of(environments, page, lambda environment: environment.id)
+    return run_command(request, caller, key, None, act)
 
 
-@router.get("/v1/application-environments/{application_environment_id}")
-def get_application_environment(
-    services: Use, _caller: ViewerOfAppEnv, application_environment_id: str
-) -> wire.ApplicationEnvironment:
-    """One application environment with its repository and secrets, as references."""
-    shown = services.queries.application_environment(application_environment_id)
+@router.get("/v1/applications/{application_id}/repositories")
+def get_application_repositories(
+    services: Use,
+    _caller: Viewer,
+    application_id: str,
+    page: ById,
+    kind: Annotated[RepositoryKind | None, Query()] = None,
+    state: Annotated[RepositoryState | None, Query()] = None,
+) -> wire.Page[wire.Repository]:
+    """Lists the application's repositories and those of its environments."""
+    wanted = RepositoryFilter(kind, state)
+    repositories = services.queries.repositories(application_id, page.slice, wanted)
+    return page_of(repositories, page, lambda repository: repository.id)
+
+
+@router.get("/v1/repositories/{repository_id}", response_model=wire.Repository)
+def get_repository(
+    services: Use, _caller: ViewerOfRepository, repository_id: str, seen: IfNoneMatch
+) -> Response:
+    """Shows one repository."""
+    shown = services.queries.repository(repository_id)
     if shown is None:
-        raise no_such("application environment", application_environment_id)
-    return shown
+        raise no_such("repository", repository_id)
+    return seen.answer(shown)
+
+
+@router.get("/v1/applications/{application_id}/gitops-integrations")
+def get_gitops_integrations(
+    services: Use, _caller: Viewer, application_id: str, page: ById
+) -> wire.Page[wire.GitOpsIntegration]:
+    """Lists what deploys the application: one integration, once it is being onboarded."""
+    integrations = services.queries.integrations(application_id, page.slice)
+    return page_of(integrations, page, lambda integration: integration.id)
+
+
+@router.get("/v1/gitops-integrations/{integration_id}", response_model=wire.GitOpsIntegration)
+def get_gitops_integration(
+    services: Use, _caller: ViewerOfIntegration, integration_id: str, seen: IfNoneMatch
+) -> Response:
+    """Shows one integration."""
+    shown = services.queries.integration(integration_id)
+    if shown is None:
+        raise no_such("gitops integration", integration_id)
+    return seen.answer(shown)
+
+
+def _held(work: Work, application_id: str) -> wire.Application:
+    return work.views.application(lock_application(work, application_id).id)

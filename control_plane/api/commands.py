@@ -14,6 +14,8 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request, Response
 
+from control_plane.api.conditions import ETAG_HEADER, etag_of
+from control_plane.api.openapi import IDEMPOTENCY_KEY_HEADER, IDEMPOTENCY_KEY_PATTERN
 from control_plane.api.services import Services, services_of
 from control_plane.application.access import Caller
 from control_plane.application.ports import Answer, CommandKey, RecordedCommand, Work
@@ -22,8 +24,9 @@ from idp_kernel.errors import Conflict, InvalidInput
 from idp_kernel.failpoints import failpoint
 from idp_kernel.wire.base import WireModel
 
-IDEMPOTENCY_KEY_HEADER = "Idempotency-Key"
-_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,198}[\x21-\x7e])?")
+_SHOWS_THE_THING = (200, 201)
+"""Statuses of answers that are the representation of what was made or moved."""
+_KEY = re.compile(IDEMPOTENCY_KEY_PATTERN)
 
 
 def idempotency_key(
@@ -67,7 +70,19 @@ def run_command(
     """
     answer = _act_once(services_of(request), _command_key(request, caller, key, body), act)
     failpoint(COMMAND_AFTER_COMMIT)
-    return response_of(answer)
+    response = response_of(answer)
+    if answer.body is not None and answer.status in _SHOWS_THE_THING:
+        response.headers[ETAG_HEADER] = etag_of(answer.body)
+    return response
+
+
+def run_change(request: Request, act: Callable[[Work], Answer]) -> Response:
+    """The answer of a change that is repeatable by itself and takes no idempotency key."""
+    with services_of(request).begin() as work:
+        answer = act(work)
+    response = response_of(answer)
+    response.headers[ETAG_HEADER] = etag_of(answer.body or "")
+    return response
 
 
 def response_of(answer: Answer) -> Response:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.concurrency import run_in_threadpool
 
 from control_plane.api.guards import Open, Run, Service, id_in_path, run_id_in_path
+from control_plane.api.openapi import refuses
 from control_plane.api.services import Services, Use
 from control_plane.api.spans import name_request
 from control_plane.application import run_progress
@@ -58,7 +59,9 @@ def get_jwks(services: Use, _caller: Anybody) -> dict[str, object]:
     return services.published_keys
 
 
-@router.post(wire.TOKENS)
+@router.post(
+    wire.TOKENS, openapi_extra=refuses("token_invalid", "token_expired", "assertion_replayed")
+)
 def post_service_token(
     services: Use, _caller: Anybody, body: wire.ServiceAssertion
 ) -> wire.ServiceToken:
@@ -109,7 +112,34 @@ async def _pause(woken: asyncio.Event, seconds: float) -> None:
         return
 
 
-@router.post(wire.LAUNCHES)
+@router.post(
+    wire.LAUNCHES,
+    openapi_extra=refuses(
+        "not_found",
+        "request_ended",
+        "request_waiting",
+        "attempt_superseded",
+        "already_claimed",
+        "deadline_passed",
+        "run_already_used",
+        "team_not_active",
+        "environment_not_active",
+        "application_not_ready",
+        "application_environment_not_ready",
+        "platform_draining",
+        "request_succeeded",
+        "workflow_active",
+        "rotation_in_grace",
+        "request_superseded",
+        "secret_binding_not_active",
+        "move_refused",
+        "reason_required",
+        "subject_required",
+        "wrong_phase",
+        "repository_name_taken",
+        "slug_reserved",
+    ),
+)
 def post_launch(services: Use, _caller: Claimer, body: wire.Launch) -> wire.Claim:
     """A claim for a run that a person started in Dagster's UI."""
     with services.begin() as work:
@@ -117,7 +147,22 @@ def post_launch(services: Use, _caller: Claimer, body: wire.Launch) -> wire.Clai
     return _claim(services, outcome)
 
 
-@router.post(wire.CLAIM)
+@router.post(
+    wire.CLAIM,
+    openapi_extra=refuses(
+        "not_found",
+        "request_ended",
+        "request_waiting",
+        "attempt_superseded",
+        "already_claimed",
+        "deadline_passed",
+        "run_already_used",
+        "team_not_active",
+        "environment_not_active",
+        "application_not_ready",
+        "application_environment_not_ready",
+    ),
+)
 def post_claim(
     services: Use, _caller: Claimer, request_id: str, body: wire.ClaimRequest
 ) -> wire.Claim:
@@ -128,7 +173,10 @@ def post_claim(
     return _claim(services, outcome)
 
 
-@router.post(wire.LEASE)
+@router.post(
+    wire.LEASE,
+    openapi_extra=refuses("not_found", "claim_lost", "cancel_requested", "deadline_passed"),
+)
 def post_lease(services: Use, run: Holder, request_id: str, body: wire.LeaseRenewal) -> wire.Lease:
     """The lease prolonged, with a new run token."""
     holding = _holding(run, body.run_id, run.attempt)
@@ -142,7 +190,10 @@ def post_lease(services: Use, run: Holder, request_id: str, body: wire.LeaseRene
     )
 
 
-@router.post(wire.STEP_START)
+@router.post(
+    wire.STEP_START,
+    openapi_extra=refuses("not_found", "claim_lost", "cancel_requested", "deadline_passed"),
+)
 def post_step_start(
     services: Use, run: Holder, request_id: str, step: str, body: wire.StepStarted
 ) -> wire.RequestStanding:
@@ -152,7 +203,10 @@ def post_step_start(
         return _standing(run_progress.start_step(work, request_id, holding, _step(step), body))
 
 
-@router.post(wire.STEP_OUTCOME)
+@router.post(
+    wire.STEP_OUTCOME,
+    openapi_extra=refuses("not_found", "claim_lost", "cancel_requested", "deadline_passed"),
+)
 def post_step_outcome(
     services: Use, run: Holder, request_id: str, step: str, body: wire.StepOutcome
 ) -> wire.RequestStanding:
@@ -164,7 +218,10 @@ def post_step_outcome(
         )
 
 
-@router.post(wire.WAIT)
+@router.post(
+    wire.WAIT,
+    openapi_extra=refuses("not_found", "claim_lost", "cancel_requested", "deadline_passed"),
+)
 def post_wait(
     services: Use, run: Holder, request_id: str, body: wire.WaitRequested
 ) -> wire.RequestStanding:
@@ -174,7 +231,17 @@ def post_wait(
         return _standing(run_progress.wait_for_time(work, request_id, holding, body))
 
 
-@router.post(wire.DECLARE_ENVIRONMENTS)
+@router.post(
+    wire.DECLARE_ENVIRONMENTS,
+    openapi_extra=refuses(
+        "not_found",
+        "claim_lost",
+        "cancel_requested",
+        "deadline_passed",
+        "wrong_workflow",
+        "quota_exceeded",
+    ),
+)
 def post_declare_environments(
     services: Use, run: Holder, request_id: str, body: wire.DeclareEnvironments
 ) -> wire.DeclaredEnvironments:
@@ -184,7 +251,17 @@ def post_declare_environments(
         return declare_wanted_environments(work, request_id, holding)
 
 
-@router.post(wire.END_PHASE)
+@router.post(
+    wire.END_PHASE,
+    openapi_extra=refuses(
+        "not_found",
+        "claim_lost",
+        "cancel_requested",
+        "deadline_passed",
+        "outcomes_missing",
+        "wrong_phase",
+    ),
+)
 def post_end_phase(
     services: Use, run: Holder, request_id: str, body: wire.EndPhase
 ) -> wire.RequestStanding:
@@ -196,7 +273,17 @@ def post_end_phase(
     return standing
 
 
-@router.post(wire.FINALIZE)
+@router.post(
+    wire.FINALIZE,
+    openapi_extra=refuses(
+        "not_found",
+        "claim_lost",
+        "cancel_requested",
+        "deadline_passed",
+        "outcomes_missing",
+        "wrong_phase",
+    ),
+)
 def post_finalize(
     services: Use, run: Holder, request_id: str, body: wire.Finalize
 ) -> wire.RequestStanding:
@@ -208,14 +295,14 @@ def post_finalize(
     return standing
 
 
-@router.post(wire.RUN_REPORTS)
+@router.post(wire.RUN_REPORTS, openapi_extra=refuses("not_found"))
 def post_run_report(services: Use, _caller: Reporter, body: wire.RunReport) -> wire.RunReported:
     """How a run ended."""
     with services.begin() as work:
         return report_run(work, body, services.attempts)
 
 
-@router.get(wire.RUN_STATUS)
+@router.get(wire.RUN_STATUS, openapi_extra=refuses("not_found"))
 def get_run(services: Use, _caller: Reporter, run_id: str) -> wire.RunStanding:
     """Whether a run still holds its claim."""
     named = run_id_in_path(run_id)

@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.routing import BaseRoute
 
+from control_plane.api.rate_limits import check_rate
 from control_plane.api.services import Services, Use
 from control_plane.application.access import Caller, authenticate, no_such
 from idp_kernel.errors import InvariantBroken, NotAllowed, Unauthenticated
@@ -45,12 +46,14 @@ class Open(Guard):
 
 
 class Person(Guard):
-    """Anybody with a valid bearer token of their own."""
+    """Anybody with a valid bearer token of their own, within its rate."""
 
-    def __call__(self, services: Use, credentials: Credentials) -> Caller:
+    def __call__(self, request: Request, services: Use, credentials: Credentials) -> Caller:
         token_hash = services.hash_token(_token(credentials))
         with services.begin() as work:
-            return authenticate(work, token_hash)
+            caller = authenticate(work, token_hash)
+        check_rate(request.scope, services.rates.take(caller.token_id))
+        return caller
 
 
 ANY_PERSON = Person()
@@ -65,7 +68,14 @@ class PlatformAdmin(Guard):
 
 
 Thing = Literal[
-    "team", "application", "application_environment", "secret", "secret_binding", "request"
+    "team",
+    "application",
+    "application_environment",
+    "repository",
+    "gitops_integration",
+    "secret",
+    "secret_binding",
+    "request",
 ]
 _TEAM_OF: dict[Thing, Callable[[Services, str], str | None]] = {
     "team": lambda services, slug: getattr(services.queries.team(slug), "id", None),
@@ -73,6 +83,8 @@ _TEAM_OF: dict[Thing, Callable[[Services, str], str | None]] = {
     "application_environment": (
         lambda services, id_: services.queries.application_environment_team(id_)
     ),
+    "repository": lambda services, id_: services.queries.repository_team(id_),
+    "gitops_integration": lambda services, id_: services.queries.integration_team(id_),
     "secret": lambda services, id_: services.queries.secret_team(id_),
     "secret_binding": lambda services, id_: services.queries.secret_binding_team(id_),
     "request": lambda services, id_: services.queries.request_team(id_),

@@ -7,7 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from control_plane.api.commands import Key, run_command
+from control_plane.api.conditions import IfNoneMatch
 from control_plane.api.guards import AnyPerson, InTeam
+from control_plane.api.narrowing import Created, OfAppEnv, OfApplication, OfTeam
+from control_plane.api.openapi import refuses
 from control_plane.api.paging import ById, page_of
 from control_plane.api.services import Use
 from control_plane.api.spans import name_request
@@ -16,10 +19,10 @@ from control_plane.application.ports import Answer
 from control_plane.application.queries import RequestFilter
 from control_plane.application.steer_requests import cancel_request, retry_request
 from control_plane.domain import requests as domain
-from idp_kernel.ids import Id, Slug
+from idp_kernel.ids import Id
 from idp_kernel.wire import api as wire
 from idp_kernel.wire.engine import TeamRole
-from idp_kernel.workflows import RequestState
+from idp_kernel.workflows import RequestState, WorkflowName
 
 router = APIRouter(tags=["workflow requests"])
 
@@ -33,18 +36,22 @@ def get_requests(
     services: Use,
     caller: AnyPerson,
     page: ById,
-    team: Slug | None = None,
+    created: Created,
+    team: OfTeam = None,
     state: RequestState | None = None,
-    application_id: Annotated[Id | None, Query(alias="applicationId")] = None,
-    application_environment_id: Annotated[
-        Id | None, Query(alias="applicationEnvironmentId")
-    ] = None,
+    workflow: WorkflowName | None = None,
+    application_id: OfApplication = None,
+    application_environment_id: OfAppEnv = None,
     secret_id: Annotated[Id | None, Query(alias="secretId")] = None,
+    requested_by: Annotated[str | None, Query(alias="requestedBy", max_length=100)] = None,
 ) -> wire.Page[wire.WorkflowRequest]:
-    """Requests of the teams one may see, newest first, without their steps."""
+    """Lists requests of the teams one may see, newest first, without their steps."""
     wanted = RequestFilter(
         team=team,
         state=state,
+        workflow=workflow,
+        requested_by=requested_by,
+        created=created,
         application_id=application_id,
         application_environment_id=application_environment_id,
         secret_id=secret_id,
@@ -53,19 +60,20 @@ def get_requests(
     return page_of(requests, page, lambda request: request.id)
 
 
-@router.get("/v1/workflow-requests/{request_id}")
-def get_request(services: Use, _caller: Viewer, request_id: str) -> wire.WorkflowRequest:
-    """One request with its attempts and the steps of all of them."""
+@router.get("/v1/workflow-requests/{request_id}", response_model=wire.WorkflowRequest)
+def get_request(services: Use, _caller: Viewer, request_id: str, seen: IfNoneMatch) -> Response:
+    """Shows one request with its attempts and the steps of all of them."""
     shown = services.queries.request(request_id)
     if shown is None:
         raise no_such("request", request_id)
-    return shown
+    return seen.answer(shown)
 
 
 @router.post(
     "/v1/workflow-requests/{request_id}/cancel",
     status_code=202,
     response_model=wire.RequestAccepted,
+    openapi_extra=refuses("move_refused"),
 )
 def post_cancel(
     request: Request,
@@ -74,7 +82,7 @@ def post_cancel(
     request_id: str,
     body: wire.CancelRequest | None = None,
 ) -> Response:
-    """Cancels at once what no run holds; otherwise tells the run, which ends it soon."""
+    """Cancels a request: at once what no run holds; otherwise the run is told and ends it soon."""
     wanted = body or wire.CancelRequest()
     return run_command(
         request,
@@ -89,6 +97,17 @@ def post_cancel(
     "/v1/workflow-requests/{request_id}/retry",
     status_code=202,
     response_model=wire.RequestAccepted,
+    openapi_extra=refuses(
+        "move_refused",
+        "workflow_active",
+        "rotation_in_grace",
+        "request_superseded",
+        "secret_binding_not_active",
+        "team_not_active",
+        "environment_not_active",
+        "application_not_ready",
+        "application_environment_not_ready",
+    ),
 )
 def post_retry(
     request: Request,

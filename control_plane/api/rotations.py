@@ -7,11 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from control_plane.api.guards import Service
+from control_plane.api.openapi import refuses
 from control_plane.api.services import Use
+from control_plane.api.spans import new_trace
 from control_plane.application.rotate_secret import act_on_cause
 from control_plane.application.schedule_rotations import enqueue_due_rotations
 from idp_kernel.services import Scope
-from idp_kernel.telemetry.traces import current_traceparent
 from idp_kernel.tokens import ServiceClaims
 from idp_kernel.wire import engine as wire
 
@@ -30,7 +31,7 @@ def post_due_rotations(
             work,
             body.scheduled_at,
             at_once=services.rotations_at_once,
-            traceparent=current_traceparent(),
+            begin_trace=lambda: new_trace("rotation due"),
         )
 
 
@@ -40,7 +41,20 @@ def get_rotation_causes(services: Use, _caller: Rotator) -> wire.RotationCauses:
     return wire.RotationCauses(causes=tuple(services.queries.rotation_causes()))
 
 
-@router.post(wire.ROTATIONS)
+@router.post(
+    wire.ROTATIONS,
+    openapi_extra=refuses(
+        "not_found",
+        "workflow_active",
+        "rotation_in_grace",
+        "too_many_rotations",
+        "move_refused",
+        "secret_binding_not_active",
+        "team_not_active",
+        "application_not_ready",
+        "application_environment_not_ready",
+    ),
+)
 def post_rotation_of_cause(
     services: Use, _caller: Rotator, body: wire.RequestRotation
 ) -> wire.RotationRequested:
@@ -50,5 +64,5 @@ def post_rotation_of_cause(
             work,
             body.event_id,
             at_once=services.rotations_at_once,
-            traceparent=current_traceparent(),
+            begin_trace=lambda: new_trace("rotation caused"),
         )

@@ -6,17 +6,23 @@ from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import AwareDatetime
 
-from control_plane.api.commands import Key, answered, response_of, run_command
+from control_plane.api.commands import Key, answered, response_of, run_change, run_command
+from control_plane.api.conditions import IfMatch, IfNoneMatch
 from control_plane.api.guards import AnyPerson, InTeam
+from control_plane.api.narrowing import NamePrefix, OfAppEnv, OfApplication, OfEnvironment, OfTeam
+from control_plane.api.openapi import refuses, texts
 from control_plane.api.paging import ById, page_of
 from control_plane.api.requests import accepted
 from control_plane.api.services import Services, Use
 from control_plane.application.access import Caller, no_such
 from control_plane.application.manage_secrets import (
+    BINDING_EVENTS,
     SECRET_EVENTS,
     admit_to_store,
+    lock_secret,
+    lock_secret_of_binding,
+    move_binding,
     move_secret,
     report_compromised,
     set_rotation_policy,
@@ -25,11 +31,15 @@ from control_plane.application.ports import Answer, Work
 from control_plane.application.queries import SecretFilter
 from control_plane.application.rotate_secret import rotate_secret
 from control_plane.application.workflows.flow import Initiator
-from control_plane.domain.managed_secrets import SecretState
-from idp_kernel.ids import Id, Slug
+from control_plane.domain.managed_secrets import (
+    SECRET_BINDING_MOVES,
+    SECRET_MOVES,
+    SecretState,
+)
 from idp_kernel.telemetry.traces import current_traceparent
 from idp_kernel.tokens import StoreAccess, issue_store_login, store_role
 from idp_kernel.wire import api as wire
+from idp_kernel.wire.base import Moment
 from idp_kernel.wire.engine import TeamRole
 
 router = APIRouter(tags=["secrets"])
@@ -41,6 +51,7 @@ _BINDING = ("secret_binding", "binding_id")
 Viewer = Annotated[Caller, Depends(InTeam(*_SECRET, TeamRole.TEAM_VIEWER))]
 Maintainer = Annotated[Caller, Depends(InTeam(*_SECRET, TeamRole.TEAM_MAINTAINER))]
 ViewerOfBinding = Annotated[Caller, Depends(InTeam(*_BINDING, TeamRole.TEAM_VIEWER))]
+MaintainerOfBinding = Annotated[Caller, Depends(InTeam(*_BINDING, TeamRole.TEAM_MAINTAINER))]
 
 
 @router.get("/v1/secrets")
@@ -48,59 +59,118 @@ def get_secrets(
     services: Use,
     caller: AnyPerson,
     page: ById,
-    team: Slug | None = None,
-    application_environment_id: Annotated[
-        Id | None, Query(alias="applicationEnvironmentId")
-    ] = None,
+    team: OfTeam = None,
+    application_id: OfApplication = None,
+    application_environment_id: OfAppEnv = None,
+    environment: OfEnvironment = None,
     state: SecretState | None = None,
-    due_before: Annotated[AwareDatetime | None, Query(alias="dueBefore")] = None,
+    name_prefix: NamePrefix = None,
+    due_before: Annotated[Moment | None, Query(alias="dueBefore")] = None,
 ) -> wire.Page[wire.Secret]:
-    """Secrets of the teams one may see; `dueBefore` asks for those the schedule rotates by then."""
-    wanted = SecretFilter(team, application_environment_id, state, due_before)
+    """Lists secrets of the teams one may see. `dueBefore` asks for those the schedule rotates by
+    then.
+    """
+    wanted = SecretFilter(
+        team=team,
+        application_id=application_id,
+        application_environment_id=application_environment_id,
+        environment=environment,
+        state=state,
+        name_prefix=name_prefix,
+        due_before=due_before,
+    )
     secrets = services.queries.secrets(caller.visible_teams, page.slice, wanted)
     return page_of(secrets, page, lambda secret: secret.id)
 
 
-@router.get("/v1/secrets/{secret_id}")
-def get_secret(services: Use, _caller: Viewer, secret_id: str) -> wire.Secret:
-    """One secret with its bindings and its rotation."""
+@router.get("/v1/secrets/{secret_id}", response_model=wire.Secret)
+def get_secret(services: Use, _caller: Viewer, secret_id: str, seen: IfNoneMatch) -> Response:
+    """Shows one secret with its bindings and its rotation."""
     shown = services.queries.secret(secret_id)
     if shown is None:
         raise no_such("secret", secret_id)
-    return shown
+    return seen.answer(shown)
 
 
 @router.get("/v1/secrets/{secret_id}/bindings")
 def get_secret_bindings(
     services: Use, _caller: Viewer, secret_id: str, page: ById
 ) -> wire.Page[wire.SecretBinding]:
-    """Where the secret is bound."""
+    """Lists where the secret is bound."""
     bindings = services.queries.secret_bindings(secret_id, page.slice)
     return page_of(bindings, page, lambda binding: binding.id)
 
 
-@router.get("/v1/secret-bindings/{binding_id}")
+@router.get("/v1/secret-bindings/{binding_id}", response_model=wire.SecretBinding)
 def get_secret_binding(
-    services: Use, _caller: ViewerOfBinding, binding_id: str
-) -> wire.SecretBinding:
-    """One binding."""
+    services: Use, _caller: ViewerOfBinding, binding_id: str, seen: IfNoneMatch
+) -> Response:
+    """Shows one binding."""
     shown = services.queries.secret_binding(binding_id)
     if shown is None:
         raise no_such("secret binding", binding_id)
-    return shown
+    return seen.answer(shown)
 
 
-@router.put("/v1/secrets/{secret_id}/rotation-policy")
+def _add_binding_move(action: str) -> None:
+    @router.post(
+        f"/v1/secret-bindings/{{binding_id}}/{action}",
+        response_model=wire.SecretBinding,
+        name=f"post_secret_binding_{action}",
+        openapi_extra=refuses("move_refused", "workflow_active", "secret_not_active"),
+        **texts(
+            SECRET_BINDING_MOVES,
+            action,
+            "What it brought to its environment stays there; while it is suspended, its secret is"
+            " not rotated.",
+        ),
+    )
+    def post_move(
+        request: Request,
+        caller: MaintainerOfBinding,
+        key: Key,
+        binding_id: str,
+        expected: IfMatch,
+    ) -> Response:
+        act = answered(200, lambda work: move_binding(work, caller.principal, binding_id, action))
+        checked = expected.before(act, lambda work: _held_binding(work, binding_id))
+        return run_command(request, caller, key, None, checked)
+
+
+for _action in BINDING_EVENTS:
+    _add_binding_move(_action)
+
+
+@router.put(
+    "/v1/secrets/{secret_id}/rotation-policy",
+    response_model=wire.Secret,
+    openapi_extra=refuses("time_zone_unknown", "expiry_out_of_range"),
+)
 def put_rotation_policy(
-    services: Use, caller: Maintainer, secret_id: str, body: wire.SetRotationPolicy
-) -> wire.Secret:
-    """Sets all of the secret's own policy; repeatable."""
-    with services.begin() as work:
-        return set_rotation_policy(work, caller.principal, secret_id, body)
+    request: Request,
+    caller: Maintainer,
+    secret_id: str,
+    body: wire.SetRotationPolicy,
+    expected: IfMatch,
+) -> Response:
+    """Sets all of the secret's own rotation policy. Repeatable."""
+    act = answered(200, lambda work: set_rotation_policy(work, caller.principal, secret_id, body))
+    return run_change(request, expected.before(act, lambda work: _held(work, secret_id)))
 
 
 @router.post(
-    "/v1/secrets/{secret_id}/rotation", status_code=202, response_model=wire.RequestAccepted
+    "/v1/secrets/{secret_id}/rotation",
+    status_code=202,
+    response_model=wire.RequestAccepted,
+    openapi_extra=refuses(
+        "workflow_active",
+        "rotation_in_grace",
+        "move_refused",
+        "secret_binding_not_active",
+        "team_not_active",
+        "application_not_ready",
+        "application_environment_not_ready",
+    ),
 )
 def post_rotation(
     request: Request,
@@ -109,7 +179,7 @@ def post_rotation(
     secret_id: str,
     body: wire.RotateSecret | None = None,
 ) -> Response:
-    """Starts SecretRotation; `Location` leads to the request."""
+    """Starts SecretRotation. `Location` leads to the request."""
     wanted = body or wire.RotateSecret()
     initiator = Initiator(caller.principal, wanted.reason, current_traceparent())
 
@@ -119,11 +189,15 @@ def post_rotation(
     return run_command(request, caller, key, wanted, act)
 
 
-@router.post("/v1/secrets/{secret_id}/compromised", response_model=wire.Secret)
+@router.post(
+    "/v1/secrets/{secret_id}/compromised",
+    response_model=wire.Secret,
+    openapi_extra=refuses("secret_without_value"),
+)
 def post_compromised(
     request: Request, caller: Maintainer, key: Key, secret_id: str, body: wire.ReportCompromised
 ) -> Response:
-    """Says that the secret is known to others; an emergency rotation follows soon."""
+    """Says that the secret is known to others. An emergency rotation follows soon."""
     act = answered(200, lambda work: report_compromised(work, caller.principal, secret_id, body))
     return run_command(request, caller, key, body, act)
 
@@ -133,21 +207,34 @@ def _add_move(action: str) -> None:
         f"/v1/secrets/{{secret_id}}/{action}",
         response_model=wire.Secret,
         name=f"post_secret_{action}",
+        openapi_extra=refuses("move_refused", "secret_not_active"),
+        **texts(
+            SECRET_MOVES,
+            action,
+            "Its binding follows. Its value stays as it is; while suspended it is not rotated.",
+        ),
     )
-    def post_move(request: Request, caller: Maintainer, key: Key, secret_id: str) -> Response:
+    def post_move(
+        request: Request, caller: Maintainer, key: Key, secret_id: str, expected: IfMatch
+    ) -> Response:
         act = answered(200, lambda work: move_secret(work, caller.principal, secret_id, action))
-        return run_command(request, caller, key, None, act)
+        checked = expected.before(act, lambda work: _held(work, secret_id))
+        return run_command(request, caller, key, None, checked)
 
 
 for _action in SECRET_EVENTS:
     _add_move(_action)
 
 
-@router.post(wire.SECRET_LOGIN, response_model=wire.SecretLogin)
+@router.post(
+    wire.SECRET_LOGIN,
+    response_model=wire.SecretLogin,
+    openapi_extra=refuses("secret_without_value", "token_already_shown"),
+)
 def post_secret_login(
     request: Request, services: Use, caller: Viewer, key: Key, secret_id: str
 ) -> Response:
-    """The way to the value, at the store: viewers read, maintainers write. Shown this once."""
+    """Opens the way to the value at the store. Viewers read, maintainers write; shown this once."""
     admitted: list[tuple[wire.Secret, StoreAccess]] = []
 
     def act(work: Work) -> Answer:
@@ -180,3 +267,11 @@ def _login(
         expires_at=until,
         link=store.link(path),
     )
+
+
+def _held(work: Work, secret_id: str) -> wire.Secret:
+    return work.views.secret(lock_secret(work, secret_id).id)
+
+
+def _held_binding(work: Work, binding_id: str) -> wire.SecretBinding:
+    return work.views.secret_binding(lock_secret_of_binding(work, binding_id).binding.id)

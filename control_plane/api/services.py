@@ -10,6 +10,8 @@ from urllib.parse import quote
 from fastapi import Depends, Request
 from joserfc.jwk import KeySet
 
+from control_plane.api.feed import Feed
+from control_plane.api.rate_limits import RateLimits
 from control_plane.api.wakeups import Wakeups
 from control_plane.application.offer_requests import OfferPolicy
 from control_plane.application.ports import Begin
@@ -46,6 +48,8 @@ class Services:
     rotations_at_once: int
     secret_store: SecretStore
     wakeups: Wakeups
+    feed: Feed
+    rates: RateLimits
     new_token: Callable[[], str]
     hash_token: Callable[[str], bytes]
 

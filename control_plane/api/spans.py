@@ -1,19 +1,22 @@
-"""What the server's span says of the workflow request it worked on."""
+"""What spans and log lines say of the workflow request that a call worked on."""
 
 from __future__ import annotations
 
-from opentelemetry import trace
+from opentelemetry.trace import SpanKind
 
+from control_plane.adapters.subjects import attributes_of
 from control_plane.domain.requests import Request
+from idp_kernel.telemetry.subjects import name_subject
+from idp_kernel.telemetry.traces import current_traceparent, link_to_current, span, without_trace
 
 
 def name_request(request: Request) -> None:
-    """Puts the request's ids on the current span."""
-    span = trace.get_current_span()
-    span.set_attribute("idp.workflow_request_id", request.id)
-    span.set_attribute("idp.team_id", request.team_id)
-    span.set_attribute("idp.application_id", request.application_id)
-    if request.application_environment_id is not None:
-        span.set_attribute("idp.application_environment_id", request.application_environment_id)
-    if request.secret_id is not None:
-        span.set_attribute("idp.secret_id", request.secret_id)
+    """Puts the request's ids on the current span and on the log lines to come."""
+    name_subject(attributes_of(request))
+
+
+def new_trace(occasion: str) -> str | None:
+    """A trace of its own for a request that no person asked for: where it begins."""
+    links = link_to_current()
+    with without_trace(), span(occasion, kind=SpanKind.SERVER, links=links):
+        return current_traceparent()

@@ -1,13 +1,17 @@
-"""Routes of teams and their members."""
+"""Routes of teams, their members, policies and limits."""
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
-from control_plane.api.commands import Key, answered, run_command
+from control_plane.api.commands import Key, answered, run_change, run_command
+from control_plane.api.conditions import IfMatch, IfNoneMatch
 from control_plane.api.guards import Admin, AnyPerson, InTeam
+from control_plane.api.narrowing import Created, NamePrefix
+from control_plane.api.openapi import refuses, texts
 from control_plane.api.paging import ById, ByPrincipal, page_of
 from control_plane.api.services import Use
 from control_plane.application.access import Caller, no_such
@@ -16,9 +20,14 @@ from control_plane.application.manage_teams import (
     add_member,
     check_policy,
     create_team,
+    describe_team,
+    lock_team,
     move_team,
+    remove_member,
 )
-from control_plane.domain.teams import Team
+from control_plane.application.queries import TeamFilter
+from control_plane.application.team_limits import limits_view, set_team_limits
+from control_plane.domain.teams import TEAM_MOVES, Team, TeamState
 from idp_kernel.wire import api as wire
 from idp_kernel.wire.engine import TeamRole
 
@@ -29,7 +38,12 @@ Maintainer = Annotated[Caller, Depends(InTeam("team", "team", TeamRole.TEAM_MAIN
 AdminOfTeam = Annotated[Caller, Depends(InTeam("team", "team", None))]
 
 
-@router.post("/v1/teams", status_code=201, response_model=wire.Team)
+@router.post(
+    "/v1/teams",
+    status_code=201,
+    response_model=wire.Team,
+    openapi_extra=refuses("team_exists"),
+)
 def post_team(request: Request, caller: Admin, key: Key, body: wire.CreateTeam) -> Response:
     """Creates a team in draft."""
     act = answered(
@@ -39,44 +53,103 @@ def post_team(request: Request, caller: Admin, key: Key, body: wire.CreateTeam) 
 
 
 @router.get("/v1/teams")
-def get_teams(services: Use, caller: AnyPerson, page: ById) -> wire.Page[wire.Team]:
-    """The caller's teams; all of them for platform-admins."""
-    teams = services.queries.teams(caller.visible_teams, page.slice)
+def get_teams(
+    services: Use,
+    caller: AnyPerson,
+    page: ById,
+    created: Created,
+    state: TeamState | None = None,
+    name_prefix: NamePrefix = None,
+) -> wire.Page[wire.Team]:
+    """Lists the caller's teams; all of them for platform-admins."""
+    wanted = TeamFilter(state, name_prefix, created)
+    teams = services.queries.teams(caller.visible_teams, page.slice, wanted)
     return page_of(teams, page, lambda team: team.id)
 
 
-@router.get("/v1/teams/{team}")
-def get_team(services: Use, _caller: Viewer, team: str) -> wire.Team:
-    """One team."""
+@router.get("/v1/teams/{team}", response_model=wire.Team)
+def get_team(services: Use, _caller: Viewer, team: str, seen: IfNoneMatch) -> Response:
+    """Shows one team."""
     shown = services.queries.team(team)
     if shown is None:
         raise no_such("team", team)
-    return shown
+    return seen.answer(shown)
+
+
+@router.put("/v1/teams/{team}", response_model=wire.Team)
+def put_team(
+    request: Request, caller: AdminOfTeam, team: str, body: wire.DescribeTeam, expected: IfMatch
+) -> Response:
+    """Gives a team another name to be shown by. Takes a platform-admin; repeatable."""
+    act = answered(200, lambda work: view(describe_team(work, caller.principal, team, body)))
+    return run_change(request, expected.before(act, lambda work: view(lock_team(work, team))))
 
 
 def _add_move(action: str) -> None:
     @router.post(
-        f"/v1/teams/{{team}}/{action}", response_model=wire.Team, name=f"post_team_{action}"
+        f"/v1/teams/{{team}}/{action}",
+        response_model=wire.Team,
+        name=f"post_team_{action}",
+        openapi_extra=refuses("move_refused"),
+        **texts(TEAM_MOVES, action, "Takes a platform-admin."),
     )
-    def post_move(request: Request, caller: AdminOfTeam, key: Key, team: str) -> Response:
+    def post_move(
+        request: Request, caller: AdminOfTeam, key: Key, team: str, expected: IfMatch
+    ) -> Response:
         act = answered(200, lambda work: view(move_team(work, caller.principal, team, action)))
-        return run_command(request, caller, key, None, act)
+        checked = expected.before(act, lambda work: view(lock_team(work, team)))
+        return run_command(request, caller, key, None, checked)
 
 
 for _action in TEAM_EVENTS:
     _add_move(_action)
 
 
-@router.put("/v1/teams/{team}/policy")
-def put_policy(_caller: AdminOfTeam, team: str, body: wire.TeamPolicy) -> wire.TeamPolicy:  # noqa: ARG001 - the guard reads it
-    """Sets what is asked of the team's new applications; takes a platform-admin."""
-    return check_policy(body)
+@router.put(
+    "/v1/teams/{team}/policy",
+    response_model=wire.TeamPolicy,
+    openapi_extra=refuses("approvals_not_available"),
+)
+def put_policy(
+    request: Request,
+    _caller: AdminOfTeam,
+    team: str,
+    body: wire.TeamPolicy,
+    expected: IfMatch,
+) -> Response:
+    """Sets what is asked of the team's new applications. Takes a platform-admin; repeatable."""
+    act = answered(200, lambda _work: check_policy(body))
+    return run_change(request, expected.before(act, lambda work: _policy(lock_team(work, team))))
 
 
-@router.get("/v1/teams/{team}/policy")
-def get_policy(_caller: Viewer, team: str) -> wire.TeamPolicy:  # noqa: ARG001 - the guard reads it
-    """What is asked of the team's new applications."""
-    return wire.TeamPolicy()
+@router.get("/v1/teams/{team}/policy", response_model=wire.TeamPolicy)
+def get_policy(_caller: Viewer, team: str, seen: IfNoneMatch) -> Response:  # noqa: ARG001 - the guard reads it
+    """Shows what is asked of the team's new applications."""
+    return seen.answer(wire.TeamPolicy())
+
+
+@router.get("/v1/teams/{team}/limits", response_model=wire.TeamLimits)
+def get_limits(services: Use, _caller: Viewer, team: str, seen: IfNoneMatch) -> Response:
+    """Shows how much the team may have and have at work, and how much of it is used."""
+    with services.begin() as work:
+        found = work.teams.by_slug(team)
+        if found is None:
+            raise no_such("team", team)
+        return seen.answer(limits_view(work, found))
+
+
+@router.put("/v1/teams/{team}/limits", response_model=wire.TeamLimits)
+def put_limits(
+    request: Request, caller: AdminOfTeam, team: str, body: wire.SetTeamLimits, expected: IfMatch
+) -> Response:
+    """Sets all limits of the team. Takes a platform-admin; repeatable.
+
+    What the team has already stays, also beyond a limit. Requests above `maxActiveRequests` are
+    taken and stay `pending` until others have ended; their deadline does not wait.
+    """
+    act = answered(200, lambda work: set_team_limits(work, caller.principal, team, body))
+    held = expected.before(act, lambda work: limits_view(work, lock_team(work, team)))
+    return run_change(request, held)
 
 
 @router.post("/v1/teams/{team}/members", status_code=201, response_model=wire.Member)
@@ -90,14 +163,27 @@ def post_member(
 
 @router.get("/v1/teams/{team}/members")
 def get_members(
-    services: Use, _caller: Viewer, team: str, page: ByPrincipal
+    services: Use,
+    _caller: Viewer,
+    team: str,
+    page: ByPrincipal,
+    role: Annotated[TeamRole | None, Query()] = None,
 ) -> wire.Page[wire.Member]:
-    """Who is in the team, by name."""
+    """Lists who is in the team, by name."""
     shown = services.queries.team(team)
     if shown is None:
         raise no_such("team", team)
-    members = services.queries.members(shown.id, page.slice)
+    members = services.queries.members(shown.id, page.slice, role)
     return page_of(members, page, lambda member: member.principal)
+
+
+@router.delete("/v1/teams/{team}/members/{principal}", status_code=204)
+def delete_member(services: Use, caller: Maintainer, team: str, principal: str) -> None:
+    """Takes a principal's role in the team away; repeatable."""
+    if re.fullmatch(wire.PRINCIPAL_PATTERN, principal) is None:
+        raise no_such("member", principal)
+    with services.begin() as work:
+        remove_member(work, caller.principal, team, principal)
 
 
 def view(team: Team) -> wire.Team:
@@ -108,3 +194,8 @@ def view(team: Team) -> wire.Team:
         state=team.state,
         created_at=team.created_at,
     )
+
+
+def _policy(_team: Team) -> wire.TeamPolicy:
+    """There is one policy so far, so nothing is kept of it."""
+    return wire.TeamPolicy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -21,6 +21,7 @@ class Caller:
     platform_admin: bool
     roles: Mapping[str, TeamRole]
     """Team id to role."""
+    token_id: str
     token_expires_at: datetime
 
     @property
@@ -71,13 +72,24 @@ def authenticate(work: Work, token_hash: bytes) -> Caller:
         raise Unauthenticated("The bearer token has expired.", code="token_expired")
     if token.last_used_at is None or work.now - token.last_used_at >= _TOUCH_EVERY:
         work.principals.touch_token(token.id)
-    return _caller(work, token)
+    return _caller(token, work.principals.roles_of(token.principal))
 
 
-def _caller(work: Work, token: StoredToken) -> Caller:
+def still_let_in(work: Work, token_ids: Collection[str]) -> Mapping[str, Caller]:
+    """The callers behind those of the tokens that still open something, with their roles as they
+    are now; two statements, however many tokens.
+    """
+    tokens = work.principals.tokens_by_ids(token_ids)
+    valid = [each for each in tokens if each.revoked_at is None and each.expires_at > work.now]
+    roles = work.principals.roles_of_all({token.principal for token in valid})
+    return {token.id: _caller(token, roles.get(token.principal, {})) for token in valid}
+
+
+def _caller(token: StoredToken, roles: Mapping[str, TeamRole]) -> Caller:
     return Caller(
         principal=token.principal,
         platform_admin=token.platform_admin,
-        roles=work.principals.roles_of(token.principal),
+        roles=roles,
+        token_id=token.id,
         token_expires_at=token.expires_at,
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from control_plane.application.ports import Work
+from control_plane.application.team_limits import check_room_for_environment
 from control_plane.domain.application_environments import (
     APPLICATION_ENVIRONMENT_MOVES,
     ApplicationEnvironment,
@@ -36,7 +37,11 @@ def declare_environment(
     *,
     request_id: str | None = None,
 ) -> ApplicationEnvironment:
-    """A new application environment with its repository, both declared."""
+    """A new application environment with its repository, both declared.
+
+    Raises `Conflict` (`quota_exceeded`).
+    """
+    check_room_for_environment(work, team)
     appenv = ApplicationEnvironment(
         id=new_id(),
         application_id=application.id,

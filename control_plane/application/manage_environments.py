@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from control_plane.application.access import no_such
 from control_plane.application.ports import Work
 from control_plane.domain.environments import ENVIRONMENT_MOVES, Environment
 from idp_kernel.ids import new_id
-from idp_kernel.wire.api import CreateEnvironment
+from idp_kernel.wire.api import CreateEnvironment, DescribeEnvironment
 from idp_kernel.workflows import DomainEvent
 
 ENVIRONMENT_EVENTS: dict[str, DomainEvent] = {
@@ -28,15 +30,32 @@ def create_environment(work: Work, actor: str, command: CreateEnvironment) -> En
     return environment
 
 
+def describe_environment(
+    work: Work, actor: str, slug: str, command: DescribeEnvironment
+) -> Environment:
+    """The environment under its new description; the same again changes nothing."""
+    environment = lock_environment(work, slug)
+    changed = replace(environment, description=command.description)
+    if changed != environment:
+        work.environments.save(changed)
+        _tell(work, DomainEvent.ENVIRONMENT_CHANGED, actor, changed)
+    return changed
+
+
 def move_environment(work: Work, actor: str, slug: str, action: str) -> Environment:
     """The environment after `activate`, `freeze`, `unfreeze` or `retire`."""
-    environment = work.environments.by_slug(slug, lock=True)
-    if environment is None:
-        raise no_such("environment", slug)
-    moved = environment.moved(action)
+    moved = lock_environment(work, slug).moved(action)
     work.environments.save(moved)
     _tell(work, ENVIRONMENT_EVENTS[action], actor, moved)
     return moved
+
+
+def lock_environment(work: Work, slug: str) -> Environment:
+    """The environment, which nobody else moves until the transaction ends. Raises `NotFound`."""
+    environment = work.environments.by_slug(slug, lock=True)
+    if environment is None:
+        raise no_such("environment", slug)
+    return environment
 
 
 def _tell(work: Work, event: DomainEvent, actor: str, environment: Environment) -> None:

@@ -1,4 +1,6 @@
-"""A secret's rotation policy, its suspension, its compromise, and the way to its value."""
+"""A secret's rotation policy, its suspension and its binding's, its compromise, and the way to its
+value.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from control_plane.application.access import Caller, no_such
 from control_plane.application.ports import Work
 from control_plane.application.rotation_causes import raise_cause
 from control_plane.application.rotation_policies import policy_of
+from control_plane.application.workflows.flow import refuse_while_active
 from control_plane.domain.managed_secrets import Secret
+from control_plane.domain.requests import SubjectKind
 from idp_kernel.tokens import StoreAccess
 from idp_kernel.wire import api as wire
 from idp_kernel.wire.engine import TeamRole
@@ -19,6 +23,11 @@ SECRET_EVENTS: dict[str, DomainEvent] = {
     "resume": DomainEvent.SECRET_RESUMED,
 }
 """The commands that move a secret with its binding, and what each is told as."""
+BINDING_EVENTS: dict[str, DomainEvent] = {
+    "suspend": DomainEvent.SECRET_BINDING_SUSPENDED,
+    "resume": DomainEvent.SECRET_BINDING_RESUMED,
+}
+"""The commands that move a binding alone, and what each is told as."""
 
 
 def set_rotation_policy(
@@ -29,7 +38,7 @@ def set_rotation_policy(
     Raises `InvalidInput` (`time_zone_unknown`, `expiry_out_of_range`).
     """
     policy = policy_of(command)
-    secret = _locked(work, secret_id)
+    secret = lock_secret(work, secret_id)
     changed = secret.with_policy(policy)
     if policy != secret.policy:
         work.application_environments.save_secret(changed)
@@ -42,17 +51,33 @@ def set_rotation_policy(
                 "hasWindow": in_force.window is not None,
             },
         )  # fmt: skip
-    return work.secrets.view(secret_id)
+    return work.views.secret(secret_id)
 
 
 def move_secret(work: Work, actor: str, secret_id: str, action: str) -> wire.Secret:
     """The secret after `suspend` or `resume`; its binding follows. A suspended secret is not
     rotated, and one that is being rotated is not suspended (`MoveRefused`).
     """
-    moved = _locked(work, secret_id).moved(action).with_binding_moved(action)
+    moved = lock_secret(work, secret_id).with_binding_following(action)
     work.application_environments.save_secret(moved)
     _tell(work, SECRET_EVENTS[action], actor, moved, data={"state": moved.state})
-    return work.secrets.view(secret_id)
+    return work.views.secret(secret_id)
+
+
+def move_binding(work: Work, actor: str, binding_id: str, action: str) -> wire.SecretBinding:
+    """The binding after `suspend` or `resume`. What it brought to its environment stays there;
+    while it is suspended its secret is not rotated, which would move it.
+
+    Raises `Conflict`: `workflow_active` while a request is at work on the secret,
+    `secret_not_active` when it is to be resumed and its secret is suspended too.
+    """
+    secret = lock_secret_of_binding(work, binding_id)
+    refuse_while_active(work, SubjectKind.SECRET, secret.id)
+    moved = secret.with_binding_moved(action)
+    work.application_environments.save_secret(moved)
+    data = {"state": moved.binding.state, "bindingId": binding_id}
+    _tell(work, BINDING_EVENTS[action], actor, moved, data=data)
+    return work.views.secret_binding(binding_id)
 
 
 def report_compromised(
@@ -62,13 +87,13 @@ def report_compromised(
 
     Raises `Conflict` (`secret_without_value`) when there is nothing to be compromised.
     """
-    secret = _locked(work, secret_id)
+    secret = lock_secret(work, secret_id)
     event, data = DomainEvent.SECRET_COMPROMISED, {"reason": command.reason}
     raise_cause(work, event, secret, actor=actor, data=data)
     work.journal.audit(
         actor=actor, action=event, subject=f"secret/{secret_id}", reason=command.reason
     )
-    return work.secrets.view(secret_id)
+    return work.views.secret(secret_id)
 
 
 def admit_to_store(work: Work, caller: Caller, secret_id: str) -> tuple[wire.Secret, StoreAccess]:
@@ -76,14 +101,14 @@ def admit_to_store(work: Work, caller: Caller, secret_id: str) -> tuple[wire.Sec
 
     Raises `Conflict` (`secret_without_value`).
     """
-    secret = _locked(work, secret_id)
+    secret = lock_secret(work, secret_id)
     secret.check_has_value()
     access = access_of(caller, work.secrets.team_of(secret_id))
     _tell(
         work, DomainEvent.SECRET_LOGIN_ISSUED, caller.principal, secret,
         reason=f"to {access}", data={"access": access},
     )  # fmt: skip
-    return work.secrets.view(secret_id), access
+    return work.views.secret(secret_id), access
 
 
 def access_of(caller: Caller, team_id: str) -> StoreAccess:
@@ -92,10 +117,19 @@ def access_of(caller: Caller, team_id: str) -> StoreAccess:
     return StoreAccess.WRITE if caller.platform_admin or is_maintainer else StoreAccess.READ
 
 
-def _locked(work: Work, secret_id: str) -> Secret:
+def lock_secret(work: Work, secret_id: str) -> Secret:
+    """The secret, which nobody else moves until the transaction ends. Raises `NotFound`."""
     secret = work.secrets.by_id(secret_id, lock=True)
     if secret is None:
         raise no_such("secret", secret_id)
+    return secret
+
+
+def lock_secret_of_binding(work: Work, binding_id: str) -> Secret:
+    """The secret with that binding, as `lock_secret`."""
+    secret = work.secrets.by_binding(binding_id, lock=True)
+    if secret is None:
+        raise no_such("secret binding", binding_id)
     return secret
 
 

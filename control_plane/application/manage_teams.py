@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from control_plane.application.access import no_such
 from control_plane.application.ports import Work
 from control_plane.domain.teams import TEAM_MOVES, Team
 from idp_kernel.errors import InvalidInput
 from idp_kernel.ids import new_id
-from idp_kernel.wire.api import AddMember, ApplicationApproval, CreateTeam, Member, TeamPolicy
+from idp_kernel.wire.api import (
+    AddMember,
+    ApplicationApproval,
+    CreateTeam,
+    DescribeTeam,
+    Member,
+    TeamPolicy,
+)
 from idp_kernel.workflows import DomainEvent
 
 TEAM_EVENTS: dict[str, DomainEvent] = {
@@ -27,9 +36,19 @@ def create_team(work: Work, actor: str, command: CreateTeam) -> Team:
     return team
 
 
+def describe_team(work: Work, actor: str, slug: str, command: DescribeTeam) -> Team:
+    """The team under its new name; the same again changes nothing."""
+    team = lock_team(work, slug)
+    changed = replace(team, display_name=command.display_name)
+    if changed != team:
+        work.teams.save(changed)
+        _tell(work, DomainEvent.TEAM_CHANGED, actor, changed, displayName=changed.display_name)
+    return changed
+
+
 def move_team(work: Work, actor: str, slug: str, action: str) -> Team:
     """The team after `activate`, `suspend`, `resume` or `archive`."""
-    team = _locked(work, slug).moved(action)
+    team = lock_team(work, slug).moved(action)
     work.teams.save(team)
     _tell(work, TEAM_EVENTS[action], actor, team, state=team.state)
     return team
@@ -50,7 +69,7 @@ def check_policy(policy: TeamPolicy) -> TeamPolicy:
 
 def add_member(work: Work, actor: str, slug: str, command: AddMember) -> Member:
     """The principal with that role in the team; adding again changes the role."""
-    team = _locked(work, slug)
+    team = lock_team(work, slug)
     work.principals.ensure(command.principal)
     work.teams.put_member(team.id, command.principal, command.role)
     _tell(
@@ -60,7 +79,15 @@ def add_member(work: Work, actor: str, slug: str, command: AddMember) -> Member:
     return Member(team=team.slug, principal=command.principal, role=command.role)
 
 
-def _locked(work: Work, slug: str) -> Team:
+def remove_member(work: Work, actor: str, slug: str, principal: str) -> None:
+    """The principal has no role in the team any more; repeatable."""
+    team = lock_team(work, slug)
+    if work.teams.remove_member(team.id, principal):
+        _tell(work, DomainEvent.TEAM_MEMBER_REMOVED, actor, team, principal, principal=principal)
+
+
+def lock_team(work: Work, slug: str) -> Team:
+    """The team, which nobody else moves until the transaction ends. Raises `NotFound`."""
     team = work.teams.by_slug(slug, lock=True)
     if team is None:
         raise no_such("team", slug)

@@ -21,14 +21,18 @@ class OfferPolicy:
 
 
 def offer_requests(work: Work, limit: int, policy: OfferPolicy) -> Offers:
-    """What may be claimed now, each noted as offered; nothing while the platform drains."""
+    """What may be claimed now, each noted as offered; nothing while the platform drains. What a
+    team has beyond its `maxActiveRequests` stays pending; its deadline does not wait.
+    """
     if work.standing.is_draining():
         return Offers(offers=(), draining=True)
     offerable = work.requests.lock_offerable(
-        lost_after=work.now - GIVE_UP_LOST_RUNS_AFTER, limit=limit
+        lost_after=work.now - GIVE_UP_LOST_RUNS_AFTER,
+        limit=limit,
+        default_per_team=work.limits.default.max_active_requests,
     )
     for request in offerable:
-        work.requests.save(request.offered(work.now, policy.first_pause))
+        work.requests.save_unshown(request.offered(work.now, policy.first_pause))
     return Offers(offers=tuple(_offer(request) for request in offerable))
 
 
@@ -42,5 +46,6 @@ def _offer(request: Request) -> Offer:
         application_id=request.application_id,
         application_environment_id=request.application_environment_id,
         secret_id=request.secret_id,
+        pending_since=request.pending_since,
         traceparent=request.traceparent,
     )

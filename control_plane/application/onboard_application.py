@@ -20,7 +20,8 @@ def declare_wanted_environments(
 ) -> DeclaredEnvironments:
     """Every environment of the request, declared with its secrets; repeating it adds none.
 
-    Raises `InvalidInput` (`wrong_workflow`) for a request that onboards nothing.
+    Raises `InvalidInput` (`wrong_workflow`) for a request that onboards nothing, `Conflict`
+    (`quota_exceeded`) when the team has got its last environment since.
     """
     request = lock_request_and_subjects(work, request_id)
     wanted = onboarding_wanted(work, request)

@@ -12,6 +12,7 @@ from typing import Protocol
 from control_plane.domain.application_environments import ApplicationEnvironment
 from control_plane.domain.applications import Application
 from control_plane.domain.environments import Environment
+from control_plane.domain.limits import TeamLimits
 from control_plane.domain.managed_secrets import Secret
 from control_plane.domain.repositories import (
     AppEnvRepository,
@@ -30,7 +31,7 @@ from idp_kernel.wire.engine import (
     StepResult,
     TeamRole,
 )
-from idp_kernel.wire.worker import Finding
+from idp_kernel.wire.worker import DownstreamError, Finding
 from idp_kernel.workflows import Step, StepState, WorkflowName, WorkflowResult
 
 
@@ -78,6 +79,7 @@ class Attempt:
     request_id: str
     attempt: int
     run_id: str
+    claimed_at: datetime
     ending: AttemptEnding | None
 
 
@@ -139,12 +141,18 @@ class Principals(Protocol):
 
     def token_by_id(self, token_id: str) -> StoredToken | None: ...
 
+    def tokens_by_ids(self, token_ids: Collection[str]) -> Sequence[StoredToken]: ...
+
     def revoke_token(self, token_id: str) -> None: ...
 
     def touch_token(self, token_id: str) -> None: ...
 
     def roles_of(self, principal: str) -> Mapping[str, TeamRole]:
         """Team id to role."""
+        ...
+
+    def roles_of_all(self, principals: Collection[str]) -> Mapping[str, Mapping[str, TeamRole]]:
+        """As `roles_of`, by principal; who has none is left out."""
         ...
 
     def roles_by_team_slug(self, principal: str) -> Mapping[str, TeamRole]: ...
@@ -168,6 +176,39 @@ class Teams(Protocol):
     def save(self, team: Team) -> None: ...
 
     def put_member(self, team_id: str, principal: str, role: TeamRole) -> None: ...
+
+    def remove_member(self, team_id: str, principal: str) -> bool:
+        """`False` when it was none."""
+        ...
+
+
+class Limits(Protocol):
+    """What teams are limited to, and what counts against it."""
+
+    @property
+    def default(self) -> TeamLimits:
+        """The platform's, for what a team has no limit of its own."""
+        ...
+
+    def of(self, team_id: str) -> TeamLimits:
+        """The team's own."""
+        ...
+
+    def put(self, team_id: str, limits: TeamLimits) -> None: ...
+
+    def hold(self, team_id: str) -> None:
+        """Nobody else adds to what the team has until the transaction ends. Comes after all locks
+        but those of what is new.
+        """
+        ...
+
+    def applications(self, team_id: str) -> int: ...
+
+    def application_environments(self, team_id: str) -> int: ...
+
+    def active_requests(self, team_id: str) -> int:
+        """How many of the team's requests a run has, or was offered."""
+        ...
 
 
 class Environments(Protocol):
@@ -247,12 +288,10 @@ class Secrets(Protocol):
 
     def by_id(self, secret_id: str, *, lock: bool = False) -> Secret | None: ...
 
+    def by_binding(self, binding_id: str, *, lock: bool = False) -> Secret | None: ...
+
     def team_of(self, secret_id: str) -> str:
         """The id of the team that owns it."""
-        ...
-
-    def view(self, secret_id: str) -> wire.Secret:
-        """As it is shown, with what this transaction has changed."""
         ...
 
     def due(self, at: datetime) -> Sequence[Secret]:
@@ -359,6 +398,10 @@ class Requests(Protocol):
 
     def save(self, request: Request) -> None: ...
 
+    def save_unshown(self, request: Request) -> None:
+        """When only its lease or its offers changed, which nobody who watches it is shown."""
+        ...
+
     def desired_state(self, request: Request) -> DesiredState: ...
 
     def latest(self, workflow: WorkflowName, application_id: str) -> Request | None:
@@ -385,9 +428,12 @@ class Requests(Protocol):
         """Whether another request is active on one of its subjects."""
         ...
 
-    def lock_offerable(self, *, lost_after: datetime, limit: int) -> Sequence[Request]:
+    def lock_offerable(
+        self, *, lost_after: datetime, limit: int, default_per_team: int | None
+    ) -> Sequence[Request]:
         """Pending requests that may be offered now, in turn over teams, oldest first; locked,
-        and those that another transaction has locked left out.
+        and those that another transaction has locked left out. No team gets more than it may have
+        at work at once.
         """
         ...
 
@@ -410,6 +456,14 @@ class Requests(Protocol):
 
     def save_step(self, record: StepRecord) -> None: ...
 
+    def open_steps(self, request: Request) -> Sequence[StepRecord]:
+        """The steps of the current attempt that nobody told the outcome of."""
+        ...
+
+    def was_interrupted(self, request: Request) -> bool:
+        """Whether a step of the current attempt told that the run was stopped."""
+        ...
+
     def interrupt_open_steps(self, request: Request) -> None:
         """Ends the steps of the current attempt that nobody told the outcome of."""
         ...
@@ -427,6 +481,18 @@ class Requests(Protocol):
     def lost_runs(self) -> Sequence[LostRun]:
         """The oldest hundred."""
         ...
+
+
+class Views(Protocol):
+    """Things that are there, as they are shown, with what this transaction has changed."""
+
+    def application(self, application_id: str) -> wire.Application: ...
+
+    def application_environment(self, id_: str) -> wire.ApplicationEnvironment: ...
+
+    def secret(self, secret_id: str) -> wire.Secret: ...
+
+    def secret_binding(self, binding_id: str) -> wire.SecretBinding: ...
 
 
 class Commands(Protocol):
@@ -471,6 +537,24 @@ class Journal(Protocol):
         self, workflow: WorkflowName, result: WorkflowResult, duration: timedelta
     ) -> None: ...
 
+    def count_downstream_error(self, error: DownstreamError) -> None:
+        """An error that a step met at a party it called."""
+        ...
+
+    def past_span(
+        self,
+        name: str,
+        request: Request,
+        since: datetime,
+        *,
+        span_id: str | None = None,
+        under: str | None = None,
+    ) -> None:
+        """A span of the request's trace, told once committed: what ends now, and no process lives
+        to tell. One with an id of its own stands for a span that was lost.
+        """
+        ...
+
     def wake_offers(self) -> None:
         """Tells waiting offers, once committed, that there may be work."""
         ...
@@ -510,6 +594,12 @@ class Work(Protocol):
 
     @property
     def requests(self) -> Requests: ...
+
+    @property
+    def limits(self) -> Limits: ...
+
+    @property
+    def views(self) -> Views: ...
 
     @property
     def commands(self) -> Commands: ...

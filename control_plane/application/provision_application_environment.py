@@ -27,7 +27,8 @@ def provision_environment(
     named every one that is declared.
 
     Raises `Conflict`: `workflow_active` with the id of the request that is under way,
-    `team_not_active`, `environment_not_active`, `application_not_ready`, `too_many_secrets` when
+    `team_not_active`, `environment_not_active`, `application_not_ready`, `quota_exceeded` when the
+    team can have no further environment, `too_many_secrets` when
     the environment would have more than 50 in all; `MoveRefused` when the application environment
     is past being provisioned.
     """
@@ -53,10 +54,12 @@ def _waiting_for_provisioning(secrets: Iterable[Secret], *, but: Collection[str]
 
 
 def check_distinct(secrets: Sequence[DeclareSecret]) -> None:
-    """Raises `InvalidInput` for a name that is declared twice in one command."""
+    """Raises `InvalidInput` (`declared_twice`) for a name that one command has twice."""
     names = [secret.name for secret in secrets]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InvalidInput(f"Secrets are declared twice: {', '.join(twice)}.")
+        raise InvalidInput(
+            f"Secrets are declared twice: {', '.join(twice)}.", code="declared_twice"
+        )
 
 
 def _check_number(names: set[str]) -> None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from control_plane.domain.application_environments import ApplicationEnvironmentState
 from control_plane.domain.applications import ApplicationState
+from control_plane.domain.environments import EnvironmentState
 from control_plane.domain.managed_secrets import SecretState
+from control_plane.domain.repositories import RepositoryState
+from control_plane.domain.teams import TeamState
 from idp_kernel.wire.api import (
     Application,
     ApplicationEnvironment,
     Environment,
     Event,
+    GitOpsIntegration,
     Member,
     PlatformStanding,
+    Repository,
     Secret,
     SecretBinding,
     Team,
@@ -30,7 +36,8 @@ from idp_kernel.wire.engine import (
     TeamRole,
 )
 from idp_kernel.wire.metrics import MetricsProjection
-from idp_kernel.workflows import RequestState
+from idp_kernel.wire.worker import RepositoryKind
+from idp_kernel.workflows import RequestState, WorkflowName
 
 VisibleTeams = frozenset[str] | None
 """Ids of teams; `None` means all."""
@@ -45,61 +52,149 @@ class Slice:
 
 
 @dataclass(frozen=True)
+class Period:
+    """A part of time, without its ends; `None` leaves it open."""
+
+    after: datetime | None = None
+    before: datetime | None = None
+
+    def holds(self, moment: datetime) -> bool:
+        is_late_enough = self.after is None or moment > self.after
+        return is_late_enough and (self.before is None or moment < self.before)
+
+
+ANY_TIME = Period()
+
+
+@dataclass(frozen=True)
+class TeamFilter:
+    """Which teams; `None` does not filter, here and below."""
+
+    state: TeamState | None = None
+    name_prefix: str | None = None
+    """Of the slug, here and below."""
+    created: Period = ANY_TIME
+
+
+@dataclass(frozen=True)
+class TokenFilter:
+    """Which tokens."""
+
+    principal: str | None = None
+    created: Period = ANY_TIME
+
+
+@dataclass(frozen=True)
+class EnvironmentFilter:
+    """Which environments."""
+
+    state: EnvironmentState | None = None
+    name_prefix: str | None = None
+
+
+@dataclass(frozen=True)
 class ApplicationFilter:
-    """Which applications; `None` does not filter."""
+    """Which applications."""
 
     team: str | None = None
     slug: str | None = None
     state: ApplicationState | None = None
+    name_prefix: str | None = None
+    created: Period = ANY_TIME
+
+
+@dataclass(frozen=True)
+class AppEnvFilter:
+    """Which application environments."""
+
+    team: str | None = None
+    application_id: str | None = None
+    environment: str | None = None
+    state: ApplicationEnvironmentState | None = None
+
+
+@dataclass(frozen=True)
+class RepositoryFilter:
+    """Which repositories."""
+
+    kind: RepositoryKind | None = None
+    state: RepositoryState | None = None
 
 
 @dataclass(frozen=True)
 class RequestFilter:
-    """Which requests; `None` does not filter."""
+    """Which requests."""
 
     team: str | None = None
     state: RequestState | None = None
+    workflow: WorkflowName | None = None
     application_id: str | None = None
     application_environment_id: str | None = None
     secret_id: str | None = None
+    requested_by: str | None = None
+    created: Period = ANY_TIME
 
 
 @dataclass(frozen=True)
 class EventFilter:
-    """Which events; `None` does not filter."""
+    """Which events."""
 
     team: str | None = None
     subject: str | None = None
     request_id: str | None = None
     type: str | None = None
+    occurred: Period = ANY_TIME
+
+    def accepts(self, event: Event) -> bool:
+        """Whether the list shows the event too."""
+        return (
+            self.team in (None, event.team)
+            and self.subject in (None, event.subject)
+            and self.request_id in (None, event.request_id)
+            and self.type in (None, event.type)
+            and self.occurred.holds(event.occurred_at)
+        )
+
+
+@dataclass(frozen=True)
+class CommittedEvent:
+    """An event with the id of the team that may see it; none is for platform-admins."""
+
+    team_id: str | None
+    event: Event
 
 
 @dataclass(frozen=True)
 class SecretFilter:
-    """Which secrets; `None` does not filter."""
+    """Which secrets."""
 
     team: str | None = None
+    application_id: str | None = None
     application_environment_id: str | None = None
+    environment: str | None = None
     state: SecretState | None = None
+    name_prefix: str | None = None
     due_before: datetime | None = None
 
 
 class Queries(Protocol):
     """Reads, each in a snapshot of its own. `…_team` answers the owning team's id."""
 
-    def teams(self, visible: VisibleTeams, part: Slice) -> Sequence[Team]: ...
+    def teams(self, visible: VisibleTeams, part: Slice, wanted: TeamFilter) -> Sequence[Team]: ...
 
     def team(self, slug: str) -> Team | None: ...
 
-    def members(self, team_id: str, part: Slice) -> Sequence[Member]:
+    def members(self, team_id: str, part: Slice, role: TeamRole | None = None) -> Sequence[Member]:
         """By principal; the slice's `after` is a principal."""
         ...
 
     def roles_by_team_slug(self, principal: str) -> dict[str, TeamRole]: ...
 
-    def tokens(self, principal: str | None, part: Slice) -> Sequence[Token]: ...
+    def tokens(self, part: Slice, wanted: TokenFilter) -> Sequence[Token]: ...
 
-    def environments(self, part: Slice) -> Sequence[Environment]: ...
+    def token(self, token_id: str) -> Token | None: ...
+
+    def environments(self, part: Slice, wanted: EnvironmentFilter) -> Sequence[Environment]: ...
 
     def environment(self, slug: str) -> Environment | None: ...
 
@@ -112,12 +207,28 @@ class Queries(Protocol):
     def application_team(self, application_id: str) -> str | None: ...
 
     def application_environments(
-        self, application_id: str, part: Slice
+        self, visible: VisibleTeams, part: Slice, wanted: AppEnvFilter
     ) -> Sequence[ApplicationEnvironment]: ...
 
     def application_environment(self, id_: str) -> ApplicationEnvironment | None: ...
 
     def application_environment_team(self, id_: str) -> str | None: ...
+
+    def repositories(
+        self, application_id: str, part: Slice, wanted: RepositoryFilter
+    ) -> Sequence[Repository]:
+        """Those of the application and of its environments."""
+        ...
+
+    def repository(self, repository_id: str) -> Repository | None: ...
+
+    def repository_team(self, repository_id: str) -> str | None: ...
+
+    def integrations(self, application_id: str, part: Slice) -> Sequence[GitOpsIntegration]: ...
+
+    def integration(self, integration_id: str) -> GitOpsIntegration | None: ...
+
+    def integration_team(self, integration_id: str) -> str | None: ...
 
     def secrets(
         self, visible: VisibleTeams, part: Slice, wanted: SecretFilter
@@ -143,10 +254,22 @@ class Queries(Protocol):
         """With the steps of all attempts."""
         ...
 
+    def requests_in_full(self, ids: Collection[str]) -> Mapping[str, WorkflowRequest]:
+        """As `request`, by id, as many as there are of these."""
+        ...
+
     def request_team(self, request_id: str) -> str | None: ...
 
     def events(self, visible: VisibleTeams, part: Slice, wanted: EventFilter) -> Sequence[Event]:
         """By sequence; the slice's `after` is one. Those of no team are for platform-admins."""
+        ...
+
+    def newest_sequence(self) -> int:
+        """Of the event that was committed last; 0 when there is none."""
+        ...
+
+    def events_after(self, sequence: int, limit: int) -> Sequence[CommittedEvent]:
+        """Whoever may see them, by sequence."""
         ...
 
     def rotation_causes(self) -> Sequence[RotationCause]:

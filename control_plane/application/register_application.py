@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from control_plane.application.access import Caller, no_such
 from control_plane.application.ports import Work
 from control_plane.application.provision_application_environment import check_distinct
+from control_plane.application.team_limits import check_room_for_application
 from control_plane.application.workflows.application_onboarding import (
     hold_what_onboarding_needs,
     start_onboarding,
@@ -26,9 +27,10 @@ def register_application(
 ) -> Request:
     """The pending request that onboards the new application; no team policy asks for approval yet.
 
-    Raises `InvalidInput` for an environment or a secret that is named twice and for a slug that is
-    kept for others (`slug_reserved`), `NotFound` for an unknown team or environment; `Conflict`:
-    `application_exists`, `team_not_active`, `environment_not_active`, `repository_name_taken`.
+    Raises `InvalidInput` for an environment or a secret that is named twice (`declared_twice`) and
+    for a slug that is kept for others (`slug_reserved`), `NotFound` for an unknown team or
+    environment; `Conflict`: `application_exists`, `team_not_active`, `environment_not_active`,
+    `repository_name_taken`, `quota_exceeded`.
     """
     not_seen = no_such("team", command.team)
     seen = work.teams.by_slug(command.team)
@@ -40,6 +42,7 @@ def register_application(
         DeclaredEnvironment.model_validate(each.model_dump()) for each in command.environments
     ]
     team = hold_what_onboarding_needs(work, seen.id, environments)
+    check_room_for_application(work, team, environments=len(environments))
     application = Application(
         new_id(), team.id, command.slug, command.description, APPLICATION_MOVES.initial, work.now
     ).moved("approve")
@@ -53,7 +56,9 @@ def register_application(
 def _check_distinct(environments: Sequence[DeclareEnvironment]) -> None:
     slugs = [each.environment for each in environments]
     if twice := sorted({slug for slug in slugs if slugs.count(slug) > 1}):
-        raise InvalidInput(f"Environments are declared twice: {', '.join(twice)}.")
+        raise InvalidInput(
+            f"Environments are declared twice: {', '.join(twice)}.", code="declared_twice"
+        )
     for each in environments:
         check_distinct(each.secrets)
 

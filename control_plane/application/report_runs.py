@@ -32,7 +32,9 @@ def report_run(work: Work, report: RunReport, policy: AttemptPolicy) -> RunRepor
     after = _after(work, before, report, policy, was_lost=was_lost)
     if after is None:
         return RunReported(accepted=False, state=before.state)
-    cause = Cause(f"run:{report.run_id}", report.message or f"run {report.ending}")
+    untold = report.ending is RunEnding.FAILED and not work.requests.was_interrupted(before)
+    reason = report.message or f"run {report.ending}"
+    cause = Cause(f"run:{report.run_id}", reason, untold=untold)
     commit_transition(work, before, after, cause)
     return RunReported(accepted=True, state=after.state)
 

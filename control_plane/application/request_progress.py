@@ -8,6 +8,7 @@ from control_plane.application.access import no_such
 from control_plane.application.ports import CounterName, Work
 from control_plane.application.workflows.registry import flow_of
 from control_plane.domain.requests import ACTIVE_STATES, AttemptEnding, Request
+from idp_kernel.telemetry.run_spans import QUEUE_WAIT, run_span, run_span_id, step_span_id
 from idp_kernel.wire.engine import LostRun
 from idp_kernel.workflows import RESULT_OF_STATE, WORKFLOWS, RequestState
 
@@ -21,11 +22,16 @@ _ENDING_OF_STATE: dict[RequestState, AttemptEnding] = {
 
 @dataclass(frozen=True)
 class Cause:
-    """Who moved the request and why; `lost_run` when its run may still be alive somewhere."""
+    """Who moved the request and why.
+
+    `lost_run` when its run may still be alive somewhere, `untold` when it ended and has told
+    nothing of it, not even its spans.
+    """
 
     actor: str
     reason: str = ""
     lost_run: bool = False
+    untold: bool = False
 
 
 def lock_request(work: Work, request_id: str) -> Request:
@@ -48,6 +54,7 @@ def lock_request_and_subjects(work: Work, request_id: str) -> Request:
 def commit_transition(work: Work, before: Request, after: Request, cause: Cause) -> None:
     """Writes the request as it is now, with all that follows from the change."""
     work.requests.save(after)
+    _tell_wait(work, before, after)
     if before.state is RequestState.RUNNING and after.state is not RequestState.RUNNING:
         _end_attempt(work, before, after, cause)
     if after.state is RequestState.PENDING and after.attempt > before.attempt:
@@ -58,9 +65,21 @@ def commit_transition(work: Work, before: Request, after: Request, cause: Cause)
         _end(work, after, cause)
 
 
+def _tell_wait(work: Work, before: Request, after: Request) -> None:
+    """The sensor tells of the queue, when it takes a request from there; not when one leaves it
+    another way.
+    """
+    if before.waiting is not None and after.waiting is None:
+        work.journal.past_span(f"wait {before.waiting.reason}", before, before.waiting.since)
+    if before.state is RequestState.PENDING and after.state not in ACTIVE_STATES:
+        work.journal.past_span(QUEUE_WAIT, before, before.pending_since)
+
+
 def _end_attempt(work: Work, before: Request, after: Request, cause: Cause) -> None:
     repeatable = AttemptEnding.LOST if cause.lost_run else AttemptEnding.FAILED
     work.requests.end_attempt(before, _ENDING_OF_STATE.get(after.state, repeatable))
+    if cause.untold:
+        _tell_run(work, before)
     work.requests.interrupt_open_steps(before)
     if cause.lost_run and before.run_id is not None:
         work.requests.add_lost_run(
@@ -71,6 +90,19 @@ def _end_attempt(work: Work, before: Request, after: Request, cause: Cause) -> N
                 cause=cause.reason,
             )
         )
+
+
+def _tell_run(work: Work, before: Request) -> None:
+    """The spans that the run would have told at its end, and that of the step it was in."""
+    run = None if before.run_id is None else work.requests.attempt_of_run(before.run_id)
+    if run is None:
+        return
+    job_name = WORKFLOWS[before.workflow].phase(before.phase).job_name
+    run_id = run_span_id(before.id, run.attempt)
+    work.journal.past_span(run_span(job_name), before, run.claimed_at, span_id=run_id)
+    for step in work.requests.open_steps(before):
+        step_id = step_span_id(before.id, run.attempt, step.step, step.retries)
+        work.journal.past_span(step.step, before, step.started_at, span_id=step_id, under=run_id)
 
 
 def _end(work: Work, after: Request, cause: Cause) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from control_plane.application.access import no_such
 from control_plane.application.ports import Work
 from control_plane.application.request_progress import Cause, commit_transition, lock_request
-from control_plane.application.workflows.flow import Initiator
+from control_plane.application.workflows.flow import BeginTrace, Initiator
 from control_plane.application.workflows.secret_rotation import (
     RotationSubjects,
     free_places,
@@ -42,7 +42,7 @@ def rotate_secret(
 
 
 def act_on_cause(
-    work: Work, event_id: str, *, at_once: int, traceparent: str | None
+    work: Work, event_id: str, *, at_once: int, begin_trace: BeginTrace
 ) -> RotationRequested:
     """The rotation that the event asks for; the same one however often it is asked, until it came
     to nothing and the event asks again.
@@ -66,7 +66,7 @@ def act_on_cause(
         return RotationRequested(request_id=None)
     if not is_emergency:
         _check_place(work, at_once)
-    initiator = Initiator(ACTOR_EVENTS_SENSOR, cause.type, traceparent)
+    initiator = Initiator(ACTOR_EVENTS_SENSOR, cause.type, begin_trace())
     request_id = _rotate(work, initiator, subjects, emergency=is_emergency).id
     answered = CAUSES if is_emergency else CAUSES[:1]
     work.rotations.take_up_causes(cause.secret_id, request_id, types=answered)

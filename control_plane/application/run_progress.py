@@ -44,7 +44,7 @@ def renew_lease(work: Work, request_id: str, holding: Holding, policy: AttemptPo
     sweep ends the request.
     """
     after = lock_request(work, request_id).renewed(holding, now=work.now, policy=policy)
-    work.requests.save(after)
+    work.requests.save_unshown(after)
     return after
 
 
@@ -246,6 +246,8 @@ def _record_outcome(work: Work, request: Request, step: Step, told: StepOutcome)
         result=told.result,
     )
     _save_step(work, request, record, told.retry_number)
+    for error in told.result.downstream_errors:
+        work.journal.count_downstream_error(error)
     for event in events:
         work.journal.event(
             event,

@@ -9,7 +9,7 @@ import structlog
 
 from control_plane.application.ports import Work
 from control_plane.application.rotation_causes import raise_cause
-from control_plane.application.workflows.flow import Initiator
+from control_plane.application.workflows.flow import BeginTrace, Initiator
 from control_plane.application.workflows.secret_rotation import (
     free_places,
     lock_subjects,
@@ -18,6 +18,7 @@ from control_plane.application.workflows.secret_rotation import (
 from control_plane.domain.managed_secrets import Secret
 from control_plane.domain.rotation import ACTOR_SCHEDULE, EXPIRY_NOTICE, REASON_DUE
 from idp_kernel.errors import Conflict, InvalidInput, Unavailable
+from idp_kernel.telemetry.subjects import SECRET_ID
 from idp_kernel.wire.engine import ROW_HELD, DueRotations
 from idp_kernel.workflows import DomainEvent
 
@@ -25,7 +26,7 @@ _log = structlog.get_logger(__name__)
 
 
 def enqueue_due_rotations(
-    work: Work, scheduled_at: datetime, *, at_once: int, traceparent: str | None
+    work: Work, scheduled_at: datetime, *, at_once: int, begin_trace: BeginTrace
 ) -> DueRotations:
     """What that scheduled time brings about, or has brought about before.
 
@@ -38,7 +39,7 @@ def enqueue_due_rotations(
         return told
     due = work.secrets.due(min(scheduled_at, work.now))
     may_begin = [secret for secret in due if _may_begin(secret, work.now)]
-    answer = _enqueue(work, may_begin, free_places(work, at_once), traceparent)
+    answer = _enqueue(work, may_begin, free_places(work, at_once), begin_trace)
     work.rotations.add_tick(scheduled_at, answer)
     _tell_expiring(work)
     return answer
@@ -49,12 +50,12 @@ def _may_begin(secret: Secret, now: datetime) -> bool:
     try:
         return secret.policy_in_force.allows(now)
     except InvalidInput as error:
-        _log.warning("rotation_not_started", idp_secret_id=secret.id, code=error.code)
+        _log.warning("rotation_not_started", code=error.code, **{SECRET_ID: secret.id})
         return False
 
 
 def _enqueue(
-    work: Work, due: Sequence[Secret], places: int, traceparent: str | None
+    work: Work, due: Sequence[Secret], places: int, begin_trace: BeginTrace
 ) -> DueRotations:
     enqueued: list[str] = []
     tried = 0
@@ -62,7 +63,7 @@ def _enqueue(
         if len(enqueued) == places:
             break
         tried += 1
-        request_id = _start(work, secret, traceparent)
+        request_id = _start(work, secret, begin_trace())
         if request_id is not None:
             enqueued.append(request_id)
     return DueRotations(enqueued=tuple(enqueued), put_off=len(due) - tried)
@@ -77,7 +78,7 @@ def _start(work: Work, secret: Secret, traceparent: str | None) -> str | None:
     except (Conflict, Unavailable) as error:
         if isinstance(error, Unavailable) and error.code != ROW_HELD:
             raise
-        _log.info("rotation_not_started", idp_secret_id=secret.id, code=error.code)
+        _log.info("rotation_not_started", code=error.code, **{SECRET_ID: secret.id})
         return None
 
 

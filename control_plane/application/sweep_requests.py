@@ -56,4 +56,5 @@ def _lose_run(work: Work, before: Request, policy: AttemptPolicy) -> None:
     )
     work.journal.count(CounterName.LEASE_LOSSES, before.workflow)
     after = before.run_lost(now=work.now, policy=policy, why=why)
-    commit_transition(work, before, after, Cause(ACTOR, why.message, lost_run=True))
+    cause = Cause(ACTOR, why.message, lost_run=True, untold=True)
+    commit_transition(work, before, after, cause)

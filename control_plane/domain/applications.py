@@ -47,6 +47,8 @@ _PROVISIONABLE_IN = (
     ApplicationState.ONBOARDING,
     ApplicationState.ACTIVE,
 )
+ROTATABLE_IN = (ApplicationState.ACTIVE, ApplicationState.DEPRECATED)
+"""A deprecated application still runs: its secrets are rotated to the end."""
 
 
 @dataclass(frozen=True)

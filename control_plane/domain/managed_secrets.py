@@ -128,10 +128,17 @@ class Secret:
 
     def with_binding_moved(self, action: str) -> Secret:
         """The binding after `action`. A binding gets active only when its secret is."""
-        if action == "activate":
+        if action in ("activate", "resume"):
             check_binding_may_activate(self)
         state = SECRET_BINDING_MOVES.apply(action, self.binding.state, subject=f"of {self.name}")
         return replace(self, binding=replace(self.binding, state=state))
+
+    def with_binding_following(self, action: str) -> Secret:
+        """The secret after `action`, its binding too unless that is there already."""
+        moved = self.moved(action)
+        followed = SECRET_BINDING_MOVES.named(action)
+        is_there = self.binding.state is followed.target
+        return moved if is_there else moved.with_binding_moved(action)
 
     def at_version(self, version: int, now: datetime) -> Secret:
         """With that version in use from now on, pinned by its binding."""
@@ -174,6 +181,20 @@ class Secret:
             return None
         interval = policy.in_force(self.sensitivity).interval
         return next_rotation_at(self.rotated_at, interval, self.id)
+
+    def check_binding_is_active(self) -> None:
+        """A rotation moves the binding, which a suspended one does not let happen."""
+        if self.binding.state is not SecretBindingState.ACTIVE:
+            raise Conflict(
+                f"The binding of secret {self.name} is {self.binding.state} and is not moved to"
+                " another version; resume it first.",
+                code="secret_binding_not_active",
+                details={
+                    "current": self.binding.state,
+                    "needed": [SecretBindingState.ACTIVE],
+                    "bindingId": self.binding.id,
+                },
+            )
 
     def check_has_value(self) -> int:
         """The version in use. Raises `Conflict` (`secret_without_value`) when there is none."""

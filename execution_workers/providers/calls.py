@@ -13,10 +13,9 @@ from prometheus_client import Counter
 
 from idp_kernel.errors import InvariantBroken, PlatformError, ProviderRejected, Unavailable
 from idp_kernel.telemetry.logs import redact
+from idp_kernel.telemetry.metrics import NO_STATUS, count_downstream_error
 from idp_kernel.telemetry.traces import span
 
-NO_STATUS = "none"
-"""The status of an error without an answer."""
 _LONGEST_FOUND_CHARACTERS = 400
 _log = structlog.get_logger(__name__)
 
@@ -93,7 +92,7 @@ class ProviderCalls:
 
     def _tell(self, operation: str, error: PlatformError) -> None:
         status = str(error.details.get("targetStatus", NO_STATUS))
-        self._errors.labels(self.provider, error.code, status).inc()
+        count_downstream_error(self._errors, self.provider, error)
         _log.warning(
             "provider_call_failed",
             target=self.provider,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from execution_workers.providers.calls import NO_STATUS, Verdict
+from execution_workers.providers.calls import Verdict
 from idp_kernel.errors import PlatformError, Unavailable
 from idp_kernel.http.problems import status_of
+from idp_kernel.telemetry.metrics import NO_STATUS
 
 ErrorTable = Mapping[type[PlatformError], Verdict]
 

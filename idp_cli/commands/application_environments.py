@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated
 
 import typer
 
-from idp_cli.advice import about_application, refusals_about
+from idp_cli.advice import about_application, about_application_environment, refusals_about
 from idp_cli.api import (
     APPLICATION_ENVIRONMENT,
-    APPLICATIONS,
+    APPLICATION_ENVIRONMENT_MOVE,
+    APPLICATION_ENVIRONMENTS,
     ENVIRONMENTS_OF_APPLICATION,
-    Api,
     path_segment,
 )
-from idp_cli.commands.applications import ApplicationName, TeamOption, find_application
+from idp_cli.arguments import (
+    ApplicationEnvironmentId,
+    ApplicationName,
+    EnvironmentFilter,
+    EnvironmentSlug,
+    Limit,
+    StateFilter,
+    TeamFilter,
+    TeamOption,
+    query_of,
+)
+from idp_cli.commands.applications import find_application
 from idp_cli.commands.requests import finish, follow, show_accepted
 from idp_cli.declared_secrets import SECRET_HELP, SECRET_METAVAR, parse_secrets
 from idp_cli.invocation import Invocation, invocation_of
-from idp_cli.output import Columns, cell, plain_table
+from idp_cli.output import Columns
+from idp_cli.suggestions import application_slugs
 from idp_kernel.wire.api import (
-    Application,
     ApplicationEnvironment,
     ProvisionEnvironment,
     RequestAccepted,
+    SecretSummary,
 )
 
 app = typer.Typer(no_args_is_help=True, help="Applications in environments.")
@@ -37,7 +48,20 @@ APPENV_COLUMNS = Columns[ApplicationEnvironment](
         "STATE": lambda each: each.state,
         "ID": lambda each: each.id,
         "REQUEST UNDER WAY": lambda each: each.active_request_id,
-    }
+    },
+    spare=("REQUEST UNDER WAY", "TEAM"),
+)
+SECRET_COLUMNS = Columns[SecretSummary](
+    {
+        "SECRET": lambda secret: secret.name,
+        "ISSUER": lambda secret: secret.issuer,
+        "PURPOSE": lambda secret: secret.purpose,
+        "STATE": lambda secret: secret.state,
+        "VERSION": lambda secret: secret.version,
+        "BINDING": lambda secret: secret.binding_state,
+        "ID": lambda secret: secret.id,
+    },
+    spare=("PURPOSE", "BINDING", "VERSION"),
 )
 
 
@@ -45,9 +69,7 @@ APPENV_COLUMNS = Columns[ApplicationEnvironment](
 def provision(
     context: typer.Context,
     application: ApplicationName,
-    environment: Annotated[
-        str, typer.Argument(help="The environment's slug.", metavar="ENVIRONMENT")
-    ],
+    environment: EnvironmentSlug,
     team: TeamOption = None,
     secret: Annotated[
         list[str] | None, typer.Option(metavar=SECRET_METAVAR, help=SECRET_HELP)
@@ -73,36 +95,62 @@ def provision(
 def list_(
     context: typer.Context,
     application: Annotated[
-        str | None, typer.Argument(help="Of this application only.", metavar="APP")
+        str | None,
+        typer.Argument(
+            help="Of this application only.", metavar="APP", autocompletion=application_slugs
+        ),
     ] = None,
-    team: Annotated[str | None, typer.Option(help="Of this team only.")] = None,
+    team: TeamFilter = None,
+    environment: EnvironmentFilter = None,
+    state: StateFilter = None,
+    limit: Limit = None,
 ) -> None:
     """List the application environments you may see."""
     invocation = invocation_of(context)
-    found = [
-        environment
-        for each in _applications(invocation.api, application, team)
-        for environment in invocation.api.all(
-            ENVIRONMENTS_OF_APPLICATION.format(application_id=each.id), ApplicationEnvironment
-        )
-    ]
+    query = query_of(team=team, environment=environment, state=state)
+    path = APPLICATION_ENVIRONMENTS
+    if application is not None:
+        query.pop("team", None)  # which only tells applications of one name apart
+        found_application = find_application(invocation.api, application, team)
+        path = ENVIRONMENTS_OF_APPLICATION.format(application_id=found_application.id)
+    found = list(invocation.api.all(path, ApplicationEnvironment, query, limit=limit))
     invocation.output.items(found, APPENV_COLUMNS)
 
 
 @app.command()
-def show(
-    context: typer.Context,
-    application_environment_id: Annotated[str, typer.Argument(help="Its id.", metavar="ID")],
-) -> None:
+def show(context: typer.Context, application_environment_id: ApplicationEnvironmentId) -> None:
     """Show an application environment, with its repository and secrets as references."""
     invocation = invocation_of(context)
     show_environment(invocation, get_environment(invocation, application_environment_id))
 
 
-def _applications(api: Api, name: str | None, team: str | None) -> Iterable[Application]:
-    if name is not None:
-        return [find_application(api, name, team)]
-    return api.all(APPLICATIONS, Application, {"team": team} if team else {})
+@app.command()
+def freeze(context: typer.Context, application_environment_id: ApplicationEnvironmentId) -> None:
+    """Let nothing be changed in an application environment for now."""
+    _move(context, application_environment_id, "freeze")
+
+
+@app.command()
+def unfreeze(context: typer.Context, application_environment_id: ApplicationEnvironmentId) -> None:
+    """Let an application environment be changed again."""
+    _move(context, application_environment_id, "unfreeze")
+
+
+@app.command()
+def decommission(
+    context: typer.Context, application_environment_id: ApplicationEnvironmentId
+) -> None:
+    """End a frozen application environment for good."""
+    _move(context, application_environment_id, "decommission")
+
+
+def _move(context: typer.Context, application_environment_id: str, move: str) -> None:
+    invocation = invocation_of(context)
+    found = get_environment(invocation, application_environment_id)
+    path = APPLICATION_ENVIRONMENT_MOVE.format(application_environment_id=found.id, move=move)
+    with refusals_about(about_application_environment(found)):
+        moved = invocation.api.command(path, ApplicationEnvironment)
+    show_environment(invocation, moved)
 
 
 def get_environment(
@@ -128,20 +176,9 @@ def show_environment(invocation: Invocation, found: ApplicationEnvironment) -> N
         ("id", found.id),
     )
     invocation.output.item(found, facts)
-    if found.secrets and not invocation.output.is_json:
-        table = plain_table("SECRET", "ISSUER", "PURPOSE", "STATE", "VERSION", "BINDING", "ID")
-        for each in found.secrets:
-            table.add_row(
-                each.name,
-                each.issuer,
-                each.purpose,
-                cell(each.state),
-                cell(each.version),
-                cell(each.binding_state),
-                each.id,
-            )
+    if found.secrets and not invocation.output.is_for_programs:
         invocation.output.console.print()
-        invocation.output.table(table)
+        invocation.output.columns(found.secrets, SECRET_COLUMNS)
 
 
 def _body(environment: str, secrets: list[str]) -> ProvisionEnvironment:

@@ -10,12 +10,26 @@ import typer
 from idp_cli.advice import about_application, refusals_about
 from idp_cli.api import (
     APPLICATION,
+    APPLICATION_MOVE,
     APPLICATIONS,
     ENVIRONMENTS_OF_APPLICATION,
     ONBOARDING,
     REQUESTS,
     Api,
     path_segment,
+)
+from idp_cli.arguments import (
+    After,
+    ApplicationName,
+    Before,
+    Limit,
+    NamePrefix,
+    StateFilter,
+    TeamFilter,
+    TeamOption,
+    TeamSlug,
+    moment_of,
+    query_of,
 )
 from idp_cli.commands.requests import follow, is_well, say_how_it_stands, show_accepted
 from idp_cli.declared_secrets import SECRET_HELP, SECRET_METAVAR, parse_secrets
@@ -28,6 +42,7 @@ from idp_kernel.wire.api import (
     Application,
     ApplicationEnvironment,
     DeclareEnvironment,
+    DescribeApplication,
     RegisterApplication,
     RepositorySummary,
     RequestAccepted,
@@ -37,13 +52,6 @@ from idp_kernel.workflows import RequestState
 
 app = typer.Typer(no_args_is_help=True, help="Applications.")
 
-ApplicationName = Annotated[
-    str, typer.Argument(help="The application's slug or id.", metavar="APP")
-]
-TeamOption = Annotated[
-    str | None, typer.Option("--team", help="The team, where two have a name in common.")
-]
-
 APPLICATION_COLUMNS = Columns[Application](
     {
         "APP": lambda application: application.slug,
@@ -52,7 +60,8 @@ APPLICATION_COLUMNS = Columns[Application](
         "ID": lambda application: application.id,
         "CREATED": lambda application: application.created_at,
         "REQUEST UNDER WAY": lambda application: application.active_request_id,
-    }
+    },
+    spare=("CREATED", "REQUEST UNDER WAY"),
 )
 REPOSITORY_COLUMNS = Columns[RepositorySummary](
     {
@@ -67,7 +76,7 @@ REPOSITORY_COLUMNS = Columns[RepositorySummary](
 @app.command()
 def register(
     context: typer.Context,
-    team: Annotated[str, typer.Argument(help="The team it belongs to, for ever.", metavar="TEAM")],
+    team: TeamSlug,
     application: Annotated[str, typer.Argument(help="Its slug.", metavar="APP")],
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
     environment: Annotated[
@@ -90,7 +99,10 @@ def register(
         typer.Option("--watch", help="Show each step until it, and all it provisions, has ended."),
     ] = False,
 ) -> None:
-    """Register an application of a team and onboard it: repositories, protection, environments."""
+    """Register an application of a team and onboard it: repositories, protection, environments.
+
+    It belongs to that team for ever.
+    """
     invocation = invocation_of(context)
     body = RegisterApplication(
         team=team,
@@ -126,12 +138,23 @@ def onboard(
 @app.command("list")
 def list_(
     context: typer.Context,
-    team: Annotated[str | None, typer.Option(help="Of this team only.")] = None,
+    team: TeamFilter = None,
+    state: StateFilter = None,
+    prefix: NamePrefix = None,
+    after: After = None,
+    before: Before = None,
+    limit: Limit = None,
 ) -> None:
     """List the applications you may see."""
     invocation = invocation_of(context)
-    query = {"team": team} if team else {}
-    found = list(invocation.api.all(APPLICATIONS, Application, query))
+    query = query_of(
+        team=team,
+        state=state,
+        namePrefix=prefix,
+        createdAfter=moment_of(after),
+        createdBefore=moment_of(before),
+    )
+    found = list(invocation.api.all(APPLICATIONS, Application, query, limit=limit))
     invocation.output.items(found, APPLICATION_COLUMNS)
 
 
@@ -139,6 +162,39 @@ def list_(
 def show(context: typer.Context, application: ApplicationName, team: TeamOption = None) -> None:
     """Show an application."""
     _show(context, find_application(invocation_of(context).api, application, team))
+
+
+@app.command()
+def describe(
+    context: typer.Context,
+    application: ApplicationName,
+    description: Annotated[str, typer.Option(help="What it is for.")],
+    team: TeamOption = None,
+) -> None:
+    """Change what an application says it is for; its slug and its team stay."""
+    invocation = invocation_of(context)
+    found = find_application(invocation.api, application, team)
+    path = APPLICATION.format(application_id=found.id)
+    body = DescribeApplication(description=description)
+    with refusals_about(about_application(found)):
+        described = invocation.api.put(path, Application, body)
+    _show(context, described)
+
+
+@app.command()
+def deprecate(
+    context: typer.Context, application: ApplicationName, team: TeamOption = None
+) -> None:
+    """Say that an application goes; it gets no further environment."""
+    _move(context, application, team, "deprecate")
+
+
+@app.command()
+def decommission(
+    context: typer.Context, application: ApplicationName, team: TeamOption = None
+) -> None:
+    """End a deprecated application for good."""
+    _move(context, application, team, "decommission")
 
 
 def find_application(api: Api, name: str, team: str | None) -> Application:
@@ -159,6 +215,11 @@ def find_application(api: Api, name: str, team: str | None) -> Application:
     return found[0]
 
 
+def application_id(api: Api, name: str | None, team: str | None) -> str | None:
+    """The id of the application that a list is narrowed to, if it is; raises as above."""
+    return None if name is None else find_application(api, name, team).id
+
+
 def provisioning_requests(api: Api, application_id: str) -> list[WorkflowRequest]:
     """What onboarding asked for at its end: each environment's latest request, without steps."""
     path = ENVIRONMENTS_OF_APPLICATION.format(application_id=application_id)
@@ -168,6 +229,15 @@ def provisioning_requests(api: Api, application_id: str) -> list[WorkflowRequest
         newest = next(iter(api.all(REQUESTS, WorkflowRequest, query)), None)
         found += [newest] if newest is not None else []
     return found
+
+
+def _move(context: typer.Context, application: str, team: str | None, move: str) -> None:
+    invocation = invocation_of(context)
+    found = find_application(invocation.api, application, team)
+    path = APPLICATION_MOVE.format(application_id=found.id, move=move)
+    with refusals_about(about_application(found)):
+        moved = invocation.api.command(path, Application)
+    _show(context, moved)
 
 
 def _declared(
@@ -198,7 +268,7 @@ def _follow_all(invocation: Invocation, accepted: RequestAccepted) -> NoReturn:
     if onboarding.state == RequestState.SUCCEEDED:
         asked = provisioning_requests(invocation.api, accepted.application_id)
         provisioning = [follow(invocation, request.id) for request in asked]
-    if invocation.output.is_json:
+    if invocation.output.is_for_programs:
         ended = [request.model_dump(mode="json") for request in provisioning]
         invocation.output.document({**onboarding.model_dump(mode="json"), "provisioning": ended})
     else:
@@ -220,6 +290,6 @@ def _show(context: typer.Context, application: Application) -> None:
         ("created", application.created_at),
     )
     output.item(application, facts)
-    if application.repositories and not output.is_json:
+    if application.repositories and not output.is_for_programs:
         output.console.print()
-        output.table(REPOSITORY_COLUMNS.table(application.repositories))
+        output.columns(application.repositories, REPOSITORY_COLUMNS)

@@ -6,16 +6,14 @@ from typing import Annotated
 
 import typer
 
-from idp_cli.api import ENVIRONMENT_MOVE, ENVIRONMENTS, path_segment
+from idp_cli.advice import refusals_about
+from idp_cli.api import ENVIRONMENT, ENVIRONMENT_MOVE, ENVIRONMENTS, path_segment
+from idp_cli.arguments import EnvironmentSlug, Limit, NamePrefix, StateFilter, query_of
 from idp_cli.invocation import invocation_of
 from idp_cli.output import Columns, program_word
-from idp_kernel.wire.api import CreateEnvironment, Environment
+from idp_kernel.wire.api import CreateEnvironment, DescribeEnvironment, Environment
 
 app = typer.Typer(no_args_is_help=True, help="Environments for all applications: dev, prod, …")
-
-EnvironmentSlug = Annotated[
-    str, typer.Argument(help="The environment's slug.", metavar="ENVIRONMENT")
-]
 
 ENVIRONMENT_COLUMNS = Columns[Environment](
     {
@@ -36,16 +34,43 @@ def create(
     """Plan an environment. Applications can have it once it is activated."""
     invocation = invocation_of(context)
     body = CreateEnvironment(slug=environment, description=description)
-    _show(context, invocation.api.command(ENVIRONMENTS, Environment, body))
+    with refusals_about({"environment": environment}):
+        created = invocation.api.command(ENVIRONMENTS, Environment, body)
+    _show(context, created)
     invocation.output.hint(f"Next: {program_word()} environment activate {environment}")
 
 
 @app.command("list")
-def list_(context: typer.Context) -> None:
+def list_(
+    context: typer.Context,
+    state: StateFilter = None,
+    prefix: NamePrefix = None,
+    limit: Limit = None,
+) -> None:
     """List the environments."""
     invocation = invocation_of(context)
-    environments = list(invocation.api.all(ENVIRONMENTS, Environment))
+    query = query_of(state=state, namePrefix=prefix)
+    environments = list(invocation.api.all(ENVIRONMENTS, Environment, query, limit=limit))
     invocation.output.items(environments, ENVIRONMENT_COLUMNS)
+
+
+@app.command()
+def show(context: typer.Context, environment: EnvironmentSlug) -> None:
+    """Show an environment."""
+    path = ENVIRONMENT.format(environment=path_segment(environment))
+    _show(context, invocation_of(context).api.get(path, Environment))
+
+
+@app.command()
+def describe(
+    context: typer.Context,
+    environment: EnvironmentSlug,
+    description: Annotated[str, typer.Option(help="What it is for.")],
+) -> None:
+    """Change what an environment says it is for; its slug stays."""
+    path = ENVIRONMENT.format(environment=path_segment(environment))
+    body = DescribeEnvironment(description=description)
+    _show(context, invocation_of(context).api.put(path, Environment, body))
 
 
 @app.command()
@@ -74,7 +99,9 @@ def retire(context: typer.Context, environment: EnvironmentSlug) -> None:
 
 def _move(context: typer.Context, environment: str, move: str) -> None:
     path = ENVIRONMENT_MOVE.format(environment=path_segment(environment), move=move)
-    _show(context, invocation_of(context).api.command(path, Environment))
+    with refusals_about({"environment": environment}):
+        moved = invocation_of(context).api.command(path, Environment)
+    _show(context, moved)
 
 
 def _show(context: typer.Context, environment: Environment) -> None:

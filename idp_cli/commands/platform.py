@@ -7,6 +7,7 @@ from typing import Annotated
 
 import psutil
 import typer
+from pydantic import TypeAdapter, ValidationError
 
 from idp_cli.api import DRAIN, RESUME
 from idp_cli.doctor import Doctor
@@ -21,12 +22,32 @@ from idp_cli.supervision.leftovers import CLOCK_SLACK_SECONDS, end_leftovers
 from idp_cli.supervision.ports import LARGEST_OFFSET, shifted_ports
 from idp_cli.supervision.remote import SupervisorRemote
 from idp_kernel.errors import Conflict, Unavailable
+from idp_kernel.telemetry.traces import OtlpEndpoint
 from idp_kernel.wire.api import PlatformStanding
 from idp_kernel.wire.base import Timestamp, WireModel
+
+
+def otlp_address(given: str) -> str:
+    """The address, if a span could be sent there and the supervisor can carry it."""
+    try:
+        return TypeAdapter(OtlpEndpoint).validate_python(given)
+    except ValidationError as error:
+        raise typer.BadParameter(f"{given!r} is no http(s) address without a query.") from error
+
 
 PortOffset = Annotated[
     int,
     typer.Option(min=0, max=LARGEST_OFFSET, help="Added to every default port."),
+]
+OtlpAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--otlp-endpoint",
+        envvar="IDP_OTLP_ENDPOINT",
+        metavar="URL",
+        parser=otlp_address,
+        help="A collector that takes traces as OTLP over HTTP, such as http://127.0.0.1:4318.",
+    ),
 ]
 RECORD_WITHIN_SECONDS = 10.0
 _LOOK_EVERY_SECONDS = 0.1
@@ -43,7 +64,9 @@ class ProgramStanding(WireModel):
     started_at: Timestamp | None
 
 
-def up(context: typer.Context, port_offset: PortOffset = 0) -> None:
+def up(
+    context: typer.Context, port_offset: PortOffset = 0, otlp_endpoint: OtlpAddress = None
+) -> None:
     """Start everything here and stay; Ctrl-C stops everything.
 
     A program that ends is started again, at once or, when it keeps ending early, with growing
@@ -54,11 +77,12 @@ def up(context: typer.Context, port_offset: PortOffset = 0) -> None:
     began = time.monotonic()
     is_up = False
     try:
-        with running_platform(invocation.home, port_offset, narrator) as platform:
+        home = invocation.home
+        with running_platform(home, port_offset, narrator, otlp_endpoint=otlp_endpoint) as platform:
             is_up = True
             idp = program_word()
             narrator.say()
-            say_where(narrator, invocation.home, shifted_ports(port_offset))
+            say_where(narrator, home, shifted_ports(port_offset))
             narrator.say()
             narrator.say(
                 f"Try [bold]{idp} demo[/] in another shell; [bold]{idp} status[/] shows the parts."
@@ -94,7 +118,7 @@ def status(context: typer.Context) -> None:
     """Show every program of the platform that runs in this home."""
     invocation = invocation_of(context)
     standings = program_standings(invocation)
-    if invocation.output.is_json:
+    if invocation.output.is_for_programs:
         invocation.output.document([each.model_dump(mode="json") for each in standings])
         return
     table = plain_table("PROGRAM", "STATE", "PROCESS", "PORT", "SINCE")

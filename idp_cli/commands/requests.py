@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Annotated, NoReturn
 
@@ -14,17 +15,28 @@ from idp_cli.api import (
     APPLICATION_ENVIRONMENT,
     CANCELLATION,
     REQUEST,
+    REQUEST_WATCH,
     REQUESTS,
     RETRY,
     path_segment,
 )
+from idp_cli.arguments import After, Before, Limit, RequestId, TeamFilter, moment_of, query_of
 from idp_cli.durations import rough_duration_text
 from idp_cli.exits import ExitCode
 from idp_cli.invocation import Invocation, invocation_of
 from idp_cli.output import Columns, program_word
 from idp_cli.secret_addresses import ADDRESS_FORM, find_secret
-from idp_cli.step_view import FollowedRequest, clock_time, has_ended, is_in_grace, step_table
-from idp_kernel.errors import PlatformError
+from idp_cli.step_view import (
+    FollowedRequest,
+    clock_time,
+    has_ended,
+    is_in_grace,
+    looked_at,
+    step_table,
+)
+from idp_cli.streams import is_not_offered, streamed
+from idp_cli.suggestions import application_environment_ids, secret_addresses
+from idp_kernel.errors import NotFound, PlatformError
 from idp_kernel.wire.api import (
     ApplicationEnvironment,
     CancelRequest,
@@ -36,7 +48,6 @@ from idp_kernel.workflows import RequestState, WorkflowName
 
 app = typer.Typer(no_args_is_help=True, help="Workflow requests.")
 
-RequestId = Annotated[str, typer.Argument(help="The request's id.", metavar="REQUEST")]
 Reason = Annotated[str, typer.Option(help="Why; it stands in the audit.")]
 
 
@@ -68,27 +79,65 @@ REQUEST_COLUMNS = Columns[WorkflowRequest](
         "TEAM": lambda request: request.team,
         "SUBJECT": subject_of,
     },
-    whole=("SUBJECT",),
+    spare=("TEAM", "SUBJECT"),
 )
 
 
 @app.command("list")
 def list_(
     context: typer.Context,
-    team: Annotated[str | None, typer.Option(help="Of this team only.")] = None,
-    state: Annotated[RequestState | None, typer.Option(help="In this state only.")] = None,
-    secret: Annotated[
-        str | None, typer.Option(help=f"Of this secret only, by id or {ADDRESS_FORM}.")
+    team: TeamFilter = None,
+    state: Annotated[
+        RequestState | None,
+        typer.Option(help=f"In this state only: {', '.join(RequestState)}.", metavar="STATE"),
     ] = None,
+    workflow: Annotated[
+        WorkflowName | None,
+        typer.Option(help=f"Of this workflow only: {', '.join(WorkflowName)}.", metavar="WORKFLOW"),
+    ] = None,
+    application_id: Annotated[
+        str | None, typer.Option("--app", help="Of this application only, by id.", metavar="ID")
+    ] = None,
+    application_environment_id: Annotated[
+        str | None,
+        typer.Option(
+            "--env",
+            help="Of this application environment only, by id.",
+            metavar="ID",
+            autocompletion=application_environment_ids,
+        ),
+    ] = None,
+    secret: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Of this secret only, by id or {ADDRESS_FORM}.",
+            metavar="SECRET",
+            autocompletion=secret_addresses,
+        ),
+    ] = None,
+    requested_by: Annotated[
+        str | None,
+        typer.Option("--by", help="That this principal asked for only.", metavar="PRINCIPAL"),
+    ] = None,
+    after: After = None,
+    before: Before = None,
+    limit: Limit = None,
 ) -> None:
     """List workflow requests, the newest first."""
     invocation = invocation_of(context)
-    secret_id = None if secret is None else find_secret(invocation.api, secret).id
-    given = (("team", team), ("state", state), ("secretId", secret_id))
-    query = {name: value for name, value in given if value}
-    invocation.output.items(
-        list(invocation.api.all(REQUESTS, WorkflowRequest, query)), REQUEST_COLUMNS
+    query = query_of(
+        team=team,
+        state=state,
+        workflow=workflow,
+        applicationId=application_id,
+        applicationEnvironmentId=application_environment_id,
+        secretId=None if secret is None else find_secret(invocation.api, secret).id,
+        requestedBy=requested_by,
+        createdAfter=moment_of(after),
+        createdBefore=moment_of(before),
     )
+    found = list(invocation.api.all(REQUESTS, WorkflowRequest, query, limit=limit))
+    invocation.output.items(found, REQUEST_COLUMNS)
 
 
 @app.command()
@@ -167,14 +216,11 @@ def follow(
 
     `is_passing`: on a terminal the live view goes away at the end, for what the caller shows.
     """
-    followed = FollowedRequest(
-        lambda: get_request(invocation, request_id),
-        invocation.output,
-        is_passing=is_passing,
-        is_over=is_over,
-    )
     try:
-        return followed.until_end()
+        with closing(_states(invocation, request_id)) as states:
+            return FollowedRequest(
+                states, invocation.output, is_passing=is_passing, is_over=is_over
+            ).until_end()
     except KeyboardInterrupt:
         invocation.output.hint(
             f"The request goes on. See it again: {program_word()} request watch {request_id}"
@@ -182,10 +228,21 @@ def follow(
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
+def _states(invocation: Invocation, request_id: str) -> Generator[WorkflowRequest]:
+    """The request as it stands, and again whenever it has changed."""
+    path = REQUEST_WATCH.format(request_id=path_segment(request_id))
+    try:
+        yield from streamed(invocation.api, path, WorkflowRequest)
+    except NotFound as error:
+        if not is_not_offered(error):
+            raise
+    yield from looked_at(lambda: get_request(invocation, request_id))
+
+
 def finish(invocation: Invocation, request: WorkflowRequest) -> NoReturn:
     """Says how the request ended, or that it waits, and ends the command accordingly."""
     output = invocation.output
-    if output.is_json:
+    if output.is_for_programs:
         output.document(request.model_dump(mode="json"))
     else:
         say_how_it_stands(invocation, request)
@@ -290,6 +347,7 @@ def show_request(invocation: Invocation, request: WorkflowRequest) -> None:
         ("left behind", request.left_behind),
     )
     invocation.output.item(request, facts)
-    if not invocation.output.is_json:
+    if not invocation.output.is_for_programs:
         invocation.output.console.print()
-        invocation.output.table(step_table(request))
+        output = invocation.output
+        output.table(step_table(request, width=output.console.width))

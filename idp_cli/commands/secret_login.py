@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from idp_cli.advice import about_secret, refusals_about
+from idp_cli.arguments import SecretName
+from idp_cli.command_line import EXEC_OPTION
 from idp_cli.invocation import Invocation, invocation_of
 from idp_cli.output import program_word
-from idp_cli.secret_addresses import SecretName, address_of, find_secret
+from idp_cli.secret_addresses import address_of, find_secret
 from idp_cli.store_login import (
     SECRET_STORE,
     StoreToken,
@@ -26,9 +28,6 @@ from idp_kernel.clock import SystemClock
 from idp_kernel.errors import InvalidInput
 from idp_kernel.wire.api import SECRET_LOGIN, Secret, SecretLogin
 from idp_kernel.wire.base import Timestamp, WireModel
-
-EXEC_OPTION = "--exec"
-"""All that stands after it is the command to run."""
 
 
 class StoreAccessGranted(WireModel):
@@ -70,10 +69,7 @@ def login(
         bool, typer.Option("--print-token", help="Show the store's token.")
     ] = False,
 ) -> None:
-    """Get at a secret's value, in the store itself: a link, a command, a short-lived token.
-
-    For example: idp secret login payments/shop/dev/app-key --exec bao kv get …
-    """
+    """Get at a secret's value, in the store itself: a link, a command, a short-lived token."""
     invocation = invocation_of(context)
     if bool(command) != exec_:
         raise InvalidInput(f"A command to run stands after {EXEC_OPTION}, and only there.")

@@ -16,7 +16,17 @@ from idp_cli.api import (
     SECRET_MOVE,
     SECRETS,
 )
-from idp_cli.commands.applications import find_application
+from idp_cli.arguments import (
+    ApplicationFilter,
+    EnvironmentFilter,
+    Limit,
+    NamePrefix,
+    SecretName,
+    StateFilter,
+    TeamFilter,
+    query_of,
+)
+from idp_cli.commands.applications import application_id
 from idp_cli.commands.requests import finish, follow, show_accepted
 from idp_cli.commands.secret_login import login
 from idp_cli.invocation import Invocation, invocation_of
@@ -29,7 +39,7 @@ from idp_cli.rotation_policies import (
     policy_facts,
 )
 from idp_cli.rotation_windows import WINDOW_FORM
-from idp_cli.secret_addresses import SecretName, address_of, find_secret
+from idp_cli.secret_addresses import address_of, find_secret
 from idp_cli.step_view import ended_or_in_long_grace, has_ended
 from idp_kernel.errors import InvalidInput
 from idp_kernel.wire.api import (
@@ -52,7 +62,8 @@ SECRET_COLUMNS = Columns[Secret](
         "VERSION": lambda secret: secret.version,
         "NEXT ROTATION": lambda secret: secret.next_rotation_at,
         "REQUEST": lambda secret: secret.active_request_id,
-    }
+    },
+    spare=("REQUEST", "SENSITIVITY", "ISSUER"),
 )
 BINDING_COLUMNS = Columns[SecretBinding](
     {
@@ -68,22 +79,26 @@ BINDING_COLUMNS = Columns[SecretBinding](
 @app.command("list")
 def list_(
     context: typer.Context,
-    team: Annotated[str | None, typer.Option(help="Of this team only.")] = None,
-    application: Annotated[
-        str | None, typer.Option("--app", help="Of this application only, by slug or id.")
-    ] = None,
+    team: TeamFilter = None,
+    application: ApplicationFilter = None,
+    environment: EnvironmentFilter = None,
+    state: StateFilter = None,
+    prefix: NamePrefix = None,
+    limit: Limit = None,
     *,
     due: Annotated[bool, typer.Option("--due", help="Those whose rotation is due only.")] = False,
 ) -> None:
     """List the secrets you may see, as references."""
     invocation = invocation_of(context)
-    query: dict[str, str | int] = {"team": team} if team else {}
-    if due:
-        query["dueBefore"] = datetime.now(UTC).isoformat()
-    found = list(invocation.api.all(SECRETS, Secret, query))
-    if application is not None:
-        wanted = find_application(invocation.api, application, team).id
-        found = [secret for secret in found if secret.application_id == wanted]
+    query = query_of(
+        team=team,
+        applicationId=application_id(invocation.api, application, team),
+        environment=environment,
+        state=state,
+        namePrefix=prefix,
+        dueBefore=datetime.now(UTC).isoformat() if due else None,
+    )
+    found = list(invocation.api.all(SECRETS, Secret, query, limit=limit))
     invocation.output.items(found, SECRET_COLUMNS)
 
 
@@ -95,11 +110,12 @@ def show(context: typer.Context, secret: SecretName) -> None:
 
 
 @app.command()
-def bindings(context: typer.Context, secret: SecretName) -> None:
+def bindings(context: typer.Context, secret: SecretName, limit: Limit = None) -> None:
     """List where a secret is bound, and which version each binding pins."""
     invocation = invocation_of(context)
     path = BINDINGS_OF_SECRET.format(secret_id=find_secret(invocation.api, secret).id)
-    invocation.output.items(list(invocation.api.all(path, SecretBinding)), BINDING_COLUMNS)
+    found = list(invocation.api.all(path, SecretBinding, limit=limit))
+    invocation.output.items(found, BINDING_COLUMNS)
 
 
 @app.command()
@@ -235,9 +251,9 @@ def _show(invocation: Invocation, secret: Secret) -> None:
         ("id", secret.id),
     )
     invocation.output.item(secret, facts)
-    if secret.bindings and not invocation.output.is_json:
+    if secret.bindings and not invocation.output.is_for_programs:
         invocation.output.console.print()
-        invocation.output.table(BINDING_COLUMNS.table(secret.bindings))
+        invocation.output.columns(secret.bindings, BINDING_COLUMNS)
 
 
 app.command()(login)

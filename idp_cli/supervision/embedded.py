@@ -26,6 +26,14 @@ DAEMON_LOOKS_FOR_WORK = "Checking for new runs for sensor: workflow_requests_sen
 WORKER_CAN_TAKE_RUNS = "child_ready"
 """What a warm worker logs when it has everything loaded and connected."""
 
+DATABASE_OF_ROLE: dict[str, str] = {
+    "control_plane": "idp",
+    "ledger": "idp",
+    "dagster": "dagster",
+    "credential_issuer": "applications",
+}
+"""Each part has a role of its own, and what it works in."""
+
 Settings = Mapping[str, str | int]
 
 
@@ -35,6 +43,8 @@ class Embedded:
 
     home: Home
     ports: DefaultPorts
+    otlp_endpoint: str | None = None
+    """The collector that every process sends its spans to."""
 
     def programs(self) -> tuple[Program, ...]:
         """All of them, each after those it needs."""
@@ -118,11 +128,12 @@ class Embedded:
     def _control_plane_set(self) -> Settings:
         return {
             "IDP_CONTROL_PLANE_PORT": self.ports.control_plane_api,
-            "IDP_CONTROL_PLANE_DATABASE_URL": self._database("control_plane", "idp"),
+            "IDP_CONTROL_PLANE_DATABASE_URL": self._database("control_plane"),
             "IDP_CONTROL_PLANE_SIGNING_KEY_FILE": self._key(CONTROL_PLANE_KEY),
             "IDP_CONTROL_PLANE_SERVICE_KEYS_FILE": self._key(SERVICES_JWKS),
             "IDP_CONTROL_PLANE_ADMIN_TOKEN_FILE": str(self.home.admin_token),
             "IDP_CONTROL_PLANE_SECRET_STORE_URL": _url(self.ports.openbao),
+            **self._traces("IDP_CONTROL_PLANE_"),
         }
 
     def _control_plane_bootstrap(self) -> Program:
@@ -146,18 +157,17 @@ class Embedded:
     def _execution_workers_set(self) -> Settings:
         return {
             "IDP_EXECUTION_WORKERS_PORT": self.ports.execution_workers,
-            "IDP_EXECUTION_WORKERS_DATABASE_URL": self._database("ledger", "idp"),
+            "IDP_EXECUTION_WORKERS_DATABASE_URL": self._database("ledger"),
             "IDP_EXECUTION_WORKERS_INSTALLATION_ID": self.home.installation_id(),
             "IDP_EXECUTION_WORKERS_CONTROL_PLANE_URL": _url(self.ports.control_plane_api),
             "IDP_EXECUTION_WORKERS_FORGE_URL": _url(self.ports.local_forge),
             "IDP_EXECUTION_WORKERS_FORGE_TOKEN_FILE": self._key(FORGE_BOT_TOKEN),
             "IDP_EXECUTION_WORKERS_OPENBAO_URL": _url(self.ports.openbao),
             "IDP_EXECUTION_WORKERS_OPENBAO_APPROLE_FILE": self._key("openbao-workers.json"),
-            "IDP_EXECUTION_WORKERS_POSTGRES_ISSUER_URL": self._database(
-                "credential_issuer", "applications"
-            ),
+            "IDP_EXECUTION_WORKERS_POSTGRES_ISSUER_URL": self._database("credential_issuer"),
             "IDP_EXECUTION_WORKERS_GITOPS_AGENT_URL": _url(self.ports.local_gitops_agent),
             "IDP_EXECUTION_WORKERS_GITOPS_AGENT_TOKEN_FILE": self._key(AGENT_READER_TOKEN),
+            **self._traces("IDP_EXECUTION_WORKERS_"),
         }
 
     def _execution_workers_bootstrap(self) -> Program:
@@ -187,6 +197,7 @@ class Embedded:
             ),
             "IDP_LOCAL_FORGE_BOT_TOKEN_FILE": self._key(FORGE_BOT_TOKEN),
             "IDP_LOCAL_FORGE_AGENT_TOKEN_FILE": self._key(FORGE_AGENT_TOKEN),
+            **self._traces("IDP_LOCAL_FORGE_"),
         }
         return _server(
             ServiceName.LOCAL_FORGE,
@@ -203,6 +214,7 @@ class Embedded:
             "IDP_LOCAL_GITOPS_AGENT_FORGE_URL": _url(self.ports.local_forge),
             "IDP_LOCAL_GITOPS_AGENT_FORGE_TOKEN_FILE": self._key(FORGE_AGENT_TOKEN),
             "IDP_LOCAL_GITOPS_AGENT_READER_TOKEN_FILE": self._key(AGENT_READER_TOKEN),
+            **self._traces("IDP_LOCAL_GITOPS_AGENT_"),
         }
         return _server(
             ServiceName.LOCAL_GITOPS_AGENT,
@@ -220,6 +232,7 @@ class Embedded:
             "IDP_LOCAL_CONSUMER_OPENBAO_URL": _url(self.ports.openbao),
             "IDP_LOCAL_CONSUMER_OPENBAO_APPROLE_FILE": self._key("openbao-consumer.json"),
             "IDP_LOCAL_CONSUMER_READER_TOKEN_FILE": self._key(AGENT_READER_TOKEN),
+            **self._traces("IDP_LOCAL_CONSUMER_"),
         }
         return _server(
             ServiceName.LOCAL_CONSUMER,
@@ -238,10 +251,11 @@ class Embedded:
             "IDP_ENGINE_CONTROL_PLANE_URL": _url(self.ports.control_plane_api),
             "IDP_ENGINE_WORKERS_URL": _url(self.ports.execution_workers),
             "IDP_ENGINE_SERVICE_KEY_FILE": self._key(service_key_file(ServiceName.WORKFLOW_ENGINE)),
-            "IDP_ENGINE_DAGSTER_DATABASE_URL": self._database("dagster", "dagster", "psycopg2"),
-            "IDP_ENGINE_BROKER_URL": f"sqla+{self._database('dagster', 'dagster')}",
+            "IDP_ENGINE_DAGSTER_DATABASE_URL": self._dagster_database,
+            "IDP_ENGINE_BROKER_URL": f"sqla+{self._database('dagster')}",
             "IDP_ENGINE_WEBSERVER_PORT": self.ports.dagster_webserver,
             "IDP_ENGINE_CODE_SERVER_PORT": self.ports.dagster_code_server,
+            **self._traces("IDP_ENGINE_"),
         }
 
     def _engine_bootstrap(self) -> Program:
@@ -294,11 +308,14 @@ class Embedded:
 
     def _exporter(self) -> Program:
         settings: Settings = {
+            "DAGSTER_HOME": str(self.home.dagster),
+            "IDP_ENGINE_DAGSTER_DATABASE_URL": self._dagster_database,
             "IDP_ENGINE_CONTROL_PLANE_URL": _url(self.ports.control_plane_api),
             "IDP_ENGINE_EXPORTER_KEY_FILE": self._key(
                 service_key_file(ServiceName.METRICS_EXPORTER)
             ),
             "IDP_ENGINE_EXPORTER_PORT": self.ports.metrics_exporter,
+            **self._traces("IDP_ENGINE_"),
         }
         return Program(
             name="exporter",
@@ -306,11 +323,18 @@ class Embedded:
             group=Group.ENGINE,
             readiness=SaysReady(self.ports.metrics_exporter),
             settings=settings,
-            after=("control-plane-api",),
+            after=("engine-bootstrap", "control-plane-api"),
             port=self.ports.metrics_exporter,
         )
 
     # ----------------------------------------------------------- where things are
+
+    def _traces(self, prefix: str) -> Settings:
+        return {} if self.otlp_endpoint is None else {f"{prefix}OTLP_ENDPOINT": self.otlp_endpoint}
+
+    @property
+    def _dagster_database(self) -> str:
+        return self._database("dagster", "psycopg2")
 
     def _key(self, name: str) -> str:
         return str(self.home.keys / name)
@@ -318,10 +342,10 @@ class Embedded:
     def _folder(self, name: str) -> str:
         return str(self.home.root / name)
 
-    def _database(self, role: str, database: str, driver: str = "psycopg") -> str:
+    def _database(self, role: str, driver: str = "psycopg") -> str:
         """A URL without a secret: it names the role's password file."""
-        passfile = quote(self._key(f"postgres/{role}.pgpass"))
-        where = f"{LOOPBACK}:{self.ports.postgres}/{database}"
+        passfile = quote(str(self.home.passfile_of(role)))
+        where = f"{LOOPBACK}:{self.ports.postgres}/{DATABASE_OF_ROLE[role]}"
         return f"postgresql+{driver}://{role}@{where}?passfile={passfile}"
 
 

@@ -19,7 +19,9 @@ from idp_kernel.services import DefaultPorts
 
 
 @contextmanager
-def running_platform(home: Home, port_offset: int, narrator: Narrator) -> Iterator[Platform]:
+def running_platform(
+    home: Home, port_offset: int, narrator: Narrator, *, otlp_endpoint: str | None = None
+) -> Iterator[Platform]:
     """Everything started inside the block, nothing left of it after.
 
     Raises `Conflict` before anything is started when something stands in the way (another run,
@@ -37,7 +39,7 @@ def running_platform(home: Home, port_offset: int, narrator: Narrator) -> Iterat
         told = ", ".join(each.found for each in findings if each.subject != "path")
         narrator.step("preflight", time.monotonic() - began, told)
         _ensure_keys(home, narrator)
-        programs = Embedded(home, ports).programs()
+        programs = Embedded(home, ports, otlp_endpoint).programs()
         platform = Platform(home, programs, narrator, lock=lock, port_offset=port_offset)
         try:
             platform.start()

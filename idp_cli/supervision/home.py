@@ -62,6 +62,10 @@ class Home:
     def admin_token(self) -> Path:
         return self.keys / "admin.token"
 
+    def passfile_of(self, role: str) -> Path:
+        """The password file of a database role."""
+        return self.keys / "postgres" / f"{role}.pgpass"
+
     @property
     def logs(self) -> Path:
         return self.root / "logs"

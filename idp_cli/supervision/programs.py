@@ -1,7 +1,7 @@
 """What a program under the supervisor is.
 
-It sees PATH, HOME, the locale and its own settings; nothing in them is secret, only the paths of
-files that are.
+It sees PATH, HOME, the locale and the settings of services; nothing in them is secret, only the
+paths of files that are. What the platform itself sets, no variable of the shell can change.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Literal
 
 from idp_cli.supervision.readiness import HasEnded, Readiness
 from idp_kernel.failpoints import FAILPOINTS_DIR_VARIABLE
+from idp_kernel.settings import SettingsPrefix
 
 
 class Group(StrEnum):
@@ -27,7 +28,8 @@ class Group(StrEnum):
 
 
 INHERITED_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", FAILPOINTS_DIR_VARIABLE)
-"""All that programs see of the surroundings of `idp up`."""
+INHERITED_PREFIXES = tuple(SettingsPrefix)
+"""All that programs see of the surroundings of `idp up`, their own settings taking its place."""
 
 Settings = Mapping[str, str | int]
 
@@ -64,5 +66,9 @@ def python_module(name: str) -> tuple[str, ...]:
 
 def inherited_environment(surroundings: Mapping[str, str]) -> dict[str, str]:
     """What the supervisor and thereby every program gets of the surroundings."""
-    known = {name: surroundings[name] for name in INHERITED_VARIABLES if name in surroundings}
+    known = {
+        name: value
+        for name, value in surroundings.items()
+        if name in INHERITED_VARIABLES or name.startswith(INHERITED_PREFIXES)
+    }
     return {"PATH": os.defpath, "PYTHONUNBUFFERED": "1", **known}

@@ -6,7 +6,8 @@ A claim is no op: a re-run from failure skips ops, and resources are initialised
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,8 @@ from dagster import (
     DagsterRun,
     InitResourceContext,
 )
+from opentelemetry import trace
+from opentelemetry.trace import Span, SpanKind
 from pydantic import Field, ValidationError
 
 from idp_dagster.clients import control_plane_client
@@ -28,12 +31,24 @@ from idp_dagster.resources.held_claim import HeldClaim
 from idp_dagster.resources.interrupts import interrupt_run, is_terminated
 from idp_dagster.resources.lease import Closing, LeaseKeeper
 from idp_dagster.resources.workers import drain_workers
-from idp_dagster.tags import RUN_ID, TRACEPARENT, request_and_attempt, tags_of
+from idp_dagster.tags import (
+    REQUESTED_AT,
+    RUN_ID,
+    TRACEPARENT,
+    request_and_attempt,
+    tags_of,
+)
 from idp_kernel.clock import SystemClock
 from idp_kernel.errors import InvalidInput, PlatformError, Unavailable
 from idp_kernel.failpoints import failpoint
 from idp_kernel.http.client import ServiceClient
-from idp_kernel.telemetry.traces import current_traceparent, span
+from idp_kernel.telemetry.run_spans import RUN_WAIT, run_span, run_span_id
+from idp_kernel.telemetry.traces import (
+    current_traceparent,
+    link_to_current,
+    past_span,
+    span,
+)
 from idp_kernel.wire.engine import (
     CLAIM,
     LAUNCHES,
@@ -100,16 +115,28 @@ class ControlPlaneResource(ConfigurableResource[HeldClaim]):
         run, instance = context.run, context.instance
         assert run is not None and instance is not None  # noqa: S101, PT018 - for mypy: a run has both
         api = control_plane_client(self.control_plane_url, Path(self.service_key_file))
-        claim = claim_for(run, self, api)
+        with taking_hold(run):
+            claim = claim_for(run, self, api)
+            trace.get_current_span().set_attributes(span_attributes(claim))
+            launch = link_to_current()
         if is_launched_by_person(run):
             instance.add_run_tags(
                 run.run_id, {**tags_of(claim, claim.traceparent), RUN_ID: run.run_id}
             )
+            parent = claim.traceparent
+        else:
+            parent, launch = run.tags.get(TRACEPARENT), []
         failpoint(AFTER_CLAIM)
-        parent = claim.traceparent if is_launched_by_person(run) else run.tags.get(TRACEPARENT)
         lease = _lease_keeper(claim, run, instance, api)
         with (
-            span(f"run {run.job_name}", attributes=span_attributes(claim), traceparent=parent),
+            span(
+                run_span(run.job_name),
+                attributes=span_attributes(claim),
+                traceparent=parent,
+                span_id=run_span_id(claim.request_id, claim.attempt),
+                repeats=earlier_run(claim),
+                links=launch,
+            ),
             kept(lease, partial(drain_workers, self.workers_url)),
         ):
             yield HeldClaim(
@@ -119,6 +146,28 @@ class ControlPlaneResource(ConfigurableResource[HeldClaim]):
                 api_url=self.control_plane_url,
                 traceparent=current_traceparent(),
             )
+
+
+def taking_hold(run: DagsterRun) -> AbstractContextManager[Span]:
+    """The span of the claim; where a person launched the run, a trace begins with it. Tells how
+    long an offered one waited until somebody took it up.
+    """
+    if is_launched_by_person(run):
+        return span(f"launch {run.job_name}", kind=SpanKind.SERVER)
+    traceparent, requested_at = run.tags.get(TRACEPARENT), run.tags.get(REQUESTED_AT)
+    if requested_at is not None:
+        past_span(
+            RUN_WAIT,
+            since=datetime.fromisoformat(requested_at),
+            until=SystemClock().now(),
+            traceparent=traceparent,
+        )
+    return span(f"claim {run.job_name}", traceparent=traceparent)
+
+
+def earlier_run(claim: Claim) -> str | None:
+    """The span of the attempt before."""
+    return run_span_id(claim.request_id, claim.attempt - 1) if claim.attempt > 1 else None
 
 
 @contextmanager

@@ -6,7 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from enum import StrEnum
+from functools import partial
 
 import structlog
 
@@ -67,10 +69,12 @@ class LeaseKeeper:
         self._closing: Closing | None = None
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="lease-keeper", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begins to renew."""
+        """Begins to renew, in the caller's trace."""
+        keep = partial(copy_context().run, self._keep)
+        self._thread = threading.Thread(target=keep, name="lease-keeper", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -78,7 +82,8 @@ class LeaseKeeper:
         with self._lock:
             self._over = True
         self._stopping.set()
-        self._thread.join(_STOP_TIMEOUT_SECONDS)
+        if self._thread is not None:
+            self._thread.join(_STOP_TIMEOUT_SECONDS)
 
     @property
     def is_over(self) -> bool:
@@ -133,7 +138,7 @@ class LeaseKeeper:
                 self._look()
             except Exception:  # noqa: BLE001 - the thread must outlive any failure of a look
                 # A failed look is none; the next follows, and without renewal the lease ends.
-                _log.exception("lease_look_failed", workflow_request_id=self._claim.request_id)
+                _log.exception("lease_look_failed", run_id=self._claim.run_id)
 
     def _look(self) -> None:
         if self.is_over:
@@ -175,8 +180,5 @@ class LeaseKeeper:
             if self.is_over:
                 return
             self._closing = closing
-            _log.warning(
-                "run_closed", why=closing, workflow_request_id=self._claim.request_id,
-                run_id=self._claim.run_id,
-            )  # fmt: skip
+            _log.warning("run_closed", why=closing, run_id=self._claim.run_id)
             self._on_closing(closing)

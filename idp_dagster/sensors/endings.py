@@ -13,8 +13,9 @@ from dagster import (
 
 from idp_dagster.jobs.workflows import WORKFLOW_JOBS
 from idp_dagster.ports import WorkflowRequests
-from idp_dagster.tags import RUN_ID, request_and_attempt
+from idp_dagster.tags import RUN_ID, TRACEPARENT, request_and_attempt, subject_of
 from idp_kernel.telemetry.logs import redact
+from idp_kernel.telemetry.traces import span
 from idp_kernel.wire.engine import RunEnding, RunReport
 
 # No postponed annotations here: Dagster reads those of the decorated functions as classes.
@@ -51,8 +52,11 @@ def _report(
     context: RunStatusSensorContext, workflow_requests: WorkflowRequests, ending: RunEnding
 ) -> None:
     message = context.dagster_event.message or "" if ending is not RunEnding.SUCCEEDED else ""
-    if (report := report_of(context.dagster_run, ending, message)) is not None:
-        workflow_requests.report(report)
+    run = context.dagster_run
+    if (report := report_of(run, ending, message)) is not None:
+        attributes = subject_of(run.tags)
+        with span("report run", attributes=attributes, traceparent=run.tags.get(TRACEPARENT)):
+            workflow_requests.report(report)
 
 
 @run_status_sensor(

@@ -16,10 +16,13 @@ from dagster import (
 )
 
 from idp_dagster.jobs.workflows import WORKFLOW_JOBS
+from idp_dagster.outcomes import span_attributes
 from idp_dagster.ports import WorkflowRequests
 from idp_dagster.sensors.endings import ENDINGS, report_of
-from idp_dagster.tags import ATTEMPT, REQUEST_ID, tags_of
-from idp_kernel.telemetry.traces import current_traceparent, span
+from idp_dagster.tags import ATTEMPT, REQUEST_ID, REQUESTED_AT, tags_of
+from idp_kernel.clock import SystemClock
+from idp_kernel.telemetry.run_spans import QUEUE_WAIT
+from idp_kernel.telemetry.traces import current_traceparent, past_span, span
 from idp_kernel.wire.engine import Offer
 from idp_kernel.workflows import WORKFLOWS
 
@@ -64,19 +67,26 @@ def _untried(
             if not _was_tried(offer, instance, workflow_requests):
                 untried.append(offer)
         except Exception as error:  # noqa: BLE001 - it is logged, or raised when nothing starts
-            _log.exception("offer_not_taken", workflow_request_id=offer.request_id)
+            _log.exception("offer_not_taken", **span_attributes(offer))
             failures.append(error)
     return untried, failures
 
 
 def run_request(offer: Offer) -> RunRequest:
-    """The run that shall claim the offer."""
-    attributes = {"idp.workflow_request_id": offer.request_id, "idp.team_id": offer.team_id}
-    with span("workflow_requests_sensor", attributes=attributes, traceparent=offer.traceparent):
+    """The run that shall claim the offer. The request has left the queue now."""
+    attributes, now = span_attributes(offer), SystemClock().now()
+    queue_wait = past_span(
+        QUEUE_WAIT,
+        since=offer.pending_since,
+        until=now,
+        traceparent=offer.traceparent,
+        attributes=attributes,
+    )
+    with span("workflow_requests_sensor", attributes=attributes, traceparent=queue_wait):
         return RunRequest(
             run_key=f"{offer.request_id}/{offer.attempt}",
             job_name=WORKFLOWS[offer.workflow].phase(offer.phase).job_name,
-            tags=tags_of(offer, current_traceparent()),
+            tags={**tags_of(offer, current_traceparent()), REQUESTED_AT: now.isoformat()},
         )
 
 

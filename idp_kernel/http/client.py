@@ -6,18 +6,28 @@ It never retries: who calls decides (an op's retry policy, a sensor's next tick,
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 import httpx
-from opentelemetry import propagate
+from opentelemetry import propagate, trace
+from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
 from idp_kernel.clock import Clock
 from idp_kernel.errors import InvariantBroken, PlatformError, Unavailable
+from idp_kernel.http.event_stream import (
+    EVENT_STREAM,
+    HEARTBEAT_SECONDS,
+    LAST_EVENT_ID,
+    Message,
+    messages_in,
+)
 from idp_kernel.http.problems import error_of
 from idp_kernel.services import ServiceName
+from idp_kernel.telemetry.traces import span
 from idp_kernel.tokens import SigningKey, service_assertion
 from idp_kernel.wire.base import WireModel
 from idp_kernel.wire.engine import TOKENS, ServiceAssertion, ServiceToken
@@ -28,6 +38,8 @@ Authorization = Callable[[], str | None]
 
 CONNECT_TIMEOUT_SECONDS = 3.0
 DEFAULT_TIMEOUT_SECONDS = 10.0
+STREAM_SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS
+"""A stream that says nothing for so long, not even that it lives, has been cut."""
 _RENEW_BEFORE_EXPIRY = timedelta(seconds=30)
 
 
@@ -99,11 +111,43 @@ class ServiceClient:
         timeout_seconds: float | None = None,
     ) -> httpx.Response:
         """The raw answer, status below 400; errors as in `call`."""
-        try:
-            return self._send(method, path, body, query, headers, bearer, timeout_seconds)
-        except PlatformError as error:
-            self._on_error(error)
-            raise
+        attributes = {"http.request.method": method, "peer.service": self._party}
+        with span(f"{method} {self._party}", kind=SpanKind.CLIENT, attributes=attributes):
+            try:
+                return self._send(method, path, body, query, headers, bearer, timeout_seconds)
+            except PlatformError as error:
+                self._on_error(error)
+                raise
+
+    @contextmanager
+    def stream(
+        self,
+        path: str,
+        *,
+        query: Mapping[str, str | int] | None = None,
+        after: str | None = None,
+    ) -> Iterator[Iterator[Message]]:
+        """The messages of a server-sent stream, after the id `after`, until the server ends it.
+
+        Errors as in `call`; while the messages are read, `Unavailable` with code `unreachable` says
+        that the stream was cut.
+        """
+        resume = {} if after is None else {LAST_EVENT_ID: after}
+        headers = self._headers({"Accept": EVENT_STREAM, **resume}, None, has_body=False)
+        timeout = httpx.Timeout(STREAM_SILENCE_SECONDS, connect=CONNECT_TIMEOUT_SECONDS)
+        with (
+            self._unreachable("GET", path),
+            self._client.stream(
+                "GET", path, params=query, headers=headers, timeout=timeout
+            ) as response,
+        ):
+            if response.status_code >= 400:
+                response.read()
+            yield self._messages(path, self._checked(response))
+
+    def _messages(self, path: str, response: httpx.Response) -> Iterator[Message]:
+        with self._unreachable("GET", path):
+            yield from messages_in(response.iter_bytes())
 
     def close(self) -> None:
         """Closes the pooled connections."""
@@ -120,23 +164,33 @@ class ServiceClient:
         timeout_seconds: float | None,
     ) -> httpx.Response:
         sent = self._headers(headers, bearer, has_body=body is not None)
-        try:
+        seconds = timeout_seconds or self._timeout_seconds
+        with self._unreachable(method, path):
             response = self._client.request(
                 method,
                 path,
                 params=query,
                 headers=sent,
                 content=None if body is None else body.model_dump_json(),
-                timeout=httpx.Timeout(
-                    timeout_seconds or self._timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS
-                ),
+                timeout=httpx.Timeout(seconds, connect=min(seconds, CONNECT_TIMEOUT_SECONDS)),
             )
+        return self._checked(response)
+
+    @contextmanager
+    def _unreachable(self, method: str, path: str) -> Iterator[None]:
+        """Tells what the transport raises inside as the party's silence."""
+        try:
+            yield
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise Unavailable(
                 f"{self._party} gave no answer to {method} {path}: {type(error).__name__}.",
                 code="unreachable",
                 details={"target": self._party},
             ) from error
+
+    def _checked(self, response: httpx.Response) -> httpx.Response:
+        """The answer, unless it is a problem."""
+        trace.get_current_span().set_attribute("http.response.status_code", response.status_code)
         if response.status_code >= 400:
             raise error_of(
                 response.status_code,

@@ -35,22 +35,28 @@ STATUS_BY_ERROR: dict[type[PlatformError], int] = {
 
 STATUS_BY_CODE: dict[str, int] = {
     "malformed_json": 400,
+    "body_too_slow": 408,
+    "precondition_failed": 412,
+    "rate_limited": 429,
     "body_too_large": 413,
     "method_not_allowed": 405,
     "unsupported_media_type": 415,
 }
 """Codes that HTTP has a more exact status for."""
 
-_TITLES: dict[int, str] = {
+TITLES: dict[int, str] = {
     400: "Bad Request",
     401: "Unauthenticated",
     403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
+    408: "Body too slow",
     409: "Conflict",
+    412: "Precondition failed",
     413: "Body too large",
     415: "Unsupported media type",
     422: "Invalid input",
+    429: "Too many requests",
     500: "Internal error",
     502: "Provider rejected",
     503: "Unavailable",
@@ -63,6 +69,7 @@ _ERROR_BY_STATUS: dict[int, type[PlatformError]] = {
     404: NotFound,
     405: InvalidInput,
     409: Conflict,
+    412: Conflict,
     413: InvalidInput,
     415: InvalidInput,
     422: InvalidInput,
@@ -85,7 +92,7 @@ def problem_of(error: PlatformError, request_id: str) -> dict[str, Any]:
     status = status_of(error)
     problem: dict[str, Any] = {
         "type": f"urn:idp:problem:{error.code}",
-        "title": _TITLES[status],
+        "title": TITLES[status],
         "status": status,
         "code": error.code,
         "detail": error.message,
@@ -108,7 +115,7 @@ def error_of(status: int, body: bytes, *, party: str, retry_after: str | None) -
         return _foreign(status, party, retry_after)
     message, code = str(problem["detail"]), str(problem["code"])
     details = {key: value for key, value in problem.items() if key not in _OWN_FIELDS}
-    if status in (429, 503) or status not in _ERROR_BY_STATUS:
+    if status in (408, 429, 503) or status not in _ERROR_BY_STATUS:
         seconds = problem.get("retryAfter")
         return Unavailable(
             message,

@@ -4,21 +4,25 @@ metrics by route template, a server span, a request id.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import version
-from typing import Any
+from typing import Annotated, Any
 
 import structlog
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from opentelemetry.trace import SpanKind, Status, StatusCode
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from fastapi.routing import APIRoute, iter_route_contexts
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from idp_kernel.errors import (
@@ -29,13 +33,16 @@ from idp_kernel.errors import (
     Unauthenticated,
     Unavailable,
 )
+from idp_kernel.http.event_stream import EVENT_STREAM
 from idp_kernel.http.problems import PROBLEM_JSON, problem_of, status_of
 from idp_kernel.ids import new_id
 from idp_kernel.services import ServiceName
 from idp_kernel.telemetry.metrics import UNKNOWN_ROUTE, HttpMetrics
+from idp_kernel.telemetry.subjects import subject_of
 from idp_kernel.telemetry.traces import span
 
 DEFAULT_BODY_LIMIT_BYTES = 256 * 1024
+DEFAULT_BODY_SECONDS = 30.0
 OPEN_PATHS = ("/healthz", "/readyz", "/metrics")
 """Routes without authentication; they show nothing private."""
 
@@ -54,18 +61,23 @@ def new_server(
     description: str,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
     body_limit_bytes: int | None = DEFAULT_BODY_LIMIT_BYTES,
+    body_seconds: float = DEFAULT_BODY_SECONDS,
 ) -> FastAPI:
     """An application that has all that this module promises, and no routes of its own yet.
 
     `is_ready` raises `Unavailable` while the service cannot do its work. `body_limit_bytes=None`
-    leaves bodies unlimited, for a server that streams them. FastAPI's own spans are off: the
-    platform's carry the names of the telemetry contract.
+    leaves bodies unlimited in size and time, for a server that streams them; any other body must
+    have arrived after `body_seconds`. FastAPI's own spans are off: the platform's carry the names
+    of the telemetry contract. So are its documentation pages, which load scripts from elsewhere;
+    the document itself is at `/openapi.json`.
     """
     app = FastAPI(
         title=service.value,
         description=description,
         version=version("idp-dagster"),
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     _add_error_handlers(app)
@@ -73,6 +85,7 @@ def new_server(
     if body_limit_bytes is not None:
         app.add_middleware(RequestBodyLimitMiddleware, max_body_size=body_limit_bytes)
         app.add_middleware(TooLargeAsProblem)
+        app.add_middleware(BodyInTime, seconds=body_seconds)
     app.add_middleware(Observed, metrics=HttpMetrics(registry, service, env))
     return app
 
@@ -110,8 +123,9 @@ def _add_open_routes(
         return {"status": "ready"}
 
     @app.get("/metrics", include_in_schema=False)
-    def metrics() -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    def metrics(accept: Annotated[str, Header()] = "") -> Response:
+        encode, media_type = choose_encoder(accept)
+        return Response(encode(registry), media_type=media_type)
 
 
 def _add_error_handlers(app: FastAPI) -> None:
@@ -127,7 +141,21 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_exception(request: Request, error: HTTPException) -> JSONResponse:
-        return problem_response(request, _of_http_exception(error))
+        response = problem_response(request, _of_http_exception(error))
+        if error.status_code == 405:
+            response.headers["Allow"] = ", ".join(sorted(_allowed_methods(request)))
+        return response
+
+
+def _allowed_methods(request: Request) -> set[str]:
+    """The methods of all routes at the address."""
+    found = (context.original_route for context in iter_route_contexts(request.app.routes))
+    return {
+        method
+        for route in found
+        if isinstance(route, APIRoute) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
 
 
 def _invalid_input(error: RequestValidationError) -> InvalidInput:
@@ -148,6 +176,9 @@ _OF_STATUS: dict[int, PlatformError] = {
     400: InvalidInput("The body could not be read.", code="malformed_json"),
     404: NotFound("There is nothing at this address.", code="no_such_route"),
     405: InvalidInput("This address has no such method.", code="method_not_allowed"),
+    408: Unavailable(
+        "The body did not arrive in time; nothing was done. Send it again.", code="body_too_slow"
+    ),
     413: _TOO_LARGE,
 }
 """What the framework itself raises; our routes raise errors of the tree."""
@@ -185,8 +216,37 @@ def _is_plain_413(message: Message) -> bool:
     )
 
 
+class BodyInTime:
+    """Gives up on a body that has not arrived in whole after so many seconds."""
+
+    def __init__(self, app: ASGIApp, seconds: float) -> None:
+        self._app = app
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        until, arrived = time.monotonic() + self._seconds, False
+
+        async def receive_in_time() -> Message:
+            nonlocal arrived
+            if arrived:
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), until - time.monotonic())
+            except TimeoutError as error:
+                raise HTTPException(408) from error
+            arrived = not message.get("more_body", False)
+            return message
+
+        await self._app(scope, receive_in_time, send)
+
+
 class Observed:
-    """Measures, traces and names each request."""
+    """Measures, traces, names and logs each request; but for the open routes, where probes come
+    all the time.
+    """
 
     def __init__(self, app: ASGIApp, metrics: HttpMetrics) -> None:
         self._app = app
@@ -209,14 +269,17 @@ class Observed:
         request_id: str,
         headers: dict[str, bytes],
     ) -> None:
-        status, answered = 500, False
+        status, answered, took_seconds = 500, False, None
         started = time.perf_counter()
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
 
         async def observed_send(message: Message) -> None:
-            nonlocal status, answered
+            nonlocal status, answered, took_seconds
             if message["type"] == "http.response.start":
                 status, answered = message["status"], True
+                if _is_stream(message):
+                    # How long somebody listens says nothing about us; how soon it begins does.
+                    took_seconds = time.perf_counter() - started
                 message.setdefault("headers", []).append(
                     (REQUEST_ID_HEADER.lower().encode(), request_id.encode())
                 )
@@ -225,7 +288,9 @@ class Observed:
         traceparent = headers.get("traceparent", b"").decode("latin-1") or None
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(http_request_id=request_id)
-        with span(method, traceparent=traceparent, kind=SpanKind.SERVER) as current:
+        is_probe = scope["path"] in OPEN_PATHS
+        kind = SpanKind.INTERNAL if is_probe else SpanKind.SERVER
+        with span(method, traceparent=traceparent, kind=kind) as current:
             try:
                 await self._app(scope, receive, observed_send)
             except Exception:  # what nobody expected is still answered, and logged
@@ -239,8 +304,31 @@ class Observed:
                 current.set_attributes({"http.route": route, "http.response.status_code": status})
                 if status >= 500:
                     current.set_status(Status(StatusCode.ERROR))
-                if route not in OPEN_PATHS:
-                    self._metrics.observe(method, route, status, time.perf_counter() - started)
+                if took_seconds is None:
+                    took_seconds = time.perf_counter() - started
+                if not is_probe:
+                    self._metrics.observe(method, route, status, took_seconds)
+                    _log_answer(current, method, route, status, took_seconds)
+
+
+def _log_answer(current: Span, method: str, route: str, status: int, seconds: float) -> None:
+    """What is traced is logged, and what went wrong; the rest, such as polls, for who debugs."""
+    tell = _log.info if current.is_recording() or status >= 400 else _log.debug
+    tell(
+        "request_answered",
+        method=method,
+        route=route,
+        status=status,
+        milliseconds=round(seconds * 1000, 1),
+        **subject_of(current),
+    )
+
+
+def _is_stream(message: Message) -> bool:
+    return any(
+        name.lower() == b"content-type" and value.startswith(EVENT_STREAM.encode())
+        for name, value in message.get("headers", [])
+    )
 
 
 def route_of(scope: Scope) -> str:

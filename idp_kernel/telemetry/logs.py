@@ -1,11 +1,14 @@
-"""JSON logs: one object a line on stderr, `trace_id` always there, credentials never."""
+"""JSON logs: one object a line on stderr, `trace_id` always there, credentials never.
+
+A line says whose work it is (`idp.…`) as the context does; see `subjects`.
+"""
 
 from __future__ import annotations
 
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import structlog
@@ -15,34 +18,65 @@ from idp_kernel.services import ServiceName
 
 _REDACTED = "[redacted]"
 _SECRET_KEYS = re.compile(
-    r"(token|password|secret_value|authorization|private|credential)s?$", re.IGNORECASE
+    r"(token|password|passwd|passphrase|secret_value|authorization|api_?key|private_?key|private"
+    r"|credential|cookie)s?$",
+    re.IGNORECASE,
 )
 _SECRET_VALUES = re.compile(
-    r"(Bearer\s+|Basic\s+)[A-Za-z0-9._~+/=-]+|idp_pat_[A-Za-z0-9]+|eyJ[\w-]+\.[\w-]+\.[\w-]+"
-    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
+    r"(?:Bearer|Basic|Digest)\s+[A-Za-z0-9._~+/=-]+"
+    r"|idp_pat_[A-Za-z0-9]+"
+    r"|\bhv[sbr]\.[A-Za-z0-9_-]{8,}|\b[sbr]\.[A-Za-z0-9]{24,}"  # tokens of OpenBao and Vault
+    r"|eyJ[\w-]+\.[\w-]+\.[\w-]+"  # a signed JWT
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
+    r"|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"
 )
+_NAMED_VALUES = re.compile(
+    r"(?P<name>[\w-]*(?:token|password|passwd|passphrase|api_?key|private_?key))"
+    r"(?P<between>=|([\"'])\s*:\s*(?=[\"']))"
+    r"(?P<value>\"[^\"]*\"|'[^']*'|[^\s,;&\"']+)",
+    re.IGNORECASE,
+)
+"""`password=…`, `"token": "…"` and the like, in a text of any form."""
 
 EventDict = MutableMapping[str, Any]
 
 
 def redact(text: str) -> str:
     """The text without anything that looks like a credential."""
-    return _SECRET_VALUES.sub(_REDACTED, text)
+    without = _SECRET_VALUES.sub(_REDACTED, text)
+    return _NAMED_VALUES.sub(rf"\g<name>\g<between>{_REDACTED}", without)
+
+
+def _redacted(key: object, value: object) -> object:
+    """The value under that key, whatever it is made of."""
+    if isinstance(key, str) and _SECRET_KEYS.search(key):
+        return _REDACTED
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {each: _redacted(each, inner) for each, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_redacted(None, inner) for inner in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return redact(repr(value))
 
 
 def _redact_event(_logger: object, _name: str, event: EventDict) -> EventDict:
     for key, value in event.items():
-        if _SECRET_KEYS.search(key):
-            event[key] = _REDACTED
-        elif isinstance(value, str):
-            event[key] = redact(value)
+        if not key.startswith("_"):  # structlog's own, gone before the line is written
+            event[key] = _redacted(key, value)
     return event
 
 
 def _add_trace(_logger: object, _name: str, event: EventDict) -> EventDict:
     context = trace.get_current_span().get_span_context()
-    event["trace_id"] = format(context.trace_id, "032x") if context.is_valid else None
-    event["span_id"] = format(context.span_id, "016x") if context.is_valid else None
+    if context.is_valid:
+        event["trace_id"] = format(context.trace_id, "032x")
+        event["span_id"] = format(context.span_id, "016x")
+    else:
+        event.setdefault("trace_id", None)
+        event.setdefault("span_id", None)
     return event
 
 

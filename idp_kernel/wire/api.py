@@ -11,7 +11,7 @@ from typing import Annotated, Generic, TypeVar
 from pydantic import Field
 
 from idp_kernel.ids import Id, Slug
-from idp_kernel.wire.base import Line, Timestamp, WireModel
+from idp_kernel.wire.base import Flag, Line, Moment, Timestamp, Whole, WireModel
 from idp_kernel.wire.engine import StepError, StepResult, TeamRole
 from idp_kernel.wire.worker import (
     CredentialIssuerName,
@@ -25,7 +25,8 @@ Item = TypeVar("Item", bound=WireModel)
 SECRETS_PER_ENVIRONMENT = 50
 ENVIRONMENTS_PER_APPLICATION = 20
 SECRET_LOGIN = "/v1/secrets/{secret_id}/login"
-PrincipalName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._@-]{0,79}$")]
+PRINCIPAL_PATTERN = r"^[a-z0-9][a-z0-9._@-]{0,79}$"
+PrincipalName = Annotated[str, Field(pattern=PRINCIPAL_PATTERN)]
 
 
 class Page(WireModel, Generic[Item]):
@@ -37,6 +38,12 @@ class Page(WireModel, Generic[Item]):
 
 class CreateTeam(WireModel):
     slug: Slug
+    display_name: Annotated[Line, Field(min_length=1, max_length=100)]
+
+
+class DescribeTeam(WireModel):
+    """Body of `PUT /v1/teams/{team}`: all that can be changed of a team; its slug cannot."""
+
     display_name: Annotated[Line, Field(min_length=1, max_length=100)]
 
 
@@ -63,8 +70,8 @@ class CreateToken(WireModel):
     """A token for a person or pipeline; `platform_admin` makes its principal one."""
 
     principal: PrincipalName
-    platform_admin: bool = False
-    expires_in_seconds: Annotated[int, Field(ge=1, le=366 * 24 * 3600)] = 90 * 24 * 3600
+    platform_admin: Flag = False
+    expires_in_seconds: Annotated[Whole, Field(ge=1, le=366 * 24 * 3600)] = 90 * 24 * 3600
 
 
 class Token(WireModel):
@@ -73,6 +80,8 @@ class Token(WireModel):
     created_at: Timestamp
     expires_at: Timestamp
     revoked_at: Timestamp | None = None
+    last_used_at: Timestamp | None = None
+    """To the minute: further uses within a minute are not noted."""
 
 
 class CreatedToken(Token):
@@ -91,6 +100,12 @@ class WhoAmI(WireModel):
 class CreateEnvironment(WireModel):
     slug: Slug
     description: Annotated[Line, Field(max_length=300)] = ""
+
+
+class DescribeEnvironment(WireModel):
+    """Body of `PUT /v1/environments/{environment}`: all that can be changed of it."""
+
+    description: Annotated[Line, Field(max_length=300)]
 
 
 class Environment(WireModel):
@@ -115,6 +130,40 @@ class TeamPolicy(WireModel):
     """`required` is refused (`approvals_not_available`): nobody could approve yet."""
 
 
+Limit = Annotated[Whole, Field(ge=0, le=1_000_000)]
+
+
+class SetTeamLimits(WireModel):
+    """Body of `PUT /v1/teams/{team}/limits`: all of them; what is `null` or left out goes back to
+    the platform's default.
+    """
+
+    max_applications: Limit | None = None
+    """Those that are Archived do not count."""
+    max_application_environments: Limit | None = None
+    """Over all applications of the team; those that are Retired do not count."""
+    max_active_requests: Limit | None = None
+    """How many workflow requests are at work at once; those above it stay `pending`."""
+
+
+class TeamLimit(WireModel):
+    """One limit of a team, and how much of it is used now."""
+
+    own: int | None = None
+    """What was set for the team; `null` leaves it to the platform."""
+    in_force: int | None = None
+    """What counts: the team's own, else the platform's default; `null` is no limit."""
+    used: int
+
+
+class TeamLimits(WireModel):
+    """Answer of `/v1/teams/{team}/limits`."""
+
+    max_applications: TeamLimit
+    max_application_environments: TeamLimit
+    max_active_requests: TeamLimit
+
+
 class DeclareSecret(WireModel):
     """A secret the environment shall have; its value is generated where it is stored."""
 
@@ -129,7 +178,7 @@ class DeclareEnvironment(WireModel):
     """An environment that onboarding declares; with `provision` it is provisioned right after."""
 
     environment: Slug
-    provision: bool = False
+    provision: Flag = False
     secrets: Annotated[tuple[DeclareSecret, ...], Field(max_length=SECRETS_PER_ENVIRONMENT)] = (
         DeclareSecret(name="app-key"),
     )
@@ -146,6 +195,12 @@ class RegisterApplication(WireModel):
     ] = ()
 
 
+class DescribeApplication(WireModel):
+    """Body of `PUT /v1/applications/{id}`: all that can be changed of it; its team cannot."""
+
+    description: Annotated[Line, Field(max_length=300)]
+
+
 class RepositorySummary(WireModel):
     """A repository of an application."""
 
@@ -153,6 +208,35 @@ class RepositorySummary(WireModel):
     kind: RepositoryKind
     name: str
     url: str | None = None
+    state: str
+
+
+class Repository(WireModel):
+    """A repository of an application or of one of its environments."""
+
+    id: Id
+    kind: RepositoryKind
+    team: str
+    application_id: Id
+    application: str
+    application_environment_id: Id | None = None
+    """Of a repository that carries one environment's manifests and bindings."""
+    environment: str | None = None
+    owner: str
+    """The team's slug at the forge."""
+    name: str
+    url: str | None = None
+    state: str
+
+
+class GitOpsIntegration(WireModel):
+    """Links an application to the deployment repository that says what shall run."""
+
+    id: Id
+    team: str
+    application_id: Id
+    application: str
+    repository_id: Id
     state: str
 
 
@@ -209,10 +293,10 @@ class RotationWindow(WireModel):
     """When scheduled rotations may begin. Commands and emergencies heed no window."""
 
     days: Annotated[tuple[Weekday, ...], Field(min_length=1, max_length=7)] = tuple(Weekday)
-    from_hour: Annotated[int, Field(ge=0, le=23)] = 0
+    from_hour: Annotated[Whole, Field(ge=0, le=23)] = 0
     """Full hours of the day in `time_zone`; with `until_hour` at or before it past midnight, then
     counted to the day it began."""
-    until_hour: Annotated[int, Field(ge=1, le=24)] = 24
+    until_hour: Annotated[Whole, Field(ge=1, le=24)] = 24
     time_zone: Annotated[str, Field(max_length=60)] = "UTC"
     """A name of the IANA database, such as `Europe/Madrid`."""
 
@@ -222,10 +306,10 @@ class SetRotationPolicy(WireModel):
     back to the default of the secret's sensitivity.
     """
 
-    interval_seconds: Annotated[int, Field(ge=60, le=2 * 366 * 24 * 3600)] | None = None
-    grace_seconds: Annotated[int, Field(ge=0, le=7 * 24 * 3600)] | None = None
+    interval_seconds: Annotated[Whole, Field(ge=60, le=2 * 366 * 24 * 3600)] | None = None
+    grace_seconds: Annotated[Whole, Field(ge=0, le=7 * 24 * 3600)] | None = None
     window: RotationWindow | None = None
-    expires_at: Timestamp | None = None
+    expires_at: Moment | None = None
     """When the credential ends by itself, where somebody outside says so."""
 
 
@@ -281,7 +365,7 @@ class Secret(WireModel):
 class RotateSecret(WireModel):
     """Body of `POST /v1/secrets/{id}/rotation`."""
 
-    emergency: bool = False
+    emergency: Flag = False
     """Retires the old credential as soon as the consumers have the new one, without grace."""
     reason: Annotated[Line, Field(max_length=500)] = ""
 

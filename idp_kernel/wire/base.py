@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from typing import Annotated
 from unicodedata import category
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 
@@ -31,10 +33,35 @@ def _no_control_characters(text: str) -> str:
     return text
 
 
-Line = Annotated[str, AfterValidator(_no_control_characters)]
+Line = Annotated[
+    str,
+    AfterValidator(_no_control_characters),
+    Field(json_schema_extra={"pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}),
+]
 """Text on one line: what people write into names, reasons and descriptions."""
 
 Timestamp = AwareDatetime
 """RFC 3339 with an offset; written in UTC."""
 
-__all__ = ["Line", "Timestamp", "WireModel"]
+_RFC_3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
+
+
+def _written_out(given: object) -> object:
+    """Pydantic would take numbers and short forms too."""
+    if isinstance(given, datetime) or (isinstance(given, str) and _RFC_3339.fullmatch(given)):
+        return given
+    raise ValueError("a moment is written as 2026-03-02T09:30:00Z or with an offset (RFC 3339)")
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
+"""A timestamp as people give it: in full."""
+
+Flag = Annotated[bool, Field(strict=True)]
+"""True or false as people give it, no word or number for it."""
+
+Whole = Annotated[int, Field(strict=True)]
+"""A whole number as people give it, no word for it."""
+
+__all__ = ["Flag", "Line", "Moment", "Timestamp", "Whole", "WireModel"]

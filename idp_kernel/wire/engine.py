@@ -131,6 +131,7 @@ class Offer(WireModel):
     application_id: Id
     application_environment_id: Id | None = None
     secret_id: Id | None = None
+    pending_since: Timestamp
     traceparent: str | None = None
 
 

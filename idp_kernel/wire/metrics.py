@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from idp_kernel.wire.base import Timestamp, WireModel
+from idp_kernel.wire.worker import SecretSensitivity
 from idp_kernel.workflows import RequestState, WorkflowName, WorkflowResult
 
 Count = Annotated[int, Field(ge=0)]
@@ -67,6 +68,26 @@ class LeaseLossesTotal(WireModel):
     value: Count
 
 
+class DownstreamErrorsTotal(WireModel):
+    """`downstream_errors_total`: errors that steps met and told with their outcomes."""
+
+    target: str
+    code: str
+    status: str
+    value: Count
+
+
+class SecretsStanding(WireModel):
+    """How old and how near their end credentials in use are; nothing for what there is none of."""
+
+    sensitivity: SecretSensitivity
+    oldest_age_seconds: float | None
+    next_expiry_seconds: float | None
+    """Negative once it has passed."""
+    overdue: Count
+    """Active ones whose rotation was due and has not begun."""
+
+
 class MetricsProjection(WireModel):
     """Answer of `/internal/metrics-projection`, all read in one snapshot."""
 
@@ -78,3 +99,5 @@ class MetricsProjection(WireModel):
     oldest_pending: tuple[OldestPending, ...]
     waiting: tuple[WaitingRequests, ...]
     lease_losses: tuple[LeaseLossesTotal, ...]
+    downstream_errors: tuple[DownstreamErrorsTotal, ...]
+    secrets: tuple[SecretsStanding, ...]

@@ -15,8 +15,9 @@ from idp_kernel.errors import Unavailable
 from idp_kernel.http.client import ServiceClient
 from idp_kernel.http.server import new_server
 from idp_kernel.services import LOOPBACK, ServiceName
+from idp_kernel.settings import read_settings
+from idp_kernel.telemetry.export import JOIN_ONLY, configure_traces
 from idp_kernel.telemetry.logs import configure_logs
-from idp_kernel.telemetry.traces import configure_traces
 from idp_kernel.wire.forge import REPOSITORIES, ForgeRepositories
 from local_stack.agent.api import agent_routes
 from local_stack.agent.loop import ReconciliationLoop
@@ -34,9 +35,11 @@ DESCRIPTION = "What the local GitOps agent saw of each application environment's
 
 def main() -> None:
     """Reconcile and serve until a signal ends it."""
-    settings = AgentSettings()
-    configure_logs(ServiceName.LOCAL_GITOPS_AGENT)
-    traces = configure_traces(ServiceName.LOCAL_GITOPS_AGENT, settings.otlp_endpoint)
+    settings = read_settings(AgentSettings)
+    configure_logs(ServiceName.LOCAL_GITOPS_AGENT, settings.log_level)
+    traces = configure_traces(
+        ServiceName.LOCAL_GITOPS_AGENT, settings.otlp_endpoint, ratio=JOIN_ONLY, env=settings.env
+    )
     try:
         uvicorn.run(
             create_app(settings),

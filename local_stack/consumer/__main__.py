@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import uvicorn
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 from starlette.concurrency import run_in_threadpool
 
 from idp_kernel.clock import SystemClock
@@ -15,8 +15,10 @@ from idp_kernel.errors import Unavailable
 from idp_kernel.http.client import ServiceClient
 from idp_kernel.http.server import new_server
 from idp_kernel.services import LOOPBACK, ServiceName
+from idp_kernel.settings import read_settings
+from idp_kernel.telemetry.export import JOIN_ONLY, configure_traces
 from idp_kernel.telemetry.logs import configure_logs
-from idp_kernel.telemetry.traces import configure_traces
+from idp_kernel.telemetry.metrics import LOCAL_CONSUMER_LOGINS
 from idp_kernel.wire.agent import RECONCILIATIONS, Reconciliations
 from local_stack.consumer.api import consumer_routes
 from local_stack.consumer.bindings import BindingKey
@@ -34,9 +36,11 @@ DESCRIPTION = "How the logins go that bindings bring to the applications of the 
 
 def main() -> None:
     """Consume and serve until a signal ends it."""
-    settings = ConsumerSettings()
-    configure_logs(ServiceName.LOCAL_CONSUMER)
-    traces = configure_traces(ServiceName.LOCAL_CONSUMER, settings.otlp_endpoint)
+    settings = read_settings(ConsumerSettings)
+    configure_logs(ServiceName.LOCAL_CONSUMER, settings.log_level)
+    traces = configure_traces(
+        ServiceName.LOCAL_CONSUMER, settings.otlp_endpoint, ratio=JOIN_ONLY, env=settings.env
+    )
     try:
         uvicorn.run(
             create_app(settings),
@@ -101,12 +105,7 @@ def create_app(settings: ConsumerSettings) -> FastAPI:
 def _usages(
     settings: ConsumerSettings, registry: CollectorRegistry
 ) -> Callable[[BindingKey], LoginUsage]:
-    logins = Counter(
-        "local_consumer_logins_total",
-        "Log-ins to databases with what bindings brought.",
-        ("result",),
-        registry=registry,
-    )
+    logins = LOCAL_CONSUMER_LOGINS.counter(registry)
     for result in LoginResult:
         logins.labels(result)
 

@@ -11,8 +11,9 @@ from idp_kernel.errors import Unavailable
 from idp_kernel.http.client import service_client
 from idp_kernel.http.server import new_server
 from idp_kernel.services import LOOPBACK, ServiceName
+from idp_kernel.settings import read_settings
+from idp_kernel.telemetry.export import JOIN_ONLY, configure_traces
 from idp_kernel.telemetry.logs import configure_logs
-from idp_kernel.telemetry.traces import configure_traces
 from idp_kernel.tokens import SigningKey
 from local_stack.forge.api import rest_routes
 from local_stack.forge.authentication import Authentication, ControlPlaneIntrospection, Introspect
@@ -39,9 +40,11 @@ DESCRIPTION = "Git repositories over smart HTTP, with platform tokens and branch
 
 def main() -> None:
     """Serve until a signal ends it."""
-    settings = ForgeSettings()
-    configure_logs(ServiceName.LOCAL_FORGE)
-    traces = configure_traces(ServiceName.LOCAL_FORGE, settings.otlp_endpoint)
+    settings = read_settings(ForgeSettings)
+    configure_logs(ServiceName.LOCAL_FORGE, settings.log_level)
+    traces = configure_traces(
+        ServiceName.LOCAL_FORGE, settings.otlp_endpoint, ratio=JOIN_ONLY, env=settings.env
+    )
     client = service_client(
         settings.control_plane_url,
         key=SigningKey.read(settings.service_key_file),

@@ -14,7 +14,7 @@ PORT_OFFSET = int(os.environ.get("IDP_TEST_PORT_OFFSET", "10000"))
 
 
 STARTS_AND_RUNS_WITHIN_SECONDS = 300
-"""The first test of a session starts the platform; one with a limit of its own keeps it."""
+"""The first test of the directory starts the platform; one with a limit of its own keeps it."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -23,14 +23,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(STARTS_AND_RUNS_WITHIN_SECONDS))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     folder: Path = tmp_path_factory.mktemp("e2e")
     with running_platform(folder, PORT_OFFSET) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def onboarded(platform: Platform) -> Subject:
     """An application that many tests share; each works in an environment of its own."""
     return platform.new_subject()

@@ -27,6 +27,7 @@ from idp_kernel.ids import new_id
 from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
 from idp_kernel.wire.agent import RECONCILIATION
 from idp_kernel.workflows import Step, Workflow
+from tests.fixtures.otlp import OtlpSink, otlp_sink
 
 IDP = Path(sys.executable).with_name("idp")
 READY_WITHIN_SECONDS = 90
@@ -42,6 +43,8 @@ SERVER_PORTS = (
 )
 """The platform's own servers; each has health, readiness and metrics."""
 ENDED = {"succeeded", "failed", "cancelled", "timed_out"}
+STORE_HEALTH = (DEFAULT_PORTS.openbao, "/v1/sys/health")
+"""Answers 200 once it is unsealed."""
 
 Found = TypeVar("Found")
 
@@ -98,6 +101,8 @@ class Platform:
     port_offset: int
     failpoints: Path
     process: subprocess.Popen[str]
+    otlp: OtlpSink
+    """The collector that every process sends its spans to."""
     client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30))
 
     def url(self, port: int, path: str = "") -> str:
@@ -326,13 +331,12 @@ class Platform:
 
     def await_ready(self) -> None:
         """Until every server answers that it is ready, whatever was killed before."""
-        eventually(
-            lambda: all(self._is_ready(port) for port in SERVER_PORTS), what="everything is ready"
-        )
+        ways = [*((port, "/readyz") for port in SERVER_PORTS), STORE_HEALTH]
+        eventually(lambda: all(self._is_ready(*way) for way in ways), what="everything is ready")
 
-    def _is_ready(self, port: int) -> bool:
+    def _is_ready(self, port: int, path: str) -> bool:
         try:
-            return self.client.get(self.url(port, "/readyz")).status_code == 200
+            return self.client.get(self.url(port, path)).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -356,21 +360,25 @@ def running_platform(folder: Path, port_offset: int) -> Iterator[Platform]:
     """`idp up`, ready, and stopped at the end, with nothing left; repeatable in one folder."""
     home, failpoints, log = folder / "idp", folder / "failpoints", folder / "up.log"
     failpoints.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [str(IDP), "up", "--home", str(home), "--port-offset", str(port_offset)],
-            env=minimal_environment(**{FAILPOINTS_DIR_VARIABLE: str(failpoints)}),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-    platform = Platform(home, port_offset, failpoints, process)
-    try:
-        _wait_ready(platform, log)
-        yield platform
-    finally:
-        ended = platform.stop()
+    with otlp_sink() as otlp:
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                [
+                    *(str(IDP), "up", "--home", str(home), "--port-offset", str(port_offset)),
+                    *("--otlp-endpoint", otlp.url),
+                ],
+                env=minimal_environment(**{FAILPOINTS_DIR_VARIABLE: str(failpoints)}),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+        platform = Platform(home, port_offset, failpoints, process, otlp)
+        try:
+            _wait_ready(platform, log)
+            yield platform
+        finally:
+            ended = platform.stop()
     assert ended == 0, log.read_text()
     assert platform.processes() == []
 

@@ -23,7 +23,7 @@ from tests.e2e.failures import fails_to_onboard, fails_to_provision, fails_to_ro
 from tests.e2e.logins import BoundSecret, as_superuser
 from tests.e2e.platform import SERVER_PORTS, Platform, Subject
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.endurance, pytest.mark.timeout(300)]
 
 SHORTEST = 20
 """Characters; every credential of the platform is longer."""
@@ -55,7 +55,7 @@ def test_the_search_finds_what_is_there(platform: Platform, onboarded: Subject) 
     installation_id = (platform.home / "installation-id").read_text()
     needles = _variants({"installation": installation_id, "application": onboarded.application_id})
     found = {where for where, content in _places(platform) for each in needles if each in content}
-    for place in ("table ", "environment of ", "file "):
+    for place in ("table ", "environment of ", "spans", "file "):
         assert any(where.startswith(place) for where in found), place
 
 
@@ -146,6 +146,7 @@ def _places(platform: Platform) -> Iterator[tuple[str, bytes]]:
     yield from _tables(platform)
     yield from _processes(platform)
     yield from _metrics(platform)
+    yield "spans", platform.otlp.content()
     yield from _files(platform)
 
 

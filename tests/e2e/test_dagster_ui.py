@@ -14,7 +14,7 @@ from tests.e2e.failures import fails_to_provision, stranger_path
 from tests.e2e.oracle import assert_provisioned_once, events_of
 from tests.e2e.platform import Platform, Subject, eventually
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.endurance]
 
 FIRST = Step.MATERIALIZE_REPOSITORIES
 STEPS = [str(step) for step in APPLICATION_ENVIRONMENT_PROVISIONING.steps]

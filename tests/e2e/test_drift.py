@@ -15,7 +15,7 @@ from tests.e2e import dagster_ui
 from tests.e2e.oracle import BINDINGS, clone
 from tests.e2e.platform import Platform, Subject, eventually
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.endurance]
 
 JOB = "application_environment_checks"
 ASSET = "application_environments"

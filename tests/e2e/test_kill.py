@@ -12,7 +12,7 @@ from idp_kernel.workflows import APPLICATION_ENVIRONMENT_PROVISIONING, Step
 from tests.e2e.oracle import assert_provisioned_once
 from tests.e2e.platform import ENDS_WITHIN_SECONDS, Platform, Subject, eventually
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.endurance]
 
 STEPS = APPLICATION_ENVIRONMENT_PROVISIONING.steps
 

@@ -12,7 +12,7 @@ from idp_kernel.workflows import APPLICATION_ONBOARDING, Step
 from tests.e2e.oracle import commits, events_of
 from tests.e2e.platform import Platform, Subject, all_but_one_for_long, eventually
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.endurance]
 
 EVENTS_IN_ORDER = [
     "application_created",

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.platform import Platform
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.endurance]
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 SHELL_BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)

@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.oracle import assert_provisioned_once
 from tests.e2e.platform import eventually, running_platform
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.endurance]
 
 PORT_OFFSET = 10_300
 

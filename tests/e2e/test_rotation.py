@@ -12,7 +12,7 @@ from tests.e2e.logins import BoundSecret, group_of, is_let_in, reading, roles
 from tests.e2e.oracle import events_of
 from tests.e2e.platform import Platform, Subject, all_but_one_for_long, eventually
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.endurance]
 
 DATABASE = {"name": "db", "issuer": "postgres"}
 EVENTS_IN_ORDER = [

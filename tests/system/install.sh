@@ -9,12 +9,17 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 wanted=(
     "chromium chromium"
     "npm npm"
+    "zsh zsh"
+    "fish fish"
 )
 
-# Backstage's own rules for its catalog, as its lock file pins them.
+# Backstage's own rules for its catalog, and what GitHub draws diagrams with, as locked here.
 install_npm_packages() {
-    [[ backstage/node_modules/.package-lock.json -nt backstage/package-lock.json ]] && return
-    npm ci --prefix backstage --no-audit --no-fund --loglevel=error
+    local folder
+    for folder in backstage mermaid; do
+        [[ $folder/node_modules/.package-lock.json -nt $folder/package-lock.json ]] && continue
+        npm ci --prefix "$folder" --no-audit --no-fund --loglevel=error
+    done
 }
 
 missing=()

@@ -7,7 +7,7 @@ request.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -19,6 +19,8 @@ from idp_kernel.wire.engine import StepResult
 from idp_kernel.workflows import Step
 
 Results = Mapping[Step, StepResult]
+BeginTrace = Callable[[], str | None]
+"""Begins a trace for one request; answers its `traceparent`."""
 
 
 @dataclass(frozen=True)

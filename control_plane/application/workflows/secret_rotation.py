@@ -23,11 +23,7 @@ from control_plane.domain.application_environments import (
     ApplicationEnvironment,
     ApplicationEnvironmentState,
 )
-from control_plane.domain.applications import (
-    ONBOARDING_ADVICE,
-    Application,
-    ApplicationState,
-)
+from control_plane.domain.applications import ONBOARDING_ADVICE, ROTATABLE_IN, Application
 from control_plane.domain.managed_secrets import Secret
 from control_plane.domain.requests import Request, SubjectKind
 from control_plane.domain.teams import Team
@@ -106,7 +102,9 @@ class SecretRotation:
         subjects = lock_subjects(work, seen.id)
         _refuse_when_superseded(work, request)
         check_may_start(work, subjects)
-        work.application_environments.save_secret(subjects.secret.moved("rotate"))
+        secret = subjects.secret.moved("rotate")
+        secret.check_binding_is_active()
+        work.application_environments.save_secret(secret)
 
     def end_phase(self, work: Work, request: Request, results: Results) -> datetime:
         """The new version is in use; the old one stays good for the grace that was frozen."""
@@ -178,10 +176,11 @@ def start_rotation(
     request_id: str | None = None,
 ) -> Request:
     """The pending request; the secret is Rotating. Raises as `check_may_start` does, and
-    `MoveRefused` unless the secret is Active.
+    `MoveRefused` unless the secret is Active; `Conflict` (`secret_binding_not_active`).
     """
     check_may_start(work, subjects)
     secret = subjects.secret.moved("rotate")
+    secret.check_binding_is_active()
     desired = _freeze(work, subjects, emergency=emergency)
     work.application_environments.save_secret(secret)
     request = Request.new(
@@ -203,12 +202,12 @@ def start_rotation(
 
 
 def _check_ready(application: Application, appenv: ApplicationEnvironment) -> None:
-    if application.state is not ApplicationState.ACTIVE:
+    if application.state not in ROTATABLE_IN:
         raise Conflict(
             f"Application {application.slug} is {application.state} and its secrets are not"
-            f" rotated; it must be Active. {ONBOARDING_ADVICE}",
+            f" rotated; it must be {' or '.join(ROTATABLE_IN)}. {ONBOARDING_ADVICE}",
             code="application_not_ready",
-            details={"current": application.state, "needed": [ApplicationState.ACTIVE]},
+            details={"current": application.state, "needed": list(ROTATABLE_IN)},
         )
     if appenv.state not in _ROTATABLE_IN:
         raise Conflict(

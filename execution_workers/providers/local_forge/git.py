@@ -21,6 +21,7 @@ from pathlib import Path
 from execution_workers.credentials import SecretFile
 from execution_workers.providers.calls import ProviderCalls
 from execution_workers.providers.local_forge.errors import GIT_TIMEOUT, is_overtaken, of_git
+from idp_kernel.telemetry.traces import current_traceparent
 
 COMMITTER_NAME = "IDP execution-workers"
 COMMITTER_EMAIL = "execution-workers@idp.invalid"
@@ -117,6 +118,9 @@ class GitRemote:
             "http.followRedirects": "false",
         }
         if talks_to_forge:
+            # Before the token: git passes over what is less specific than what it has.
+            if (traceparent := current_traceparent()) is not None:
+                configuration["http.extraHeader"] = f"traceparent: {traceparent}"
             configuration[f"http.{self.url}.extraHeader"] = (
                 f"Authorization: Bearer {self.token.read()}"
             )

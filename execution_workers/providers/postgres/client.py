@@ -17,7 +17,7 @@ from psycopg import sql
 from sqlalchemy import URL, make_url
 
 from execution_workers.ports import Marker
-from execution_workers.providers.calls import NO_STATUS, ProviderCalls
+from execution_workers.providers.calls import ProviderCalls
 from execution_workers.providers.postgres.errors import (
     BUSY,
     LOGIN_REPLACED,
@@ -26,6 +26,7 @@ from execution_workers.providers.postgres.errors import (
     of_error,
 )
 from idp_kernel.errors import PlatformError
+from idp_kernel.telemetry.metrics import NO_STATUS
 
 CONNECT_TIMEOUT_SECONDS = 5
 APPLICATION_NAME = "execution-workers"

@@ -6,8 +6,10 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.dev import ConsoleRenderer, plain_traceback
 
 from control_plane.adapters.database import new_engine
@@ -33,6 +36,7 @@ from idp_kernel.ids import new_id
 from idp_kernel.services import SERVICE_SCOPES, ServiceName
 from idp_kernel.tokens import SigningKey, service_assertion
 from tests.fixtures.stack import FreshDatabase, PostgresServer
+from tests.integration.control_plane.documented import Documented
 from tests.integration.control_plane.engine_run import claimed
 
 ADMIN_TOKEN = "idp_pat_" + "a" * 43
@@ -74,8 +78,8 @@ class Caller:
         headers = {**self._headers(), "Idempotency-Key": key or new_id()}
         return self.client.post(path, json=body, headers=headers)
 
-    def put(self, path: str, body: Any) -> Any:
-        return self.client.put(path, json=body, headers=self._headers())
+    def put(self, path: str, body: Any, **headers: str) -> Any:
+        return self.client.put(path, json=body, headers={**self._headers(), **headers})
 
     def delete(self, path: str) -> Any:
         return self.client.delete(path, headers=self._headers())
@@ -238,18 +242,55 @@ def new_database(postgres_server: PostgresServer) -> FreshDatabase:
     return database
 
 
-def settings_for(database: FreshDatabase, keys: Keys) -> ControlPlaneSettings:
+def settings_for(database: FreshDatabase, keys: Keys, **more: Any) -> ControlPlaneSettings:
     return ControlPlaneSettings(
         database_url=database.url,
         signing_key_file=keys.signing_key_file,
         service_keys_file=keys.service_keys_file,
+        **{"rate_limit_burst": 1_000_000, **more},
     )
 
 
 @pytest.fixture
 def platform(migrated: FreshDatabase, keys: Keys) -> Iterator[Platform]:
     """A control plane whose sweeper runs when a test says so."""
-    settings, clock, monotonic = settings_for(migrated, keys), MovableClock(), [1000.0]
+    with running_platform(migrated, keys) as running:
+        yield running
+
+
+@pytest.fixture
+def lone_platform(postgres_server: PostgresServer, keys: Keys) -> Iterator[Platform]:
+    """One whose database has seen nothing yet, and nobody else."""
+    with running_platform(new_database(postgres_server), keys) as running:
+        yield running
+
+
+@cache
+def the_app() -> FastAPI:
+    """Every platform's; to make all the routes takes longer than most tests."""
+    app: FastAPI = create_app(
+        None,
+        env="test",
+        registry=CollectorRegistry(),
+        is_ready=lambda: check_migrated(app.state.engine),
+    )
+    return app
+
+
+def standing_on(app: FastAPI, **state: object) -> ASGIApp:
+    """The application with that state for each call, one platform's among several."""
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        for name, value in state.items():
+            setattr(app.state, name, value)
+        await app(scope, receive, send)
+
+    return serve
+
+
+@contextmanager
+def running_platform(database: FreshDatabase, keys: Keys) -> Iterator[Platform]:
+    settings, clock, monotonic = settings_for(database, keys), MovableClock(), [1000.0]
     engine = new_engine(settings.database_url)
     services = build_services(settings, engine, clock)
     sweeper = Sweeper(
@@ -262,15 +303,12 @@ def platform(migrated: FreshDatabase, keys: Keys) -> Iterator[Platform]:
         monotonic=lambda: monotonic[0],
     )
     monotonic[0] += 60
-    app = create_app(
-        services,
-        env="test",
-        registry=CollectorRegistry(),
-        is_ready=lambda: check_migrated(engine),
-    )
-    with TestClient(app, raise_server_exceptions=False) as client:
+    app = the_app()
+    documented = Documented(standing_on(app, services=services, engine=engine))
+    with TestClient(documented, raise_server_exceptions=False) as client:
         yield Platform(client, app, engine, services, keys, clock, sweeper, monotonic)
     engine.dispose()
+    assert documented.wrong == []
 
 
 @pytest.fixture
@@ -288,6 +326,6 @@ def no_leftover_threads() -> Iterator[None]:
     left = {
         thread.name
         for thread in threading.enumerate()
-        if thread not in before and thread.name in ("sweeper", "offers-listener")
+        if thread not in before and thread.name in ("sweeper", "listener", "feed")
     }
     assert not left

@@ -29,14 +29,15 @@ class Process:
 
 
 @contextmanager
-def served(database: FreshDatabase, keys: Keys) -> Iterator[Process]:
-    """The process, ready, while the block lasts."""
+def served(database: FreshDatabase, keys: Keys, **settings: str) -> Iterator[Process]:
+    """The process, ready, while the block lasts; settings by their variables."""
     port = free_port()
     environment = {
         "IDP_CONTROL_PLANE_PORT": str(port),
         "IDP_CONTROL_PLANE_DATABASE_URL": database.url,
         "IDP_CONTROL_PLANE_SIGNING_KEY_FILE": str(keys.signing_key_file),
         "IDP_CONTROL_PLANE_SERVICE_KEYS_FILE": str(keys.service_keys_file),
+        **settings,
     }
     with (
         private_directory("idp-control-plane-") as home,

@@ -340,7 +340,7 @@ def test_unknown_and_duplicate_things(platform: Platform) -> None:
         "environment": subject.environment,
         "secrets": [{"name": "key"}, {"name": "other"}, {"name": "key"}],
     }
-    assert_problem(platform.admin.post(path, twice), 422, "invalid_input")
+    assert_problem(platform.admin.post(path, twice), 422, "declared_twice")
     refused = platform.admin.post(path.replace(subject.application_id, new_id()), twice)
     assert_problem(refused, 404, "not_found")
 

@@ -77,6 +77,7 @@ def test_nothing_is_due_before_its_time(platform: Platform) -> None:
     assert tick(platform)["enqueued"] == []
 
 
+@pytest.mark.endurance
 def test_a_hundred_due_at_once_are_rotated_five_at_a_time(platform: Platform) -> None:
     names = [f"key-{number}" for number in range(50)]
     secrets = [*secrets_in_use(platform, *names), *secrets_in_use(platform, *names)]
@@ -239,7 +240,7 @@ def test_what_may_not_be_rotated_takes_no_place(platform: Platform) -> None:
     rotation_of(platform, rotating_one)
     platform.admin.ok(f"/v1/teams/{of_suspended_team.subject.team}/suspend")
     with platform.engine.begin() as connection:
-        query = text("UPDATE applications SET state = 'Deprecated' WHERE id = :id")
+        query = text("UPDATE applications SET state = 'Decommissioning' WHERE id = :id")
         connection.execute(query, {"id": of_other_application.subject.application_id})
     answer = tick(platform)
     (request_id,) = answer["enqueued"]
@@ -293,7 +294,7 @@ def test_a_time_zone_that_is_gone_holds_back_its_own_secret_alone(platform: Plat
         (request_id,) = tick(platform)["enqueued"]
     assert platform.request(request_id)["secretId"] == free.id
     (told,) = [each for each in logs if each["event"] == "rotation_not_started"]
-    assert (told["idp_secret_id"], told["code"]) == (lost.id, "time_zone_unknown")
+    assert (told["idp.secret_id"], told["code"]) == (lost.id, "time_zone_unknown")
 
 
 def test_an_old_credential_that_was_not_ended_is_ended_soon(platform: Platform) -> None:
@@ -422,7 +423,7 @@ def test_the_end_of_what_cannot_be_rotated_is_told_when_it_can(platform: Platfor
     move = text("UPDATE applications SET state = :state WHERE id = :id")
     of_other = {"id": other.subject.application_id}
     with platform.engine.begin() as connection:
-        connection.execute(move, {**of_other, "state": "Deprecated"})
+        connection.execute(move, {**of_other, "state": "Decommissioning"})
     tick(platform)
     assert expiring(platform, secret) == expiring(platform, other) == []
     platform.admin.ok(f"/v1/teams/{secret.subject.team}/resume")

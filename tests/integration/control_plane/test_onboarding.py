@@ -599,15 +599,15 @@ def test_what_cannot_be_onboarded_is_refused_and_leaves_nothing(
     ours, frozen, planned = subject.environment, another_environment(platform), f"p{new_id()[-9:]}"
     platform.admin.ok(f"/v1/environments/{frozen}/freeze")
     platform.admin.ok("/v1/environments", {"slug": planned})
-    twice = [{"name": "a"}, {"name": "a"}]
+    twice = [{"name": "app-key"}, {"name": "app-key"}]
     many = [{"name": f"s-{number}"} for number in range(51)]
     environments: list[tuple[list[Any], int, str]] = [
         ([{"environment": "no-such-env"}], 404, "not_found"),
         ([{"environment": ours}, {"environment": "no-such-env"}], 404, "not_found"),
         ([{"environment": frozen}], 409, "environment_not_active"),
         ([{"environment": ours}, {"environment": planned}], 409, "environment_not_active"),
-        ([{"environment": ours}, {"environment": ours}], 422, "invalid_input"),
-        ([{"environment": ours, "secrets": twice}], 422, "invalid_input"),
+        ([{"environment": ours}, {"environment": ours}], 422, "declared_twice"),
+        ([{"environment": ours, "secrets": twice}], 422, "declared_twice"),
         ([{"environment": ours, "secrets": many}], 422, "invalid_input"),
         ([{"environment": ours, "secrets": [{"name": "a", "issuer": "x"}]}], 422, "invalid_input"),
         ([{"environment": ours, "surprise": 1}], 422, "invalid_input"),

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 from starlette.testclient import TestClient
 
-from control_plane.adapters.database import new_engine, transaction
-from control_plane.adapters.schema import upgrade
-from control_plane.adapters.work import beginner
-from control_plane.bootstrap import ensure_admin
+from control_plane.adapters.database import transaction
 from control_plane.failpoints import (
     COMMAND_AFTER_COMMIT,
     END_PHASE_AFTER_COMMIT,
@@ -28,73 +22,25 @@ from control_plane.failpoints import (
 from control_plane.main import build_app
 from idp_kernel.errors import Unavailable
 from idp_kernel.ids import new_id
-from local_stack.postgres_setup import PostgresAddress, wait_until_ready
-from tests.fixtures.stack import (
-    AT_ONCE,
-    FreshDatabase,
-    PostgresServer,
-    child,
-    free_port,
-    private_directory,
-)
+from tests.fixtures.stack import PostgresServer, free_port, private_directory
 from tests.integration.control_plane.conftest import (
     ADMIN_TOKEN,
     Caller,
     Keys,
-    MovableClock,
     Platform,
     eventually,
     settings_for,
 )
 from tests.integration.control_plane.engine_run import STEPS, claimed
 from tests.integration.control_plane.held import arm
-
-
-@dataclass
-class OwnPostgres:
-    """A server of this test alone, which it may kill."""
-
-    home: Path
-    port: int
-
-    @contextmanager
-    def running(self) -> Iterator[Callable[[], None]]:
-        """The server while the block lasts; answers what kills it."""
-        environment = {
-            "IDP_POSTGRES_DATA_DIR": str(self.home / "data"),
-            "IDP_POSTGRES_PORT": str(self.port),
-            "IDP_POSTGRES_KEYS_DIR": str(self.home / "keys"),
-        }
-        with child("local_stack.postgres", environment, self.home, stop=AT_ONCE) as process:
-            wait_until_ready(self.address, timeout_seconds=60).close()
-
-            def kill() -> None:
-                process.kill()
-                process.wait()
-
-            self.pid = process.pid
-            yield kill
-
-    @property
-    def address(self) -> PostgresAddress:
-        return PostgresAddress(self.port, self.home / "keys")
-
-
-def migrated_database(own: OwnPostgres) -> FreshDatabase:
-    database = PostgresServer(own.address, own.pid).create_database()
-    engine = new_engine(database.url)
-    upgrade(engine)
-    with beginner(engine, MovableClock())() as work:
-        ensure_admin(work, ADMIN_TOKEN)
-    engine.dispose()
-    return database
+from tests.integration.control_plane.own_postgres import OwnPostgres
 
 
 def test_an_outage_is_told_as_such_and_survived(keys: Keys) -> None:
     with private_directory("idp-outage-") as home:
         own = OwnPostgres(home, free_port())
         with own.running() as kill:
-            database = migrated_database(own)
+            database = own.new_database()
             app = build_app(settings_for(database, keys))
             with TestClient(app, raise_server_exceptions=False) as client:
                 admin = Caller(client, ADMIN_TOKEN)

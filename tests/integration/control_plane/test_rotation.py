@@ -357,7 +357,7 @@ def test_a_request_that_cannot_be_read_keeps_no_other_open(platform: Platform) -
     with capture_logs() as logs:
         platform.sweep_after(2000)
     (told,) = [each for each in logs if each["event"] == "request_not_swept"]
-    assert told["workflow_request_id"] == run.request_id
+    assert told["idp.workflow_request_id"] == run.request_id
     assert platform.request(other_id)["state"] == "timed_out"
     with platform.engine.begin() as connection:
         connection.execute(write, {"id": run.request_id, "result": "{}"})
@@ -365,8 +365,8 @@ def test_a_request_that_cannot_be_read_keeps_no_other_open(platform: Platform) -
     assert platform.request(run.request_id)["state"] == "timed_out"
 
 
-@pytest.mark.parametrize("state", ["Approved", "Onboarding", "Deprecated", "Archived"])
-def test_secrets_of_an_application_that_is_not_active_are_not_rotated(
+@pytest.mark.parametrize("state", ["Approved", "Onboarding", "Decommissioning", "Archived"])
+def test_secrets_of_an_application_that_does_not_run_are_not_rotated(
     platform: Platform, state: str
 ) -> None:
     secret = secret_in_use(platform)

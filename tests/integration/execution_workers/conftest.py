@@ -1,4 +1,4 @@
-"""execution-workers over real PostgreSQL, OpenBao and the local forge, once per session."""
+"""execution-workers over real PostgreSQL, OpenBao and the local forge, once for the directory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.integration.execution_workers.driver import (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def home() -> Iterator[Path]:
     """A folder with the platform's own tokens."""
     with private_directory("idp-workers-") as folder:
@@ -43,7 +43,7 @@ def home() -> Iterator[Path]:
         yield folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def forge(home: Path) -> Iterator[Forge]:
     port = free_port()
     SigningKey.generate(ServiceName.LOCAL_FORGE).write(home / "local-forge.key.json")
@@ -60,7 +60,7 @@ def forge(home: Path) -> Iterator[Forge]:
         yield forge
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def agent_url(home: Path, forge: Forge) -> Iterator[str]:
     """The real GitOps agent, looking at the forge: each time at all repositories of all tests, so
     not too often.
@@ -87,12 +87,12 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def store(openbao_server: OpenBaoServer) -> Store:
     return Store(openbao_server)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def world(
     home: Path, forge: Forge, store: Store, agent_url: str, postgres_server: PostgresServer
 ) -> Iterator[World]:

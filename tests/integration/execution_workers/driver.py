@@ -562,7 +562,7 @@ def killed_at(
 
 
 def for_long(*values: object) -> Any:
-    """A parameter of the long run, `make test-system`: one more kill of what is killed once in
+    """A parameter of the long run, `make test-system`: one more of what is tried with others in
     each run of the tests.
     """
     return pytest.param(*values, marks=pytest.mark.endurance)

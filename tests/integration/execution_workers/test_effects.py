@@ -20,8 +20,10 @@ from execution_workers.failpoints import (
     after_undo,
 )
 from tests.integration.execution_workers.catalogue import (
+    BINDINGS,
     DATABASE_SECRET,
     EFFECTS,
+    MOVED_BINDING,
     REPOSITORY,
     SECRET,
     Effect,
@@ -30,9 +32,16 @@ from tests.integration.execution_workers.catalogue import (
 )
 from tests.integration.execution_workers.driver import Run, for_long, killed_at
 
+OFTEN = (REPOSITORY, SECRET, DATABASE_SECRET, BINDINGS, MOVED_BINDING)
+"""One for each provider and way of doing; the others are asked everything in the long run."""
+
 
 def _each(effects: Iterable[Effect]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("effect", list(effects), ids=lambda effect: effect.name)
+    return pytest.mark.parametrize(
+        "effect",
+        [effect if effect in OFTEN else for_long(effect) for effect in effects],
+        ids=lambda effect: effect.name,
+    )
 
 
 every_effect = _each(EFFECTS)
@@ -40,7 +49,7 @@ every_undoable = _each(effect for effect in EFFECTS if effect.has_undo)
 every_adoptable = _each(effect for effect in EFFECTS if effect.is_adopted)
 
 
-@every_effect
+@pytest.mark.parametrize("effect", EFFECTS, ids=lambda effect: effect.name)
 def test_is_done_once_and_told_again_to_a_repeat_of_the_same(
     effect: Effect, run: Run, tmp_path: Path
 ) -> None:

@@ -93,6 +93,7 @@ def test_everything_stops_when_up_itself_is_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.e2e
+@pytest.mark.endurance
 def test_the_demo_starts_a_platform_shows_an_environment_and_leaves_nothing(
     tmp_path: Path,
 ) -> None:

@@ -13,7 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[3]
 INSTALL = ROOT / "deploy" / "install-environment"
 TARGETS = (
-    "demo", "up", "down", "test", "test-system", "lint", "typecheck", "format", "lock", "clean",
+    "demo", "up", "down", "test", "test-system", "lint", "typecheck", "format", "docs", "lock",
+    "clean",
 )  # fmt: skip
 
 

@@ -233,7 +233,7 @@ def test_why_a_rotation_failed_has_advice_that_can_be_typed(
     platform.failure_code = "binding_missing"
     said = idp("secret", "rotate", DB, "--watch", code=ExitCode.REQUEST_FAILED)
     request = platform.requests[max(platform.requests)]
-    assert f"`idp env provision {request.application_id} dev --watch`" in said
+    assert "Put the binding back in its repository" in said
     assert f"`idp request retry {request.id} --watch`" in said
 
 

@@ -122,7 +122,7 @@ _TERMINATE = """mutation ($runId: String!) { terminateRun(runId: $runId) { __typ
     ... on TerminateRunFailure { message } } }"""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def engine(postgres_server: PostgresServer) -> Iterator[Engine]:
     """All processes of the engine, ready for work."""
     with ExitStack() as stack:
@@ -144,6 +144,8 @@ def engine(postgres_server: PostgresServer) -> Iterator[Engine]:
             engine.start(module)
         wait_until_ready(engine)
         yield engine
+        for process in engine.processes.values():
+            process.terminate()  # all at once; each takes its time to leave
 
 
 @pytest.fixture

@@ -237,6 +237,7 @@ class StandIn:
             application_id=APPLICATION_ID,
             application_environment_id=_environment_id(request),
             secret_id=_secret_id(request),
+            pending_since=datetime.now(UTC),
             traceparent=TRACEPARENT,
         )
 

@@ -14,13 +14,13 @@ from tests.fixtures.git_client import Clone
 from tests.fixtures.stack import private_directory
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def people() -> Iterator[KnownPeople]:
     with KnownPeople() as known:
         yield known
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def forge(people: KnownPeople) -> Iterator[ForgeServer]:
     with private_directory("idp-forge-") as home, running_forge(home, people) as server:
         yield server

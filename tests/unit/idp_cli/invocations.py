@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,31 +11,41 @@ import httpx
 from idp_cli.invocation import Invocation
 from idp_cli.output import Output
 from idp_cli.supervision.home import Home
-from idp_kernel.http.client import ServiceClient
-from tests.fixtures.stand_in_platform import StandInPlatform
+from idp_kernel.http.client import DEFAULT_TIMEOUT_SECONDS, ServiceClient
 
 
 @dataclass(frozen=True, kw_only=True)
 class _InvocationOn(Invocation):
     transport: httpx.MockTransport
 
-    def client_with(self, token: str | None, url: str, party: str) -> ServiceClient:
+    def client_with(
+        self,
+        token: str | None,
+        url: str,
+        party: str,
+        *,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    ) -> ServiceClient:
         client = ServiceClient(
-            url, party=party, authorization=lambda: token, transport=self.transport
+            url,
+            party=party,
+            authorization=lambda: token,
+            timeout_seconds=timeout_seconds,
+            transport=self.transport,
         )
         self.opened.callback(client.close)
         return client
 
 
 def invocation_on(
-    platform: StandInPlatform,
+    platform: Callable[[httpx.Request], httpx.Response],
     home: Path,
     output: Output,
     *,
     api_url: str | None = None,
     token_file: Path | None = None,
 ) -> Invocation:
-    """An invocation as on this machine, or with `api_url` on another's platform."""
+    """One whose calls `platform` answers, as on this machine, or with `api_url` on another's."""
     return _InvocationOn(
         home=Home.at(home),
         output=output,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import sys
@@ -10,9 +11,11 @@ import pytest
 from typer import BadParameter
 from typer.main import get_command
 
+from control_plane.api.problem_codes import PROBLEM_CODES
 from idp_cli import advice
 from idp_cli.advice import About, advice_for, advice_for_code, refusals_about
-from idp_cli.main import app, with_global_options_first
+from idp_cli.command_line import with_global_options_first
+from idp_cli.main import app
 from idp_kernel import errors
 from idp_kernel.errors import Conflict, MoveRefused, PlatformError
 
@@ -25,6 +28,7 @@ def typed_by_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "bin" / "idp")])
 
 
+ROOT = Path(advice.__file__).parents[1]
 KINDS = [
     kind
     for kind in vars(errors).values()
@@ -73,7 +77,7 @@ KNOWN: dict[str, object] = {
     [
         ("rotation_not_valid", "request retry 0193-r --watch"),
         ("application_not_valid", "request retry 0193-r --watch"),
-        ("binding_missing", "env provision 0193-a dev --watch"),
+        ("binding_missing", "request retry 0193-r --watch"),
         ("binding_moved", "secret bindings 0193-s"),
         ("no_free_login", "secret rotate 0193-s --watch"),
         ("new_credential_refused", "request retry 0193-r --watch"),
@@ -103,6 +107,46 @@ def test_a_code_that_says_enough_has_no_advice_of_its_own() -> None:
 def test_what_somebody_typed_is_quoted() -> None:
     told = str(advice_for_code("environment_not_active", {"environment": "a b"}))
     assert "environment activate 'a b'`" in told
+
+
+MISUSED_BY_A_SERVICE = {"duplicate_binding", "idempotency_key_mismatch", "wrong_repository_kind"}
+"""Codes that a worker has for a call that the engine never makes."""
+NEVER_TYPED = {
+    "already_claimed", "assertion_replayed", "claim_lost", "outcomes_missing", "run_already_used",
+    "wrong_workflow",
+}  # fmt: skip
+"""Codes that only the platform's own services are answered with."""
+BY_KIND = {"invalid_input", "not_allowed", "not_found", "move_refused", "invariant_broken"}
+"""Codes that say no more than their kind, which has advice."""
+
+
+def test_every_code_the_api_answers_people_with_has_advice() -> None:
+    codes = set(PROBLEM_CODES) - NEVER_TYPED - BY_KIND
+    assert sorted(code for code in codes if advice_for_code(code, KNOWN) is None) == []
+
+
+def test_every_code_that_ends_a_workflow_has_advice() -> None:
+    codes = codes_in("execution_workers") - MISUSED_BY_A_SERVICE - BY_KIND
+    assert sorted(code for code in codes if advice_for_code(code, KNOWN) is None) == []
+
+
+def codes_in(package: str) -> set[str]:
+    """The codes of errors, and of the tables of errors, that stand in a package's text."""
+    return {
+        str(value.value)
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        for value in codes_of(node)
+        if isinstance(value, ast.Constant)
+    }
+
+
+def codes_of(call: ast.Call) -> list[ast.expr]:
+    found = [each.value for each in call.keywords if each.arg == "code"]
+    if isinstance(call.func, ast.Name) and call.func.id == "Verdict":
+        found.append(call.args[1])
+    return found
 
 
 ADVICE = {**advice._BY_CODE, **{kind.__name__: text for kind, text in advice._BY_TYPE.items()}}

@@ -92,6 +92,40 @@ def test_a_list_is_read_to_its_last_page() -> None:
     assert len(list(api(answer).all("/v1/environments", Environment))) == 2
 
 
+def test_a_list_ends_at_its_limit_and_asks_for_no_more() -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.params["limit"])
+        return httpx.Response(200, json={"items": [ENVIRONMENT] * 2, "nextCursor": "more"})
+
+    assert len(list(api(answer).all("/v1/environments", Environment, limit=2))) == 2
+    assert asked == ["2"]
+
+
+def rate_limited(seconds: float) -> httpx.Response:
+    error = Unavailable("Too many calls.", code="rate_limited", retry_after_seconds=seconds)
+    return httpx.Response(429, json=problem_of(error, "1"))
+
+
+def test_a_call_that_comes_too_soon_waits_as_it_is_told() -> None:
+    answers = [rate_limited(0.01), httpx.Response(200, json=ENVIRONMENT)]
+    assert api(lambda _request: answers.pop(0)).get("/v1/environments", Environment).slug == "dev"
+
+
+def test_a_wait_that_nobody_sits_out_is_told_at_once() -> None:
+    tries = 0
+
+    def answer(_request: httpx.Request) -> httpx.Response:
+        nonlocal tries
+        tries += 1
+        return rate_limited(3600)
+
+    with pytest.raises(Unavailable, match="Too many calls"):
+        api(answer).get("/v1/environments", Environment)
+    assert tries == 1
+
+
 @pytest.mark.parametrize("typed", ["../admin", "a/b", "%00", "-x", "ä", "a?b#c"])
 def test_what_was_typed_stays_one_segment(typed: str) -> None:
     url = httpx.URL(f"http://platform/v1/teams/{path_segment(typed)}/members")

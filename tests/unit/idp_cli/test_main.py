@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from idp_cli import main as entry
-from idp_cli.exits import EXIT_CODES_HELP, ExitCode
-from idp_cli.main import with_global_options_first
+from idp_cli.command_line import with_global_options_first
+from idp_cli.exits import EXIT_CODES_HELP, MEANINGS, ExitCode
 from tests.fixtures.stack import free_port
 
 
@@ -54,7 +57,8 @@ def test_help_tells_the_exit_codes(
     assert run(monkeypatch, "--help") == ExitCode.OK
     said = " ".join(capsys.readouterr().out.split())
     assert EXIT_CODES_HELP in said
-    assert all(f"{code.value} " in EXIT_CODES_HELP for code in ExitCode)
+    assert set(MEANINGS) == set(ExitCode)
+    assert all(f"{code.value} {told}" in EXIT_CODES_HELP for code, told in MEANINGS.items())
 
 
 def test_a_platform_that_does_not_answer_is_told_apart(
@@ -68,13 +72,19 @@ def test_a_platform_that_does_not_answer_is_told_apart(
     assert "idp up" in said
 
 
-def test_errors_are_json_for_pipelines(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("form", "read"), [("json", json.loads), ("yaml", yaml.safe_load)])
+def test_errors_are_documents_for_pipelines(
+    form: str,
+    read: Callable[[str], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run(monkeypatch, "status", "--output", "json") == ExitCode.UNREACHABLE
-    problem = json.loads(capsys.readouterr().err)
+    assert run(monkeypatch, "status", "--output", form) == ExitCode.UNREACHABLE
+    said = capsys.readouterr()
+    problem = read(said.err)
     assert problem["code"] == "not_running"
     assert "idp up" in problem["next"]
+    assert not said.out
 
 
 def test_an_option_beats_the_variable_for_errors_too(
@@ -105,11 +115,55 @@ def test_what_cannot_be_a_slug_is_refused_before_anything_is_sent(
     assert "'Bad [red]Slug'" in said
 
 
-def test_unknown_words_are_wrong_usage(
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["team", "activat"], "Did you mean 'activate'?"),
+        (["teams"], "Did you mean 'team'"),
+        (["register"], "Did you mean 'idp app register'?"),
+        (["team", "show"], "For example `idp team show payments`; `idp team show --help` shows"),
+        (["team", "rename"], "`idp team --help` shows what there is."),
+        (["request", "list", "--state", "sleeping"], "For example `idp request list`"),
+        (["team", "list", "--stat", "Active"], "--state"),
+        (["secret", "compromised", "x"], "Missing option '--reason'"),
+        (["team", "list", "--limit", "0"], "--limit"),
+        (["team", "list", "--output", "xml"], "'xml' is not one of"),
+    ],
+)
+def test_a_wrong_command_line_says_what_to_type(
+    typed: list[str],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(monkeypatch, *typed) == ExitCode.USAGE
+    said = capsys.readouterr()
+    assert told in said.err
+    assert "code  wrong_usage" in said.err
+    assert not said.out
+
+
+def test_a_wrong_command_line_is_a_document_for_programs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, "team", "rename") == ExitCode.USAGE
-    assert run(monkeypatch, "request", "list", "--state", "sleeping") == ExitCode.USAGE
+    assert run(monkeypatch, "team", "show", "--output", "yaml") == ExitCode.USAGE
+    problem = yaml.safe_load(capsys.readouterr().err)
+    assert problem["code"] == "wrong_usage"
+    assert problem["example"] == "team show payments"
+
+
+def test_a_group_without_a_command_shows_what_there_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "team") == ExitCode.USAGE
+    assert "activate" in capsys.readouterr().out
+
+
+def test_the_help_of_a_command_ends_with_examples(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "app", "register", "--help") == ExitCode.OK
+    assert capsys.readouterr().out.rstrip().endswith("--watch")
 
 
 def test_doctor_works_when_nothing_runs(

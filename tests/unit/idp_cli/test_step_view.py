@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,8 +12,10 @@ from idp_cli import step_view
 from idp_cli.output import Output, OutputFormat
 from idp_cli.step_view import (
     FollowedRequest,
+    LiveSteps,
     ended_or_in_long_grace,
     headline,
+    looked_at,
     step_rows,
     step_table,
 )
@@ -190,7 +193,7 @@ def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 def followed(script: Script) -> tuple[WorkflowRequest, list[str]]:
     file = io.StringIO()
     output = Output(Console(file=file, width=200), OutputFormat.TABLE)
-    ended = FollowedRequest(script, output).until_end()
+    ended = FollowedRequest(looked_at(script), output).until_end()
     return ended, file.getvalue().splitlines()
 
 
@@ -218,11 +221,35 @@ def test_in_a_pipe_a_wait_is_told_after_what_it_follows() -> None:
     assert "succeeded" in lines[-1]
 
 
+@dataclass
+class StoppedClock:
+    """Stands still until it is set."""
+
+    moment: datetime
+
+    def now(self) -> datetime:
+        return self.moment
+
+
+def test_on_a_terminal_durations_run_on_between_two_changes() -> None:
+    clock, file = StoppedClock(at(3)), io.StringIO()
+    steps, console = LiveSteps(clock), Console(file=file, force_terminal=True, width=200)
+    console.print(steps)
+    assert file.getvalue() == "\n"
+    steps.request = request(RequestState.RUNNING, step(FIRST, StepState.RUNNING))
+    console.print(steps)
+    clock.moment = at(7)
+    console.print(steps)
+    assert ["3.0 s" in file.getvalue(), "7.0 s" in file.getvalue()] == [True, True]
+
+
 def test_a_long_wait_is_not_sat_out_by_who_says_so() -> None:
     waiting = rotation(RequestState.WAITING, until=datetime.now(UTC) + timedelta(hours=1))
     output = Output(Console(file=io.StringIO(), width=200), OutputFormat.TABLE)
     seen = FollowedRequest(
-        Script(rotation(RequestState.RUNNING), waiting), output, is_over=ended_or_in_long_grace
+        looked_at(Script(rotation(RequestState.RUNNING), waiting)),
+        output,
+        is_over=ended_or_in_long_grace,
     ).until_end()
     assert seen.state == RequestState.WAITING
 
@@ -232,7 +259,7 @@ def test_a_long_wait_that_is_no_grace_period_is_sat_out_by_everybody() -> None:
     busy = far.model_copy(update={"waiting_reason": "consumers_pending"})
     output = Output(Console(file=io.StringIO(), width=200), OutputFormat.TABLE)
     script = Script(busy, rotation(RequestState.SUCCEEDED))
-    seen = FollowedRequest(script, output, is_over=ended_or_in_long_grace).until_end()
+    seen = FollowedRequest(looked_at(script), output, is_over=ended_or_in_long_grace).until_end()
     assert seen.state == RequestState.SUCCEEDED
 
 
@@ -240,7 +267,7 @@ def test_a_short_wait_is_sat_out() -> None:
     soon = rotation(RequestState.WAITING, until=datetime.now(UTC) + timedelta(seconds=2))
     output = Output(Console(file=io.StringIO(), width=200), OutputFormat.TABLE)
     script = Script(soon, rotation(RequestState.SUCCEEDED))
-    seen = FollowedRequest(script, output, is_over=ended_or_in_long_grace).until_end()
+    seen = FollowedRequest(looked_at(script), output, is_over=ended_or_in_long_grace).until_end()
     assert seen.state == RequestState.SUCCEEDED
 
 

@@ -193,6 +193,7 @@ def offer(
         team_id=new_id(),
         application_id=new_id(),
         application_environment_id=new_id(),
+        pending_since=datetime.now(UTC),
         traceparent=TRACEPARENT,
     )
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from dagster import DagsterRunStatus
 from starlette.testclient import TestClient
 
 from idp_dagster.exporter import exporter
+from idp_dagster.health import EngineHealth
 from idp_kernel.errors import PlatformError, Unavailable
 from idp_kernel.wire.metrics import (
+    DownstreamErrorsTotal,
     EventsTotal,
     LeaseLossesTotal,
     MetricsProjection,
@@ -17,14 +20,17 @@ from idp_kernel.wire.metrics import (
     OpenRequests,
     RetriesTotal,
     RunDuration,
+    SecretsStanding,
     WaitingRequests,
 )
+from idp_kernel.wire.worker import SecretSensitivity
 from idp_kernel.workflows import (
     WORKFLOW_SECONDS_BUCKETS,
     RequestState,
     WorkflowName,
     WorkflowResult,
 )
+from tests.fixtures.openmetrics import families_of
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 FLOW = WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING
@@ -59,6 +65,25 @@ class Projection:
             oldest_pending=(OldestPending(workflow=FLOW, age_seconds=7.25),),
             waiting=(WaitingRequests(workflow=FLOW, reason="grace", value=5),),
             lease_losses=(LeaseLossesTotal(workflow=FLOW, value=6),),
+            downstream_errors=(
+                DownstreamErrorsTotal(
+                    target="openbao", code="openbao_failed", status="503", value=7
+                ),
+            ),
+            secrets=(
+                SecretsStanding(
+                    sensitivity=SecretSensitivity.HIGH,
+                    oldest_age_seconds=86400,
+                    next_expiry_seconds=-60,
+                    overdue=2,
+                ),
+                SecretsStanding(
+                    sensitivity=SecretSensitivity.LOW,
+                    oldest_age_seconds=None,
+                    next_expiry_seconds=None,
+                    overdue=0,
+                ),
+            ),
         )
 
     def __call__(self) -> MetricsProjection:
@@ -67,14 +92,35 @@ class Projection:
         return self.answer
 
 
+class Health:
+    """What Dagster's storage tells, or its absence."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    def __call__(self) -> EngineHealth:
+        if self.error is not None:
+            raise self.error
+        return EngineHealth(
+            heartbeat_ages={"SENSOR": 1.5},
+            open_runs={DagsterRunStatus.QUEUED: 3, DagsterRunStatus.STARTED: 2},
+            failed_ticks={"workflow_requests_sensor": 4},
+        )
+
+
 @pytest.fixture
 def projection() -> Projection:
     return Projection()
 
 
 @pytest.fixture
-def client(projection: Projection) -> TestClient:
-    return TestClient(exporter(projection, FixedClock(), env="test"))
+def health() -> Health:
+    return Health()
+
+
+@pytest.fixture
+def client(projection: Projection, health: Health) -> TestClient:
+    return TestClient(exporter(projection, health, FixedClock(), env="test"))
 
 
 @pytest.mark.parametrize(
@@ -92,6 +138,15 @@ def client(projection: Projection) -> TestClient:
         f"workflow_oldest_pending_seconds{{{LABEL}}} 7.25",
         f'workflow_requests_waiting{{reason="grace",{LABEL}}} 5.0',
         f"workflow_lease_losses_total{{{LABEL}}} 6.0",
+        'downstream_errors_total{target="openbao",code="openbao_failed",status="503"} 7.0',
+        'secret_age_seconds{sensitivity="high"} 86400.0',
+        'secret_expiry_seconds{sensitivity="high"} -60.0',
+        'secrets_rotation_overdue{sensitivity="high"} 2.0',
+        'secrets_rotation_overdue{sensitivity="low"} 0.0',
+        'dagster_daemon_heartbeat_age_seconds{daemon="SENSOR"} 1.5',
+        'dagster_runs_open{status="QUEUED"} 3.0',
+        'dagster_failed_ticks{name="workflow_requests_sensor"} 4.0',
+        "dagster_instance_up 1.0",
         "idp_metrics_projection_up 1.0",
         "idp_metrics_projection_age_seconds 1.5",
     ],
@@ -107,13 +162,37 @@ def test_while_the_control_plane_is_away_nothing_is_made_up(
     projection.error = Unavailable("away")
     text = client.get("/metrics").text
     assert "idp_metrics_projection_up 0.0" in text
-    assert "workflow_" not in text
+    assert "\nworkflow_" not in text
     assert "domain_events" not in text
     assert "projection_age" not in text
     assert client.get("/readyz").status_code == 503
     projection.error = None
     assert "idp_metrics_projection_up 1.0" in client.get("/metrics").text
     assert client.get("/readyz").status_code == 200
+
+
+def test_what_there_is_none_of_has_no_age(client: TestClient) -> None:
+    text = client.get("/metrics").text
+    assert 'secret_age_seconds{sensitivity="low"}' not in text
+    assert 'secret_expiry_seconds{sensitivity="low"}' not in text
+
+
+def test_while_dagsters_storage_is_away_the_rest_is_shown(
+    client: TestClient, health: Health
+) -> None:
+    health.error = ConnectionError("away")
+    text = client.get("/metrics").text
+    assert "dagster_instance_up 0.0" in text
+    assert "dagster_runs_open" not in text
+    assert "dagster_daemon" not in text
+    assert "idp_metrics_projection_up 1.0" in text
+
+
+def test_all_of_it_is_valid_openmetrics(client: TestClient) -> None:
+    accept = "application/openmetrics-text;version=1.0.0"
+    answer = client.get("/metrics", headers={"Accept": accept})
+    names = {family.name for family in families_of(answer.text)}
+    assert {"workflow_run_duration_seconds", "domain_events", "dagster_runs_open"} <= names
 
 
 def sorted_labels(line: str) -> str:

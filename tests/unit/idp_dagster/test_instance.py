@@ -20,8 +20,9 @@ from dagster._daemon import sensor as sensor_loop
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import (
     QueuedRunCoordinatorDaemon,
 )
+from pydantic import ValidationError
 
-from idp_dagster.bootstrap import dagster_home, prepare_home
+from idp_dagster.bootstrap import prepare_home
 from idp_dagster.daemon import (
     DEQUEUE_SECONDS,
     SENSOR_ROUND_SECONDS,
@@ -33,7 +34,7 @@ from idp_dagster.process import wait_for_code_server
 from idp_dagster.settings import EngineSettings
 from idp_dagster.webserver import must_be_read_only
 from idp_dagster.worker import worker_app
-from idp_kernel.errors import InvalidInput, Unavailable
+from idp_kernel.errors import Unavailable
 from idp_kernel.workflows import WORKFLOWS
 
 
@@ -98,10 +99,12 @@ def test_the_workspace_is_the_code_server(settings: EngineSettings) -> None:
     assert (origin.location_name, cast("Any", origin).port) == ("idp", 1)
 
 
-def test_a_home_without_absolute_path_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_without_absolute_path_is_refused(
+    settings: EngineSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DAGSTER_HOME", "home")
-    with pytest.raises(InvalidInput, match="absolute"):
-        dagster_home()
+    with pytest.raises(ValidationError, match="DAGSTER_HOME"):
+        type(settings)()
 
 
 def test_the_sensor_loop_rests_as_long_as_we_say(monkeypatch: pytest.MonkeyPatch) -> None:

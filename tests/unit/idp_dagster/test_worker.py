@@ -6,11 +6,14 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from celery import signals
+import structlog
+from celery import Celery, signals
 
 from idp_dagster import worker
+from idp_dagster.launcher import LOG_FIELDS_HEADER
 from idp_dagster.settings import EngineSettings
-from idp_dagster.worker import connect_signals
+from idp_dagster.tags import REQUEST_ID, TRACEPARENT, log_fields_of
+from idp_dagster.worker import connect_signals, name_run
 
 
 @pytest.fixture
@@ -20,6 +23,7 @@ def own_signals() -> Iterator[None]:
         signals.setup_logging,
         signals.worker_process_init,
         signals.worker_process_shutdown,
+        signals.task_prerun,
         signals.task_postrun,
         signals.task_failure,
     )
@@ -45,3 +49,22 @@ def test_children_watch_the_process_that_forked_them_even_if_it_is_gone_by_then(
     monkeypatch.setattr(os, "getppid", lambda: 1)
     signals.worker_process_init.send(sender=None)
     assert watched == [os.getpid()]
+
+
+def test_log_lines_of_a_run_say_whose_work_it_is_before_it_claims_anything() -> None:
+    def execute() -> None: ...
+
+    task = Celery("test", set_as_current=False).task(execute, shared=False)
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    fields = log_fields_of({REQUEST_ID: "r-1", TRACEPARENT: traceparent, "other": "x"})
+    task.push_request(**{LOG_FIELDS_HEADER: fields})
+    try:
+        name_run(task)
+        assert structlog.contextvars.get_contextvars() == {
+            "idp.workflow_request_id": "r-1",
+            "trace_id": "0af7651916cd43dd8448eb211c80319c",
+        }
+    finally:
+        task.pop_request()
+    name_run(task)
+    assert structlog.contextvars.get_contextvars() == {}, "the next run is another's"

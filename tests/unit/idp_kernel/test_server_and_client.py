@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 
@@ -10,6 +11,8 @@ import pytest
 import uvicorn
 from fastapi import Request
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
 from prometheus_client import CollectorRegistry
 
 from idp_kernel.errors import (
@@ -116,6 +119,39 @@ def test_the_current_trace_goes_along(client: ServiceClient) -> None:
         assert format(kept.get_span_context().trace_id, "032x") == trace_id
 
 
+def test_a_call_is_one_trace_on_both_sides(
+    client: ServiceClient, spans: InMemorySpanExporter
+) -> None:
+    with span("somebody asks", kind=SpanKind.SERVER, attributes={"idp.team_id": "t"}):
+        client.call("POST", "/echo", CreateTeam, body=BODY)
+        with pytest.raises(MoveRefused):
+            client.call("POST", "/teams/x", Team)
+    found = {each.name: each for each in spans.get_finished_spans()}
+    (outer,) = (found["somebody asks"],)
+    calls = [each for each in spans.get_finished_spans() if each.kind is SpanKind.CLIENT]
+    served = [found["POST /echo"], found["POST /teams/{team}"]]
+    for call, answer in zip(calls, served, strict=True):
+        assert call.name == "POST the test server"
+        assert call.parent == outer.context
+        assert answer.parent is not None
+        assert answer.parent.span_id == call.context.span_id
+        assert answer.context.trace_id == outer.context.trace_id
+        assert call.attributes is not None
+        assert call.attributes["idp.team_id"] == "t"
+    assert [call.attributes["http.response.status_code"] for call in calls] == [200, 409]  # type: ignore[index]
+    assert not calls[0].status.description
+    assert calls[1].status.description == "move_refused"
+
+
+def test_polls_and_probes_leave_no_trace(
+    client: ServiceClient, base_url: str, spans: InMemorySpanExporter
+) -> None:
+    client.call("POST", "/echo", CreateTeam, body=BODY)
+    httpx.get(f"{base_url}/healthz")
+    assert not int(_Standing.last_headers["traceparent"][-2:], 16) & 1, "it is to be left out"
+    assert spans.get_finished_spans() == ()
+
+
 def test_a_refusal_arrives_whole(client: ServiceClient) -> None:
     with pytest.raises(MoveRefused) as refused:
         client.call("POST", "/teams/x", Team)
@@ -196,6 +232,49 @@ def test_metrics_count_by_template(base_url: str) -> None:
     ) in text
     assert 'route="unmatched"' in text
     assert "/teams/one" not in text
+
+
+def test_methods_are_a_closed_set_too(base_url: str) -> None:
+    for method in ("BREW", "GET", "PROPFIND"):
+        httpx.request(method, f"{base_url}/teams/one")
+    text = httpx.get(f"{base_url}/metrics").text
+    assert 'method="OTHER"' in text
+    assert "BREW" not in text
+    assert "PROPFIND" not in text
+
+
+def test_probes_are_not_counted(base_url: str) -> None:
+    httpx.get(f"{base_url}/healthz")
+    text = httpx.get(f"{base_url}/metrics").text
+    assert "/healthz" not in text
+    assert 'route="/metrics"' not in text
+
+
+def test_requests_add_no_series(base_url: str) -> None:
+    httpx.post(f"{base_url}/teams/one")
+    httpx.get(f"{base_url}/nowhere/0")
+    before = httpx.get(f"{base_url}/metrics").text.count("\n")
+    with httpx.Client(base_url=base_url) as client:
+        for number in range(100):
+            client.post(f"/teams/team-{number}")
+            client.get(f"/nowhere/{number}")
+    assert httpx.get(f"{base_url}/metrics").text.count("\n") == before
+
+
+def test_only_openmetrics_has_examples(base_url: str, spans: InMemorySpanExporter) -> None:
+    httpx.post(f"{base_url}/teams/one")
+    plain = httpx.get(f"{base_url}/metrics")
+    assert plain.headers["Content-Type"].startswith("text/plain")
+    assert "trace_id" not in plain.text
+    accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
+    rich = httpx.get(f"{base_url}/metrics", headers={"Accept": accept})
+    assert rich.headers["Content-Type"].startswith("application/openmetrics-text")
+    assert rich.text.endswith("# EOF\n")
+    (line, *_) = [
+        each for each in rich.text.splitlines()
+        if 'route="/teams/{team}"' in each and "# {trace_id=" in each
+    ]  # fmt: skip
+    assert re.search(r'# \{trace_id="[0-9a-f]{32}"\}', line)
 
 
 def test_nobody_there_is_unavailable() -> None:

@@ -20,13 +20,13 @@ from idp_kernel.failpoints import FAILPOINTS_DIR_VARIABLE
 from local_stack.agent.settings import AgentSettings
 from local_stack.consumer.settings import ConsumerSettings
 from local_stack.forge.settings import ForgeSettings
-from local_stack.openbao import OpenBaoSettings
-from local_stack.openbao_setup import OpenBaoAddress, OpenBaoSetupSettings
+from local_stack.openbao_setup import OpenBaoAddress
 from local_stack.passfiles import passfile_path
-from local_stack.postgres import PostgresSettings
-from local_stack.postgres_setup import (
-    APPLICATIONS_DATABASE,
-    ISSUER_ROLE,
+from local_stack.postgres_setup import APPLICATIONS_DATABASE, ISSUER_ROLE
+from local_stack.store_settings import (
+    OpenBaoSettings,
+    OpenBaoSetupSettings,
+    PostgresSettings,
     PostgresSetupSettings,
 )
 
@@ -57,6 +57,19 @@ def programs(tmp_path: Path) -> dict[str, Program]:
     home = Home.at(tmp_path / "with space" / "idp")
     home.prepare()
     return {each.name: each for each in Embedded(home, shifted_ports(OFFSET)).programs()}
+
+
+def test_every_process_of_ours_is_told_where_its_spans_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home.at(tmp_path)
+    home.prepare()
+    collector = "http://127.0.0.1:4318"
+    traced = Embedded(home, shifted_ports(OFFSET), collector).programs()
+    for program in traced:
+        settings = settings_of(program, monkeypatch)
+        if "otlp_endpoint" in type(settings).model_fields:
+            assert settings.model_dump()["otlp_endpoint"] == collector, program.name
 
 
 def settings_of(program: Program, monkeypatch: pytest.MonkeyPatch) -> BaseSettings:
@@ -170,5 +183,7 @@ def test_what_a_program_needs_is_started_with_it(programs: dict[str, Program]) -
 def test_only_a_few_variables_are_inherited() -> None:
     surroundings = {"HOME": "/home/ana", "AWS_SECRET_ACCESS_KEY": "x", "IDP_TOKEN": "y"}
     assert inherited_environment(surroundings).keys() == {"HOME", "PATH", "PYTHONUNBUFFERED"}
+    slots = {"IDP_ENGINE_WORKER_SLOTS": "8"}
+    assert inherited_environment(slots).items() > slots.items(), "settings of services are"
     with_failpoints = inherited_environment({FAILPOINTS_DIR_VARIABLE: "points"})
     assert with_failpoints[FAILPOINTS_DIR_VARIABLE] == "points"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from dagster import (
@@ -14,6 +15,7 @@ from dagster import (
     SkipReason,
     build_sensor_context,
 )
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from idp_dagster.sensors.endings import (
     ENDINGS,
@@ -27,6 +29,7 @@ from idp_dagster.sensors.workflow_requests import workflow_requests_sensor
 from idp_dagster.tags import ATTEMPT, REQUEST_ID, RUN_ID, SECRET_ID, TRACEPARENT, tags_of
 from idp_kernel.errors import InvalidInput, Unavailable
 from idp_kernel.ids import new_id
+from idp_kernel.telemetry.run_spans import QUEUE_WAIT
 from idp_kernel.wire.engine import LostRun, Offer, Offers, RunEnding
 from idp_kernel.workflows import (
     APPLICATION_ENVIRONMENT_PROVISIONING,
@@ -87,6 +90,27 @@ def test_each_offer_becomes_one_run_that_knows_its_request(instance: DagsterInst
     assert first.tags[ATTEMPT] == "1"
     assert first.tags[TRACEPARENT].split("-")[1] == str(offers[0].traceparent).split("-")[1]
     assert first.run_config == {}
+
+
+def test_a_request_waited_until_the_sensor_took_it(
+    instance: DagsterInstance, spans: InMemorySpanExporter
+) -> None:
+    offered = offer().model_copy(update={"pending_since": datetime.now(UTC) - timedelta(seconds=9)})
+    answer = look(instance, FakeWorkflowRequests(offered=Offers(offers=(offered,))))
+    assert isinstance(answer, SensorResult)
+    found = {each.name: each for each in spans.get_finished_spans()}
+    wait, asked = found[QUEUE_WAIT], found["workflow_requests_sensor"]
+    assert wait.start_time is not None
+    assert wait.end_time is not None
+    assert 9 <= (wait.end_time - wait.start_time) / 1e9 < 60
+    assert wait.parent is not None
+    assert format(wait.parent.span_id, "016x") == str(offered.traceparent).split("-")[2]
+    assert asked.parent is not None
+    assert asked.parent.span_id == wait.context.span_id
+    (request,) = answer.run_requests or []
+    assert request.tags[TRACEPARENT].split("-")[2] == format(asked.context.span_id, "016x")
+    assert asked.attributes is not None
+    assert asked.attributes["idp.workflow_request_id"] == offered.request_id
 
 
 @pytest.mark.parametrize(

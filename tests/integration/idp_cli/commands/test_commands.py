@@ -3,149 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
+import yaml
 
-from idp_cli import main as entry
 from idp_cli.exits import ExitCode
-from idp_cli.supervision.embedded import Embedded
-from idp_cli.supervision.home import Home
-from idp_cli.supervision.keys import ensure_keys
-from idp_cli.supervision.ports import shifted_ports
-from idp_kernel.ids import new_id
-from local_stack.postgres_setup import connect_as_superuser
-from tests.fixtures.stack import PostgresServer, child, free_port
-
-Idp = Callable[..., str]
-
-
-@pytest.fixture(scope="module")
-def control_plane(
-    postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, Path]]:
-    """The API's address and the first admin's token file."""
-    postgres_server.ensure_platform()
-    home = Home.at(tmp_path_factory.mktemp("cli") / "idp")
-    home.prepare()
-    ensure_keys(home.keys)
-    port = free_port()
-    (settings,) = (
-        each.environment
-        for each in Embedded(home, shifted_ports(0)).programs()
-        if each.name == "control-plane-api"
-    )
-    environment = {
-        **settings,
-        "IDP_CONTROL_PLANE_PORT": str(port),
-        "IDP_CONTROL_PLANE_DATABASE_URL": postgres_server.address.url("control_plane", "idp"),
-    }
-    with child("control_plane.bootstrap", environment, home.logs) as bootstrap:
-        assert bootstrap.wait(60) == 0
-    with child("control_plane.main", environment, home.logs):
-        url = f"http://127.0.0.1:{port}"
-        await_ready(url)
-        yield url, home.admin_token
-
-
-def await_ready(url: str) -> None:
-    give_up_at = time.monotonic() + 30
-    while time.monotonic() < give_up_at:
-        try:
-            if httpx.get(f"{url}/readyz").is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.05)
-    raise AssertionError("the control plane is not ready")
-
-
-@pytest.fixture
-def idp(
-    control_plane: tuple[str, Path],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Idp:
-    """Runs a command line as the first admin; answers all it said."""
-    url, token_file = control_plane
-    monkeypatch.setenv("IDP_API_URL", url)
-    monkeypatch.setenv("IDP_TOKEN_FILE", str(token_file))
-    for name in ("IDP_TOKEN", "IDP_HOME", "IDP_OUTPUT"):
-        monkeypatch.delenv(name, raising=False)
-
-    def run(*arguments: str, token: str | None = None, code: ExitCode = ExitCode.OK) -> str:
-        with given_token(token):
-            monkeypatch.setattr(sys, "argv", ["idp", *arguments])
-            with pytest.raises(SystemExit) as ended:
-                entry.main()
-        said = capsys.readouterr()
-        assert int(ended.value.code or 0) == code, said.out + said.err
-        return said.out + said.err
-
-    return run
-
-
-@contextmanager
-def given_token(token: str | None) -> Iterator[None]:
-    if token is None:
-        yield
-        return
-    os.environ["IDP_TOKEN"] = token
-    try:
-        yield
-    finally:
-        del os.environ["IDP_TOKEN"]
-
-
-def new_name(kind: str) -> str:
-    return f"{kind}-x{new_id()[-10:]}"
-
-
-@pytest.fixture
-def team(idp: Idp) -> str:
-    name = new_name("team")
-    idp("team", "create", name, "--name", "A team")
-    idp("team", "activate", name)
-    return name
-
-
-@pytest.fixture
-def environment(idp: Idp) -> str:
-    name = new_name("env")
-    idp("environment", "create", name, "--description", "For tests")
-    idp("environment", "activate", name)
-    return name
-
-
-@pytest.fixture
-def application(idp: Idp, team: str) -> str:
-    """Registered; its onboarding is asked for, and nothing here performs it."""
-    name = new_name("app")
-    idp("app", "register", team, name)
-    return name
-
-
-@pytest.fixture
-def onboarded(idp: Idp, application: str, postgres_server: PostgresServer) -> str:
-    """As if its onboarding had been performed: the request is out of the way."""
-    (request,) = (
-        each["id"]
-        for each in read_list(idp, "request", "list", "--state", "pending")
-        if each["applicationId"] == shown_json(idp, "app", "show", application)["id"]
-    )
-    idp("request", "cancel", request)
-    with closing(connect_as_superuser(postgres_server.address, "idp")) as database:
-        database.execute(
-            "UPDATE control_plane.applications SET state = 'Active' WHERE slug = %s", (application,)
-        )
-    return application
+from tests.integration.idp_cli.commands.conftest import (
+    Idp,
+    Perform,
+    new_name,
+    read_list,
+    shown_json,
+)
 
 
 def test_a_team_goes_through_its_states(idp: Idp) -> None:
@@ -213,6 +82,8 @@ def test_an_onboarding_is_asked_for_seen_and_cancelled(
     assert f"idp request retry {request}" in watched
     idp("request", "retry", request)
     assert shown_json(idp, "request", "show", request)["state"] == "pending"
+    idp("request", "cancel", request)
+    assert shown_json(idp, "app", "onboard", name)["workflow"] == "ApplicationOnboarding"
 
 
 def test_an_environment_is_asked_for_once(idp: Idp, onboarded: str, environment: str) -> None:
@@ -266,16 +137,6 @@ def test_approvals_are_refused_while_nobody_could_give_one(idp: Idp, team: str) 
     assert "none" in idp("team", "policy", team, "--application-approval", "none")
 
 
-def shown_json(idp: Idp, *arguments: str) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(idp(*arguments, "--output", "json"))
-    return document
-
-
-def read_list(idp: Idp, *arguments: str) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = json.loads(idp(*arguments, "--output", "json"))
-    return items
-
-
 def test_one_slug_in_two_teams_has_to_be_told_apart(idp: Idp, team: str) -> None:
     other, name = new_name("team"), new_name("app")
     idp("team", "create", other)
@@ -309,3 +170,141 @@ def test_odd_names_get_a_plain_answer(idp: Idp, odd: str) -> None:
     said = idp("team", "show", odd, code=ExitCode.FAILED)
     assert "code" in said
     assert "invariant_broken" not in said
+
+
+def test_a_team_is_called_otherwise_and_limited(idp: Idp, team: str) -> None:
+    assert "Payments" in idp("team", "describe", team, "--name", "Payments")
+    limits = idp("team", "limits", team)
+    assert "the platform" in limits
+    assert "2" in idp("team", "limits", team, "--applications", "2", "--requests", "5")
+    kept = shown_json(idp, "team", "limits", team, "--requests", "default")
+    assert kept["maxApplications"]["own"] == 2
+    assert kept["maxActiveRequests"]["own"] is None
+    for _ in range(2):
+        idp("app", "register", team, new_name("app"))
+    refused = idp("app", "register", team, new_name("app"), code=ExitCode.FAILED)
+    assert "quota_exceeded" in refused
+    assert f"`idp team limits {team}`" in refused
+    assert "neither a number" in idp(
+        "team", "limits", team, "--requests", "many", code=ExitCode.FAILED
+    )
+
+
+def test_an_environment_is_shown_and_described(idp: Idp, environment: str) -> None:
+    assert "For tests" in idp("environment", "show", environment)
+    assert "Otherwise" in idp("environment", "describe", environment, "--description", "Otherwise")
+
+
+def test_a_member_leaves_a_team(idp: Idp, team: str) -> None:
+    person = new_name("ana")
+    idp("team", "member", "add", team, person)
+    assert person in idp("team", "member", "list", team, "--role", "team-viewer")
+    assert "none" in idp("team", "member", "list", team, "--role", "team-maintainer")
+    for _ in range(2):
+        assert f"{person} is not in team {team}" in idp("team", "member", "remove", team, person)
+    assert person not in idp("team", "member", "list", team)
+
+
+def test_a_token_expires_as_asked_and_tells_its_last_use(idp: Idp) -> None:
+    person = new_name("ci")
+    created = shown_json(idp, "token", "create", person, "--expires", "1d12h")
+    idp("whoami", token=created["token"])
+    (listed,) = read_list(idp, "token", "list", "--principal", person)
+    assert listed["lastUsedAt"] is not None
+    shown = idp("token", "show", created["id"])
+    assert created["token"] not in shown
+    assert "last used" in shown
+    refused = idp("token", "create", person, "--expires", "3 weeks", code=ExitCode.FAILED)
+    assert "duration_invalid" in refused
+
+
+def test_an_application_is_described_looked_into_and_deprecated(
+    idp: Idp, team: str, onboarded: str
+) -> None:
+    described = idp("app", "describe", onboarded, "--description", "Where customers pay")
+    assert "Where customers pay" in described
+    code, deployment = sorted(
+        read_list(idp, "repository", "list", onboarded), key=lambda each: str(each["kind"])
+    )
+    assert (code["kind"], deployment["kind"]) == ("code", "deployment")
+    assert f"{team}/{onboarded}" in idp("repository", "show", code["id"])
+    assert "none" in idp("repository", "list", onboarded, "--kind", "application_environment")
+    (integration,) = read_list(idp, "integration", "list", onboarded)
+    assert deployment["id"] in idp("integration", "show", integration["id"])
+    assert "Deprecated" in idp("app", "deprecate", onboarded)
+    refused = idp("app", "decommission", onboarded, code=ExitCode.FAILED)
+    assert "workflow_not_available" in refused
+
+
+def test_an_application_environment_is_frozen_and_unfrozen(
+    idp: Idp, team: str, onboarded: str, environment: str, perform: Perform
+) -> None:
+    accepted = shown_json(idp, "env", "provision", onboarded, environment)
+    appenv = accepted["applicationEnvironmentId"]
+    perform(team, onboarded)
+    assert "Frozen" in idp("env", "freeze", appenv)
+    refused = idp("env", "decommission", appenv, code=ExitCode.FAILED)
+    assert "workflow_not_available" in refused
+    assert "Active" in idp("env", "unfreeze", appenv)
+    assert appenv in idp("env", "list", "--team", team, "--environment", environment)
+    assert "none" in idp("env", "list", onboarded, "--state", "Frozen")
+
+
+def test_a_secret_and_its_binding_are_suspended_and_go_on(
+    idp: Idp, team: str, onboarded: str, environment: str, perform: Perform
+) -> None:
+    idp("env", "provision", onboarded, environment, "--secret", "app-key")
+    perform(team, onboarded)
+    address = f"{team}/{onboarded}/{environment}/app-key"
+    (binding,) = read_list(idp, "secret", "bindings", address)
+    assert binding["id"] in idp("binding", "show", binding["id"])
+    assert "Suspended" in idp("binding", "suspend", binding["id"])
+    assert "Active" in idp("binding", "resume", binding["id"])
+    assert "Suspended" in idp("secret", "suspend", address)
+    assert "Active" in idp("secret", "resume", address)
+    assert address in idp("secret", "list", "--environment", environment, "--prefix", "app")
+    reported = ("secret", "compromised", address, "--reason", "It was in a log")
+    assert "secret_without_value" in idp(*reported, code=ExitCode.FAILED)
+
+
+def test_lists_end_at_their_limit_and_follow_pages_without_one(
+    idp: Idp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = new_name("many")
+    for number in range(3):
+        idp("environment", "create", f"{prefix}-n{number}")
+    monkeypatch.setattr("idp_cli.api.PAGE_SIZE", 2)
+    assert len(read_list(idp, "environment", "list", "--prefix", prefix)) == 3
+    assert len(read_list(idp, "environment", "list", "--prefix", prefix, "--limit", "1")) == 1
+
+
+def test_lists_are_narrowed_by_when_things_came_to_be(idp: Idp, team: str) -> None:
+    assert team in idp("team", "list", "--after", "1h", "--state", "Active")
+    assert "none" in idp("team", "list", "--before", "2020-01-01")
+    assert "time_invalid" in idp("team", "list", "--after", "yesterday", code=ExitCode.FAILED)
+    events = idp("events", "--team", team, "--type", "team_created", "--output", "yaml")
+    (event,) = yaml.safe_load_all(events)
+    assert event["type"] == "team_created"
+    assert idp("events", "--team", team, "--limit", "1").count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "whoami", "team list", "team limits TEAM", "token list --limit 3", "environment list",
+        "app list --team TEAM", "app show APP", "env list", "secret list", "request list",
+        "repository list APP",
+    ],
+)  # fmt: skip
+def test_yaml_says_what_json_says(command: str, idp: Idp, team: str, onboarded: str) -> None:
+    arguments = command.replace("TEAM", team).replace("APP", onboarded).split()
+    as_json = json.loads(idp(*arguments, "--output", "json"))
+    assert yaml.safe_load(idp(*arguments, "--output", "yaml")) == as_json
+
+
+def test_a_refusal_is_one_document_for_a_program(idp: Idp) -> None:
+    problem = yaml.safe_load(
+        idp("team", "show", new_name("none"), "--output", "yaml", code=ExitCode.FAILED)
+    )
+    assert problem["code"] == "not_found"
+    assert "next" in problem

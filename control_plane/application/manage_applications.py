@@ -1,0 +1,131 @@
+"""Applications and their environments after their workflows: described, deprecated, frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NoReturn
+
+from control_plane.application.access import no_such
+from control_plane.application.ports import Work
+from control_plane.application.workflows.flow import refuse_while_active
+from control_plane.domain.application_environments import ApplicationEnvironment
+from control_plane.domain.applications import Application
+from control_plane.domain.requests import SubjectKind
+from idp_kernel.errors import Conflict, InvariantBroken
+from idp_kernel.wire import api as wire
+from idp_kernel.workflows import DomainEvent
+
+APPLICATION_EVENTS: dict[str, DomainEvent] = {
+    "deprecate": DomainEvent.APPLICATION_DEPRECATED,
+}
+"""The commands that move an application alone, and what each is told as."""
+APPENV_EVENTS: dict[str, DomainEvent] = {
+    "freeze": DomainEvent.APPLICATION_ENVIRONMENT_FROZEN,
+    "unfreeze": DomainEvent.APPLICATION_ENVIRONMENT_UNFROZEN,
+}
+"""The commands that move an application environment alone, and what each is told as."""
+
+
+def describe_application(
+    work: Work, actor: str, application_id: str, command: wire.DescribeApplication
+) -> wire.Application:
+    """The application under its new description; the same again changes nothing."""
+    application = lock_application(work, application_id)
+    changed = replace(application, description=command.description)
+    if changed != application:
+        work.applications.save(changed)
+        _tell_application(work, DomainEvent.APPLICATION_CHANGED, actor, changed)
+    return work.views.application(application_id)
+
+
+def move_application(work: Work, actor: str, application_id: str, action: str) -> wire.Application:
+    """The application after `deprecate`: it gets no environment any more, what it has goes on."""
+    moved = lock_application(work, application_id).moved(action)
+    work.applications.save(moved)
+    _tell_application(work, APPLICATION_EVENTS[action], actor, moved)
+    return work.views.application(application_id)
+
+
+def refuse_to_decommission_application(work: Work, application_id: str) -> NoReturn:
+    """Raises `MoveRefused` unless it is Deprecated; `Conflict`: `workflow_active`,
+    `workflow_not_available`.
+    """
+    application = lock_application(work, application_id)
+    application.moved("decommission")
+    refuse_while_active(work, SubjectKind.APPLICATION, application_id)
+    raise _no_decommissioning(f"Application {application.slug}")
+
+
+def move_application_environment(
+    work: Work, actor: str, id_: str, action: str
+) -> wire.ApplicationEnvironment:
+    """The application environment after `freeze` or `unfreeze`. One that is frozen is not
+    provisioned and can be decommissioned; its secrets are rotated all the same.
+    """
+    moved = lock_application_environment(work, id_).moved(action)
+    work.application_environments.save(moved)
+    _tell_appenv(work, APPENV_EVENTS[action], actor, moved)
+    return work.views.application_environment(id_)
+
+
+def refuse_to_decommission_environment(work: Work, id_: str) -> NoReturn:
+    """As `refuse_to_decommission_application`, unless it is Frozen."""
+    lock_application_environment(work, id_).moved("decommission")
+    refuse_while_active(work, SubjectKind.APPLICATION_ENVIRONMENT, id_)
+    raise _no_decommissioning(f"Application environment {id_}")
+
+
+def lock_application(work: Work, application_id: str) -> Application:
+    """The application, which nobody else moves until the transaction ends. Raises `NotFound`."""
+    application = work.applications.by_id(application_id, lock=True)
+    if application is None:
+        raise no_such("application", application_id)
+    return application
+
+
+def lock_application_environment(work: Work, id_: str) -> ApplicationEnvironment:
+    """The application environment, likewise."""
+    appenv = work.application_environments.by_id(id_, lock=True)
+    if appenv is None:
+        raise no_such("application environment", id_)
+    return appenv
+
+
+def _no_decommissioning(subject: str) -> Conflict:
+    return Conflict(
+        f"{subject} cannot be decommissioned yet: there is no workflow that would take down its"
+        " repositories, secrets and deployments, and a change of its state alone would hide them.",
+        code="workflow_not_available",
+    )
+
+
+def _tell_application(work: Work, event: DomainEvent, actor: str, application: Application) -> None:
+    _tell(
+        work, event, actor, f"application/{application.id}", application.team_id,
+        {"slug": application.slug, "state": application.state},
+    )  # fmt: skip
+
+
+def _tell_appenv(
+    work: Work, event: DomainEvent, actor: str, appenv: ApplicationEnvironment
+) -> None:
+    application = work.applications.by_id(appenv.application_id)
+    if application is None:
+        raise InvariantBroken(f"application environment {appenv.id} belongs to no application")
+    _tell(
+        work, event, actor, f"application_environment/{appenv.id}", application.team_id,
+        {"state": appenv.state},
+    )  # fmt: skip
+
+
+def _tell(
+    work: Work,
+    event: DomainEvent,
+    actor: str,
+    subject: str,
+    team_id: str,
+    data: Mapping[str, str],
+) -> None:
+    work.journal.event(event, subject=subject, actor=actor, team_id=team_id, data=data)
+    work.journal.audit(actor=actor, action=event, subject=subject)

@@ -1,0 +1,91 @@
+"""What teams are limited to: shown, set, and heeded by whatever adds to what they have."""
+
+from __future__ import annotations
+
+from control_plane.application.manage_teams import lock_team
+from control_plane.application.ports import Work
+from control_plane.domain.limits import LimitName, TeamLimits, check_room
+from control_plane.domain.teams import Team
+from idp_kernel.wire import api as wire
+from idp_kernel.workflows import DomainEvent
+
+
+def limits_view(work: Work, team: Team) -> wire.TeamLimits:
+    """Every limit of the team with its use."""
+    own = work.limits.of(team.id)
+    in_force = own.or_else(work.limits.default)
+    return wire.TeamLimits(
+        max_applications=wire.TeamLimit(
+            own=own.max_applications,
+            in_force=in_force.max_applications,
+            used=work.limits.applications(team.id),
+        ),
+        max_application_environments=wire.TeamLimit(
+            own=own.max_application_environments,
+            in_force=in_force.max_application_environments,
+            used=work.limits.application_environments(team.id),
+        ),
+        max_active_requests=wire.TeamLimit(
+            own=own.max_active_requests,
+            in_force=in_force.max_active_requests,
+            used=work.limits.active_requests(team.id),
+        ),
+    )
+
+
+def set_team_limits(
+    work: Work, actor: str, slug: str, command: wire.SetTeamLimits
+) -> wire.TeamLimits:
+    """The team under its new limits; the same again changes nothing. What it has already stays,
+    also beyond them.
+    """
+    team = lock_team(work, slug)
+    limits = TeamLimits(**command.model_dump(by_alias=False))
+    if limits != work.limits.of(team.id):
+        work.limits.put(team.id, limits)
+        _tell(work, actor, team, command)
+        work.journal.wake_offers()
+    return limits_view(work, team)
+
+
+def check_room_for_application(work: Work, team: Team, *, environments: int) -> None:
+    """Raises `Conflict` (`quota_exceeded`) unless the team may have another application and so many
+    more environments. Nobody else adds to what it has until the transaction ends.
+    """
+    limits = _held(work, team)
+    check_room(
+        LimitName.APPLICATIONS,
+        limits.max_applications,
+        used=work.limits.applications(team.id),
+        more=1,
+        team=team.slug,
+    )
+    _check_environments(work, team, limits, more=environments)
+
+
+def check_room_for_environment(work: Work, team: Team) -> None:
+    """The same for one more environment alone."""
+    _check_environments(work, team, _held(work, team), more=1)
+
+
+def _held(work: Work, team: Team) -> TeamLimits:
+    work.limits.hold(team.id)
+    return work.limits.of(team.id).or_else(work.limits.default)
+
+
+def _check_environments(work: Work, team: Team, limits: TeamLimits, *, more: int) -> None:
+    check_room(
+        LimitName.APPLICATION_ENVIRONMENTS,
+        limits.max_application_environments,
+        used=work.limits.application_environments(team.id),
+        more=more,
+        team=team.slug,
+    )
+
+
+def _tell(work: Work, actor: str, team: Team, command: wire.SetTeamLimits) -> None:
+    event, subject = DomainEvent.TEAM_LIMITS_CHANGED, f"team/{team.id}"
+    data = command.model_dump()
+    work.journal.event(event, subject=subject, actor=actor, team_id=team.id, data=data)
+    reason = ", ".join(f"{name}: {value}" for name, value in data.items())
+    work.journal.audit(actor=actor, action=event, subject=subject, reason=reason)

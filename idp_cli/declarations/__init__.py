@@ -1,0 +1,1 @@
+"""`idp apply`: a file that says what shall be, compared with the platform and brought about."""

@@ -1,0 +1,116 @@
+"""How Dagster itself fares, as its storage tells: daemons, queue, ticks that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster._core.scheduler.instigation import TickStatus
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from idp_kernel.telemetry import metrics
+
+OPEN_STATUSES = (
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+)
+FAILED_TICKS_WITHIN = timedelta(minutes=10)
+MOST_FAILED_TICKS = 100
+"""That are counted of one sensor; more say nothing more."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class EngineHealth:
+    """What one look at Dagster's storage found."""
+
+    heartbeat_ages: Mapping[str, float]
+    """In seconds, of each daemon the instance needs that was ever there."""
+    open_runs: Mapping[DagsterRunStatus, int]
+    failed_ticks: Mapping[str, int]
+    """Of each sensor and schedule."""
+
+
+ReadHealth = Callable[[], EngineHealth]
+
+
+def engine_health(instance: DagsterInstance, now: datetime) -> EngineHealth:
+    """How the instance fares now; errors are those of its storage."""
+    heartbeats = instance.get_daemon_heartbeats()
+    return EngineHealth(
+        heartbeat_ages={
+            daemon: max(0.0, now.timestamp() - heartbeats[daemon].timestamp)
+            for daemon in instance.get_required_daemon_types()
+            if daemon in heartbeats
+        },
+        open_runs={
+            status: instance.get_runs_count(RunsFilter(statuses=[status]))
+            for status in OPEN_STATUSES
+        },
+        failed_ticks={
+            state.name: _failed_ticks(instance, state.origin.get_id(), state.selector_id, now)
+            for state in instance.all_instigator_state()
+        },
+    )
+
+
+def _failed_ticks(
+    instance: DagsterInstance, origin_id: str, selector_id: str, now: datetime
+) -> int:
+    ticks = instance.get_ticks(
+        origin_id,
+        selector_id,
+        after=(now - FAILED_TICKS_WITHIN).timestamp(),
+        limit=MOST_FAILED_TICKS,
+        statuses=[TickStatus.FAILURE],
+    )
+    return len(ticks)
+
+
+class HealthCollector(Collector):
+    """Renders Dagster's health; while its storage is away, that alone."""
+
+    def __init__(self, read: ReadHealth) -> None:
+        self._read = read
+
+    def describe(self) -> list[Metric]:
+        """Nothing: to register this must not ask the storage."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        health = self._health()
+        up = metrics.DAGSTER_UP.gauges()
+        up.add_metric([], 0 if health is None else 1)
+        yield up
+        if health is not None:
+            yield from _families(health)
+
+    def _health(self) -> EngineHealth | None:
+        try:
+            return self._read()
+        except Exception as error:  # noqa: BLE001 - drivers and Dagster raise what they like; the gauge and the log tell
+            _log.warning("dagster_not_read", detail=f"{type(error).__name__}: {error}")
+            return None
+
+
+def _families(health: EngineHealth) -> Iterator[Metric]:
+    heartbeats = metrics.DAGSTER_HEARTBEAT_AGE.gauges()
+    for daemon, seconds in health.heartbeat_ages.items():
+        heartbeats.add_metric([daemon], seconds)
+    yield heartbeats
+    runs = metrics.DAGSTER_RUNS_OPEN.gauges()
+    for status, count in health.open_runs.items():
+        runs.add_metric([status.value], count)
+    yield runs
+    ticks = metrics.DAGSTER_FAILED_TICKS.gauges()
+    for name, count in health.failed_ticks.items():
+        ticks.add_metric([name], count)
+    yield ticks

@@ -1,0 +1,8 @@
+"""The control plane of the integration tests, for those who hold it against its description."""
+
+from tests.integration.control_plane.conftest import (  # noqa: F401 - fixtures
+    keys,
+    migrated,
+    platform,
+    short_tracebacks,
+)

@@ -1,0 +1,192 @@
+"""What the documents name is there: links, routes, ports, commands, names of the code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from control_plane.openapi import openapi_document
+from idp_cli.main import app as idp
+from idp_kernel.failpoints import FAILPOINTS_DIR_VARIABLE
+from idp_kernel.services import DEFAULT_PORTS
+from idp_kernel.workflows import event_names
+from tests.docs.pages import (
+    DOCS,
+    HOW_DO_I,
+    OPERATIONS,
+    README,
+    ROOT,
+    TUTORIAL,
+    all_pages,
+    anchors,
+    blocks,
+    links,
+    prose,
+)
+from tests.docs.shell import LANGUAGES
+
+PAGES = all_pages()
+SOURCES = (
+    "idp_kernel", "control_plane", "idp_dagster", "execution_workers", "local_stack", "idp_cli",
+    "deploy",
+)  # fmt: skip
+OF_OTHERS = {"private_key_jwt"}
+"""Names that standards of others have."""
+NO_FILES_OF_OURS = ("manifests/", "postgres/", "text/", "application/")
+"""Beginnings of paths in an environment's repository and in `.idp`, and of media types."""
+PORTS = {str(port) for port in vars(DEFAULT_PORTS).values()}
+PROGRAM = typer.main.get_command(idp)
+COLLECTOR_PORT = "4318"
+"""Where collectors take OTLP over HTTP, by its standard."""
+
+
+def missing(look: Callable[[Path], Iterable[object]]) -> dict[str, list[str]]:
+    """What `look` finds wrong, by page."""
+    found = {str(page.relative_to(ROOT)): sorted(map(str, look(page))) for page in PAGES}
+    return {page: faults for page, faults in found.items() if faults}
+
+
+def code_words(page: Path, pattern: str) -> set[str]:
+    """What stands in code spans of the page and looks like that, whole."""
+    spans = re.findall(r"`([^`\n]+)`", prose(page))
+    return {span for span in spans if re.fullmatch(pattern, span)}
+
+
+def test_links_lead_somewhere() -> None:
+    assert missing(_broken_links) == {}
+
+
+def _broken_links(page: Path) -> list[str]:
+    return [link for link in links(page) if not _leads_somewhere(page, link)]
+
+
+def _leads_somewhere(page: Path, link: str) -> bool:
+    if re.match(r"https?://", link):
+        return True
+    path, _, anchor = link.partition("#")
+    target = (page.parent / path).resolve() if path else page
+    return target.exists() and (not anchor or anchor in anchors(target))
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    seen: set[Path] = set()
+    waiting = [README]
+    while waiting:
+        page = waiting.pop()
+        seen.add(page)
+        linked = {(page.parent / link.partition("#")[0]).resolve() for link in links(page)}
+        waiting += [each for each in linked if each.suffix == ".md" and each not in seen]
+    assert [page for page in PAGES if page not in seen] == []
+
+
+def test_every_page_with_commands_is_gone_through() -> None:
+    """`tests/e2e/test_readme` types the README's, `tests/docs/test_commands` all others'. The
+    page of the command line has examples, which its own tests run.
+    """
+    with_commands = {page for page in PAGES if blocks(page, *LANGUAGES)} - {DOCS / "cli.md"}
+    assert with_commands == {README, TUTORIAL, OPERATIONS, *HOW_DO_I}
+    assert {*HOW_DO_I} == {*(DOCS / "how-do-i").glob("*.md")}, "each is listed in the index"
+
+
+def test_names_of_the_code_are_in_the_code() -> None:
+    """Events, steps, jobs, codes of errors, metrics, as they stand in code spans."""
+    files = [path for name in SOURCES for path in (ROOT / name).rglob("*")]
+    source = {
+        word
+        for path in files
+        if path.is_file() and path.suffix in (".py", ".yaml", "")
+        for word in re.findall(r"[a-z]+(?:_[a-z]+)+", path.read_text(encoding="utf-8"))
+    }
+    known = source | event_names() | OF_OTHERS
+    assert missing(lambda page: code_words(page, r"[a-z]+(?:_[a-z]+)+") - known) == {}
+
+
+def test_settings_exist() -> None:
+    """The pages of settings are made from the code."""
+    pages = [page.read_text(encoding="utf-8") for page in (DOCS / "settings").glob("*.md")]
+    rows = re.findall(r"^\| `([A-Z_]+)` \|", "\n".join(pages), re.MULTILINE)
+    known = {*rows, FAILPOINTS_DIR_VARIABLE}
+    assert missing(lambda page: _variables(page) - known) == {}
+
+
+def _variables(page: Path) -> set[str]:
+    return set(re.findall(r"\b(?:IDP|DAGSTER)_[A-Z_]*[A-Z]\b", page.read_text(encoding="utf-8")))
+
+
+def test_ports_are_those_of_the_code() -> None:
+    assert missing(lambda page: _ports(page) - PORTS - {COLLECTOR_PORT}) == {}
+
+
+def _ports(page: Path) -> set[str]:
+    text = page.read_text(encoding="utf-8")
+    return {*re.findall(r"(?<=127\.0\.0\.1:)\d+", text), *re.findall(r"\bport (\d+)", text)}
+
+
+def test_the_table_of_ports_has_them_all() -> None:
+    text = (DOCS / "operations.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([\d, ]+) \|", text, re.MULTILINE)
+    assert sorted(port for row in rows for port in row.split(", ")) == sorted(PORTS)
+
+
+def _bare(path: str) -> str:
+    return re.sub(r"\{\w*\}", "{}", path)
+
+
+def test_routes_exist() -> None:
+    paths = openapi_document()["paths"]
+    routes = {(method.upper(), _bare(path)) for path, each in paths.items() for method in each}
+    assert missing(lambda page: _routes(page) - routes) == {}
+
+
+def _routes(page: Path) -> set[tuple[str, str]]:
+    """Method and path of each route that is named, parameters as `{}`."""
+    named = re.compile(r"\b(GET|POST|PUT|PATCH|DELETE) (/v1/[\w{}/-]+)")
+    return {(method, _bare(path)) for method, path in named.findall(page.read_text("utf-8"))}
+
+
+def test_commands_exist() -> None:
+    """`idp …` in the running text; the commands in blocks are run."""
+    assert missing(_unknown_commands) == {}
+
+
+def _unknown_commands(page: Path) -> list[str]:
+    typed = re.findall(r"`idp ([a-z][a-z -]*)", prose(page))
+    return [words for words in typed if not _is_command(words.split())]
+
+
+def _is_command(words: list[str]) -> bool:
+    """Whether the words begin with a command's; what follows are its arguments."""
+    found: Any = PROGRAM
+    for word in words:
+        if not hasattr(found, "commands"):
+            return True
+        if word not in found.commands:
+            return word.startswith("-")
+        found = found.commands[word]
+    return True
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
+    named = re.compile(r"`make ([a-z][a-z-]+)")
+    assert missing(lambda page: set(named.findall(prose(page))) - targets) == {}
+
+
+def test_files_and_folders_exist() -> None:
+    """In code spans, as seen from the root."""
+    assert missing(_missing_paths) == {}
+
+
+def _missing_paths(page: Path) -> list[str]:
+    named = code_words(page, r"[a-z_]+(?:/[a-z_<>-]+)+(?:\.[a-z]+)?/?|[a-z_]+/")
+    return [
+        path
+        for path in named
+        if not path.startswith(NO_FILES_OF_OURS)
+        and not (ROOT / path.replace("<party>/", "")).exists()
+    ]

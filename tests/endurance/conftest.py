@@ -1,0 +1,7 @@
+"""What long tests take of the others' fixtures."""
+
+from __future__ import annotations
+
+from tests.integration.control_plane.conftest import keys
+
+__all__ = ["keys"]

@@ -1,0 +1,153 @@
+"""Limits of teams: what they have, what is at work, and how often a token may call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from control_plane.api.rate_limits import RateLimits, RatePolicy
+from idp_kernel.services import ServiceName
+from tests.integration.control_plane.conftest import Caller, Platform, Subject
+from tests.integration.control_plane.engine_run import claimed, offers
+from tests.integration.control_plane.test_surface import refused
+
+
+def set_limits(platform: Platform, subject: Subject, **limits: Any) -> Any:
+    answer = platform.admin.put(f"/v1/teams/{subject.team}/limits", limits)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def register(platform: Platform, subject: Subject, slug: str, *environments: str) -> Any:
+    wanted = [{"environment": each} for each in environments]
+    body = {"team": subject.team, "slug": slug, "environments": wanted}
+    return platform.admin.post("/v1/applications", body)
+
+
+def test_a_team_has_no_limit_until_it_is_set(platform: Platform) -> None:
+    subject = platform.new_subject()
+    nothing = {"own": None, "inForce": None}
+    shown = platform.admin.seen(f"/v1/teams/{subject.team}/limits")
+    assert shown == {
+        "maxApplications": {**nothing, "used": 1},
+        "maxApplicationEnvironments": {**nothing, "used": 0},
+        "maxActiveRequests": {**nothing, "used": 0},
+    }
+    for _ in range(2):
+        limited = set_limits(platform, subject, maxApplications=3)
+        assert limited["maxApplications"] == {"own": 3, "inForce": 3, "used": 1}
+    assert platform.events(team=subject.team).count("team_limits_changed") == 1
+    assert set_limits(platform, subject) == shown
+
+
+def test_no_application_is_registered_beyond_the_limit(platform: Platform) -> None:
+    subject = platform.new_subject()
+    set_limits(platform, subject, maxApplications=3)
+
+    def attempt(number: int) -> Any:
+        return register(platform, subject, f"app-{number}")
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(attempt, range(8)))
+    assert sorted(answer.status_code for answer in answers) == [202] * 2 + [409] * 6
+    problem = refused(register(platform, subject, "one-more"), 409, "quota_exceeded")
+    assert problem["limit"] == "maxApplications"
+    assert (problem["inForce"], problem["used"], problem["wanted"]) == (3, 3, 1)
+    assert f"/v1/teams/{subject.team}/limits" in problem["detail"]
+
+
+def test_no_environment_is_declared_beyond_the_limit(platform: Platform) -> None:
+    subject, other = platform.new_subject(), platform.new_subject()
+    set_limits(platform, subject, maxApplicationEnvironments=1)
+    wanted = (subject.environment, other.environment)
+    problem = refused(register(platform, subject, "two", *wanted), 409, "quota_exceeded")
+    assert (problem["limit"], problem["wanted"]) == ("maxApplicationEnvironments", 2)
+    accepted = register(platform, subject, "one", subject.environment)
+    assert accepted.status_code == 202
+    platform.provision(subject)
+    run = claimed(platform, accepted.json()["requestId"])
+    refused(run.say("declare-environments"), 409, "quota_exceeded")
+    path = f"/v1/applications/{subject.application_id}/environments"
+    refused(platform.admin.post(path, {"environment": other.environment}), 409, "quota_exceeded")
+    # What is there already is no more than before.
+    refused(platform.admin.post(path, {"environment": wanted[0]}), 409, "workflow_active")
+
+
+def test_what_a_team_has_beyond_its_concurrency_stays_pending(platform: Platform) -> None:
+    subject = platform.new_subject()
+    requests = [
+        register(platform, subject, f"app-{number}").json()["requestId"] for number in range(3)
+    ]
+    set_limits(platform, subject, maxActiveRequests=1)
+    assert requests[0] in offers(platform)
+    assert not set(requests) & set(offers(platform))
+    platform.clock.advance(60)
+    again = set(offers(platform)) & set(requests)
+    assert again == {requests[0]}, "what was offered keeps its place"
+    run = claimed(platform, requests[0])
+    assert not set(requests) & set(offers(platform))
+    used = platform.admin.seen(f"/v1/teams/{subject.team}/limits")["maxActiveRequests"]["used"]
+    assert used == 1
+    assert run.finalize().json()["state"] == "succeeded"
+    assert set(offers(platform)) & set(requests) == {requests[1]}
+    set_limits(platform, subject)
+    assert set(offers(platform)) & set(requests) == {requests[2]}
+    states = [platform.request(each)["state"] for each in requests]
+    assert states == ["succeeded", "pending", "pending"]
+
+
+# ── calls of a token ─────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def slow(platform: Platform) -> Iterator[list[float]]:
+    """Two calls at once, one in ten seconds for long, on a clock that the test moves."""
+    now, kept = [0.0], platform.services.rates
+    object.__setattr__(platform.services, "rates", RateLimits(RatePolicy(0.1, 2), lambda: now[0]))
+    yield now
+    object.__setattr__(platform.services, "rates", kept)
+
+
+def test_a_token_that_calls_too_often_is_told_when_to_come_back(
+    platform: Platform, slow: list[float]
+) -> None:
+    slow[0] += 1000
+    person = Caller(platform.client, platform.token_for("frequent-caller"))
+    first = person.get("/v1/whoami")
+    assert first.headers["RateLimit-Policy"] == '"token";q=2;w=20'
+    assert first.headers["RateLimit"] == '"token";r=1;t=10'
+    assert person.get("/v1/whoami").headers["RateLimit"] == '"token";r=0;t=20'
+    for _ in range(3):
+        answer = person.get("/v1/whoami")
+        refused(answer, 429, "rate_limited")
+        assert answer.headers["Retry-After"] == "10"
+        assert answer.headers["RateLimit"] == '"token";r=0;t=20'
+        assert answer.json()["retryAfter"] == 10
+    slow[0] += 10
+    assert person.get("/v1/whoami").status_code == 200
+    assert person.get("/v1/whoami").status_code == 429
+    others = Caller(platform.client, platform.token_for("another-caller"))
+    assert others.get("/v1/whoami").status_code == 200
+
+
+def test_services_and_runs_are_not_limited(platform: Platform, slow: list[float]) -> None:
+    exporter = platform.service(ServiceName.METRICS_EXPORTER)
+    for _ in range(5):
+        answer = exporter.get("/internal/metrics-projection")
+        assert answer.status_code == 200
+        assert "RateLimit" not in answer.headers
+
+
+def test_a_full_bucket_is_forgotten() -> None:
+    now = [0.0]
+    limits = RateLimits(RatePolicy(per_second=1, burst=3), lambda: now[0])
+    limits.take("once")
+    for _ in range(70):
+        now[0] += 1
+        limits.take("often")
+        limits.take("often")
+    assert set(limits._buckets) == {"often"}
+    assert not limits.take("once").is_exceeded

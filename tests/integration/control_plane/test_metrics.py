@@ -1,0 +1,324 @@
+"""Each count of the metrics equals what the rows say, asked of them in SQL of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from sqlalchemy import text
+
+from control_plane.adapters.database import count_outages, new_engine, transaction
+from idp_kernel.errors import Unavailable
+from idp_kernel.services import ServiceName
+from idp_kernel.telemetry.metrics import downstream_errors
+from idp_kernel.workflows import WORKFLOW_SECONDS_BUCKETS, Step
+from tests.integration.control_plane.conftest import Platform, Subject, eventually
+from tests.integration.control_plane.engine_run import STEPS, claimed, report
+
+LONG_AGO_ROWS = 100_000
+SCRAPE_WITHIN_SECONDS = 0.1
+
+RETRIES = """
+    SELECT workflow,
+           sum(attempt - 1)
+           - (SELECT count(*) FROM request_attempts a
+              JOIN workflow_requests q ON q.id = a.request_id
+              WHERE q.workflow = r.workflow AND a.ending = 'waiting' AND a.attempt < q.attempt)
+           + (SELECT coalesce(sum(s.retries), 0) FROM request_steps s
+              JOIN workflow_requests q ON q.id = s.request_id WHERE q.workflow = r.workflow)
+    FROM workflow_requests r GROUP BY workflow
+"""
+LEASE_LOSSES = """
+    SELECT workflow, count(*) FROM request_attempts
+    JOIN workflow_requests ON id = request_id WHERE ending = 'lost' GROUP BY workflow
+"""
+EVENTS = "SELECT type, count(*) FROM outbox_events GROUP BY type"
+DOWNSTREAM_ERRORS = """
+    SELECT met ->> 'target', met ->> 'code', met ->> 'status', count(*)
+    FROM request_steps, jsonb_array_elements(result -> 'downstreamErrors') met
+    GROUP BY 1, 2, 3
+"""
+ENDS = """
+    SELECT r.workflow,
+           CASE e.data ->> 'state' WHEN 'succeeded' THEN 'success' WHEN 'failed' THEN 'error'
+                WHEN 'timed_out' THEN 'timeout' ELSE 'cancelled' END,
+           extract(epoch FROM e.occurred_at - coalesce(begun.at, r.created_at))::float8
+           - CASE WHEN begun.at IS NULL THEN r.waited_seconds ELSE 0 END
+    FROM outbox_events e JOIN workflow_requests r ON r.id = e.request_id
+    LEFT JOIN LATERAL (
+        SELECT max(occurred_at) AS at FROM outbox_events
+        WHERE request_id = r.id AND type = 'workflow_request_retried'
+        AND sequence < e.sequence
+    ) begun ON true
+    WHERE e.type ~ '^workflow_.*_(completed|failed)$'
+"""
+OPEN = """
+    SELECT workflow, state, count(*) FROM workflow_requests WHERE ended_at IS NULL GROUP BY 1, 2
+"""
+WAITING = """
+    SELECT workflow, waiting_reason, count(*) FROM workflow_requests
+    WHERE state = 'waiting' GROUP BY 1, 2
+"""
+SECRETS = """
+    SELECT sensitivity,
+           extract(epoch FROM max(cast(:now AS timestamptz) - rotated_at))::float8,
+           extract(epoch FROM min(expires_at - :now))::float8,
+           count(*) FILTER (WHERE state = 'Active' AND next_rotation_at <= :now)
+    FROM secrets WHERE state IN ('Active', 'Rotating') GROUP BY sensitivity
+"""
+
+
+def test_every_count_equals_the_rows(lone_platform: Platform) -> None:
+    _run_all_kinds_of_traffic(lone_platform)
+    shown = _shown(lone_platform)
+    assert _counts(shown, "retries", "workflow") == _rows(lone_platform, RETRIES)
+    assert _counts(shown, "leaseLosses", "workflow") == _rows(lone_platform, LEASE_LOSSES)
+    assert _counts(shown, "events", "event") == _rows(lone_platform, EVENTS)
+    assert _counts(shown, "openRequests", "workflow", "state") == _rows(lone_platform, OPEN)
+    assert _counts(shown, "waiting", "workflow", "reason") == _rows(lone_platform, WAITING)
+    met = _rows(lone_platform, DOWNSTREAM_ERRORS)
+    assert _counts(shown, "downstreamErrors", "target", "code", "status") == met
+    assert met == {("openbao", "openbao_failed", "503"): 2, ("forge", "unreachable", "none"): 1}
+    assert {each["result"] for each in shown["durations"]} == {
+        "success",
+        "error",
+        "timeout",
+        "cancelled",
+    }
+
+
+def test_durations_fall_into_the_right_buckets(lone_platform: Platform) -> None:
+    _run_all_kinds_of_traffic(lone_platform)
+    expected: dict[tuple[str, str], list[float]] = {}
+    with lone_platform.engine.connect() as connection:
+        for workflow, result, seconds in connection.execute(text(ENDS)):
+            expected.setdefault((workflow, result), []).append(seconds)
+    durations = _shown(lone_platform)["durations"]
+    shown = {(each["workflow"], each["result"]): each for each in durations}
+    assert shown.keys() == expected.keys()
+    bounds = [*WORKFLOW_SECONDS_BUCKETS, float("inf")]
+    for labels, lengths in expected.items():
+        below = [0.0, *WORKFLOW_SECONDS_BUCKETS]
+        counts = [
+            sum(low < each <= high or (low == 0 and each == 0) for each in lengths)
+            for low, high in zip(below, bounds, strict=True)
+        ]
+        assert shown[labels]["bucketCounts"] == counts, labels
+        assert shown[labels]["sumSeconds"] == pytest.approx(sum(lengths), abs=1e-4)
+
+
+def test_counts_outlive_the_rows(lone_platform: Platform) -> None:
+    _succeeds(lone_platform, lone_platform.new_subject())
+    before = _shown(lone_platform)
+    with transaction(lone_platform.engine) as connection:
+        connection.execute(text("DELETE FROM outbox_events"))
+        connection.execute(text("DELETE FROM request_steps"))
+    after = _shown(lone_platform)
+    for name in ("retries", "events", "durations", "leaseLosses", "downstreamErrors"):
+        assert after[name] == before[name]
+
+
+def test_secrets_are_as_old_and_as_near_their_end_as_the_rows_say(
+    lone_platform: Platform,
+) -> None:
+    assert [each["oldestAgeSeconds"] for each in _shown(lone_platform)["secrets"]] == [None] * 3
+    request_id = _succeeds(lone_platform, lone_platform.new_subject(), "one", "two")
+    first, second = lone_platform.environment_of(request_id)["secrets"]
+    now = lone_platform.clock.now()
+    for secret, policy in (
+        (first, {"expiresAt": f"{now + timedelta(days=30):%FT%TZ}"}),
+        (second, {"intervalSeconds": 86400, "expiresAt": f"{now + timedelta(days=2):%FT%TZ}"}),
+    ):
+        answer = lone_platform.admin.put(f"/v1/secrets/{secret['id']}/rotation-policy", policy)
+        assert answer.status_code == 200, answer.text
+    lone_platform.clock.advance(3 * 86400)
+    shown = {each["sensitivity"]: each for each in _shown(lone_platform)["secrets"]}
+    with lone_platform.engine.connect() as connection:
+        rows = connection.execute(text(SECRETS), {"now": lone_platform.clock.now()}).all()
+    assert rows
+    for sensitivity, age, expiry, overdue in rows:
+        assert shown[sensitivity]["oldestAgeSeconds"] == pytest.approx(age, abs=5)
+        assert shown[sensitivity]["nextExpirySeconds"] == pytest.approx(expiry, abs=5)
+        assert shown[sensitivity]["overdue"] == overdue
+    (of_two,) = [row for row in rows if row[0] == second["sensitivity"]]
+    assert of_two[1] >= 3 * 86400
+    assert of_two[2] == pytest.approx(-86400, abs=60)
+    assert of_two[3] == 1
+
+
+def test_an_outage_of_the_database_is_counted(lone_platform: Platform) -> None:
+    registry = CollectorRegistry()
+    engine = new_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
+    count_outages(engine, downstream_errors(registry))
+    with pytest.raises(Unavailable), transaction(engine):
+        raise AssertionError
+    labels = {"target": "postgresql", "code": "database_unavailable", "status": "none"}
+    assert registry.get_sample_value("downstream_errors_total", labels) == 1
+
+
+@pytest.mark.endurance
+def test_a_scrape_is_quick_however_many_rows_there_are(lone_platform: Platform) -> None:
+    request_id = _succeeds(lone_platform, lone_platform.new_subject(), "one")
+    _multiply(lone_platform, request_id)
+    lone_platform.provision(lone_platform.new_subject())
+    exporter = lone_platform.service(ServiceName.METRICS_EXPORTER)
+    before = _sequential_scans(lone_platform)
+    took: list[float] = []
+    for _ in range(20):
+        began = time.perf_counter()
+        exporter.seen("/internal/metrics-projection")
+        took.append(time.perf_counter() - began)
+    assert max(took) < SCRAPE_WITHIN_SECONDS
+    assert _sequential_scans(lone_platform) == before
+
+
+def _run_all_kinds_of_traffic(platform: Platform) -> None:
+    subject = platform.new_subject()
+    _succeeds(platform, subject)
+    _retries_steps_and_waits(platform)
+    _loses_its_lease(platform)
+    _fails_is_retried_and_succeeds(platform)
+    _is_cancelled_and_retried(platform)
+    _times_out(platform)
+    platform.provision(platform.new_subject())
+    claimed(platform, platform.provision(platform.new_subject()))
+
+
+def _succeeds(platform: Platform, subject: Subject, *secrets: str) -> str:
+    request_id = platform.provision(subject, *secrets)
+    run = claimed(platform, request_id)
+    run.do_all()
+    assert run.finalize().json()["state"] == "succeeded"
+    return request_id
+
+
+def _retries_steps_and_waits(platform: Platform) -> None:
+    request_id = platform.provision(platform.new_subject())
+    run = claimed(platform, request_id)
+    run.start(STEPS[0])
+    run.start(STEPS[0], retry_number=2)
+    run.end(STEPS[0], retry_number=3, result=_met(run.results()[STEPS[0]], "openbao_failed", "503"))
+    run.tell("wait", reason="gitops_slow", waitSeconds=50)
+    platform.sweep_after(51)
+    again = claimed(platform, request_id, attempt=2)
+    again.do_all()
+    again.finalize()
+    waiting = claimed(platform, platform.provision(platform.new_subject()))
+    waiting.tell("wait", reason="gitops_slow", waitSeconds=3000)
+
+
+def _met(result: dict[str, Any], code: str, status: str, target: str = "openbao") -> dict[str, Any]:
+    error = {"target": target, "code": code, "status": status}
+    return {**result, "downstreamErrors": [error]}
+
+
+def _loses_its_lease(platform: Platform) -> None:
+    request_id = platform.provision(platform.new_subject())
+    run = claimed(platform, request_id)
+    run.start(STEPS[0])
+    platform.sweep_after(16)
+    report(platform, run, "failed")
+    again = claimed(platform, request_id, attempt=2)
+    again.do_all()
+    again.finalize()
+
+
+def _fails_is_retried_and_succeeds(platform: Platform) -> None:
+    request_id = platform.provision(platform.new_subject())
+    run = claimed(platform, request_id)
+    error = {"code": "boom", "message": "it broke", "retryable": True}
+    met = _met({}, "openbao_failed", "503")
+    run.end(STEPS[0], result=met, error=error)
+    run = claimed(platform, request_id, attempt=2)
+    met = _met({}, "unreachable", "none", target="forge")
+    run.end(STEPS[0], result=met, error={**error, "retryable": False})
+    platform.admin.ok(f"/v1/workflow-requests/{request_id}/retry", {"reason": "again"})
+    platform.clock.advance(7)
+    run = claimed(platform, request_id, attempt=3)
+    run.do_all()
+    run.finalize()
+
+
+def _is_cancelled_and_retried(platform: Platform) -> None:
+    request_id = platform.provision(platform.new_subject())
+    path = f"/v1/workflow-requests/{request_id}"
+    platform.admin.ok(f"{path}/cancel", {"reason": "a typo"})
+    platform.admin.ok(f"{path}/retry", {"reason": "no typo"})
+    run = claimed(platform, request_id, attempt=2)
+    run.start(Step.MATERIALIZE_REPOSITORIES)
+    report(platform, run, "canceled")
+
+
+def _times_out(platform: Platform) -> None:
+    platform.provision(platform.new_subject())
+    platform.sweep_after(31 * 60)
+
+
+def _shown(platform: Platform) -> dict[str, list[dict[str, Any]]]:
+    exporter = platform.service(ServiceName.METRICS_EXPORTER)
+    shown: dict[str, list[dict[str, Any]]] = exporter.seen("/internal/metrics-projection")
+    return shown
+
+
+def _counts(shown: dict[str, list[dict[str, Any]]], name: str, *labels: str) -> dict[Any, int]:
+    """What is shown, but for zeros."""
+    key: Callable[[dict[str, Any]], Any] = lambda each: tuple(each[label] for label in labels)  # noqa: E731
+    found = {key(each): each["value"] for each in shown[name] if each["value"]}
+    return {keys[0] if len(keys) == 1 else keys: value for keys, value in found.items()}
+
+
+def _rows(platform: Platform, query: str) -> dict[Any, int]:
+    with platform.engine.connect() as connection:
+        rows = connection.execute(text(query)).all()
+    return {
+        (labels[0] if len(labels) == 1 else tuple(labels)): int(value)
+        for *labels, value in rows
+        if value
+    }
+
+
+def _multiply(platform: Platform, request_id: str) -> None:
+    """As many ended requests and secrets as a large installation has after some years."""
+    with transaction(platform.engine) as connection:
+        for table, where, changed in (
+            ("workflow_requests", f"id = '{request_id}'", {"id": "gen_random_uuid()"}),
+            ("secrets", "true", {"id": "gen_random_uuid()", "name": "'s-' || n"}),
+        ):
+            names = connection.execute(
+                text(
+                    "SELECT column_name FROM information_schema.columns"
+                    " WHERE table_name = :table ORDER BY ordinal_position"
+                ),
+                {"table": table},
+            ).scalars()
+            values = {name: changed.get(name, name) for name in names}
+            connection.execute(
+                text(
+                    f"INSERT INTO {table} ({', '.join(values)})"  # noqa: S608 - our own tables
+                    f" SELECT {', '.join(values.values())}"
+                    f" FROM {table}, generate_series(1, {LONG_AGO_ROWS}) n WHERE {where}"
+                )
+            )
+        connection.execute(text("ANALYZE"))
+
+
+def _sequential_scans(platform: Platform) -> dict[str, int]:
+    """How often the large tables were read from end to end; told when connections close."""
+    platform.engine.dispose()
+    query = text(
+        "SELECT relname, seq_scan FROM pg_stat_user_tables"
+        " WHERE relname IN ('workflow_requests', 'secrets')"
+    )
+    alone = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+
+    def is_alone() -> bool:
+        with platform.engine.connect() as connection:
+            return bool(connection.execute(alone).scalar_one() == 1)
+
+    eventually(is_alone)
+    with platform.engine.connect() as connection:
+        return {row.relname: row.seq_scan for row in connection.execute(query)}

@@ -1,0 +1,219 @@
+"""What must hold in the database, whatever was asked of the API, in SQL that shares nothing with
+the code.
+
+Some hold at any time (`AT_ANY_TIME`), others from one moment to the next (`Snapshot`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+AT_ANY_TIME: dict[str, str] = {
+    "an application is in an environment once": """
+        SELECT application_id, environment_id FROM application_environments
+        GROUP BY application_id, environment_id HAVING count(*) > 1
+    """,
+    "a binding that is active needs a secret that is in use": """
+        SELECT b.id, s.state FROM secret_bindings b JOIN secrets s ON s.id = b.secret_id
+        WHERE b.state = 'Active' AND s.state NOT IN ('Active', 'Rotating')
+    """,
+    "a binding pins the version in use": """
+        SELECT b.id, b.version, s.version FROM secret_bindings b
+        JOIN secrets s ON s.id = b.secret_id
+        WHERE b.version IS DISTINCT FROM s.version
+    """,
+    "one request is at work on a thing": """
+        SELECT u.kind, u.subject_id FROM workflow_subjects u
+        JOIN workflow_requests r ON r.id = u.request_id
+        WHERE r.state IN ('pending', 'running')
+           OR (r.state = 'waiting' AND r.waiting_reason <> 'rotation_grace')
+        GROUP BY u.kind, u.subject_id HAVING count(*) > 1
+    """,
+    "what is marked as held is held": """
+        SELECT r.id, r.state, u.active FROM workflow_subjects u
+        JOIN workflow_requests r ON r.id = u.request_id
+        WHERE u.active <> (r.state IN ('pending', 'running')
+           OR (r.state = 'waiting' AND r.waiting_reason <> 'rotation_grace'))
+    """,
+    "no secret rotates while its environment is provisioned": """
+        SELECT rotation.id FROM workflow_requests rotation
+        JOIN workflow_requests provisioning
+          ON provisioning.application_environment_id = rotation.application_environment_id
+        WHERE rotation.workflow = 'SecretRotation' AND rotation.state IN ('pending', 'running')
+          AND provisioning.workflow = 'ApplicationEnvironmentProvisioning'
+          AND provisioning.state IN ('pending', 'running')
+    """,
+    "an application is being onboarded by a request": """
+        SELECT a.id, a.state FROM applications a WHERE (a.state = 'Onboarding') <> EXISTS (
+            SELECT 1 FROM workflow_requests r WHERE r.application_id = a.id
+            AND r.workflow = 'ApplicationOnboarding'
+            AND r.state IN ('pending', 'running', 'waiting'))
+    """,
+    "an environment is being provisioned by a request": """
+        SELECT e.id, e.state FROM application_environments e
+        WHERE (e.state = 'Provisioning') <> EXISTS (
+            SELECT 1 FROM workflow_requests r WHERE r.application_environment_id = e.id
+            AND r.workflow = 'ApplicationEnvironmentProvisioning'
+            AND r.state IN ('pending', 'running', 'waiting'))
+    """,
+    "a secret is being rotated by a request": """
+        SELECT s.id, s.state FROM secrets s WHERE (s.state = 'Rotating') <> EXISTS (
+            SELECT 1 FROM workflow_requests r WHERE r.secret_id = s.id
+            AND r.workflow = 'SecretRotation' AND r.state IN ('pending', 'running', 'waiting'))
+    """,
+    "an ended request has told its end": """
+        SELECT r.id, r.state FROM workflow_requests r
+        WHERE (r.state IN ('succeeded', 'failed', 'cancelled', 'timed_out')) AND NOT EXISTS (
+            SELECT 1 FROM outbox_events e WHERE e.request_id = r.id
+            AND e.subject = 'workflow_request/' || r.id
+            AND e.type LIKE 'workflow_%' || CASE WHEN r.state = 'succeeded'
+                THEN '_completed' ELSE '_failed' END)
+    """,
+    "success is told once": """
+        SELECT request_id FROM outbox_events
+        WHERE type LIKE 'workflow_%_completed' GROUP BY request_id HAVING count(*) > 1
+    """,
+    "every claim has a fence of its own": """
+        SELECT request_id, fence FROM request_attempts
+        GROUP BY request_id, fence HAVING count(*) > 1
+    """,
+    "the projection counts what was told": """
+        SELECT c.label, c.value FROM projection_counters c
+        WHERE c.metric = 'domain_events_total'
+          AND c.value <> (SELECT count(*) FROM outbox_events e WHERE e.type = c.label)
+    """,
+}
+"""What is wrong, as a query for it: each must find nothing."""
+
+MOVES: dict[str, set[tuple[str, str]]] = {
+    "teams": {
+        ("Draft", "Active"), ("Active", "Suspended"), ("Suspended", "Active"),
+        ("Suspended", "Archived"),
+    },
+    "environments": {
+        ("Planned", "Active"), ("Active", "Frozen"), ("Frozen", "Active"), ("Frozen", "Retired"),
+    },
+    "applications": {
+        ("Approved", "Onboarding"), ("Onboarding", "Approved"), ("Onboarding", "Active"),
+        ("Active", "Deprecated"),
+    },
+    "application_environments": {
+        ("Declared", "Provisioning"), ("Provisioning", "Declared"), ("Provisioning", "Active"),
+        ("Active", "Frozen"), ("Frozen", "Active"),
+    },
+    "secrets": {
+        ("Declared", "Provisioning"), ("Provisioning", "Declared"), ("Provisioning", "Active"),
+        ("Active", "Rotating"), ("Rotating", "Active"), ("Active", "Suspended"),
+        ("Suspended", "Active"),
+    },
+    "secret_bindings": {
+        ("Declared", "Provisioning"), ("Provisioning", "Declared"), ("Provisioning", "Active"),
+        ("Active", "Suspended"), ("Suspended", "Active"),
+    },
+}  # fmt: skip
+"""From one command to the next; a revoked secret, among others, never comes back."""
+
+_REQUESTS = """
+    SELECT r.id, r.state, r.workflow, r.fence, t.state AS team, e.state AS environment
+    FROM workflow_requests r JOIN teams t ON t.id = r.team_id
+    LEFT JOIN application_environments a ON a.id = r.application_environment_id
+    LEFT JOIN environments e ON e.id = a.environment_id
+"""
+_USE = """
+    SELECT t.id, l.max_applications, l.max_application_environments, l.max_active_requests,
+      (SELECT count(*) FROM applications a WHERE a.team_id = t.id) AS applications,
+      (SELECT count(*) FROM application_environments e JOIN applications a
+        ON a.id = e.application_id WHERE a.team_id = t.id) AS application_environments,
+      (SELECT count(*) FROM workflow_requests r WHERE r.team_id = t.id AND (r.state = 'running'
+        OR (r.state = 'pending' AND r.offers > 0))) AS active_requests
+    FROM teams t LEFT JOIN team_limits l ON l.team_id = t.id
+"""
+
+
+def broken_now(connection: Connection) -> list[str]:
+    """Every invariant of any time that does not hold, with what breaks it."""
+    broken = []
+    for name, query in AT_ANY_TIME.items():
+        if found := connection.execute(text(query)).fetchmany(3):
+            broken.append(f"{name}: {[tuple(row) for row in found]}")
+    return broken
+
+
+@dataclass
+class Snapshot:
+    """The database at one moment, as far as the next must follow from it."""
+
+    states: dict[str, dict[str, str]] = field(default_factory=dict)
+    teams: dict[str, str] = field(default_factory=dict)
+    """Application to team."""
+    requests: dict[str, Any] = field(default_factory=dict)
+    use: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def take(cls, connection: Connection) -> Snapshot:
+        def states(table: str) -> dict[str, str]:
+            rows = connection.execute(text(f"SELECT id::text, state FROM {table}"))  # noqa: S608 - the tables above
+            return {row.id: row.state for row in rows}
+
+        owners = connection.execute(text("SELECT id::text, team_id::text FROM applications"))
+        return cls(
+            states={table: states(table) for table in MOVES},
+            teams={row.id: row.team_id for row in owners},
+            requests={str(row.id): row for row in connection.execute(text(_REQUESTS))},
+            use={str(row.id): row for row in connection.execute(text(_USE))},
+        )
+
+    def broken_since(self, before: Snapshot) -> list[str]:
+        """What cannot follow from that earlier moment by one command."""
+        return [
+            *self._illegal_moves(before),
+            *self._changed_teams(before),
+            *self._started_against_the_rules(before),
+            *self._passed_limits(before),
+        ]
+
+    def _illegal_moves(self, before: Snapshot) -> list[str]:
+        return [
+            f"{table} {id_} went from {old} to {self.states[table].get(id_)}"
+            for table, known in before.states.items()
+            for id_, old in known.items()
+            if (new := self.states[table].get(id_)) != old and (old, new) not in MOVES[table]
+        ]
+
+    def _changed_teams(self, before: Snapshot) -> list[str]:
+        return [
+            f"application {id_} went to another team"
+            for id_, team in before.teams.items()
+            if self.teams.get(id_) != team
+        ]
+
+    def _started_against_the_rules(self, before: Snapshot) -> list[str]:
+        broken = []
+        for id_, now in self.requests.items():
+            then = before.requests.get(id_)
+            is_asked = then is None or (then.state not in _OPEN and now.state in _OPEN)
+            if is_asked and now.team != "Active":
+                broken.append(f"request {id_} was asked for by a team that is {now.team}")
+            is_begun = now.workflow == "ApplicationEnvironmentProvisioning" and (
+                is_asked or (then is not None and now.fence > then.fence and now.state == "running")
+            )
+            if is_begun and now.environment != "Active":
+                broken.append(f"request {id_} provisions an environment that is {now.environment}")
+        return broken
+
+    def _passed_limits(self, before: Snapshot) -> list[str]:
+        broken = []
+        for id_, now in self.use.items():
+            for name in ("applications", "application_environments", "active_requests"):
+                limit, used = getattr(now, f"max_{name}"), getattr(now, name)
+                then = before.use.get(id_)
+                had = 0 if then is None else getattr(then, name)
+                if limit is not None and used > max(limit, had):
+                    broken.append(f"team {id_} has {used} {name} where {limit} are allowed")
+        return broken
+
+
+_OPEN = ("pending", "running", "waiting")

@@ -7,16 +7,18 @@ what it is behind a tab where the shell shows that. Nothing else is ever written
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
-from typing import Any
 
-from typer._click.shell_completion import CompletionItem, ShellComplete
+from typer._click.shell_completion import CompletionItem
+from typer._completion_classes import BashComplete
 from typer.core import TyperGroup
 
 from idp_cli.command_line import GLOBAL_OPTIONS, with_global_options_first
 
 COMPLETION_VARIABLE = "_IDP_COMPLETE"
+LookUp = Callable[[list[str], str], list[CompletionItem]]
+"""What may stand behind the words, beginning like the last."""
 
 
 class Shell(StrEnum):
@@ -90,8 +92,9 @@ def script_of(shell: Shell) -> str:
 def suggestions(program: TyperGroup, words: list[str], shell: str) -> Iterator[str]:
     """A line for each word that may stand where the cursor is."""
     *before, incomplete = (_glued(words) if shell == Shell.BASH else words) or [""]
-    completer = _Completer(program, {}, "idp", COMPLETION_VARIABLE)
-    for item in completer.complete_word(before, incomplete):
+    # What resolves a command line that is not whole yet is the same for all of typer's shells.
+    look_up = BashComplete(program, {}, "idp", COMPLETION_VARIABLE).get_completions
+    for item in _complete(look_up, before, incomplete):
         described = shell != Shell.BASH and item.help
         yield f"{item.value}\t{' '.join(str(item.help).split())}" if described else str(item.value)
 
@@ -110,29 +113,15 @@ def _glued(words: list[str]) -> list[str]:
     return whole
 
 
-class _Completer(ShellComplete):
-    """Typer's own, which resolves a command line that is not whole yet; it does not export it."""
-
-    def complete_word(self, before: list[str], incomplete: str) -> list[CompletionItem]:
-        """Options of the program itself may stand anywhere, so they are completed anywhere."""
-        if before and before[-1] in GLOBAL_OPTIONS:
-            return self.get_completions(before[-1:], incomplete)
-        found = self.get_completions(with_global_options_first(before), incomplete)
-        if incomplete.startswith("-") and "--" not in before:
-            known = {item.value for item in found}
-            everywhere = self.get_completions([], incomplete)
-            found += [
-                item
-                for item in everywhere
-                if item.value in GLOBAL_OPTIONS and item.value not in known
-            ]
-        return found
-
-    def source_vars(self) -> dict[str, Any]:
-        raise NotImplementedError  # the scripts are ours
-
-    def get_completion_args(self) -> tuple[list[str], str]:
-        raise NotImplementedError  # the words come as arguments
-
-    def format_completion(self, item: CompletionItem) -> str:
-        raise NotImplementedError  # `suggestions` does
+def _complete(look_up: LookUp, before: list[str], incomplete: str) -> Iterator[CompletionItem]:
+    """Options of the program itself may stand anywhere, so they are completed anywhere."""
+    if before and before[-1] in GLOBAL_OPTIONS:
+        yield from look_up(before[-1:], incomplete)
+        return
+    found = look_up(with_global_options_first(before), incomplete)
+    yield from found
+    if incomplete.startswith("-") and "--" not in before:
+        known = {item.value for item in found}
+        for item in look_up([], incomplete):
+            if item.value in GLOBAL_OPTIONS and item.value not in known:
+                yield item

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
@@ -27,9 +28,9 @@ class Declaration(WireModel):
     of_kind: ClassVar[Kind]
 
     @property
+    @abstractmethod
     def subject(self) -> str:
         """What it is about, as people name it; unique among those of a kind."""
-        raise NotImplementedError
 
 
 class DeclaredTeam(Declaration):

@@ -39,12 +39,12 @@ down: venv ## Stop what `make up` started in another shell
 
 .PHONY: test
 test: lint typecheck ## Lint, check types and run the tests, but for those of `make test-system`
-	tests/in_two.sh $(BIN)/pytest -m "not system and not endurance"
+	tests/side_by_side.sh $(BIN)/pytest -m "not system and not endurance"
 
 .PHONY: test-system
 test-system: venv-dev ## Run the tests that need packages of Debian and npm (installs them) or take minutes
 	tests/system/install.sh
-	tests/in_two.sh $(BIN)/pytest -m "system or endurance"
+	tests/side_by_side.sh $(BIN)/pytest -m "system or endurance"
 
 .PHONY: endurance
 endurance: venv-dev ## Rotate a login under kills, watch, and try commands, for half an hour and more

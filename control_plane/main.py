@@ -37,6 +37,7 @@ from control_plane.application.service_tokens import ServiceKeys
 from control_plane.domain.requests import AttemptPolicy
 from control_plane.settings import ControlPlaneSettings
 from idp_kernel.clock import Clock, SystemClock
+from idp_kernel.http.serving import serving
 from idp_kernel.services import SERVICE_SCOPES, ServiceName
 from idp_kernel.settings import read_settings
 from idp_kernel.telemetry.export import configure_traces
@@ -71,15 +72,14 @@ class Server(uvicorn.Server):
     """Uvicorn that answers waiting offers, and ends streams, at once when it is asked to end."""
 
     def __init__(self, app: FastAPI, settings: ControlPlaneSettings) -> None:
-        config = uvicorn.Config(
-            app,
-            host=settings.host,
-            port=settings.port,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=settings.stop_within_seconds,
+        super().__init__(
+            serving(
+                app,
+                host=settings.host,
+                port=settings.port,
+                stop_within_seconds=settings.stop_within_seconds,
+            )
         )
-        super().__init__(config)
         self._services: Services = app.state.services
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, closing
 from functools import partial
 
-import uvicorn
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import Engine
@@ -30,13 +29,13 @@ from execution_workers.settings import ExecutionWorkersSettings
 from idp_kernel.clock import SystemClock
 from idp_kernel.http.client import ServiceClient
 from idp_kernel.http.server import new_server
+from idp_kernel.http.serving import serve
 from idp_kernel.services import ServiceName
 from idp_kernel.settings import read_settings
 from idp_kernel.telemetry.export import configure_traces
 from idp_kernel.telemetry.logs import configure_logs
 from idp_kernel.telemetry.metrics import count_downstream_error, downstream_errors
 
-SHUTDOWN_SECONDS = 5
 DESCRIPTION = "Performs one step's side effects per call, each once, and takes them back."
 
 
@@ -51,15 +50,7 @@ def main() -> None:
         env=settings.env,
     )
     try:
-        uvicorn.run(
-            create_app(settings),
-            host=settings.host,
-            port=settings.port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-        )
+        serve(create_app(settings), host=settings.host, port=settings.port)
     finally:
         traces.shutdown()
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from itertools import accumulate
 
 import structlog
-import uvicorn
 from dagster import DagsterInstance
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
@@ -24,6 +23,7 @@ from idp_kernel.clock import Clock, SystemClock
 from idp_kernel.errors import PlatformError, Unavailable
 from idp_kernel.http.client import service_client
 from idp_kernel.http.server import new_server
+from idp_kernel.http.serving import serve
 from idp_kernel.services import ServiceName
 from idp_kernel.settings import read_settings
 from idp_kernel.telemetry import metrics
@@ -36,7 +36,6 @@ from idp_kernel.workflows import WORKFLOW_SECONDS_BUCKETS
 
 READ_TIMEOUT_SECONDS = 5.0
 """Below Prometheus' scrape timeout."""
-SHUTDOWN_SECONDS = 5
 
 ReadProjection = Callable[[], MetricsProjection]
 
@@ -56,7 +55,7 @@ def main() -> None:
     )
     clock = SystemClock()
     with DagsterInstance.get() as instance:
-        uvicorn.run(
+        serve(
             exporter(
                 projection_reader(settings),
                 lambda: engine_health(instance, clock.now()),
@@ -65,9 +64,6 @@ def main() -> None:
             ),
             host=settings.exporter_host,
             port=settings.exporter_port,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )
 
 

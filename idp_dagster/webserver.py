@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-import uvicorn
 from dagster import DagsterInstance
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
@@ -18,9 +17,8 @@ from dagster_webserver.version import __version__
 
 from idp_dagster.process import start_process, wait_for_code_server
 from idp_dagster.settings import EngineSettings
+from idp_kernel.http.serving import serve
 from idp_kernel.settings import read_settings
-
-SHUTDOWN_SECONDS = 5
 
 
 def main() -> None:
@@ -38,13 +36,10 @@ def main() -> None:
             workspace_load_target=WorkspaceFileTarget(paths=[str(settings.workspace_file)]),
         ) as workspace,
     ):
-        uvicorn.run(
+        serve(
             create_app_from_workspace_process_context(workspace),
             host=settings.webserver_host,
             port=settings.webserver_port,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import uvicorn
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.concurrency import run_in_threadpool
@@ -14,6 +13,7 @@ from idp_kernel.clock import SystemClock
 from idp_kernel.errors import Unavailable
 from idp_kernel.http.client import ServiceClient
 from idp_kernel.http.server import new_server
+from idp_kernel.http.serving import serve
 from idp_kernel.services import LOOPBACK, ServiceName
 from idp_kernel.settings import read_settings
 from idp_kernel.telemetry.export import JOIN_ONLY, configure_traces
@@ -29,7 +29,6 @@ from local_stack.git import Git
 from local_stack.secret_files import read_token
 
 LISTING_TIMEOUT_SECONDS = 10.0
-SHUTDOWN_SECONDS = 5
 DESCRIPTION = "What the local GitOps agent saw of each application environment's repository."
 
 
@@ -41,15 +40,7 @@ def main() -> None:
         ServiceName.LOCAL_GITOPS_AGENT, settings.otlp_endpoint, ratio=JOIN_ONLY, env=settings.env
     )
     try:
-        uvicorn.run(
-            create_app(settings),
-            host=LOOPBACK,
-            port=settings.port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-        )
+        serve(create_app(settings), host=LOOPBACK, port=settings.port)
     finally:
         traces.shutdown()
 

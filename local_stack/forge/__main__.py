@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uvicorn
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
@@ -10,6 +9,7 @@ from idp_kernel.clock import SystemClock
 from idp_kernel.errors import Unavailable
 from idp_kernel.http.client import service_client
 from idp_kernel.http.server import new_server
+from idp_kernel.http.serving import serve
 from idp_kernel.services import LOOPBACK, ServiceName
 from idp_kernel.settings import read_settings
 from idp_kernel.telemetry.export import JOIN_ONLY, configure_traces
@@ -34,7 +34,6 @@ GIT_CONFIGURATION = {
     "uploadpack.allowFilter": "true",
 }
 INTROSPECTION_TIMEOUT_SECONDS = 5.0
-SHUTDOWN_SECONDS = 5
 DESCRIPTION = "Git repositories over smart HTTP, with platform tokens and branch protection."
 
 
@@ -53,14 +52,10 @@ def main() -> None:
         timeout_seconds=INTROSPECTION_TIMEOUT_SECONDS,
     )
     try:
-        uvicorn.run(
+        serve(
             create_app(settings, ControlPlaneIntrospection(client)),
             host=LOOPBACK,
             port=settings.port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )
     finally:
         client.close()

@@ -88,7 +88,11 @@ def launch(
 
 
 def reexecute(platform: Platform, parent_run_id: str, strategy: str) -> str:
-    """Re-runs `ALL_STEPS` or `FROM_FAILURE`, as the run page's button does."""
+    """Re-runs `ALL_STEPS` or `FROM_FAILURE`, as the run page's button does once the run ended.
+
+    A request ends with its last step's report, its run a moment later.
+    """
+    ended_run(platform, parent_run_id)
     params = {"parentRunId": parent_run_id, "strategy": strategy}
     launched = ask(platform, _REEXECUTE, params=params)["launchRunReexecution"]
     assert launched["__typename"] == "LaunchRunSuccess", launched

@@ -19,7 +19,7 @@ from tests.e2e.platform import Platform, Subject, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.endurance, pytest.mark.timeout(3600)]
 
-ROTATIONS = int(os.environ.get("IDP_TEST_ROTATIONS", "10"))
+ROTATIONS = int(os.environ.get("IDP_TEST_ROTATIONS", "5"))
 KILL_EVERY_SECONDS = 5.0
 VICTIMS = (
     "control-plane-api", "daemon", "code-server", "worker", "execution-workers", "postgres",

@@ -255,6 +255,7 @@ def test_a_login_that_somebody_disabled_by_hand(world: World) -> None:
     assert "no login" in finding["found"]
 
 
+@pytest.mark.endurance
 def test_a_full_batch_is_answered(world: World) -> None:
     appenvs = [protected(world, AppEnv()) for _ in range(3)]
     items = [expected(each, "0" * 40) for each in appenvs * CHECKS_PER_CALL][:CHECKS_PER_CALL]
@@ -288,6 +289,7 @@ def test_a_secret_is_looked_for_in_its_teams_place_only(world: World, standing: 
     assert_problem(answer, 403, "foreign_team")
 
 
+@pytest.mark.endurance
 def test_checks_at_once_answer_or_say_that_they_are_busy(world: World, standing: AppEnv) -> None:
     run, items = world.new_run(standing), [expected(standing, "0" * 40)] * 8
     with ThreadPoolExecutor(8) as executor:

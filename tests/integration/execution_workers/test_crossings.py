@@ -34,6 +34,8 @@ from tests.integration.execution_workers.rotating import (
     provisioned,
 )
 
+pytestmark = pytest.mark.endurance
+
 
 @pytest.fixture
 def database(world: World) -> AppEnv:

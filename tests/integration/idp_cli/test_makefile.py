@@ -113,6 +113,7 @@ build_wheel = build_editable
 """
 
 
+@pytest.mark.endurance
 def test_an_environment_without_pip_is_made_anew_where_uv_is_not(
     checkout: Path, tools_without_python: Path
 ) -> None:
@@ -129,6 +130,7 @@ def test_an_environment_without_pip_is_made_anew_where_uv_is_not(
     assert not (venv / "old").exists()
 
 
+@pytest.mark.endurance
 def test_what_is_installed_can_be_read_by_others_whatever_the_umask(
     checkout: Path, tools_without_python: Path
 ) -> None:

@@ -209,6 +209,7 @@ def test_the_run_of_a_killed_worker_is_ended_and_the_next_attempt_succeeds(engin
     assert [attempt for attempt, step, _ in request.started if step is STEPS[-1]] == [2]
 
 
+@pytest.mark.endurance
 def test_children_leave_with_a_killed_worker_and_its_successor_works(engine: Engine) -> None:
     parent = psutil.Process(engine.processes["worker"].pid)
     children = parent.children(recursive=True)
@@ -221,6 +222,7 @@ def test_children_leave_with_a_killed_worker_and_its_successor_works(engine: Eng
     wait_for(engine, request, RequestState.SUCCEEDED)
 
 
+@pytest.mark.endurance
 def test_a_killed_code_server_is_found_again(engine: Engine) -> None:
     engine.processes["code_server"].kill()
     engine.processes["code_server"].wait(10)
@@ -229,6 +231,7 @@ def test_a_killed_code_server_is_found_again(engine: Engine) -> None:
     wait_for(engine, request, RequestState.SUCCEEDED)
 
 
+@pytest.mark.endurance
 def test_a_killed_daemon_leaves_nothing_undone(engine: Engine) -> None:
     request = engine.stand_in.add_request()
     engine.processes["daemon"].kill()

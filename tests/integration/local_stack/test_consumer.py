@@ -264,6 +264,7 @@ def test_no_value_is_in_its_log_or_answers(
     assert issued.role not in told
 
 
+@pytest.mark.endurance
 def test_it_goes_on_without_the_agent_and_finds_it_again(
     forge: ForgeServer,
     openbao_server: OpenBaoServer,
@@ -289,6 +290,7 @@ def test_it_goes_on_without_the_agent_and_finds_it_again(
                 assert (back.refused, back.problem) == (0, None)
 
 
+@pytest.mark.endurance
 def test_a_database_that_is_away_refuses_nobody(
     agent: AgentServer, openbao_server: OpenBaoServer, bound: BoundSecret
 ) -> None:

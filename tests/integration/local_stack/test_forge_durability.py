@@ -11,6 +11,8 @@ from tests.fixtures.forge import ForgeServer, KnownPeople, running_forge
 from tests.fixtures.git_client import Clone
 from tests.fixtures.stack import private_directory
 
+pytestmark = pytest.mark.endurance
+
 
 @pytest.fixture
 def home() -> Iterator[Path]:

@@ -313,6 +313,7 @@ def test_secrets_survive_a_kill_sealed_on_disk_and_audited() -> None:
                 ensure_set_up(address, LOGIN_KEY)
 
 
+@pytest.mark.endurance
 def test_an_initialisation_that_was_cut_off_begins_anew() -> None:
     with private_directory("idp-openbao-") as home:
         port, cluster_port = free_port(), free_port()

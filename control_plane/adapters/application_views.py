@@ -216,7 +216,7 @@ _INTEGRATIONS: Query = (
 
 def _applications(connection: Connection, rows: Sequence[AnyRow]) -> list[wire.Application]:
     columns = t.application_repositories.c
-    query = select(
+    query: Query = select(
         columns.application_id, columns.id, columns.kind, columns.name, columns.url, columns.state
     ).where(columns.application_id.in_([row.id for row in rows]))
     repositories = defaultdict[str, list[wire.RepositorySummary]](list)

@@ -14,7 +14,7 @@ from control_plane.api.openapi import refuses, texts
 from control_plane.api.paging import ById, page_of
 from control_plane.api.requests import accepted
 from control_plane.api.services import Use
-from control_plane.application.access import Caller, no_such
+from control_plane.application.access import Caller, found
 from control_plane.application.manage_applications import (
     APPENV_EVENTS,
     lock_application_environment,
@@ -116,9 +116,11 @@ def get_application_environment(
     services: Use, _caller: Viewer, application_environment_id: str, seen: IfNoneMatch
 ) -> Response:
     """Shows one application environment with its repository and secrets, as references."""
-    shown = services.queries.application_environment(application_environment_id)
-    if shown is None:
-        raise no_such("application environment", application_environment_id)
+    shown = found(
+        services.queries.application_environment(application_environment_id),
+        "application environment",
+        application_environment_id,
+    )
     return seen.answer(shown)
 
 

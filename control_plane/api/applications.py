@@ -14,7 +14,7 @@ from control_plane.api.openapi import refuses, texts
 from control_plane.api.paging import ById, page_of
 from control_plane.api.requests import accepted
 from control_plane.api.services import Use
-from control_plane.application.access import Caller, no_such
+from control_plane.application.access import Caller, found
 from control_plane.application.manage_applications import (
     APPLICATION_EVENTS,
     describe_application,
@@ -101,9 +101,7 @@ def get_application(
     services: Use, _caller: Viewer, application_id: str, seen: IfNoneMatch
 ) -> Response:
     """Shows one application with its repositories."""
-    shown = services.queries.application(application_id)
-    if shown is None:
-        raise no_such("application", application_id)
+    shown = found(services.queries.application(application_id), "application", application_id)
     return seen.answer(shown)
 
 
@@ -212,9 +210,7 @@ def get_repository(
     services: Use, _caller: ViewerOfRepository, repository_id: str, seen: IfNoneMatch
 ) -> Response:
     """Shows one repository."""
-    shown = services.queries.repository(repository_id)
-    if shown is None:
-        raise no_such("repository", repository_id)
+    shown = found(services.queries.repository(repository_id), "repository", repository_id)
     return seen.answer(shown)
 
 
@@ -232,9 +228,9 @@ def get_gitops_integration(
     services: Use, _caller: ViewerOfIntegration, integration_id: str, seen: IfNoneMatch
 ) -> Response:
     """Shows one integration."""
-    shown = services.queries.integration(integration_id)
-    if shown is None:
-        raise no_such("gitops integration", integration_id)
+    shown = found(
+        services.queries.integration(integration_id), "gitops integration", integration_id
+    )
     return seen.answer(shown)
 
 

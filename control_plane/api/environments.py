@@ -11,7 +11,7 @@ from control_plane.api.narrowing import NamePrefix
 from control_plane.api.openapi import refuses, texts
 from control_plane.api.paging import ById, page_of
 from control_plane.api.services import Use
-from control_plane.application.access import no_such
+from control_plane.application.access import found
 from control_plane.application.manage_environments import (
     ENVIRONMENT_EVENTS,
     create_environment,
@@ -68,9 +68,9 @@ def get_environment(
     services: Use, _caller: AnyPerson, environment: str, seen: IfNoneMatch
 ) -> Response:
     """Shows one environment."""
-    shown = services.queries.environment(environment_slug(environment))
-    if shown is None:
-        raise no_such("environment", environment)
+    shown = found(
+        services.queries.environment(environment_slug(environment)), "environment", environment
+    )
     return seen.answer(shown)
 
 

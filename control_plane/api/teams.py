@@ -14,7 +14,7 @@ from control_plane.api.narrowing import Created, NamePrefix
 from control_plane.api.openapi import refuses, texts
 from control_plane.api.paging import ById, ByPrincipal, page_of
 from control_plane.api.services import Use
-from control_plane.application.access import Caller, no_such
+from control_plane.application.access import Caller, found, no_such
 from control_plane.application.manage_teams import (
     TEAM_EVENTS,
     add_member,
@@ -70,10 +70,7 @@ def get_teams(
 @router.get("/v1/teams/{team}", response_model=wire.Team)
 def get_team(services: Use, _caller: Viewer, team: str, seen: IfNoneMatch) -> Response:
     """Shows one team."""
-    shown = services.queries.team(team)
-    if shown is None:
-        raise no_such("team", team)
-    return seen.answer(shown)
+    return seen.answer(found(services.queries.team(team), "team", team))
 
 
 @router.put("/v1/teams/{team}", response_model=wire.Team)
@@ -132,10 +129,8 @@ def get_policy(_caller: Viewer, team: str, seen: IfNoneMatch) -> Response:  # no
 def get_limits(services: Use, _caller: Viewer, team: str, seen: IfNoneMatch) -> Response:
     """Shows how much the team may have and have at work, and how much of it is used."""
     with services.begin() as work:
-        found = work.teams.by_slug(team)
-        if found is None:
-            raise no_such("team", team)
-        return seen.answer(limits_view(work, found))
+        held = found(work.teams.by_slug(team), "team", team)
+        return seen.answer(limits_view(work, held))
 
 
 @router.put("/v1/teams/{team}/limits", response_model=wire.TeamLimits)
@@ -170,9 +165,7 @@ def get_members(
     role: Annotated[TeamRole | None, Query()] = None,
 ) -> wire.Page[wire.Member]:
     """Lists who is in the team, by name."""
-    shown = services.queries.team(team)
-    if shown is None:
-        raise no_such("team", team)
+    shown = found(services.queries.team(team), "team", team)
     members = services.queries.members(shown.id, page.slice, role)
     return page_of(members, page, lambda member: member.principal)
 

@@ -12,6 +12,7 @@ from control_plane.api.guards import AnyPerson, InTeam
 from control_plane.api.narrowing import OfApplication, OfEnvironment, OfTeam
 from control_plane.api.openapi import refuses, texts
 from control_plane.api.paging import ById, page_of
+from control_plane.api.problem_codes import DECOMMISSIONS
 from control_plane.api.requests import accepted
 from control_plane.api.services import Use
 from control_plane.application.access import Caller, found
@@ -161,7 +162,7 @@ for _action in APPENV_EVENTS:
     "/v1/application-environments/{application_environment_id}/decommission",
     status_code=202,
     response_model=wire.RequestAccepted,
-    openapi_extra=refuses("workflow_not_available", "workflow_active", "move_refused"),
+    openapi_extra=refuses(*DECOMMISSIONS),
 )
 def post_application_environment_decommission(
     request: Request, caller: Maintainer, key: Key, application_environment_id: str

@@ -12,6 +12,7 @@ from control_plane.api.guards import AnyPerson, InTeam
 from control_plane.api.narrowing import Created, NamePrefix, OfTeam
 from control_plane.api.openapi import refuses, texts
 from control_plane.api.paging import ById, page_of
+from control_plane.api.problem_codes import DECOMMISSIONS, ONBOARDS
 from control_plane.api.requests import accepted
 from control_plane.api.services import Use
 from control_plane.application.access import Caller, found
@@ -55,14 +56,11 @@ ViewerOfIntegration = Annotated[
     status_code=202,
     response_model=wire.RequestAccepted,
     openapi_extra=refuses(
+        *ONBOARDS,
         "not_found",
         "not_allowed",
         "application_exists",
-        "repository_name_taken",
-        "slug_reserved",
         "declared_twice",
-        "team_not_active",
-        "environment_not_active",
         "quota_exceeded",
     ),
 )
@@ -124,14 +122,7 @@ def put_application(
     "/v1/applications/{application_id}/onboarding",
     status_code=202,
     response_model=wire.RequestAccepted,
-    openapi_extra=refuses(
-        "workflow_active",
-        "move_refused",
-        "repository_name_taken",
-        "slug_reserved",
-        "team_not_active",
-        "environment_not_active",
-    ),
+    openapi_extra=refuses(*ONBOARDS, "workflow_active", "move_refused"),
 )
 def post_onboarding(
     request: Request, caller: Maintainer, key: Key, application_id: str
@@ -177,7 +168,7 @@ for _action in APPLICATION_EVENTS:
     "/v1/applications/{application_id}/decommission",
     status_code=202,
     response_model=wire.RequestAccepted,
-    openapi_extra=refuses("workflow_not_available", "workflow_active", "move_refused"),
+    openapi_extra=refuses(*DECOMMISSIONS),
 )
 def post_application_decommission(
     request: Request, caller: Maintainer, key: Key, application_id: str

@@ -12,6 +12,7 @@ from control_plane.api.guards import AnyPerson, InTeam
 from control_plane.api.narrowing import Created, OfAppEnv, OfApplication, OfTeam
 from control_plane.api.openapi import refuses
 from control_plane.api.paging import ById, page_of
+from control_plane.api.problem_codes import ROTATES
 from control_plane.api.services import Use
 from control_plane.api.spans import name_request
 from control_plane.application.access import Caller, found
@@ -94,17 +95,7 @@ def post_cancel(
     "/v1/workflow-requests/{request_id}/retry",
     status_code=202,
     response_model=wire.RequestAccepted,
-    openapi_extra=refuses(
-        "move_refused",
-        "workflow_active",
-        "rotation_in_grace",
-        "request_superseded",
-        "secret_binding_not_active",
-        "team_not_active",
-        "environment_not_active",
-        "application_not_ready",
-        "application_environment_not_ready",
-    ),
+    openapi_extra=refuses(*ROTATES, "request_superseded", "environment_not_active"),
 )
 def post_retry(
     request: Request,

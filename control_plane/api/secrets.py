@@ -13,6 +13,7 @@ from control_plane.api.guards import AnyPerson, InTeam
 from control_plane.api.narrowing import NamePrefix, OfAppEnv, OfApplication, OfEnvironment, OfTeam
 from control_plane.api.openapi import refuses, texts
 from control_plane.api.paging import ById, page_of
+from control_plane.api.problem_codes import ROTATES
 from control_plane.api.requests import accepted
 from control_plane.api.services import Services, Use
 from control_plane.application.access import Caller, found
@@ -157,15 +158,7 @@ def put_rotation_policy(
     "/v1/secrets/{secret_id}/rotation",
     status_code=202,
     response_model=wire.RequestAccepted,
-    openapi_extra=refuses(
-        "workflow_active",
-        "rotation_in_grace",
-        "move_refused",
-        "secret_binding_not_active",
-        "team_not_active",
-        "application_not_ready",
-        "application_environment_not_ready",
-    ),
+    openapi_extra=refuses(*ROTATES),
 )
 def post_rotation(
     request: Request,

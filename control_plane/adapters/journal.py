@@ -21,8 +21,8 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from control_plane.adapters import tables as t
 from control_plane.adapters.database import storable
-from control_plane.adapters.subjects import attributes_of
 from control_plane.application.ports import CounterName
+from control_plane.application.subjects import attributes_of
 from control_plane.domain.requests import Request
 from idp_kernel.ids import new_id
 from idp_kernel.telemetry.traces import past_span

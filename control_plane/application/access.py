@@ -11,7 +11,7 @@ from control_plane.application.ports import StoredToken, Work
 from idp_kernel.errors import NotAllowed, NotFound, Unauthenticated
 from idp_kernel.wire.engine import TeamRole
 
-Thing = TypeVar("Thing")
+Found = TypeVar("Found")
 
 _TOUCH_EVERY = timedelta(minutes=1)
 
@@ -60,7 +60,7 @@ def no_such(kind: str, name: str) -> NotFound:
     return NotFound(f"There is no {kind} {name}, or none you may see.", details={"kind": kind})
 
 
-def found(thing: Thing | None, kind: str, name: str) -> Thing:
+def found(thing: Found | None, kind: str, name: str) -> Found:
     """The thing that was looked for by that name. Raises `NotFound` when it is not there."""
     if thing is None:
         raise no_such(kind, name)

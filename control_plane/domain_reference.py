@@ -38,8 +38,8 @@ CHAPTERS = (
         "Team",
         (TEAM_MOVES,),
         "Owns applications and has members. A `team-viewer` sees everything of the team; a"
-        " `team-maintainer` changes it and asks for workflows. A platform-admin may do both"
-        " everywhere.",
+        " `team-maintainer` changes its members and what it owns, and asks for workflows. A"
+        " platform-admin may do both everywhere, and alone changes the team itself.",
         ("Only an Active team starts workflows (`team_not_active`).",),
     ),
     Chapter(
@@ -48,7 +48,10 @@ CHAPTERS = (
         "Something a team builds and runs, with a code and a deployment repository.",
         (
             "An application has one team, for ever: no command changes it.",
-            "Only an Active one gets environments (`application_not_ready`).",
+            (
+                "Environments are asked for once it is Active (`application_not_ready`); those that"
+                " its registration names are declared while it is Onboarding."
+            ),
             (
                 "An onboarding that fails, times out or is cancelled gives it back as Approved, so"
                 " that it can be asked for again."
@@ -65,7 +68,7 @@ CHAPTERS = (
         "Application environment",
         (APPLICATION_ENVIRONMENT_MOVES,),
         "One application in one environment: a repository of its own, secrets and their"
-        " bindings, and the revision that the GitOps agent confirmed last.",
+        " bindings, and the revision that the bindings stand at.",
         (
             "The pair of application and environment is there at most once.",
             "A provisioning that fails, times out or is cancelled gives it back as Declared.",
@@ -93,7 +96,12 @@ CHAPTERS = (
         (CODE_REPOSITORY_MOVES, DEPLOYMENT_REPOSITORY_MOVES, APPENV_REPOSITORY_MOVES),
         "At the forge: an application's code, what is deployed of it, and one for each"
         " application environment. All three move alike.",
-        ("What belongs to somebody else is never adopted (`application_not_valid`).",),
+        (
+            (
+                "What belongs to somebody else is never adopted; an onboarding finds out before it"
+                " makes anything (`application_not_valid`)."
+            ),
+        ),
     ),
     Chapter(
         "GitOps integration",
@@ -111,7 +119,11 @@ REQUEST_CHAPTER = Chapter(
     (
         (
             "An application, an application environment and a secret each have at most one request"
-            " under way; a second one is refused with the id of the first (`workflow_active`)."
+            " at work; a second one is refused with the id of the first (`workflow_active`)."
+        ),
+        (
+            "A rotation in its grace period is not at work: an emergency ends it, and any other"
+            " rotation of the secret is refused (`rotation_in_grace`)."
         ),
         "A request waits without a run, a worker or a connection.",
         (
@@ -155,9 +167,9 @@ def state_diagram(table: MoveTable[Any]) -> str:
 ENTITIES = """\
 erDiagram
     TEAM ||--o{ APPLICATION : owns
-    APPLICATION ||--|| CODE_REPOSITORY : "is built from"
-    APPLICATION ||--|| DEPLOYMENT_REPOSITORY : "is deployed from"
-    APPLICATION ||--|| GITOPS_INTEGRATION : "is linked by"
+    APPLICATION ||--o| CODE_REPOSITORY : "is built from"
+    APPLICATION ||--o| DEPLOYMENT_REPOSITORY : "is deployed from"
+    APPLICATION ||--o| GITOPS_INTEGRATION : "is linked by"
     APPLICATION ||--o{ APPLICATION_ENVIRONMENT : "stands in"
     ENVIRONMENT ||--o{ APPLICATION_ENVIRONMENT : "is the place of"
     APPLICATION_ENVIRONMENT ||--|| REPOSITORY : "is described in"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, Uuid, cast, null, select, union_all
@@ -10,12 +11,7 @@ from sqlalchemy.sql import literal
 from control_plane.adapters import tables as t
 from control_plane.adapters.filters import Query, after, beginning, equal, visible_to, within
 from control_plane.adapters.secret_views import active_request
-from control_plane.adapters.stores import (
-    AnyRow,
-    SqlApplicationEnvironments,
-    SqlApplications,
-    values_of,
-)
+from control_plane.adapters.stores import AnyRow, values_of
 from control_plane.application.queries import (
     AppEnvFilter,
     ApplicationFilter,
@@ -23,8 +19,6 @@ from control_plane.application.queries import (
     Slice,
     VisibleTeams,
 )
-from control_plane.domain.managed_secrets import Secret
-from control_plane.domain.repositories import ApplicationRepository
 from control_plane.domain.requests import SubjectKind
 from idp_kernel.wire import api as wire
 from idp_kernel.wire.worker import RepositoryKind
@@ -45,13 +39,12 @@ def application_views(
     query = beginning(query, columns.slug, wanted.name_prefix)
     query = within(query, columns.created_at, wanted.created)
     rows = connection.execute(after(query, columns.id, part)).all()
-    return [_application(connection, row) for row in rows]
+    return _applications(connection, rows)
 
 
 def application_view(connection: Connection, application_id: str) -> wire.Application | None:
     query = _APPLICATIONS.where(t.applications.c.id == application_id)
-    row = connection.execute(query).one_or_none()
-    return None if row is None else _application(connection, row)
+    return next(iter(_applications(connection, connection.execute(query).all())), None)
 
 
 def appenv_views(
@@ -68,13 +61,12 @@ def appenv_views(
         (columns.state, wanted.state),
     )
     rows = connection.execute(after(query, columns.id, part)).all()
-    return [_appenv(connection, row) for row in rows]
+    return _appenvs(connection, rows)
 
 
 def appenv_view(connection: Connection, id_: str) -> wire.ApplicationEnvironment | None:
     query = _APPENVS.where(t.application_environments.c.id == id_)
-    row = connection.execute(query).one_or_none()
-    return None if row is None else _appenv(connection, row)
+    return next(iter(_appenvs(connection, connection.execute(query).all())), None)
 
 
 def repository_views(
@@ -194,6 +186,20 @@ _OF_ENVIRONMENTS: Query = (
 
 _REPOSITORIES = union_all(_OF_APPLICATIONS, _OF_ENVIRONMENTS).subquery("repositories")
 
+_SECRETS: Query = select(
+    t.secret_bindings.c.application_environment_id,
+    t.secrets.c.id,
+    t.secrets.c.name,
+    t.secrets.c.purpose,
+    t.secrets.c.sensitivity,
+    t.secrets.c.issuer,
+    t.secrets.c.state,
+    t.secrets.c.store_path,
+    t.secrets.c.version,
+    t.secret_bindings.c.id.label("binding_id"),
+    t.secret_bindings.c.state.label("binding_state"),
+).join_from(t.secrets, t.secret_bindings, t.secret_bindings.c.secret_id == t.secrets.c.id)
+
 _INTEGRATIONS: Query = (
     select(
         t.gitops_integrations.c.id,
@@ -208,42 +214,30 @@ _INTEGRATIONS: Query = (
 )
 
 
-def _application(connection: Connection, row: AnyRow) -> wire.Application:
-    repositories = SqlApplications(connection).repositories(row.id)
-    return wire.Application(
-        **values_of(row), repositories=tuple(_repository_summary(each) for each in repositories)
-    )
+def _applications(connection: Connection, rows: Sequence[AnyRow]) -> list[wire.Application]:
+    columns = t.application_repositories.c
+    query: Query = select(
+        columns.application_id, columns.id, columns.kind, columns.name, columns.url, columns.state
+    ).where(columns.application_id.in_([row.id for row in rows]))
+    repositories = defaultdict[str, list[wire.RepositorySummary]](list)
+    for found in connection.execute(query.order_by(columns.kind)):
+        values = values_of(found)
+        summaries = repositories[values.pop("application_id")]
+        summaries.append(wire.RepositorySummary(**values))
+    return [
+        wire.Application(**values_of(row), repositories=tuple(repositories[row.id])) for row in rows
+    ]
 
 
-def _repository_summary(repository: ApplicationRepository) -> wire.RepositorySummary:
-    return wire.RepositorySummary(
-        id=repository.id,
-        kind=RepositoryKind(repository.kind),
-        name=repository.name,
-        url=repository.url,
-        state=repository.state,
-    )
-
-
-def _appenv(connection: Connection, row: AnyRow) -> wire.ApplicationEnvironment:
-    secrets = SqlApplicationEnvironments(connection).secrets(row.id)
-    return wire.ApplicationEnvironment(
-        **values_of(row), secrets=tuple(_secret_summary(each) for each in secrets)
-    )
-
-
-def _secret_summary(secret: Secret) -> wire.SecretSummary:
-    return wire.SecretSummary.model_validate(
-        {
-            "id": secret.id,
-            "name": secret.name,
-            "purpose": secret.purpose,
-            "sensitivity": secret.sensitivity,
-            "issuer": secret.issuer,
-            "state": secret.state,
-            "store_path": secret.store_path,
-            "version": secret.version,
-            "binding_id": secret.binding.id,
-            "binding_state": secret.binding.state,
-        }
-    )
+def _appenvs(connection: Connection, rows: Sequence[AnyRow]) -> list[wire.ApplicationEnvironment]:
+    bindings = t.secret_bindings.c
+    query = _SECRETS.where(bindings.application_environment_id.in_([row.id for row in rows]))
+    secrets = defaultdict[str, list[wire.SecretSummary]](list)
+    for found in connection.execute(query.order_by(t.secrets.c.name)):
+        values = values_of(found)
+        summaries = secrets[values.pop("application_environment_id")]
+        summaries.append(wire.SecretSummary(**values))
+    return [
+        wire.ApplicationEnvironment(**values_of(row), secrets=tuple(secrets[row.id]))
+        for row in rows
+    ]

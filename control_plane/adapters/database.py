@@ -11,7 +11,7 @@ import psycopg
 from prometheus_client import Counter
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from idp_kernel.errors import Conflict, InvariantBroken, PlatformError, Unavailable
@@ -29,6 +29,8 @@ RETRY_AFTER_SECONDS: Final = 1.0
 DATABASE: Final = "postgresql"
 """The `target` of its errors in metrics."""
 DATABASE_UNAVAILABLE: Final = "database_unavailable"
+_OUTAGES: Final = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+"""What is raised while the database, or a connection to it, is not to be had."""
 
 _SESSION_OPTIONS: Final = " ".join(
     f"-c {name}={value}"
@@ -88,9 +90,10 @@ def count_outages(engine: Engine, errors: Counter) -> None:
 
     @event.listens_for(engine, "handle_error")
     def count(context: ExceptionContext) -> None:
-        error = context.original_exception
-        if isinstance(error, psycopg.OperationalError) and not _is_lock(error):
-            errors.labels(DATABASE, DATABASE_UNAVAILABLE, error.sqlstate or NO_STATUS).inc()
+        met = context.original_exception
+        if _unavailability(context.sqlalchemy_exception or met) == DATABASE_UNAVAILABLE:
+            status = met.sqlstate if isinstance(met, psycopg.Error) else None
+            errors.labels(DATABASE, DATABASE_UNAVAILABLE, status or NO_STATUS).inc()
 
 
 @contextmanager
@@ -109,12 +112,11 @@ def database_errors() -> Iterator[None]:
         raise
     except IntegrityError as error:
         raise _taken(error) from error
-    except (OperationalError, InterfaceError, PoolTimeout, psycopg.OperationalError) as error:
-        raise _away(error) from error
-    except DBAPIError as error:
-        if error.connection_invalidated:
-            raise _away(error) from error
-        raise
+    except (SQLAlchemyError, psycopg.Error) as error:
+        code = _unavailability(error)
+        if code is None:
+            raise
+        raise _unavailable(error, code) from error
 
 
 def _taken(error: IntegrityError) -> PlatformError:
@@ -126,22 +128,26 @@ def _taken(error: IntegrityError) -> PlatformError:
     return InvariantBroken(f"The database refused a row that broke {name}.")
 
 
-def _away(error: Exception) -> Unavailable:
-    if isinstance(error, DBAPIError) and _is_lock(error.orig):
-        return Unavailable(
-            "Somebody else is at work on the same thing. Nothing was changed; try again.",
-            code=ROW_HELD,
-            retry_after_seconds=RETRY_AFTER_SECONDS,
-        )
+def _unavailability(error: BaseException) -> str | None:
+    """The code of an error after which the same may go well; `None` is of any other."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, psycopg.errors.LockNotAvailable):
+        return ROW_HELD
+    is_cut_off = isinstance(error, DBAPIError) and error.connection_invalidated
+    return DATABASE_UNAVAILABLE if is_cut_off or isinstance(cause, _OUTAGES) else None
+
+
+def _unavailable(error: Exception, code: str) -> Unavailable:
+    what = (
+        "Somebody else is at work on the same thing."
+        if code == ROW_HELD
+        else f"The database gave no answer ({type(error).__name__})."
+    )
     return Unavailable(
-        f"The database gave no answer ({type(error).__name__}). Nothing was changed; try again.",
-        code=DATABASE_UNAVAILABLE,
+        f"{what} Nothing was changed; try again.",
+        code=code,
         retry_after_seconds=RETRY_AFTER_SECONDS,
     )
-
-
-def _is_lock(error: BaseException | None) -> bool:
-    return isinstance(error, psycopg.errors.LockNotAvailable)
 
 
 def storable(text: str) -> str:

@@ -21,8 +21,9 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from control_plane.adapters import tables as t
 from control_plane.adapters.database import storable
-from control_plane.adapters.subjects import attributes_of
+from control_plane.adapters.downstream_labels import labels_of
 from control_plane.application.ports import CounterName
+from control_plane.application.subjects import attributes_of
 from control_plane.domain.requests import Request
 from idp_kernel.ids import new_id
 from idp_kernel.telemetry.traces import past_span
@@ -101,7 +102,7 @@ class SqlJournal:
         self._durations.append((workflow, result, duration.total_seconds()))
 
     def count_downstream_error(self, error: DownstreamError) -> None:
-        self._downstream_errors[error.target, error.code, error.status] += 1
+        self._downstream_errors[labels_of(error)] += 1
 
     def past_span(
         self,

@@ -33,8 +33,10 @@ from control_plane.adapters.secret_views import (
     secret_view,
     secret_views,
 )
-from control_plane.adapters.stores import AnyRow, SqlPrincipals, values_of
+from control_plane.adapters.stores import AnyRow, SqlPrincipals, environment_of, team_of, values_of
 from control_plane.adapters.work import SqlStanding
+from control_plane.application.manage_environments import environment_view
+from control_plane.application.manage_teams import team_view
 from control_plane.application.ports import StepRecord
 from control_plane.application.queries import (
     AppEnvFilter,
@@ -94,11 +96,11 @@ class SqlQueries:
         query = equal(query, (columns.state, wanted.state))
         query = beginning(query, columns.slug, wanted.name_prefix)
         query = within(query, columns.created_at, wanted.created)
-        return [Team(**values_of(row)) for row in self._rows(after(query, columns.id, part))]
+        return [team_view(team_of(row)) for row in self._rows(after(query, columns.id, part))]
 
     def team(self, slug: str) -> Team | None:
         row = self._row(select(t.teams).where(t.teams.c.slug == slug))
-        return None if row is None else Team(**values_of(row))
+        return None if row is None else team_view(team_of(row))
 
     def members(self, team_id: str, part: Slice, role: TeamRole | None = None) -> Sequence[Member]:
         members = t.memberships.c
@@ -131,11 +133,11 @@ class SqlQueries:
         query = equal(select(t.environments), (columns.state, wanted.state))
         query = beginning(query, columns.slug, wanted.name_prefix)
         rows = self._rows(after(query, columns.id, part))
-        return [Environment(**values_of(row)) for row in rows]
+        return [environment_view(environment_of(row)) for row in rows]
 
     def environment(self, slug: str) -> Environment | None:
         row = self._row(select(t.environments).where(t.environments.c.slug == slug))
-        return None if row is None else Environment(**values_of(row))
+        return None if row is None else environment_view(environment_of(row))
 
     # ── applications ─────────────────────────────────────────────────────────────────────────
 

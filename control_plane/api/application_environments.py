@@ -12,9 +12,10 @@ from control_plane.api.guards import AnyPerson, InTeam
 from control_plane.api.narrowing import OfApplication, OfEnvironment, OfTeam
 from control_plane.api.openapi import refuses, texts
 from control_plane.api.paging import ById, page_of
+from control_plane.api.problem_codes import DECOMMISSIONS
 from control_plane.api.requests import accepted
 from control_plane.api.services import Use
-from control_plane.application.access import Caller, no_such
+from control_plane.application.access import Caller, found
 from control_plane.application.manage_applications import (
     APPENV_EVENTS,
     lock_application_environment,
@@ -116,9 +117,11 @@ def get_application_environment(
     services: Use, _caller: Viewer, application_environment_id: str, seen: IfNoneMatch
 ) -> Response:
     """Shows one application environment with its repository and secrets, as references."""
-    shown = services.queries.application_environment(application_environment_id)
-    if shown is None:
-        raise no_such("application environment", application_environment_id)
+    shown = found(
+        services.queries.application_environment(application_environment_id),
+        "application environment",
+        application_environment_id,
+    )
     return seen.answer(shown)
 
 
@@ -159,7 +162,7 @@ for _action in APPENV_EVENTS:
     "/v1/application-environments/{application_environment_id}/decommission",
     status_code=202,
     response_model=wire.RequestAccepted,
-    openapi_extra=refuses("workflow_not_available", "workflow_active", "move_refused"),
+    openapi_extra=refuses(*DECOMMISSIONS),
 )
 def post_application_environment_decommission(
     request: Request, caller: Maintainer, key: Key, application_environment_id: str

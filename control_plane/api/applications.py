@@ -12,9 +12,10 @@ from control_plane.api.guards import AnyPerson, InTeam
 from control_plane.api.narrowing import Created, NamePrefix, OfTeam
 from control_plane.api.openapi import refuses, texts
 from control_plane.api.paging import ById, page_of
+from control_plane.api.problem_codes import DECOMMISSIONS, ONBOARDS
 from control_plane.api.requests import accepted
 from control_plane.api.services import Use
-from control_plane.application.access import Caller, no_such
+from control_plane.application.access import Caller, found
 from control_plane.application.manage_applications import (
     APPLICATION_EVENTS,
     describe_application,
@@ -55,14 +56,11 @@ ViewerOfIntegration = Annotated[
     status_code=202,
     response_model=wire.RequestAccepted,
     openapi_extra=refuses(
+        *ONBOARDS,
         "not_found",
         "not_allowed",
         "application_exists",
-        "repository_name_taken",
-        "slug_reserved",
         "declared_twice",
-        "team_not_active",
-        "environment_not_active",
         "quota_exceeded",
     ),
 )
@@ -101,9 +99,7 @@ def get_application(
     services: Use, _caller: Viewer, application_id: str, seen: IfNoneMatch
 ) -> Response:
     """Shows one application with its repositories."""
-    shown = services.queries.application(application_id)
-    if shown is None:
-        raise no_such("application", application_id)
+    shown = found(services.queries.application(application_id), "application", application_id)
     return seen.answer(shown)
 
 
@@ -126,14 +122,7 @@ def put_application(
     "/v1/applications/{application_id}/onboarding",
     status_code=202,
     response_model=wire.RequestAccepted,
-    openapi_extra=refuses(
-        "workflow_active",
-        "move_refused",
-        "repository_name_taken",
-        "slug_reserved",
-        "team_not_active",
-        "environment_not_active",
-    ),
+    openapi_extra=refuses(*ONBOARDS, "workflow_active", "move_refused"),
 )
 def post_onboarding(
     request: Request, caller: Maintainer, key: Key, application_id: str
@@ -179,7 +168,7 @@ for _action in APPLICATION_EVENTS:
     "/v1/applications/{application_id}/decommission",
     status_code=202,
     response_model=wire.RequestAccepted,
-    openapi_extra=refuses("workflow_not_available", "workflow_active", "move_refused"),
+    openapi_extra=refuses(*DECOMMISSIONS),
 )
 def post_application_decommission(
     request: Request, caller: Maintainer, key: Key, application_id: str
@@ -212,9 +201,7 @@ def get_repository(
     services: Use, _caller: ViewerOfRepository, repository_id: str, seen: IfNoneMatch
 ) -> Response:
     """Shows one repository."""
-    shown = services.queries.repository(repository_id)
-    if shown is None:
-        raise no_such("repository", repository_id)
+    shown = found(services.queries.repository(repository_id), "repository", repository_id)
     return seen.answer(shown)
 
 
@@ -232,9 +219,9 @@ def get_gitops_integration(
     services: Use, _caller: ViewerOfIntegration, integration_id: str, seen: IfNoneMatch
 ) -> Response:
     """Shows one integration."""
-    shown = services.queries.integration(integration_id)
-    if shown is None:
-        raise no_such("gitops integration", integration_id)
+    shown = found(
+        services.queries.integration(integration_id), "gitops integration", integration_id
+    )
     return seen.answer(shown)
 
 

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from control_plane.api.guards import Open, Run, Service, id_in_path, run_id_in_path
 from control_plane.api.openapi import refuses
+from control_plane.api.problem_codes import CLAIMS, ENDS_A_PHASE, HOLDS, ONBOARDS, ROTATES
 from control_plane.api.services import Services, Use
 from control_plane.api.spans import name_request
 from control_plane.application import run_progress
@@ -115,29 +116,15 @@ async def _pause(woken: asyncio.Event, seconds: float) -> None:
 @router.post(
     wire.LAUNCHES,
     openapi_extra=refuses(
-        "not_found",
-        "request_ended",
-        "request_waiting",
-        "attempt_superseded",
-        "already_claimed",
-        "deadline_passed",
-        "run_already_used",
-        "team_not_active",
-        "environment_not_active",
-        "application_not_ready",
-        "application_environment_not_ready",
+        *CLAIMS,
+        *ONBOARDS,
+        *ROTATES,
         "platform_draining",
         "request_succeeded",
-        "workflow_active",
-        "rotation_in_grace",
         "request_superseded",
-        "secret_binding_not_active",
-        "move_refused",
         "reason_required",
         "subject_required",
         "wrong_phase",
-        "repository_name_taken",
-        "slug_reserved",
     ),
 )
 def post_launch(services: Use, _caller: Claimer, body: wire.Launch) -> wire.Claim:
@@ -149,19 +136,7 @@ def post_launch(services: Use, _caller: Claimer, body: wire.Launch) -> wire.Clai
 
 @router.post(
     wire.CLAIM,
-    openapi_extra=refuses(
-        "not_found",
-        "request_ended",
-        "request_waiting",
-        "attempt_superseded",
-        "already_claimed",
-        "deadline_passed",
-        "run_already_used",
-        "team_not_active",
-        "environment_not_active",
-        "application_not_ready",
-        "application_environment_not_ready",
-    ),
+    openapi_extra=refuses(*CLAIMS),
 )
 def post_claim(
     services: Use, _caller: Claimer, request_id: str, body: wire.ClaimRequest
@@ -175,7 +150,7 @@ def post_claim(
 
 @router.post(
     wire.LEASE,
-    openapi_extra=refuses("not_found", "claim_lost", "cancel_requested", "deadline_passed"),
+    openapi_extra=refuses(*HOLDS),
 )
 def post_lease(services: Use, run: Holder, request_id: str, body: wire.LeaseRenewal) -> wire.Lease:
     """The lease prolonged, with a new run token."""
@@ -192,7 +167,7 @@ def post_lease(services: Use, run: Holder, request_id: str, body: wire.LeaseRene
 
 @router.post(
     wire.STEP_START,
-    openapi_extra=refuses("not_found", "claim_lost", "cancel_requested", "deadline_passed"),
+    openapi_extra=refuses(*HOLDS),
 )
 def post_step_start(
     services: Use, run: Holder, request_id: str, step: str, body: wire.StepStarted
@@ -205,7 +180,7 @@ def post_step_start(
 
 @router.post(
     wire.STEP_OUTCOME,
-    openapi_extra=refuses("not_found", "claim_lost", "cancel_requested", "deadline_passed"),
+    openapi_extra=refuses(*HOLDS),
 )
 def post_step_outcome(
     services: Use, run: Holder, request_id: str, step: str, body: wire.StepOutcome
@@ -220,7 +195,7 @@ def post_step_outcome(
 
 @router.post(
     wire.WAIT,
-    openapi_extra=refuses("not_found", "claim_lost", "cancel_requested", "deadline_passed"),
+    openapi_extra=refuses(*HOLDS),
 )
 def post_wait(
     services: Use, run: Holder, request_id: str, body: wire.WaitRequested
@@ -233,14 +208,7 @@ def post_wait(
 
 @router.post(
     wire.DECLARE_ENVIRONMENTS,
-    openapi_extra=refuses(
-        "not_found",
-        "claim_lost",
-        "cancel_requested",
-        "deadline_passed",
-        "wrong_workflow",
-        "quota_exceeded",
-    ),
+    openapi_extra=refuses(*HOLDS, "wrong_workflow", "quota_exceeded"),
 )
 def post_declare_environments(
     services: Use, run: Holder, request_id: str, body: wire.DeclareEnvironments
@@ -253,14 +221,7 @@ def post_declare_environments(
 
 @router.post(
     wire.END_PHASE,
-    openapi_extra=refuses(
-        "not_found",
-        "claim_lost",
-        "cancel_requested",
-        "deadline_passed",
-        "outcomes_missing",
-        "wrong_phase",
-    ),
+    openapi_extra=refuses(*ENDS_A_PHASE),
 )
 def post_end_phase(
     services: Use, run: Holder, request_id: str, body: wire.EndPhase
@@ -275,14 +236,7 @@ def post_end_phase(
 
 @router.post(
     wire.FINALIZE,
-    openapi_extra=refuses(
-        "not_found",
-        "claim_lost",
-        "cancel_requested",
-        "deadline_passed",
-        "outcomes_missing",
-        "wrong_phase",
-    ),
+    openapi_extra=refuses(*ENDS_A_PHASE),
 )
 def post_finalize(
     services: Use, run: Holder, request_id: str, body: wire.Finalize

@@ -11,17 +11,18 @@ from control_plane.api.narrowing import NamePrefix
 from control_plane.api.openapi import refuses, texts
 from control_plane.api.paging import ById, page_of
 from control_plane.api.services import Use
-from control_plane.application.access import no_such
+from control_plane.application.access import found
 from control_plane.application.manage_environments import (
     ENVIRONMENT_EVENTS,
     create_environment,
     describe_environment,
+    environment_view,
     lock_environment,
     move_environment,
 )
 from control_plane.application.ports import Work
 from control_plane.application.queries import EnvironmentFilter
-from control_plane.domain.environments import ENVIRONMENT_MOVES, Environment, EnvironmentState
+from control_plane.domain.environments import ENVIRONMENT_MOVES, EnvironmentState
 from idp_kernel.wire import api as wire
 
 router = APIRouter(tags=["environments"])
@@ -39,7 +40,7 @@ def post_environment(
     """Creates a planned environment."""
     act = answered(
         201,
-        lambda work: view(create_environment(work, caller.principal, body)),
+        lambda work: environment_view(create_environment(work, caller.principal, body)),
         f"/v1/environments/{body.slug}",
     )
     return run_command(request, caller, key, body, act)
@@ -68,9 +69,9 @@ def get_environment(
     services: Use, _caller: AnyPerson, environment: str, seen: IfNoneMatch
 ) -> Response:
     """Shows one environment."""
-    shown = services.queries.environment(environment_slug(environment))
-    if shown is None:
-        raise no_such("environment", environment)
+    shown = found(
+        services.queries.environment(environment_slug(environment)), "environment", environment
+    )
     return seen.answer(shown)
 
 
@@ -88,7 +89,9 @@ def put_environment(
 ) -> Response:
     """Describes an environment anew. Takes a platform-admin; repeatable."""
     slug = environment_slug(environment)
-    act = answered(200, lambda work: view(describe_environment(work, caller.principal, slug, body)))
+    act = answered(
+        200, lambda work: environment_view(describe_environment(work, caller.principal, slug, body))
+    )
     return run_change(request, expected.before(act, lambda work: _held(work, slug)))
 
 
@@ -105,7 +108,8 @@ def _add_move(action: str) -> None:
     ) -> Response:
         slug = environment_slug(environment)
         act = answered(
-            200, lambda work: view(move_environment(work, caller.principal, slug, action))
+            200,
+            lambda work: environment_view(move_environment(work, caller.principal, slug, action)),
         )
         checked = expected.before(act, lambda work: _held(work, slug))
         return run_command(request, caller, key, None, checked)
@@ -116,14 +120,4 @@ for _action in ENVIRONMENT_EVENTS:
 
 
 def _held(work: Work, slug: str) -> wire.Environment:
-    return view(lock_environment(work, slug))
-
-
-def view(environment: Environment) -> wire.Environment:
-    return wire.Environment(
-        id=environment.id,
-        slug=environment.slug,
-        description=environment.description,
-        state=environment.state,
-        created_at=environment.created_at,
-    )
+    return environment_view(lock_environment(work, slug))

@@ -42,6 +42,8 @@ IDEMPOTENCY_KEY_PATTERN: Final = r"[\x21-\x7e](?:[\x20-\x7e]{0,198}[\x21-\x7e])?
 _WIRE_MODULES: Final = (api, engine, metrics, worker)
 _OF_ONE_THING: Final = {IF_NONE_MATCH_HEADER, IF_MATCH_HEADER, IDEMPOTENCY_KEY_HEADER}
 """Parameters of operations that answer with one thing, and its entity tag."""
+_SHOWN_ONCE: Final = "token_already_shown"
+"""Refused by operations whose answer is never shown again, and has no entity tag."""
 _CODES_KEY: Final = "x-problem-codes"
 
 TAGS: Final = (
@@ -80,18 +82,22 @@ _PROBLEM_SCHEMA: Final[dict[str, Any]] = {
 _HEADERS: Final[dict[str, dict[str, Any]]] = {
     REQUEST_ID_HEADER: {
         "description": "Names this call in the logs: the caller's own value, or a new one.",
+        "required": True,
         "schema": {"type": "string"},
     },
     ETAG_HEADER: {
         "description": "The entity tag of the representation.",
+        "required": True,
         "schema": {"type": "string"},
     },
     "Location": {
         "description": "Where what was made or asked for is found.",
+        "required": True,
         "schema": {"type": "string"},
     },
     "Retry-After": {
         "description": "After how many seconds the same call may go well.",
+        "required": True,
         "schema": {"type": "integer", "minimum": 1},
     },
     "RateLimit": {
@@ -104,8 +110,15 @@ _HEADERS: Final[dict[str, dict[str, Any]]] = {
         "schema": {"type": "string"},
         "example": '"token";q=500;w=10',
     },
-    "WWW-Authenticate": {"description": "`Bearer`.", "schema": {"type": "string"}},
+    "WWW-Authenticate": {
+        "description": "`Bearer`.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
 }
+"""Those required are sent with every answer that speaks of them. The rates are not told of a call
+that ends before its token is counted.
+"""
 
 _SAID_BY_FASTAPI: Final = "Successful Response"
 _SUCCESS: Final = {
@@ -164,10 +177,12 @@ def _complete(document: dict[str, Any], routes: Iterable[APIRoute]) -> None:
     for unused in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(unused, None)
     _describe_fields(components["schemas"])
+    looked_at = {path for path, methods in document["paths"].items() if "get" in methods}
+    lists = {path.rpartition("/")[0] for path in looked_at if path.endswith("}")}
     for route in routes:
         for method in route.methods or ():
             operation = document["paths"][route.path_format][method.lower()]
-            _complete_operation(operation, route, method)
+            _complete_operation(operation, route, method, is_list=route.path_format in lists)
 
 
 def _describe_fields(schemas: dict[str, Any]) -> None:
@@ -196,7 +211,10 @@ def _said_of_fields() -> dict[tuple[str, str], str]:
     }
 
 
-def _complete_operation(operation: dict[str, Any], route: APIRoute, method: str) -> None:
+def _complete_operation(
+    operation: dict[str, Any], route: APIRoute, method: str, *, is_list: bool
+) -> None:
+    """`is_list` is whether what it lists can be looked at one by one."""
     description = operation.get("description") or ""
     operation["summary"] = route.summary or _first_sentence(description)
     operation["description"] = " ".join(description.split())
@@ -205,8 +223,11 @@ def _complete_operation(operation: dict[str, Any], route: APIRoute, method: str)
     (guard,) = guards_of(route)
     named = {each["name"] for each in operation.get("parameters", ())}
     operation["responses"].pop("422", None)
+    codes = {*operation.pop(_CODES_KEY, ()), *_codes_of(operation, guard, named, method)}
     for status, answer in operation["responses"].items():
-        _complete_answer(answer, int(status), guard, named, route)
+        headers = [*_headers_of_success(int(status), named, codes, is_list=is_list)]
+        headers += _rates(guard)
+        _complete_answer(answer, int(status), headers, route)
     if IF_NONE_MATCH_HEADER in named:
         operation["responses"]["304"] = {
             "description": "The caller has the present representation.",
@@ -214,7 +235,6 @@ def _complete_operation(operation: dict[str, Any], route: APIRoute, method: str)
         }
     if route.body_field is not None:
         _add_example(operation["requestBody"]["content"]["application/json"], route, is_body=True)
-    codes = {*operation.pop(_CODES_KEY, ()), *_codes_of(operation, guard, named, method)}
     operation["responses"].update(_problems(codes, guard))
 
 
@@ -238,14 +258,20 @@ def _complete_parameter(parameter: dict[str, Any]) -> None:
         parameter["example"] = "3f0e5a1c-7a51-4a3c-9d1f-5f3c2f6a9b10"
 
 
+def _headers_of_success(
+    status: int, named: set[str], codes: set[str], *, is_list: bool
+) -> Iterator[str]:
+    """The way to what was made is told only where that can be looked at."""
+    yield REQUEST_ID_HEADER
+    if status in (200, 201) and _OF_ONE_THING & named and _SHOWN_ONCE not in codes:
+        yield ETAG_HEADER
+    if status == 202 or (status == 201 and is_list):
+        yield "Location"
+
+
 def _complete_answer(
-    answer: dict[str, Any], status: int, guard: Guard, named: set[str], route: APIRoute
+    answer: dict[str, Any], status: int, headers: Iterable[str], route: APIRoute
 ) -> None:
-    headers = [REQUEST_ID_HEADER, *_rates(guard)]
-    if status in (200, 201) and _OF_ONE_THING & named:
-        headers.append(ETAG_HEADER)
-    if status in (201, 202):
-        headers.append("Location")
     answer["headers"] = answer.get("headers", {}) | _headers(*headers)
     if answer["description"] == _SAID_BY_FASTAPI:
         answer["description"] = _SUCCESS[status]

@@ -92,6 +92,38 @@ PROBLEM_CODES: Final[dict[str, tuple[type[PlatformError], str]]] = {
 }
 """Code to the kind of its error and its meaning."""
 
+# What several routes refuse alike.
+MAY_START: Final = ("team_not_active", "application_not_ready", "application_environment_not_ready")
+"""What a workflow needs to be ready."""
+ONBOARDS: Final = (
+    "repository_name_taken",
+    "slug_reserved",
+    "team_not_active",
+    "environment_not_active",
+)
+ROTATES: Final = (
+    "workflow_active",
+    "rotation_in_grace",
+    "move_refused",
+    "secret_binding_not_active",
+    *MAY_START,
+)
+DECOMMISSIONS: Final = ("workflow_not_available", "workflow_active", "move_refused")
+CLAIMS: Final = (
+    "not_found",
+    "request_ended",
+    "request_waiting",
+    "attempt_superseded",
+    "already_claimed",
+    "deadline_passed",
+    "run_already_used",
+    "environment_not_active",
+    *MAY_START,
+)
+HOLDS: Final = ("not_found", "claim_lost", "cancel_requested", "deadline_passed")
+"""What keeps a run from going on with the request it claimed."""
+ENDS_A_PHASE: Final = (*HOLDS, "outcomes_missing", "wrong_phase")
+
 
 def status_of_code(code: str) -> int:
     """The HTTP status that a problem of that code has."""

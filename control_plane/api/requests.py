@@ -12,9 +12,10 @@ from control_plane.api.guards import AnyPerson, InTeam
 from control_plane.api.narrowing import Created, OfAppEnv, OfApplication, OfTeam
 from control_plane.api.openapi import refuses
 from control_plane.api.paging import ById, page_of
+from control_plane.api.problem_codes import ROTATES
 from control_plane.api.services import Use
 from control_plane.api.spans import name_request
-from control_plane.application.access import Caller, no_such
+from control_plane.application.access import Caller, found
 from control_plane.application.ports import Answer
 from control_plane.application.queries import RequestFilter
 from control_plane.application.steer_requests import cancel_request, retry_request
@@ -63,10 +64,7 @@ def get_requests(
 @router.get("/v1/workflow-requests/{request_id}", response_model=wire.WorkflowRequest)
 def get_request(services: Use, _caller: Viewer, request_id: str, seen: IfNoneMatch) -> Response:
     """Shows one request with its attempts and the steps of all of them."""
-    shown = services.queries.request(request_id)
-    if shown is None:
-        raise no_such("request", request_id)
-    return seen.answer(shown)
+    return seen.answer(found(services.queries.request(request_id), "request", request_id))
 
 
 @router.post(
@@ -97,17 +95,7 @@ def post_cancel(
     "/v1/workflow-requests/{request_id}/retry",
     status_code=202,
     response_model=wire.RequestAccepted,
-    openapi_extra=refuses(
-        "move_refused",
-        "workflow_active",
-        "rotation_in_grace",
-        "request_superseded",
-        "secret_binding_not_active",
-        "team_not_active",
-        "environment_not_active",
-        "application_not_ready",
-        "application_environment_not_ready",
-    ),
+    openapi_extra=refuses(*ROTATES, "request_superseded", "environment_not_active"),
 )
 def post_retry(
     request: Request,

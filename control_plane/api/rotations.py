@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends
 
 from control_plane.api.guards import Service
 from control_plane.api.openapi import refuses
+from control_plane.api.problem_codes import ROTATES
 from control_plane.api.services import Use
 from control_plane.api.spans import new_trace
 from control_plane.application.rotate_secret import act_on_cause
@@ -43,17 +44,7 @@ def get_rotation_causes(services: Use, _caller: Rotator) -> wire.RotationCauses:
 
 @router.post(
     wire.ROTATIONS,
-    openapi_extra=refuses(
-        "not_found",
-        "workflow_active",
-        "rotation_in_grace",
-        "too_many_rotations",
-        "move_refused",
-        "secret_binding_not_active",
-        "team_not_active",
-        "application_not_ready",
-        "application_environment_not_ready",
-    ),
+    openapi_extra=refuses(*ROTATES, "not_found", "too_many_rotations"),
 )
 def post_rotation_of_cause(
     services: Use, _caller: Rotator, body: wire.RequestRotation

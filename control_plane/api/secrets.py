@@ -13,9 +13,10 @@ from control_plane.api.guards import AnyPerson, InTeam
 from control_plane.api.narrowing import NamePrefix, OfAppEnv, OfApplication, OfEnvironment, OfTeam
 from control_plane.api.openapi import refuses, texts
 from control_plane.api.paging import ById, page_of
+from control_plane.api.problem_codes import ROTATES
 from control_plane.api.requests import accepted
 from control_plane.api.services import Services, Use
-from control_plane.application.access import Caller, no_such
+from control_plane.application.access import Caller, found
 from control_plane.application.manage_secrets import (
     BINDING_EVENTS,
     SECRET_EVENTS,
@@ -86,10 +87,7 @@ def get_secrets(
 @router.get("/v1/secrets/{secret_id}", response_model=wire.Secret)
 def get_secret(services: Use, _caller: Viewer, secret_id: str, seen: IfNoneMatch) -> Response:
     """Shows one secret with its bindings and its rotation."""
-    shown = services.queries.secret(secret_id)
-    if shown is None:
-        raise no_such("secret", secret_id)
-    return seen.answer(shown)
+    return seen.answer(found(services.queries.secret(secret_id), "secret", secret_id))
 
 
 @router.get("/v1/secrets/{secret_id}/bindings")
@@ -106,9 +104,7 @@ def get_secret_binding(
     services: Use, _caller: ViewerOfBinding, binding_id: str, seen: IfNoneMatch
 ) -> Response:
     """Shows one binding."""
-    shown = services.queries.secret_binding(binding_id)
-    if shown is None:
-        raise no_such("secret binding", binding_id)
+    shown = found(services.queries.secret_binding(binding_id), "secret binding", binding_id)
     return seen.answer(shown)
 
 
@@ -162,15 +158,7 @@ def put_rotation_policy(
     "/v1/secrets/{secret_id}/rotation",
     status_code=202,
     response_model=wire.RequestAccepted,
-    openapi_extra=refuses(
-        "workflow_active",
-        "rotation_in_grace",
-        "move_refused",
-        "secret_binding_not_active",
-        "team_not_active",
-        "application_not_ready",
-        "application_environment_not_ready",
-    ),
+    openapi_extra=refuses(*ROTATES),
 )
 def post_rotation(
     request: Request,

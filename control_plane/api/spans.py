@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from opentelemetry.trace import SpanKind
 
-from control_plane.adapters.subjects import attributes_of
+from control_plane.application.subjects import attributes_of
 from control_plane.domain.requests import Request
 from idp_kernel.telemetry.subjects import name_subject
 from idp_kernel.telemetry.traces import current_traceparent, link_to_current, span, without_trace

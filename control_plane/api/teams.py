@@ -14,7 +14,7 @@ from control_plane.api.narrowing import Created, NamePrefix
 from control_plane.api.openapi import refuses, texts
 from control_plane.api.paging import ById, ByPrincipal, page_of
 from control_plane.api.services import Use
-from control_plane.application.access import Caller, no_such
+from control_plane.application.access import Caller, found, no_such
 from control_plane.application.manage_teams import (
     TEAM_EVENTS,
     add_member,
@@ -24,6 +24,7 @@ from control_plane.application.manage_teams import (
     lock_team,
     move_team,
     remove_member,
+    team_view,
 )
 from control_plane.application.queries import TeamFilter
 from control_plane.application.team_limits import limits_view, set_team_limits
@@ -47,7 +48,9 @@ AdminOfTeam = Annotated[Caller, Depends(InTeam("team", "team", None))]
 def post_team(request: Request, caller: Admin, key: Key, body: wire.CreateTeam) -> Response:
     """Creates a team in draft."""
     act = answered(
-        201, lambda work: view(create_team(work, caller.principal, body)), f"/v1/teams/{body.slug}"
+        201,
+        lambda work: team_view(create_team(work, caller.principal, body)),
+        f"/v1/teams/{body.slug}",
     )
     return run_command(request, caller, key, body, act)
 
@@ -70,10 +73,7 @@ def get_teams(
 @router.get("/v1/teams/{team}", response_model=wire.Team)
 def get_team(services: Use, _caller: Viewer, team: str, seen: IfNoneMatch) -> Response:
     """Shows one team."""
-    shown = services.queries.team(team)
-    if shown is None:
-        raise no_such("team", team)
-    return seen.answer(shown)
+    return seen.answer(found(services.queries.team(team), "team", team))
 
 
 @router.put("/v1/teams/{team}", response_model=wire.Team)
@@ -81,8 +81,8 @@ def put_team(
     request: Request, caller: AdminOfTeam, team: str, body: wire.DescribeTeam, expected: IfMatch
 ) -> Response:
     """Gives a team another name to be shown by. Takes a platform-admin; repeatable."""
-    act = answered(200, lambda work: view(describe_team(work, caller.principal, team, body)))
-    return run_change(request, expected.before(act, lambda work: view(lock_team(work, team))))
+    act = answered(200, lambda work: team_view(describe_team(work, caller.principal, team, body)))
+    return run_change(request, expected.before(act, lambda work: team_view(lock_team(work, team))))
 
 
 def _add_move(action: str) -> None:
@@ -96,8 +96,8 @@ def _add_move(action: str) -> None:
     def post_move(
         request: Request, caller: AdminOfTeam, key: Key, team: str, expected: IfMatch
     ) -> Response:
-        act = answered(200, lambda work: view(move_team(work, caller.principal, team, action)))
-        checked = expected.before(act, lambda work: view(lock_team(work, team)))
+        act = answered(200, lambda work: team_view(move_team(work, caller.principal, team, action)))
+        checked = expected.before(act, lambda work: team_view(lock_team(work, team)))
         return run_command(request, caller, key, None, checked)
 
 
@@ -132,10 +132,8 @@ def get_policy(_caller: Viewer, team: str, seen: IfNoneMatch) -> Response:  # no
 def get_limits(services: Use, _caller: Viewer, team: str, seen: IfNoneMatch) -> Response:
     """Shows how much the team may have and have at work, and how much of it is used."""
     with services.begin() as work:
-        found = work.teams.by_slug(team)
-        if found is None:
-            raise no_such("team", team)
-        return seen.answer(limits_view(work, found))
+        held = found(work.teams.by_slug(team), "team", team)
+        return seen.answer(limits_view(work, held))
 
 
 @router.put("/v1/teams/{team}/limits", response_model=wire.TeamLimits)
@@ -170,9 +168,7 @@ def get_members(
     role: Annotated[TeamRole | None, Query()] = None,
 ) -> wire.Page[wire.Member]:
     """Lists who is in the team, by name."""
-    shown = services.queries.team(team)
-    if shown is None:
-        raise no_such("team", team)
+    shown = found(services.queries.team(team), "team", team)
     members = services.queries.members(shown.id, page.slice, role)
     return page_of(members, page, lambda member: member.principal)
 
@@ -184,16 +180,6 @@ def delete_member(services: Use, caller: Maintainer, team: str, principal: str) 
         raise no_such("member", principal)
     with services.begin() as work:
         remove_member(work, caller.principal, team, principal)
-
-
-def view(team: Team) -> wire.Team:
-    return wire.Team(
-        id=team.id,
-        slug=team.slug,
-        display_name=team.display_name,
-        state=team.state,
-        created_at=team.created_at,
-    )
 
 
 def _policy(_team: Team) -> wire.TeamPolicy:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from control_plane.application.ports import StoredToken, Work
 from idp_kernel.errors import NotAllowed, NotFound, Unauthenticated
 from idp_kernel.wire.engine import TeamRole
+
+Found = TypeVar("Found")
 
 _TOUCH_EVERY = timedelta(minutes=1)
 
@@ -55,6 +58,13 @@ class Caller:
 def no_such(kind: str, name: str) -> NotFound:
     """The same words for what does not exist and for what the caller may not see."""
     return NotFound(f"There is no {kind} {name}, or none you may see.", details={"kind": kind})
+
+
+def found(thing: Found | None, kind: str, name: str) -> Found:
+    """The thing that was looked for by that name. Raises `NotFound` when it is not there."""
+    if thing is None:
+        raise no_such(kind, name)
+    return thing
 
 
 def authenticate(work: Work, token_hash: bytes) -> Caller:

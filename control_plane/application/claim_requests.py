@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from control_plane.application.access import no_such
+from control_plane.application.access import found, no_such
 from control_plane.application.ports import Attempt, Work
 from control_plane.application.request_progress import (
     Cause,
@@ -103,9 +103,7 @@ def _parent_attempt(work: Work, launch: Launch) -> Attempt | None:
 
 
 def _next_attempt(work: Work, launch: Launch, parent: Attempt) -> Request:
-    request = work.requests.by_id(parent.request_id)
-    if request is None:
-        raise no_such("workflow request", parent.request_id)
+    request = found(work.requests.by_id(parent.request_id), "workflow request", parent.request_id)
     request.check_phase(launch.workflow, launch.phase)
     if request.state is RequestState.SUCCEEDED:
         raise Conflict(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NoReturn
 
-from control_plane.application.access import no_such
+from control_plane.application.access import found
 from control_plane.application.ports import Work
 from control_plane.application.workflows.flow import refuse_while_active
 from control_plane.domain.application_environments import ApplicationEnvironment
@@ -78,18 +78,14 @@ def refuse_to_decommission_environment(work: Work, id_: str) -> NoReturn:
 
 def lock_application(work: Work, application_id: str) -> Application:
     """The application, which nobody else moves until the transaction ends. Raises `NotFound`."""
-    application = work.applications.by_id(application_id, lock=True)
-    if application is None:
-        raise no_such("application", application_id)
-    return application
+    return found(work.applications.by_id(application_id, lock=True), "application", application_id)
 
 
 def lock_application_environment(work: Work, id_: str) -> ApplicationEnvironment:
     """The application environment, likewise."""
-    appenv = work.application_environments.by_id(id_, lock=True)
-    if appenv is None:
-        raise no_such("application environment", id_)
-    return appenv
+    return found(
+        work.application_environments.by_id(id_, lock=True), "application environment", id_
+    )
 
 
 def _no_decommissioning(subject: str) -> Conflict:

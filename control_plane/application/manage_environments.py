@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from control_plane.application.access import no_such
+from control_plane.application.access import found
 from control_plane.application.ports import Work
 from control_plane.domain.environments import ENVIRONMENT_MOVES, Environment
 from idp_kernel.ids import new_id
+from idp_kernel.wire import api as wire
 from idp_kernel.wire.api import CreateEnvironment, DescribeEnvironment
 from idp_kernel.workflows import DomainEvent
 
@@ -52,10 +53,18 @@ def move_environment(work: Work, actor: str, slug: str, action: str) -> Environm
 
 def lock_environment(work: Work, slug: str) -> Environment:
     """The environment, which nobody else moves until the transaction ends. Raises `NotFound`."""
-    environment = work.environments.by_slug(slug, lock=True)
-    if environment is None:
-        raise no_such("environment", slug)
-    return environment
+    return found(work.environments.by_slug(slug, lock=True), "environment", slug)
+
+
+def environment_view(environment: Environment) -> wire.Environment:
+    """The environment in the words of the wire."""
+    return wire.Environment(
+        id=environment.id,
+        slug=environment.slug,
+        description=environment.description,
+        state=environment.state,
+        created_at=environment.created_at,
+    )
 
 
 def _tell(work: Work, event: DomainEvent, actor: str, environment: Environment) -> None:

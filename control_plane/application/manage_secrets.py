@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from control_plane.application.access import Caller, no_such
+from control_plane.application.access import Caller, found
 from control_plane.application.ports import Work
 from control_plane.application.rotation_causes import raise_cause
 from control_plane.application.rotation_policies import policy_of
@@ -119,18 +119,12 @@ def access_of(caller: Caller, team_id: str) -> StoreAccess:
 
 def lock_secret(work: Work, secret_id: str) -> Secret:
     """The secret, which nobody else moves until the transaction ends. Raises `NotFound`."""
-    secret = work.secrets.by_id(secret_id, lock=True)
-    if secret is None:
-        raise no_such("secret", secret_id)
-    return secret
+    return found(work.secrets.by_id(secret_id, lock=True), "secret", secret_id)
 
 
 def lock_secret_of_binding(work: Work, binding_id: str) -> Secret:
     """The secret with that binding, as `lock_secret`."""
-    secret = work.secrets.by_binding(binding_id, lock=True)
-    if secret is None:
-        raise no_such("secret binding", binding_id)
-    return secret
+    return found(work.secrets.by_binding(binding_id, lock=True), "secret binding", binding_id)
 
 
 def _tell(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from control_plane.application.access import no_such
+from control_plane.application.access import found
 from control_plane.application.ports import Work
 from control_plane.domain.teams import TEAM_MOVES, Team
 from idp_kernel.errors import InvalidInput
 from idp_kernel.ids import new_id
+from idp_kernel.wire import api as wire
 from idp_kernel.wire.api import (
     AddMember,
     ApplicationApproval,
@@ -88,10 +89,18 @@ def remove_member(work: Work, actor: str, slug: str, principal: str) -> None:
 
 def lock_team(work: Work, slug: str) -> Team:
     """The team, which nobody else moves until the transaction ends. Raises `NotFound`."""
-    team = work.teams.by_slug(slug, lock=True)
-    if team is None:
-        raise no_such("team", slug)
-    return team
+    return found(work.teams.by_slug(slug, lock=True), "team", slug)
+
+
+def team_view(team: Team) -> wire.Team:
+    """The team in the words of the wire."""
+    return wire.Team(
+        id=team.id,
+        slug=team.slug,
+        display_name=team.display_name,
+        state=team.state,
+        created_at=team.created_at,
+    )
 
 
 def _tell(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from control_plane.application.access import no_such
+from control_plane.application.access import found
 from control_plane.application.declare_environments import declare_environment, declare_secret
 from control_plane.application.ports import Work
 from control_plane.application.request_progress import lock_request_and_subjects
@@ -31,9 +31,9 @@ def declare_wanted_environments(
 
 
 def _declare(work: Work, request: Request, wanted: DeclaredEnvironment) -> ApplicationEnvironment:
-    environment = work.environments.by_slug(wanted.environment)
-    if environment is None:
-        raise no_such("environment", wanted.environment)
+    environment = found(
+        work.environments.by_slug(wanted.environment), "environment", wanted.environment
+    )
     application = onboarded_application(work, request)
     appenvs = work.application_environments
     appenv = appenvs.by_pair(application.id, environment.id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from control_plane.application.access import no_such
+from control_plane.application.access import found
 from control_plane.application.ports import CounterName, Work
 from control_plane.application.workflows.registry import flow_of
 from control_plane.domain.requests import ACTIVE_STATES, AttemptEnding, Request
@@ -36,17 +36,12 @@ class Cause:
 
 def lock_request(work: Work, request_id: str) -> Request:
     """The request alone; enough for what cannot end it."""
-    request = work.requests.by_id(request_id, lock=True)
-    if request is None:
-        raise no_such("workflow request", request_id)
-    return request
+    return found(work.requests.by_id(request_id, lock=True), "workflow request", request_id)
 
 
 def lock_request_and_subjects(work: Work, request_id: str) -> Request:
     """The request after its subjects; for whatever may end it."""
-    seen = work.requests.by_id(request_id)
-    if seen is None:
-        raise no_such("workflow request", request_id)
+    seen = found(work.requests.by_id(request_id), "workflow request", request_id)
     flow_of(seen).lock(work, seen)
     return lock_request(work, request_id)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from control_plane.application.access import no_such
+from control_plane.application.access import found
 from control_plane.application.ports import Work
 from control_plane.application.request_progress import Cause, commit_transition, lock_request
 from control_plane.application.workflows.flow import BeginTrace, Initiator
@@ -51,9 +51,7 @@ def act_on_cause(
     `Conflict` (`too_many_rotations`) while an event that is no emergency finds no place among the
     rotations at once; the cause then stays open.
     """
-    seen = work.rotations.cause(event_id)
-    if seen is None:
-        raise no_such("rotation cause", event_id)
+    seen = found(work.rotations.cause(event_id), "rotation cause", event_id)
     is_emergency = seen.type == DomainEvent.SECRET_COMPROMISED
     if not is_emergency:
         work.rotations.hold_schedule()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from control_plane.application.access import no_such
+from control_plane.application.access import found
 from control_plane.application.ports import CounterName, Work
 from control_plane.application.request_progress import (
     Cause,
@@ -35,9 +35,7 @@ def retry_request(work: Work, actor: str, request_id: str, reason: str) -> Reque
     Raises `MoveRefused` unless it failed, timed out or was cancelled; `Conflict` as the command
     would.
     """
-    seen = work.requests.by_id(request_id)
-    if seen is None:
-        raise no_such("workflow request", request_id)
+    seen = found(work.requests.by_id(request_id), "workflow request", request_id)
     seen.retried(work.now)  # refuses before any lock what the lock would not allow either
     flow_of(seen).restart(work, seen)
     before = lock_request(work, request_id)

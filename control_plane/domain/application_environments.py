@@ -43,7 +43,7 @@ class ApplicationEnvironment:
     environment_id: str
     state: ApplicationEnvironmentState
     revision: str | None
-    """The commit with the bindings that the GitOps agent confirmed."""
+    """The commit at which the bindings are known to stand."""
     created_at: datetime
 
     def moved(self, action: str) -> ApplicationEnvironment:

@@ -26,11 +26,9 @@ from execution_workers.settings import (
     SecretStoreChoice,
 )
 from idp_kernel.clock import Clock
+from idp_kernel.downstream import OPENBAO, POSTGRES
 from idp_kernel.services import ServiceName
 from idp_kernel.wire.worker import CredentialIssuerName
-
-OPENBAO = "openbao"
-POSTGRES = "postgres"
 
 
 @dataclass(frozen=True)

@@ -63,8 +63,10 @@ _SETS: dict[str, Iterable[str] | str] = {
     "method": "HTTP's own; `OTHER` for any other",
     "status": "of HTTP requests the code; of downstream errors the party's, or its SQLSTATE,"
     " `other`, or `none` without an answer; of runs Dagster's",
-    "target": "the party that was called, such as `openbao` or `execution-workers`",
-    "code": "the codes of the error tables, as in problems of the API",
+    "target": "the party that was called, such as `openbao` or `execution-workers`; `other` for any"
+    " other that a run reports",
+    "code": "the codes of the error tables, as in problems of the API; `other` for any other that a"
+    " run reports",
     "env": "the setting `…_ENV` of the process",
 }
 """What each label may be; those that are not here say it by their name."""

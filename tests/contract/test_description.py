@@ -74,6 +74,12 @@ def test_every_answer_is_described_and_none_by_default() -> None:
                 assert codes["enum"], (name, status)
 
 
+def test_a_header_that_is_described_is_promised() -> None:
+    headers = document()["components"]["headers"]
+    optional = {name for name, header in headers.items() if not header.get("required")}
+    assert optional == {"RateLimit", "RateLimit-Policy"}
+
+
 def test_commands_can_be_told_apart_from_questions() -> None:
     for name, operation in public():
         parameters = {each["name"] for each in operation.get("parameters", ())}

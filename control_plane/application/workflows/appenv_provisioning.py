@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from control_plane.application.access import no_such
+from control_plane.application.access import found
 from control_plane.application.ports import Work
 from control_plane.application.workflows.flow import (
     Initiator,
@@ -54,9 +54,9 @@ class AppEnvProvisioning(SinglePhase):
 
     def check_rules(self, work: Work, request: Request) -> None:
         appenv = existing_environment(work, request)
-        application = work.applications.by_id(request.application_id)
-        if application is None:
-            raise no_such("application", request.application_id)
+        application = found(
+            work.applications.by_id(request.application_id), "application", request.application_id
+        )
         work.teams.by_id(request.team_id).check_may_start_workflow()
         application.check_may_go_on_provisioning()
         work.environments.by_id(appenv.environment_id).check_may_be_provisioned()
@@ -105,9 +105,11 @@ def provision_declared_environment(
 
     Raises `Conflict` as the command does, before anything is written.
     """
-    seen = work.application_environments.by_id(application_environment_id)
-    if seen is None:
-        raise no_such("application environment", application_environment_id)
+    seen = found(
+        work.application_environments.by_id(application_environment_id),
+        "application environment",
+        application_environment_id,
+    )
     environment = work.environments.by_id(seen.environment_id)
     subjects = lock_subjects(work, seen.application_id, environment.slug)
     appenv = subjects.application_environment or seen
@@ -129,21 +131,15 @@ def existing_environment(work: Work, request: Request) -> ApplicationEnvironment
     """The application environment of a request that is about one."""
     appenv_id = request.application_environment_id or ""
     appenv = work.application_environments.by_id(appenv_id) if appenv_id else None
-    if appenv is None:
-        raise no_such("application environment", appenv_id)
-    return appenv
+    return found(appenv, "application environment", appenv_id)
 
 
 def lock_subjects(work: Work, application_id: str, environment_slug: str) -> ProvisioningSubjects:
     """Raises `NotFound`, or `Conflict` when the team, the application or the environment is not
     ready.
     """
-    seen = work.applications.by_id(application_id)
-    if seen is None:
-        raise no_such("application", application_id)
-    known = work.environments.by_slug(environment_slug)
-    if known is None:
-        raise no_such("environment", environment_slug)
+    seen = found(work.applications.by_id(application_id), "application", application_id)
+    known = found(work.environments.by_slug(environment_slug), "environment", environment_slug)
     team = work.teams.hold(seen.team_id)
     environment = work.environments.hold(known.id)
     application = work.applications.by_id(application_id, lock=True) or seen

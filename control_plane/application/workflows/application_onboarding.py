@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from control_plane.application.access import no_such
+from control_plane.application.access import found
 from control_plane.application.ports import Work
 from control_plane.application.workflows.appenv_provisioning import provision_declared_environment
 from control_plane.application.workflows.flow import (
@@ -101,9 +101,7 @@ def onboard_approved_application(work: Work, initiator: Initiator, application_i
     Raises `NotFound`; `Conflict` as registering does, `workflow_active`; `MoveRefused` unless the
     application is Approved.
     """
-    seen = work.applications.by_id(application_id)
-    if seen is None:
-        raise no_such("application", application_id)
+    seen = found(work.applications.by_id(application_id), "application", application_id)
     latest = work.requests.latest(WorkflowName.APPLICATION_ONBOARDING, application_id)
     wanted = () if latest is None else onboarding_wanted(work, latest).environments
     team = hold_what_onboarding_needs(work, seen.team_id, wanted)
@@ -130,9 +128,7 @@ def hold_what_onboarding_needs(
     team = work.teams.hold(team_id)
     team.check_may_start_workflow()
     for each in wanted:
-        known = work.environments.by_slug(each.environment)
-        if known is None:
-            raise no_such("environment", each.environment)
+        known = found(work.environments.by_slug(each.environment), "environment", each.environment)
         work.environments.hold(known.id).check_may_be_provisioned()
     return team
 
@@ -169,10 +165,9 @@ def start_onboarding(
 
 def onboarded_application(work: Work, request: Request) -> Application:
     """The application of an onboarding request."""
-    application = work.applications.by_id(request.application_id)
-    if application is None:
-        raise no_such("application", request.application_id)
-    return application
+    return found(
+        work.applications.by_id(request.application_id), "application", request.application_id
+    )
 
 
 def onboarding_wanted(work: Work, request: Request) -> OnboardingDesiredState:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from control_plane.application.access import no_such
+from control_plane.application.access import found
 from control_plane.application.ports import Work
 from control_plane.application.workflows.appenv_provisioning import (
     existing_environment,
@@ -70,9 +70,9 @@ class SecretRotation:
         """They are about beginning: a rotation that has switched may always end the old version."""
         if request.phase > 1:
             return
-        application = work.applications.by_id(request.application_id)
-        if application is None:
-            raise no_such("application", request.application_id)
+        application = found(
+            work.applications.by_id(request.application_id), "application", request.application_id
+        )
         work.teams.by_id(request.team_id).check_may_start_workflow()
         _check_ready(application, existing_environment(work, request))
 
@@ -131,9 +131,7 @@ class SecretRotation:
 
 def lock_subjects(work: Work, secret_id: str) -> RotationSubjects:
     """Raises `NotFound` for a secret that is not there."""
-    seen = work.secrets.by_id(secret_id)
-    if seen is None:
-        raise no_such("secret", secret_id)
+    seen = found(work.secrets.by_id(secret_id), "secret", secret_id)
     appenvs = work.application_environments
     where = appenvs.by_id(seen.application_environment_id)
     owner = None if where is None else work.applications.by_id(where.application_id)

@@ -27,6 +27,7 @@ from execution_workers.providers.openbao.errors import (
     of_status,
 )
 from idp_kernel.clock import Clock
+from idp_kernel.downstream import OTHER
 from idp_kernel.errors import PlatformError, ProviderRejected
 from idp_kernel.http.client import CONNECT_TIMEOUT_SECONDS
 
@@ -238,7 +239,7 @@ class OpenBaoClient:
             self.provider,
             operation,
             f"status {response.status_code}, {reasons}",
-            status=str(response.status_code) if response.status_code in OF_STATUS else "other",
+            status=str(response.status_code) if response.status_code in OF_STATUS else OTHER,
             retry_after_seconds=float(retry_after) if retry_after.isdigit() else None,
         )
 

@@ -60,7 +60,7 @@ def beyond(path: str, method: str, status: int, headers: dict[str, str], body: b
     answer = operation["responses"].get(str(status))
     if answer is None:
         return [f"{where} is not described: {body.decode()}"]
-    told = _undescribed_headers(headers, answer)
+    told = _wrong_headers(headers, answer)
     media_type = headers.get("content-type", "").partition(";")[0]
     if body and media_type not in answer.get("content", {}):
         return [f"{where} is not described as {media_type}"]
@@ -70,7 +70,22 @@ def beyond(path: str, method: str, status: int, headers: dict[str, str], body: b
     return [f"{where}: {each}" for each in told]
 
 
-def _undescribed_headers(headers: dict[str, str], answer: dict[str, Any]) -> list[str]:
-    described = {name.lower() for name in answer.get("headers", {})}
+def _wrong_headers(headers: dict[str, str], answer: dict[str, Any]) -> list[str]:
+    """Those that are sent and not described, and those that are promised and not sent."""
+    described = {name.lower(): _header(each) for name, each in answer.get("headers", {}).items()}
+    promised = {name for name, header in described.items() if header.get("required")}
     plain = {"content-type", "content-length"}
-    return [f"header {name} is not described" for name in headers.keys() - described - plain]
+    return [
+        *(f"header {name} is not described" for name in headers.keys() - described.keys() - plain),
+        *(f"header {name} is missing" for name in promised - headers.keys()),
+    ]
+
+
+def _header(described: dict[str, Any]) -> dict[str, Any]:
+    """The header's object, which may stand among the components."""
+    if "$ref" not in described:
+        return described
+    found: dict[str, Any] = document()["components"]["headers"][
+        described["$ref"].rpartition("/")[2]
+    ]
+    return found

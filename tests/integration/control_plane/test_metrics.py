@@ -82,13 +82,30 @@ def test_every_count_equals_the_rows(lone_platform: Platform) -> None:
     assert _counts(shown, "waiting", "workflow", "reason") == _rows(lone_platform, WAITING)
     met = _rows(lone_platform, DOWNSTREAM_ERRORS)
     assert _counts(shown, "downstreamErrors", "target", "code", "status") == met
-    assert met == {("openbao", "openbao_failed", "503"): 2, ("forge", "unreachable", "none"): 1}
+    assert met == {
+        ("openbao", "openbao_failed", "503"): 2,
+        ("local-forge", "unreachable", "none"): 1,
+    }
     assert {each["result"] for each in shown["durations"]} == {
         "success",
         "error",
         "timeout",
         "cancelled",
     }
+
+
+def test_what_a_run_reports_makes_no_series_of_its_own(lone_platform: Platform) -> None:
+    run = claimed(lone_platform, lone_platform.provision(lone_platform.new_subject()))
+    known = ("postgres", "postgres_busy", "55P03")
+    for number in range(3):
+        run.start(STEPS[number])
+        made_up = _met({}, f"code-{number}", f"{number}", target=f"target-{number}")
+        met = _met({}, known[1], known[2], target=known[0])
+        reported = [*made_up["downstreamErrors"], *met["downstreamErrors"]]
+        result = {**run.results()[STEPS[number]], "downstreamErrors": reported}
+        run.end(STEPS[number], result=result)
+    counted = _counts(_shown(lone_platform), "downstreamErrors", "target", "code", "status")
+    assert counted == {("other", "other", "other"): 3, known: 3}
 
 
 def test_durations_fall_into_the_right_buckets(lone_platform: Platform) -> None:
@@ -234,7 +251,7 @@ def _fails_is_retried_and_succeeds(platform: Platform) -> None:
     met = _met({}, "openbao_failed", "503")
     run.end(STEPS[0], result=met, error=error)
     run = claimed(platform, request_id, attempt=2)
-    met = _met({}, "unreachable", "none", target="forge")
+    met = _met({}, "unreachable", "none", target="local-forge")
     run.end(STEPS[0], result=met, error={**error, "retryable": False})
     platform.admin.ok(f"/v1/workflow-requests/{request_id}/retry", {"reason": "again"})
     platform.clock.advance(7)

@@ -1,0 +1,63 @@
+"""Whose errors steps tell of, and by which codes: the closed sets that labels come from."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from idp_kernel.services import ServiceName
+
+OPENBAO: Final = "openbao"
+POSTGRES: Final = "postgres"
+
+TARGETS: Final = frozenset({*ServiceName, OPENBAO, POSTGRES})
+"""Providers, and services that gave no answer."""
+
+CODES: Final = frozenset(
+    {
+        "unreachable",
+        "provider_busy",
+        "credential_unreadable",
+        "agent_denied",
+        "agent_failed",
+        "agent_rejected",
+        "agent_unavailable",
+        "forge_branch_busy",
+        "forge_denied",
+        "forge_failed",
+        "forge_missing",
+        "forge_rejected",
+        "forge_unavailable",
+        "forge_unreachable",
+        "git_broken_off",
+        "git_failed",
+        "git_timeout",
+        "openbao_behind",
+        "openbao_contended",
+        "openbao_denied",
+        "openbao_failed",
+        "openbao_misconfigured",
+        "openbao_missing",
+        "openbao_not_initialised",
+        "openbao_rate_limited",
+        "openbao_rejected",
+        "openbao_sealed",
+        "openbao_standby",
+        "openbao_timeout",
+        "openbao_unreachable",
+        "openbao_unreadable",
+        "postgres_busy",
+        "postgres_denied",
+        "postgres_failed",
+        "postgres_misconfigured",
+        "postgres_misused",
+        "postgres_unreachable",
+        "elder_credential_in_use",
+        "issuer_not_configured",
+        "login_replaced",
+        "no_free_login",
+    }
+)
+"""Those of the providers' error tables, and those of the calls to them."""
+
+OTHER: Final = "other"
+"""The label of whatever is in no closed set."""

@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from idp_kernel.errors import (
     InvalidInput,
@@ -163,8 +164,10 @@ def test_a_refusal_arrives_whole(client: ServiceClient) -> None:
 
 
 def test_a_bug_is_a_problem_without_its_insides(base_url: str) -> None:
-    answer = httpx.post(f"{base_url}/teams/bug")
+    with capture_logs() as lines:
+        answer = httpx.post(f"{base_url}/teams/bug")
     assert answer.status_code == 500
+    assert [line["log_level"] for line in lines if line.get("exc_info")] == ["error"]
     assert answer.json()["code"] == "invariant_broken"
     assert "ZeroDivision" not in answer.text
     assert answer.headers["X-Request-Id"] == answer.json()["requestId"]

@@ -78,6 +78,21 @@ def test_it_tells_where_it_began_unless_it_ended_before() -> None:
     run(ends)
 
 
+def test_it_tells_how_far_it_has_come_until_it_begins_or_ends() -> None:
+    async def scenario(subscription: Subscription) -> None:
+        in_another_thread(lambda: subscription.reach(41))
+        assert await subscription.reached() == 41
+        subscription.reach(42)
+        subscription.begin(43)
+        await asyncio.sleep(0)
+        assert (await subscription.reached(), await subscription.begun()) == (43, 43)
+        subscription.end("enough")
+        await asyncio.sleep(0)
+        assert await subscription.reached() is None
+
+    run(scenario)
+
+
 def test_who_takes_nothing_is_cut_off_behind_what_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subscriptions, "LONGEST_BACKLOG", 3)
 

@@ -108,7 +108,7 @@ class Feed:
         self._woken.set()
 
     def check_room(self) -> None:
-        """Raises `Unavailable` when as many watch as one process can serve."""
+        """Raises `Unavailable` (`too_many_watches`) when as many watch as one process can serve."""
         if len(self._watches) >= MOST_WATCHES:
             raise Unavailable(
                 f"As many watch as this server has room for ({MOST_WATCHES}); try again later.",
@@ -118,8 +118,11 @@ class Feed:
 
     @contextmanager
     def watched(self, watch: Watch) -> Iterator[Subscription]:
-        """What the watch is told, as long as the block lasts."""
+        """What the watch is told, as long as the block lasts. Raises as `check_room` does, should
+        others have come since that was asked.
+        """
         with self._lock:
+            self.check_room()
             self._watches.add(watch)
         if not self._is_open:
             watch.subscription.end(SERVER_ENDS)

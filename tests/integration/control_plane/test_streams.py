@@ -380,6 +380,53 @@ def test_more_watchers_than_there_is_room_for_are_told_to_come_again(
         assert server.watches == 1
 
 
+def test_one_who_still_catches_up_takes_a_place(
+    platform: Platform,
+    server: Serving,
+    pages_after_the_first: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(feed, "MOST_WATCHES", 1)
+    team = platform.new_subject().team
+    request_id, start = platform.provision(platform.new_subject()), many_missed(platform, team)
+    watcher, headers = Watcher(server, ADMIN_TOKEN), {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+    with watcher.reading(EVENTS, after=start, team=team) as reading:
+        reading.event()
+        for path in (EVENTS, WATCH.format(request_id)):
+            refused = httpx.get(f"{server.url}{path}", headers=headers)
+            assert (refused.status_code, refused.json()["code"]) == (503, "too_many_watches")
+        pages_after_the_first.set()
+
+
+def test_of_those_who_come_at_once_no_more_are_served_than_there_is_room_for(
+    platform: Platform, server: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everybody_was_asked, check_room = threading.Barrier(2), feed.Feed.check_room
+
+    def check_together(the_feed: feed.Feed) -> None:
+        check_room(the_feed)
+        if threading.current_thread().name != "server":
+            everybody_was_asked.wait(STOPS_WITHIN_SECONDS)
+
+    monkeypatch.setattr(feed, "MOST_WATCHES", 1)
+    monkeypatch.setattr(feed.Feed, "check_room", check_together)
+    path = WATCH.format(platform.provision(platform.new_subject()))
+    watcher = Watcher(server, ADMIN_TOKEN)
+
+    def what_comes_first(_number: int) -> bytes:
+        with watcher.reading(path) as reading:
+            for _piece in reading.pieces:
+                if b"data: " in reading.text:
+                    break
+            everybody_was_asked.wait(STOPS_WITHIN_SECONDS)
+            return reading.text
+
+    with ThreadPoolExecutor(2) as pool:
+        texts = list(pool.map(what_comes_first, range(2)))
+    assert sum(b"As many watch as this server has room for" in text for text in texts) == 1
+    assert sum(b"data: " in text for text in texts) == 1
+
+
 # ── what goes wrong ──────────────────────────────────────────────────────────────────────────
 
 

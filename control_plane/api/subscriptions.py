@@ -53,13 +53,9 @@ class Subscription:
         """The position it began at; none when it has ended before."""
         return await self._begun
 
-    async def next(self, within_seconds: float) -> bytes | None:
-        """All that lies here, in one piece: empty when nothing came in time, none at the end."""
-        try:
-            async with asyncio.timeout(within_seconds):
-                await self._woken.wait()
-        except TimeoutError:
-            return b""
+    async def next(self) -> bytes | None:
+        """All that lies here, in one piece, as soon as there is something; none at the end."""
+        await self._woken.wait()
         if not self._waiting:
             return None
         messages = b"".join(self._waiting)

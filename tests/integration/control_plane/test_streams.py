@@ -629,6 +629,26 @@ def test_a_stream_counts_as_answered_when_it_begins(platform: Platform, server: 
     assert streams_counted(server)["sum"] - before["sum"] < 1
 
 
+@pytest.mark.parametrize("waits_in", ["newest_sequence", "events"])
+def test_a_stream_shows_that_it_lives_before_it_has_begun(
+    server: Serving, monkeypatch: pytest.MonkeyPatch, waits_in: str
+) -> None:
+    monkeypatch.setattr(event_streams, "HEARTBEAT_SECONDS", 0.05)
+    gate, look = threading.Event(), getattr(SqlQueries, waits_in)
+
+    def look_late(*arguments: Any) -> Any:
+        assert gate.wait(STOPS_WITHIN_SECONDS)
+        return look(*arguments)
+
+    eventually(lambda: server.feed._position is None)
+    monkeypatch.setattr(SqlQueries, waits_in, look_late)
+    with Watcher(server, ADMIN_TOKEN).reading(EVENTS, after="0") as reading:
+        for _ in range(3):
+            reading.heartbeat()
+        gate.set()
+        assert reading.event().sequence > 0
+
+
 def streams_counted(server: Serving) -> dict[str, float]:
     """How many streams the metrics have counted, and how long these took to answer in sum."""
     metrics = httpx.get(f"{server.url}/metrics").text

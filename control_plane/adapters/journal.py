@@ -101,7 +101,8 @@ class SqlJournal:
         self._durations.append((workflow, result, duration.total_seconds()))
 
     def count_downstream_error(self, error: DownstreamError) -> None:
-        self._downstream_errors[error.target, error.code, error.status] += 1
+        labels = storable(error.target), storable(error.code), storable(error.status)
+        self._downstream_errors[labels] += 1
 
     def past_span(
         self,

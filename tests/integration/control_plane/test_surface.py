@@ -8,7 +8,7 @@ import pytest
 
 from idp_kernel.ids import new_id
 from tests.integration.control_plane.conftest import Caller, Platform
-from tests.integration.control_plane.engine_run import claimed
+from tests.integration.control_plane.engine_run import STEPS, claimed, offers
 from tests.integration.control_plane.rotations import (
     SecretInUse,
     ask_rotation,
@@ -79,6 +79,22 @@ def test_a_deprecated_application_gets_nothing_new_and_is_rotated(
     in_grace(platform, secret)
     assert seen(platform, secret)["version"] == 4
     assert "application_deprecated" in platform.events(team=secret.subject.team)
+
+
+def test_what_was_asked_for_before_a_deprecation_is_provisioned_at_each_attempt(
+    platform: Platform,
+) -> None:
+    subject = platform.new_subject()
+    request_id = platform.provision(subject)
+    platform.admin.ok(f"/v1/applications/{subject.application_id}/deprecate")
+    assert request_id in offers(platform)
+    claimed(platform, request_id).fail(STEPS[0], retryable=True)
+    platform.clock.advance(60)
+    assert request_id in offers(platform)
+    run = claimed(platform, request_id, attempt=2)
+    run.do_all()
+    assert run.finalize().json()["state"] == "succeeded"
+    assert platform.environment_of(request_id)["state"] == "Active"
 
 
 def test_what_needs_a_workflow_that_is_not_there_is_refused(

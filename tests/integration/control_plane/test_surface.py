@@ -338,6 +338,26 @@ def test_settings_are_made_only_to_what_was_seen(platform: Platform, secret: Sec
         refused(late, 412, "precondition_failed")
 
 
+def test_limits_are_set_by_who_has_not_seen_the_present_use_but_that_is_shown(
+    platform: Platform,
+) -> None:
+    subject = platform.new_subject()
+    path = f"/v1/teams/{subject.team}/limits"
+    tag = conditional(platform, path).headers["ETag"]
+    platform.admin.ok("/v1/applications", {"team": subject.team, "slug": "another"})
+    shown = conditional(platform, path, **{"If-None-Match": tag})
+    assert (shown.status_code, shown.json()["maxApplications"]["used"]) == (200, 2)
+    assert shown.headers["ETag"] != tag
+    changed = platform.admin.put(path, {"maxApplications": 9}, **{"If-Match": tag})
+    assert changed.status_code == 200, changed.text
+    late = platform.admin.put(path, {"maxApplications": 8}, **{"If-Match": shown.headers["ETag"]})
+    refused(late, 412, "precondition_failed")
+    same = platform.admin.put(path, {"maxApplications": 8}, **{"If-Match": changed.headers["ETag"]})
+    assert same.status_code == 200
+    now = conditional(platform, path, **{"If-None-Match": same.headers["ETag"]})
+    assert now.status_code == 304
+
+
 def test_onboarding_does_not_end_what_a_deprecation_began(platform: Platform) -> None:
     subject = platform.new_subject()
     run = claimed(platform, platform.provision(subject))

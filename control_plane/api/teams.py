@@ -146,7 +146,8 @@ def put_limits(
     """Sets all limits of the team. Takes a platform-admin; repeatable.
 
     What the team has already stays, also beyond a limit. Requests above `maxActiveRequests` are
-    taken and stay `pending` until others have ended; their deadline does not wait.
+    taken and stay `pending` until others have ended; their deadline does not wait. Emergency
+    rotations do not stay.
     """
     act = answered(200, lambda work: set_team_limits(work, caller.principal, team, body))
     held = expected.before(

@@ -431,9 +431,9 @@ class Requests(Protocol):
     def lock_offerable(
         self, *, lost_after: datetime, limit: int, default_per_team: int | None
     ) -> Sequence[Request]:
-        """Pending requests that may be offered now, in turn over teams, oldest first; locked,
-        and those that another transaction has locked left out. No team gets more than it may have
-        at work at once.
+        """Pending requests that may be offered now: emergency rotations, then in turn over teams,
+        the oldest first. They are locked, and those that another transaction has locked left out.
+        But for emergencies no team gets more than it may have at work at once.
         """
         ...
 

@@ -12,6 +12,7 @@ from control_plane.api.rate_limits import RateLimits, RatePolicy
 from idp_kernel.services import ServiceName
 from tests.integration.control_plane.conftest import Caller, Platform, Subject
 from tests.integration.control_plane.engine_run import claimed, offers
+from tests.integration.control_plane.rotations import rotating, rotation_of, secrets_in_use
 from tests.integration.control_plane.test_surface import refused
 
 
@@ -97,6 +98,26 @@ def test_what_a_team_has_beyond_its_concurrency_stays_pending(platform: Platform
     assert set(offers(platform)) & set(requests) == {requests[2]}
     states = [platform.request(each)["state"] for each in requests]
     assert states == ["succeeded", "pending", "pending"]
+
+
+def test_an_emergency_waits_for_no_other_request_of_its_team(platform: Platform) -> None:
+    secret, routine = secrets_in_use(platform, "app-key", "other-key")
+    subject = secret.subject
+    waiting = [
+        register(platform, subject, f"app-{number}").json()["requestId"] for number in range(3)
+    ]
+    set_limits(platform, subject, maxActiveRequests=1)
+    assert set(waiting) & set(offers(platform)) == {waiting[0]}
+    routine_id = rotation_of(platform, routine)
+    emergency_id = rotation_of(platform, secret, emergency=True)
+    assert set(offers(platform)) & {*waiting, routine_id, emergency_id} == {emergency_id}
+    run = rotating(platform, emergency_id)
+    used = platform.admin.seen(f"/v1/teams/{subject.team}/limits")["maxActiveRequests"]["used"]
+    assert used == 2, "it is at work like others"
+    run.do_all()
+    assert run.end_phase().json()["state"] == "waiting"
+    platform.sweep_after(0)
+    assert set(offers(platform)) & {*waiting, routine_id, emergency_id} == {emergency_id}
 
 
 # ── calls of a token ─────────────────────────────────────────────────────────────────────────

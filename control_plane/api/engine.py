@@ -138,6 +138,7 @@ async def _pause(woken: asyncio.Event, seconds: float) -> None:
         "wrong_phase",
         "repository_name_taken",
         "slug_reserved",
+        "quota_exceeded",
     ),
 )
 def post_launch(services: Use, _caller: Claimer, body: wire.Launch) -> wire.Claim:

@@ -27,6 +27,7 @@ def offer_requests(work: Work, limit: int, policy: OfferPolicy) -> Offers:
     """
     if work.standing.is_draining():
         return Offers(offers=(), draining=True)
+    work.limits.hold_places()
     offerable = work.requests.lock_offerable(
         lost_after=work.now - GIVE_UP_LOST_RUNS_AFTER,
         limit=limit,

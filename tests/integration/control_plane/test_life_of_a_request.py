@@ -15,7 +15,7 @@ from idp_kernel.ids import new_id
 from idp_kernel.services import ServiceName
 from idp_kernel.wire.engine import CANCEL_REQUESTED, METRICS_PROJECTION
 from idp_kernel.workflows import Step
-from tests.integration.control_plane.conftest import Platform, eventually
+from tests.integration.control_plane.conftest import Platform, eventually, somebody_waits_for_a_lock
 from tests.integration.control_plane.engine_run import (
     REVISION,
     STEPS,
@@ -685,17 +685,12 @@ def test_a_claim_that_had_to_wait_beyond_the_deadline_is_told_so(platform: Platf
     request_id = platform.provision(platform.new_subject())
     platform.clock.advance(30 * 60 - 5)
 
-    def somebody_waits() -> bool:
-        query = text("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-        with transaction(platform.engine) as connection:
-            return connection.execute(query).first() is not None
-
     with ThreadPoolExecutor(1) as pool:
         with transaction(platform.engine) as somebody:
             query = text("SELECT 1 FROM workflow_requests WHERE id = :id FOR UPDATE")
             somebody.execute(query, {"id": request_id})
             claim = pool.submit(ask_claim, platform, request_id, new_id())
-            eventually(somebody_waits)
+            eventually(lambda: somebody_waits_for_a_lock(platform.engine))
             platform.clock.advance(5)
         answer = claim.result()
     assert (answer.status_code, answer.json()["code"]) == (409, "deadline_passed")

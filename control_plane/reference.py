@@ -44,7 +44,7 @@ the list.
 
 **Conditions.** A single thing is answered with an `ETag`. With `If-None-Match` the answer is `304`
 when the caller has it already. With `If-Match` a change is made only to what was seen; otherwise
-the answer is `412`, and nothing was done.
+the answer is `412`, and nothing was done. How much of a team's limits is used may have changed.
 
 **Rates.** Each token has a number of calls, by default {_PER_SECOND} a second and {_BURST} at once,
 in each process of the API. `RateLimit` and `RateLimit-Policy` tell the standing; beyond it the

@@ -15,6 +15,7 @@ from control_plane.domain.limits import UNLIMITED, TeamLimits
 from idp_kernel.workflows import RequestState
 
 _QUOTA_LOCKS: Final = 0x1D9
+_PLACES_LOCK: Final = 0x1D91ACE5
 
 
 class SqlLimits:
@@ -48,6 +49,10 @@ class SqlLimits:
             text("SELECT pg_advisory_xact_lock(:kind, hashtext(:team))"),
             {"kind": _QUOTA_LOCKS, "team": team_id},
         )
+
+    def hold_places(self) -> None:
+        # One lock for all teams: an offer looks at every team in one statement.
+        self._connection.execute(select(func.pg_advisory_xact_lock(_PLACES_LOCK)))
 
     def applications(self, team_id: str) -> int:
         columns = t.applications.c

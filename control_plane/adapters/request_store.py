@@ -73,6 +73,11 @@ IS_ROUTINE = and_(
     tuple_(_requests.requested_by, _requests.reason).in_(ROUTINE),
 )
 """Of a request: it is a rotation that waits until others have made place."""
+_IS_EMERGENCY = and_(
+    _requests.workflow == WorkflowName.SECRET_ROTATION,
+    _requests.desired_state["emergency"].as_boolean(),
+)
+"""Of a request: it is a rotation that waits for nobody."""
 IS_IN_GRACE = and_(
     _requests.state == RequestState.WAITING, _requests.waiting_reason == ROTATION_GRACE.reason
 )
@@ -200,9 +205,9 @@ class SqlRequests:
         )
         by_age = (_requests.created_at, _requests.id)
         turn = func.row_number().over(partition_by=_requests.team_id, order_by=by_age)
-        has_place = _requests.offers > 0
+        needs_none = or_(_requests.offers > 0, _IS_EMERGENCY)
         next_place = func.row_number().over(
-            partition_by=(_requests.team_id, has_place), order_by=by_age
+            partition_by=(_requests.team_id, needs_none), order_by=by_age
         )
         in_turn = (
             select(_requests.id, turn.label("turn"), next_place.label("next_place"))
@@ -220,9 +225,9 @@ class SqlRequests:
             .outerjoin(at_work, at_work.c.team_id == _requests.team_id)
             .where(
                 may_be_offered,
-                or_(has_place, most.is_(None), in_turn.c.next_place <= places),
+                or_(needs_none, most.is_(None), in_turn.c.next_place <= places),
             )
-            .order_by(in_turn.c.turn, _requests.created_at, _requests.id)
+            .order_by(_IS_EMERGENCY.desc(), in_turn.c.turn, _requests.created_at, _requests.id)
             .limit(limit)
             .with_for_update(of=t.workflow_requests, skip_locked=True, key_share=True)
         )

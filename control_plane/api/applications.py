@@ -144,7 +144,11 @@ def _add_move(action: str) -> None:
         response_model=wire.Application,
         name=f"post_application_{action}",
         openapi_extra=refuses("move_refused"),
-        **texts(APPLICATION_MOVES, action, "It gets no environment any more; what it has goes on."),
+        **texts(
+            APPLICATION_MOVES,
+            action,
+            "No environment can be asked for any more; what it has and what was asked for goes on.",
+        ),
     )
     def post_move(
         request: Request,

@@ -14,7 +14,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request, Response
 
-from control_plane.api.conditions import ETAG_HEADER, etag_of
+from control_plane.api.conditions import ETAG_HEADER, TagOf, etag_of
 from control_plane.api.openapi import IDEMPOTENCY_KEY_HEADER, IDEMPOTENCY_KEY_PATTERN
 from control_plane.api.services import Services, services_of
 from control_plane.application.access import Caller
@@ -76,12 +76,14 @@ def run_command(
     return response
 
 
-def run_change(request: Request, act: Callable[[Work], Answer]) -> Response:
+def run_change(
+    request: Request, act: Callable[[Work], Answer], tag_of: TagOf = etag_of
+) -> Response:
     """The answer of a change that is repeatable by itself and takes no idempotency key."""
     with services_of(request).begin() as work:
         answer = act(work)
     response = response_of(answer)
-    response.headers[ETAG_HEADER] = etag_of(answer.body or "")
+    response.headers[ETAG_HEADER] = tag_of(answer.body or "")
     return response
 
 

@@ -125,6 +125,7 @@ async def _pause(woken: asyncio.Event, seconds: float) -> None:
         "reason_required",
         "subject_required",
         "wrong_phase",
+        "quota_exceeded",
     ),
 )
 def post_launch(services: Use, _caller: Claimer, body: wire.Launch) -> wire.Claim:

@@ -30,13 +30,15 @@ class _StopsTaking(Exception):
 
 
 class EventStreamResponse(StreamingResponse):
-    """Sends what the generator yields, ends with it, and closes it however the sending ends."""
+    """Sends what the generator yields, with heartbeats while it yields nothing, whatever it waits
+    for; ends with it, and closes it however the sending ends.
+    """
 
     media_type = EVENT_STREAM
 
     def __init__(self, messages: AsyncGenerator[bytes]) -> None:
-        self._messages = messages
-        super().__init__(_until_unavailable(messages), headers=_HEADERS)
+        self._messages = _kept_alive(_until_unavailable(messages))
+        super().__init__(self._messages, headers=_HEADERS)
 
     async def stream_response(self, send: Send) -> None:
         async with aclosing(self._messages):
@@ -47,9 +49,9 @@ class EventStreamResponse(StreamingResponse):
 
 
 async def sent_by(subscription: Subscription) -> AsyncGenerator[bytes]:
-    """All that is put there, with heartbeats in between, and in the end why it ended."""
-    while (messages := await subscription.next(HEARTBEAT_SECONDS)) is not None:
-        yield messages or _HEARTBEAT
+    """All that is put there, and in the end why it ended."""
+    while (messages := await subscription.next()) is not None:
+        yield messages
     yield comment(str(subscription.ending))
 
 
@@ -68,10 +70,33 @@ def described(message: Message, model: type[WireModel], description: str) -> dic
 async def _until_unavailable(messages: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
     """The status has been sent by then: the reader goes on by id once there is a database."""
     try:
-        async for each in messages:
-            yield each
+        async with aclosing(messages):
+            async for each in messages:
+                yield each
     except Unavailable as error:
         yield comment(error.message)
+
+
+async def _kept_alive(messages: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """Every message, and a heartbeat whenever none comes for a while."""
+    coming = asyncio.create_task(_next(messages))
+    try:
+        while True:
+            if not (await asyncio.wait({coming}, timeout=HEARTBEAT_SECONDS))[0]:
+                yield _HEARTBEAT
+            elif (message := coming.result()) is None:
+                return
+            else:
+                yield message
+                coming = asyncio.create_task(_next(messages))
+    finally:
+        # What still waits ends by being cancelled, and cannot be closed meanwhile.
+        if not coming.cancel():
+            await messages.aclose()
+
+
+async def _next(messages: AsyncGenerator[bytes]) -> bytes | None:
+    return await anext(messages, None)
 
 
 def _in_time(send: Send) -> Send:

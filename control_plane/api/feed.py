@@ -33,7 +33,8 @@ from idp_kernel.workflows import RESULT_OF_STATE
 LOOK_EVERY_SECONDS: Final = 5.0
 """How often the thread looks by itself, should a notification have been missed."""
 CHECK_ACCESS_EVERY_SECONDS: Final = 15.0
-"""How often it looks who may still watch; after an event that may have changed it, at once."""
+"""How often it looks who may still watch; for a new watch, and after an event that may have changed
+it, at once."""
 MOST_WATCHES: Final = 800
 """Each holds a socket, of which a process has about a thousand, and commands need some too."""
 SERVER_ENDS: Final = "the server ends"
@@ -107,7 +108,7 @@ class Feed:
         self._woken.set()
 
     def check_room(self) -> None:
-        """Raises `Unavailable` when as many watch as one process can serve."""
+        """Raises `Unavailable` (`too_many_watches`) when as many watch as one process can serve."""
         if len(self._watches) >= MOST_WATCHES:
             raise Unavailable(
                 f"As many watch as this server has room for ({MOST_WATCHES}); try again later.",
@@ -117,8 +118,11 @@ class Feed:
 
     @contextmanager
     def watched(self, watch: Watch) -> Iterator[Subscription]:
-        """What the watch is told, as long as the block lasts."""
+        """What the watch is told, as long as the block lasts. Raises as `check_room` does, should
+        others have come since that was asked.
+        """
         with self._lock:
+            self.check_room()
             self._watches.add(watch)
         if not self._is_open:
             watch.subscription.end(SERVER_ENDS)
@@ -156,7 +160,8 @@ class Feed:
         if not watches:
             self._position = None
             return
-        if time.monotonic() >= self._check_access_at:
+        is_due = time.monotonic() >= self._check_access_at
+        if is_due or not all(watch.was_checked for watch in watches):
             self._check_access(watches)
         self._look_for_events(watches)
         self._look_for_requests(watches, changed)
@@ -167,10 +172,13 @@ class Feed:
             watch.caller = callers.get(watch.caller.token_id, watch.caller)
             if watch.caller.token_id not in callers or not watch.may_go_on():
                 watch.subscription.end(NOT_LET_IN)
+            watch.was_checked = True
         self._check_access_at = time.monotonic() + CHECK_ACCESS_EVERY_SECONDS
 
     def _look_for_events(self, watches: Sequence[Watch]) -> None:
-        """Tells what was committed since the last look; new watches begin behind it."""
+        """Tells what was committed since the last look; new watches begin behind it, those that
+        catch up may read to it: up to there it is known who may still watch.
+        """
         if self._position is None:
             self._position = self._queries.newest_sequence()
         while page := self._queries.events_after(self._position, _PAGE):
@@ -182,8 +190,7 @@ class Feed:
                 break
         for watch in watches:
             if isinstance(watch, EventWatch) and not watch.has_begun:
-                watch.has_begun = True
-                watch.subscription.begin(self._position)
+                _go_to(self._position, watch)
 
     def _look_for_requests(self, watches: Sequence[Watch], changed: set[str]) -> None:
         """Tells how those requests stand of which something changed, or that are watched anew."""
@@ -199,6 +206,14 @@ class Feed:
         if due := changed & watches_of.keys():
             for request in self._queries.requests_in_full(due).values():
                 _tell_request(request, watches_of[request.id])
+
+
+def _go_to(position: int, watch: EventWatch) -> None:
+    if watch.catches_up:
+        watch.subscription.reach(position)
+    else:
+        watch.has_begun = True
+        watch.subscription.begin(position)
 
 
 def _tell_events(page: Sequence[CommittedEvent], watches: Sequence[Watch]) -> None:

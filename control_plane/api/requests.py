@@ -22,6 +22,7 @@ from control_plane.application.steer_requests import cancel_request, retry_reque
 from control_plane.domain import requests as domain
 from idp_kernel.ids import Id
 from idp_kernel.wire import api as wire
+from idp_kernel.wire.base import Line
 from idp_kernel.wire.engine import TeamRole
 from idp_kernel.workflows import RequestState, WorkflowName
 
@@ -44,7 +45,7 @@ def get_requests(
     application_id: OfApplication = None,
     application_environment_id: OfAppEnv = None,
     secret_id: Annotated[Id | None, Query(alias="secretId")] = None,
-    requested_by: Annotated[str | None, Query(alias="requestedBy", max_length=100)] = None,
+    requested_by: Annotated[Line | None, Query(alias="requestedBy", max_length=100)] = None,
 ) -> wire.Page[wire.WorkflowRequest]:
     """Lists requests of the teams one may see, newest first, without their steps."""
     wanted = RequestFilter(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
@@ -28,6 +28,7 @@ from control_plane.application.queries import EventFilter, Slice
 from idp_kernel.http.event_stream import (
     LAST_EVENT_ID,
     Message,
+    comment,
     encoded,
     pause_before_resuming,
 )
@@ -152,45 +153,49 @@ async def _states(
 async def _events(
     services: Services, caller: Caller, wanted: EventFilter, after: int | None
 ) -> AsyncGenerator[bytes]:
-    """Whoever missed much reads most of it before being told what comes, which would pile up."""
     yield pause_before_resuming(RESUME_AFTER_SECONDS)
-    missed = None if after is None else _Missed(services, caller, wanted, after)
-    if missed is not None:
-        while page := await missed.page():
-            yield _sent(page)
-    watch = EventWatch(caller=caller, wanted=wanted)
+    watch = EventWatch(caller=caller, wanted=wanted, catches_up=after is not None)
     with services.feed.watched(watch) as subscription:
-        begun_at = await subscription.begun()
-        if begun_at is not None and missed is None:
+        if after is not None:
+            async with aclosing(_missed(services, watch, after)) as pages:
+                async for page in pages:
+                    yield _sent(page)
+            if subscription.ending is not None:
+                yield comment(subscription.ending)
+                return
+        elif (begun_at := await subscription.begun()) is not None:
             yield encoded(Message(str(begun_at)))
-        elif begun_at is not None and missed is not None:
-            while page := await missed.page(until=begun_at):
-                yield _sent(page)
         async for each in sent_by(subscription):
             yield each
 
 
-@dataclass
-class _Missed:
-    """Events that a watcher has not seen, read as the list is."""
+async def _missed(
+    services: Services, watch: EventWatch, after: int
+) -> AsyncGenerator[Sequence[Event]]:
+    """Events that the watcher has not seen, read as the list is, up to where it begins to be told.
 
-    services: Services
-    caller: Caller
-    wanted: EventFilter
-    after: int
-
-    async def page(self, *, until: int | None = None) -> Sequence[Event]:
-        """The next ones, up to that sequence; none at the end."""
+    It begins once all that is behind it is read, so that little piles up meanwhile. Nothing is read
+    beyond what the feed has come to, and nothing sent that was read for who may watch no more.
+    """
+    while (until := await watch.subscription.reached()) is not None:
+        caller = watch.caller
         page = await run_in_threadpool(
-            self.services.queries.events,
-            self.caller.visible_teams,
-            Slice(str(self.after), _PAGE),
-            self.wanted,
+            services.queries.events, caller.visible_teams, Slice(str(after), _PAGE), watch.wanted
         )
-        due = [event for event in page if until is None or event.sequence <= until]
+        if watch.subscription.ending is not None:
+            return
+        if watch.caller.visible_teams != caller.visible_teams:
+            continue
+        due = [event for event in page if event.sequence <= until]
         if due:
-            self.after = due[-1].sequence
-        return due
+            after = due[-1].sequence
+            yield due
+        elif not watch.catches_up:
+            return
+        else:
+            watch.catches_up = False
+            services.feed.hear_of_events("")
+            await watch.subscription.begun()
 
 
 def _sent(events: Sequence[Event]) -> bytes:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from control_plane.api.commands import Key, answered, run_change, run_command
-from control_plane.api.conditions import IfMatch, IfNoneMatch
+from control_plane.api.conditions import IfMatch, IfNoneMatch, etag_in_parts
 from control_plane.api.guards import Admin, AnyPerson, InTeam
 from control_plane.api.narrowing import Created, NamePrefix
 from control_plane.api.openapi import refuses, texts
@@ -133,7 +134,7 @@ def get_limits(services: Use, _caller: Viewer, team: str, seen: IfNoneMatch) -> 
     """Shows how much the team may have and have at work, and how much of it is used."""
     with services.begin() as work:
         held = found(work.teams.by_slug(team), "team", team)
-        return seen.answer(limits_view(work, held))
+        return seen.answer(limits_view(work, held), _tag_of_limits)
 
 
 @router.put("/v1/teams/{team}/limits", response_model=wire.TeamLimits)
@@ -143,11 +144,14 @@ def put_limits(
     """Sets all limits of the team. Takes a platform-admin; repeatable.
 
     What the team has already stays, also beyond a limit. Requests above `maxActiveRequests` are
-    taken and stay `pending` until others have ended; their deadline does not wait.
+    taken and stay `pending` until others have ended; their deadline does not wait. Emergency
+    rotations do not stay.
     """
     act = answered(200, lambda work: set_team_limits(work, caller.principal, team, body))
-    held = expected.before(act, lambda work: limits_view(work, lock_team(work, team)))
-    return run_change(request, held)
+    held = expected.before(
+        act, lambda work: limits_view(work, lock_team(work, team)), _tag_of_limits
+    )
+    return run_change(request, held, _tag_of_limits)
 
 
 @router.post("/v1/teams/{team}/members", status_code=201, response_model=wire.Member)
@@ -180,6 +184,12 @@ def delete_member(services: Use, caller: Maintainer, team: str, principal: str) 
         raise no_such("member", principal)
     with services.begin() as work:
         remove_member(work, caller.principal, team, principal)
+
+
+def _tag_of_limits(body: str) -> str:
+    """Whoever changes limits need not have seen the present use."""
+    own = {name: limit["own"] for name, limit in json.loads(body).items()}
+    return etag_in_parts(json.dumps(own, sort_keys=True), body)
 
 
 def _policy(_team: Team) -> wire.TeamPolicy:

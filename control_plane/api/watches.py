@@ -21,7 +21,11 @@ class EventWatch:
 
     caller: Caller
     wanted: EventFilter
+    catches_up: bool = False
+    """It still reads what it missed, and is not told yet what comes."""
     has_begun: bool = False
+    was_checked: bool = False
+    """Whether it was looked, since it stands, who may watch."""
     subscription: Subscription = field(default_factory=Subscription)
 
     def may_go_on(self) -> bool:
@@ -44,6 +48,8 @@ class RequestWatch:
     seen: str | None
     """The id of the state that was told last; none before the first."""
     has_begun: bool = False
+    was_checked: bool = False
+    """As of `EventWatch`."""
     subscription: Subscription = field(default_factory=Subscription)
 
     def may_go_on(self) -> bool:

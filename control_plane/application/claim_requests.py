@@ -13,6 +13,7 @@ from control_plane.application.request_progress import (
     lock_request_and_subjects,
 )
 from control_plane.application.steer_requests import retry_request
+from control_plane.application.team_limits import check_room_at_work
 from control_plane.application.workflows.flow import Initiator, workflow_active
 from control_plane.application.workflows.registry import flow_named, flow_of
 from control_plane.domain.requests import AttemptPolicy, Failure, Request
@@ -73,7 +74,8 @@ def launch_request(
     A run that is known claims its attempt again. A re-run asks for the next attempt of its
     parent's request. Any other run creates the request for the subject it names. A job of another
     phase than the request's is refused (`Conflict`, `wrong_phase`). While the platform drains only
-    a known run goes on (`Conflict`, `platform_draining`).
+    a known run goes on (`Conflict`, `platform_draining`). A run that has begun cannot wait for its
+    turn: what the team would have beyond its `maxActiveRequests` is refused (`quota_exceeded`).
     """
     known = work.requests.attempt_of_run(launch.run_id)
     if known is not None:
@@ -81,6 +83,7 @@ def launch_request(
     _refuse_while_draining(work)
     parent = _parent_attempt(work, launch)
     request = _next_attempt(work, launch, parent) if parent else _new(work, launch, traceparent)
+    check_room_at_work(work, lock_request_and_subjects(work, request.id))
     return claim_request(work, request.id, launch.run_id, request.attempt, policy)
 
 

@@ -40,7 +40,9 @@ def describe_application(
 
 
 def move_application(work: Work, actor: str, application_id: str, action: str) -> wire.Application:
-    """The application after `deprecate`: it gets no environment any more, what it has goes on."""
+    """The application after `deprecate`: no environment can be asked for any more; what it has,
+    and what was asked for, goes on.
+    """
     moved = lock_application(work, application_id).moved(action)
     work.applications.save(moved)
     _tell_application(work, APPLICATION_EVENTS[action], actor, moved)

@@ -22,10 +22,12 @@ class OfferPolicy:
 
 def offer_requests(work: Work, limit: int, policy: OfferPolicy) -> Offers:
     """What may be claimed now, each noted as offered; nothing while the platform drains. What a
-    team has beyond its `maxActiveRequests` stays pending; its deadline does not wait.
+    team has beyond its `maxActiveRequests` stays pending, unless it is an emergency rotation; its
+    deadline does not wait.
     """
     if work.standing.is_draining():
         return Offers(offers=(), draining=True)
+    work.limits.hold_places()
     offerable = work.requests.lock_offerable(
         lost_after=work.now - GIVE_UP_LOST_RUNS_AFTER,
         limit=limit,

@@ -202,6 +202,12 @@ class Limits(Protocol):
         """
         ...
 
+    def hold_places(self) -> None:
+        """Nobody else lets a pending request of any team begin to count as at work until the
+        transaction ends. Comes after all locks of rows.
+        """
+        ...
+
     def applications(self, team_id: str) -> int: ...
 
     def application_environments(self, team_id: str) -> int: ...
@@ -431,9 +437,10 @@ class Requests(Protocol):
     def lock_offerable(
         self, *, lost_after: datetime, limit: int, default_per_team: int | None
     ) -> Sequence[Request]:
-        """Pending requests that may be offered now, in turn over teams, oldest first; locked,
-        and those that another transaction has locked left out. No team gets more than it may have
-        at work at once.
+        """Pending requests that may be offered now: emergency rotations, then in turn over teams,
+        the oldest first. They are locked, and those that another transaction has locked left out.
+        But for emergencies no team gets more than it may have at work at once, if `hold_places`
+        was called before.
         """
         ...
 

@@ -154,18 +154,17 @@ def _wrong_phase(request: Request, standing: str) -> Conflict:
 def _complete_results(
     work: Work, request: Request, told: EndPhase | Finalize
 ) -> Mapping[Step, StepResult]:
-    """What all steps so far achieved, with those written that no hook told of."""
+    """What all steps so far achieved, as it is kept, with those written that no hook told of."""
     stored = work.requests.results(request)
     untold = {
         step: result
         for step, result in _outcomes_with_last(request, told).items()
         if _is_untold(work, request, step, stored)
     }
-    results = {**stored, **untold}
-    _check_complete(request, results)
+    _check_complete(request, {**stored, **untold})
     for step, result in untold.items():
         _record_outcome(work, request, step, _success(told, result))
-    return results
+    return work.requests.results(request)
 
 
 def _outcomes_with_last(request: Request, told: EndPhase | Finalize) -> dict[Step, StepResult]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from control_plane.application.manage_teams import lock_team
 from control_plane.application.ports import Work
 from control_plane.domain.limits import LimitName, TeamLimits, check_room
+from control_plane.domain.requests import Request
 from control_plane.domain.teams import Team
 from idp_kernel.wire import api as wire
-from idp_kernel.workflows import DomainEvent
+from idp_kernel.wire.engine import RotationDesiredState
+from idp_kernel.workflows import DomainEvent, RequestState
 
 
 def limits_view(work: Work, team: Team) -> wire.TeamLimits:
@@ -66,6 +68,30 @@ def check_room_for_application(work: Work, team: Team, *, environments: int) -> 
 def check_room_for_environment(work: Work, team: Team) -> None:
     """The same for one more environment alone."""
     _check_environments(work, team, _held(work, team), more=1)
+
+
+def check_room_at_work(work: Work, request: Request) -> None:
+    """Raises `Conflict` (`quota_exceeded`) unless the team may have the request, which is locked,
+    at work too. One that was offered or that a run has holds a place, and an emergency needs none.
+    """
+    team = work.teams.by_id(request.team_id)
+    limit = work.limits.of(team.id).or_else(work.limits.default).max_active_requests
+    holds_place = request.offers > 0 or request.state is not RequestState.PENDING
+    if limit is None or holds_place or _is_emergency(work, request):
+        return
+    work.limits.hold_places()
+    check_room(
+        LimitName.ACTIVE_REQUESTS,
+        limit,
+        used=work.limits.active_requests(team.id),
+        more=1,
+        team=team.slug,
+    )
+
+
+def _is_emergency(work: Work, request: Request) -> bool:
+    desired = work.requests.desired_state(request)
+    return isinstance(desired, RotationDesiredState) and desired.emergency
 
 
 def _held(work: Work, team: Team) -> TeamLimits:

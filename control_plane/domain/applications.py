@@ -46,6 +46,7 @@ _PROVISIONABLE_IN = (
     ApplicationState.APPROVED,
     ApplicationState.ONBOARDING,
     ApplicationState.ACTIVE,
+    ApplicationState.DEPRECATED,
 )
 ROTATABLE_IN = (ApplicationState.ACTIVE, ApplicationState.DEPRECATED)
 """A deprecated application still runs: its secrets are rotated to the end."""
@@ -70,8 +71,8 @@ class Application:
         self._check_ready((ApplicationState.ACTIVE,))
 
     def check_may_go_on_provisioning(self) -> None:
-        """What was asked for before onboarding existed goes on, also while the application is being
-        onboarded.
+        """What was asked for goes on: before onboarding existed, also while the application is
+        being onboarded; since then, also when it was deprecated meanwhile.
         """
         self._check_ready(_PROVISIONABLE_IN)
 

@@ -9,18 +9,17 @@ from idp_kernel.errors import Conflict
 
 
 class LimitName(StrEnum):
-    """A limit that nothing is added beyond, as it stands on the wire.
-
-    Requests at work at once are no such: they are taken and wait.
-    """
+    """A limit as it stands on the wire."""
 
     APPLICATIONS = "maxApplications"
     APPLICATION_ENVIRONMENTS = "maxApplicationEnvironments"
+    ACTIVE_REQUESTS = "maxActiveRequests"
 
 
 _COUNTED: dict[LimitName, str] = {
     LimitName.APPLICATIONS: "applications",
     LimitName.APPLICATION_ENVIRONMENTS: "application environments",
+    LimitName.ACTIVE_REQUESTS: "requests at work at once",
 }
 
 

@@ -143,7 +143,9 @@ class SetTeamLimits(WireModel):
     max_application_environments: Limit | None = None
     """Over all applications of the team; those that are Retired do not count."""
     max_active_requests: Limit | None = None
-    """How many workflow requests are at work at once; those above it stay `pending`."""
+    """How many workflow requests are at work at once; those above it stay `pending`. An emergency
+    rotation does not wait for it.
+    """
 
 
 class TeamLimit(WireModel):

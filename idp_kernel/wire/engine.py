@@ -136,7 +136,9 @@ class Offer(WireModel):
 
 
 class Offers(WireModel):
-    """Oldest first, in turn over teams. `draining`: the platform takes no new work for now."""
+    """Emergency rotations, then in turn over teams, oldest first. `draining`: the platform takes no
+    new work for now.
+    """
 
     offers: tuple[Offer, ...]
     draining: bool = False

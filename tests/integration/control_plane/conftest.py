@@ -17,12 +17,12 @@ import pytest
 import structlog
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.dev import ConsoleRenderer, plain_traceback
 
-from control_plane.adapters.database import new_engine
+from control_plane.adapters.database import new_engine, transaction
 from control_plane.adapters.schema import check_migrated, upgrade
 from control_plane.adapters.sweeper import Sweeper
 from control_plane.adapters.work import beginner
@@ -202,6 +202,12 @@ def eventually(look: Callable[[], bool], *, within_seconds: float = 20) -> None:
     while not look():
         assert time.monotonic() < give_up_at
         time.sleep(0.02)
+
+
+def somebody_waits_for_a_lock(engine: Engine) -> bool:
+    query = text("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    with transaction(engine) as connection:
+        return connection.execute(query).first() is not None
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -85,17 +85,18 @@ class EngineRun:
         return ids
 
     def end_phase(self) -> Any:
-        return self.say("end-phase", outcomes=self._outcomes())
+        return self.say("end-phase", outcomes=self.outcomes())
 
     def finalize(self) -> Any:
-        return self.say("finalize", outcomes=self._outcomes())
+        return self.say("finalize", outcomes=self.outcomes())
 
     def results(self) -> dict[Step, Any]:
         """What execution-workers would have answered for each step."""
         answer = _RESULTS.get(self.claim["workflow"])
         return {} if answer is None else answer(self.claim["desiredState"])
 
-    def _outcomes(self) -> dict[Step, Any]:
+    def outcomes(self) -> dict[Step, Any]:
+        """What it says at its end."""
         results = self.results()
         return {step: results.get(step, {}) for step in self.steps[:-1]}
 

@@ -24,7 +24,7 @@ class RotationRun(EngineRun):
     def revision(self) -> str:
         return f"{self.version:040x}"
 
-    def _outcomes(self) -> dict[Step, Any]:
+    def outcomes(self) -> dict[Step, Any]:
         """Those of all steps: the last one of a phase has one too."""
         results = self.results()
         return {step: results.get(step, {}) for step in self.steps}

@@ -22,6 +22,7 @@ from tests.fixtures.stack import free_port
 
 EVENTS = "/v1/events/stream"
 WATCH = "/v1/workflow-requests/{}/watch"
+HEARTBEAT = b": still here\n\n"
 STOPS_WITHIN_SECONDS = 10
 
 
@@ -66,7 +67,8 @@ class Reading:
     def __init__(self, response: httpx.Response) -> None:
         self.text = b""
         self._response = response
-        self._messages = messages_in(self._chunks())
+        self.pieces = self._chunks()
+        self._messages = messages_in(self.pieces)
 
     def message(self) -> Message:
         """The next one."""
@@ -77,6 +79,12 @@ class Reading:
 
     def state(self) -> WorkflowRequest:
         return WorkflowRequest.model_validate_json(self.message().data)
+
+    def heartbeat(self) -> None:
+        """Reads on until the server has said that it is still there, again."""
+        before = self.text.count(HEARTBEAT)
+        while self.text.count(HEARTBEAT) == before:
+            next(self.pieces)
 
     def rest(self) -> list[Message]:
         """All there is until the server ends the stream."""

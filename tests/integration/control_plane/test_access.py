@@ -5,12 +5,16 @@ A route that is new fails here until it says below who may use it.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any
 
 import pytest
 from fastapi import APIRouter, Depends, FastAPI
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.params import Query
 from fastapi.routing import APIRoute
 
 from control_plane.api.guards import ANY_PERSON, check_every_route_is_guarded, guarded_routes
@@ -19,6 +23,7 @@ from idp_kernel.ids import new_id
 from idp_kernel.services import SERVICE_SCOPES, Scope, ServiceName
 from idp_kernel.wire import engine as wire
 from tests.integration.control_plane.conftest import Caller, Platform
+from tests.integration.control_plane.documented import document
 from tests.integration.control_plane.engine_run import claimed
 from tests.integration.control_plane.rotations import secret_in_use
 
@@ -313,6 +318,151 @@ def test_every_route_lets_in_whom_it_should_and_nobody_else(world: World) -> Non
             if who not in allowed(takes) and answer.status_code != refusal(takes, who):
                 wrong.append(f"{name} answered {answer.status_code} to {who}")
     assert wrong == []
+
+
+# ── text that no column holds ────────────────────────────────────────────────────────────────
+
+NUL, HALF_A_CHARACTER = "\x00", "\ud800"
+ODD_IN_ADDRESSES = ("%00", "a%00b", "%ED%A0%80")
+"""The last is half a character in UTF-8, which no text in UTF-8 has."""
+TAKES_ODD_TEXT = {
+    f"POST {wire.TOKEN_INTROSPECTION}",
+    f"POST {wire.STEP_OUTCOME}",
+    f"POST {wire.END_PHASE}",
+    f"POST {wire.FINALIZE}",
+    f"POST {wire.RUN_REPORTS}",
+    f"POST {wire.CHECK_RESULTS}",
+}
+"""No such token is held by anybody; what the others say comes from providers and is kept without
+what no column holds.
+"""
+
+
+def insider(name: str, world: World) -> Caller:
+    """One who is let in to that route."""
+    takes = EXPECTED[name]
+    return world.callers["admin" if takes is Takes.ANYBODY else min(allowed(takes))]
+
+
+def asked(name: str, world: World, path: str, body: Any = None) -> Any:
+    """The answer; the body is sent as ASCII, which can say what UTF-8 cannot."""
+    headers = {
+        "Authorization": f"Bearer {insider(name, world).token}",
+        "Content-Type": "application/json",
+        "Idempotency-Key": new_id(),
+    }
+    content = None if body is None else json.dumps(body)
+    return world.platform.client.request(
+        name.split(maxsplit=1)[0], path, content=content, headers=headers
+    )
+
+
+def is_refused(answer: Any) -> bool:
+    """By a problem that tells the caller."""
+    return 400 <= answer.status_code < 500 and bool(answer.json()["code"])
+
+
+def test_odd_text_in_a_path_names_nothing(world: World) -> None:
+    wrong = []
+    for name, route in routes(world.platform.app).items():
+        for parameter in route.dependant.path_params:
+            for odd in ODD_IN_ADDRESSES:
+                path = route.path.format(**{**world.paths, parameter.name: odd})
+                answer = asked(name, world, path, body_of(route, world))
+                if not is_refused(answer):
+                    wrong.append(f"{name}, {parameter.name} {odd}: {answer.text}")
+    assert wrong == []
+
+
+def test_odd_text_in_a_query_is_refused(world: World) -> None:
+    wrong, looked_at = [], set()
+    for name, route in routes(world.platform.app).items():
+        for parameter in get_flat_params(route.dependant):
+            if not isinstance(parameter.field_info, Query):
+                continue
+            looked_at.add(parameter.alias)
+            for odd in ODD_IN_ADDRESSES[:2]:
+                path = f"{route.path.format(**world.paths)}?{parameter.alias}={odd}"
+                answer = asked(name, world, path)
+                if not is_refused(answer):
+                    wrong.append(f"{name}, {parameter.alias} {odd}: {answer.text}")
+    assert wrong == []
+    assert {"requestedBy", "namePrefix", "principal", "subject", "cursor"} <= looked_at
+
+
+def test_odd_text_in_a_body_is_refused_or_left_out(world: World) -> None:
+    wrong = []
+    for name, route in routes(world.platform.app).items():
+        good = full_body_of(name, route, world)
+        if good is None:
+            continue
+        for odd in (NUL, f"a{HALF_A_CHARACTER}"):
+            for where, body in with_each_text_as(odd, good):
+                answer = asked(name, world, route.path.format(**world.paths), body)
+                if not is_refused(answer) and not (answer.is_success and name in TAKES_ODD_TEXT):
+                    wrong.append(f"{name}, {where} {odd!r}: {answer.status_code} {answer.text}")
+    assert wrong == []
+
+
+def full_body_of(name: str, route: APIRoute, world: World) -> Any:
+    """A body with every text that the route takes."""
+    method, path = name.split()
+    operation = document()["paths"][path][method.lower()]
+    if "requestBody" not in operation:
+        return None
+    example = operation["requestBody"]["content"]["application/json"].get("example", {})
+    text = {
+        wire.TOKENS: {"assertion": "x"},
+        wire.STEP_OUTCOME: {
+            **holding(world),
+            "retryNumber": 0,
+            "error": {"code": "x", "message": "x", "retryable": True},
+            "result": RESULT,
+        },
+        wire.END_PHASE: {**holding(world), "outcomes": {"validate_desired_state": RESULT}},
+        wire.FINALIZE: {**holding(world), "outcomes": {"materialize_repositories": RESULT}},
+        wire.RUN_REPORTS: {**holding(world), "message": "x"},
+        wire.CHECK_RESULTS: {
+            "findings": [
+                {
+                    "id": world.paths["application_environment_id"],
+                    "passed": False,
+                    "expected": "x",
+                    "found": "x",
+                }
+            ],
+        },
+    }
+    return {**example, **(body_of(route, world) or {}), **text.get(path, {})}
+
+
+RESULT: dict[str, Any] = {
+    "items": [{"item": "repository/x", "effect": "created", "references": {"url": "x"}}],
+    "downstreamErrors": [{"target": "x", "code": "x", "status": "x"}],
+}
+
+
+def holding(world: World) -> dict[str, Any]:
+    """What the run of the world says it holds."""
+    return {"runId": world.paths["run_id"], "attempt": 1}
+
+
+def with_each_text_as(odd: str, body: Any) -> Iterator[tuple[str, Any]]:
+    """The body, again and again, each time with another of its texts as the odd one."""
+    if isinstance(body, str):
+        yield "", odd
+    elif isinstance(body, dict):
+        for key, value in body.items():
+            yield (
+                f".{key} as a key",
+                {**{each: body[each] for each in body if each != key}, odd: value},
+            )
+            for where, changed in with_each_text_as(odd, value):
+                yield f".{key}{where}", {**body, key: changed}
+    elif isinstance(body, list):
+        for number, value in enumerate(body):
+            for where, changed in with_each_text_as(odd, value):
+                yield f"[{number}]{where}", [*body[:number], changed, *body[number + 1 :]]
 
 
 def test_a_foreign_thing_is_told_exactly_like_none(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,9 +13,9 @@ from control_plane.adapters.database import transaction
 from idp_kernel.errors import Unavailable
 from idp_kernel.ids import new_id
 from idp_kernel.services import ServiceName
-from idp_kernel.wire.engine import CANCEL_REQUESTED
+from idp_kernel.wire.engine import CANCEL_REQUESTED, METRICS_PROJECTION
 from idp_kernel.workflows import Step
-from tests.integration.control_plane.conftest import Platform, eventually
+from tests.integration.control_plane.conftest import Platform, eventually, somebody_waits_for_a_lock
 from tests.integration.control_plane.engine_run import (
     REVISION,
     STEPS,
@@ -666,21 +667,30 @@ def test_text_that_postgres_cannot_hold_is_kept_without_it(platform: Platform) -
     assert platform.request(request_id)["error"]["message"] == "ab"
 
 
+def test_references_and_errors_of_providers_are_kept_without_it_too(platform: Platform) -> None:
+    request_id = platform.provision(platform.new_subject())
+    run = claimed(platform, request_id)
+    outcomes = json.loads(json.dumps(run.outcomes()).replace("http://", r"http\u0000://"))
+    met = {"target": f"t{new_id()}\x00", "code": "c\x00", "status": "5\x0000"}
+    outcomes[Step.MATERIALIZE_REPOSITORIES]["downstreamErrors"] = [met]
+    answer = run.say("finalize", outcomes=outcomes)
+    assert (answer.status_code, answer.json()["state"]) == (200, "succeeded")
+    assert platform.environment_of(request_id)["repositoryUrl"].startswith("http://forge/")
+    told = platform.service(ServiceName.METRICS_EXPORTER).seen(METRICS_PROJECTION)
+    kept = {each["target"]: each for each in told["downstreamErrors"]}[met["target"][:-1]]
+    assert (kept["code"], kept["status"]) == ("c", "500")
+
+
 def test_a_claim_that_had_to_wait_beyond_the_deadline_is_told_so(platform: Platform) -> None:
     request_id = platform.provision(platform.new_subject())
     platform.clock.advance(30 * 60 - 5)
-
-    def somebody_waits() -> bool:
-        query = text("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-        with transaction(platform.engine) as connection:
-            return connection.execute(query).first() is not None
 
     with ThreadPoolExecutor(1) as pool:
         with transaction(platform.engine) as somebody:
             query = text("SELECT 1 FROM workflow_requests WHERE id = :id FOR UPDATE")
             somebody.execute(query, {"id": request_id})
             claim = pool.submit(ask_claim, platform, request_id, new_id())
-            eventually(somebody_waits)
+            eventually(lambda: somebody_waits_for_a_lock(platform.engine))
             platform.clock.advance(5)
         answer = claim.result()
     assert (answer.status_code, answer.json()["code"]) == (409, "deadline_passed")

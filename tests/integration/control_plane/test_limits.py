@@ -9,9 +9,18 @@ from typing import Any
 import pytest
 
 from control_plane.api.rate_limits import RateLimits, RatePolicy
+from control_plane.application.offer_requests import offer_requests
 from idp_kernel.services import ServiceName
-from tests.integration.control_plane.conftest import Caller, Platform, Subject
-from tests.integration.control_plane.engine_run import claimed, offers
+from idp_kernel.workflows import Step
+from tests.integration.control_plane.conftest import (
+    Caller,
+    Platform,
+    Subject,
+    eventually,
+    somebody_waits_for_a_lock,
+)
+from tests.integration.control_plane.engine_run import STEPS, claimed, launch, offers
+from tests.integration.control_plane.rotations import rotating, rotation_of, secrets_in_use, seen
 from tests.integration.control_plane.test_surface import refused
 
 
@@ -97,6 +106,76 @@ def test_what_a_team_has_beyond_its_concurrency_stays_pending(platform: Platform
     assert set(offers(platform)) & set(requests) == {requests[2]}
     states = [platform.request(each)["state"] for each in requests]
     assert states == ["succeeded", "pending", "pending"]
+
+
+def test_those_who_ask_for_offers_at_once_give_no_place_twice(platform: Platform) -> None:
+    subject = platform.new_subject()
+    older, newer = (
+        register(platform, subject, f"app-{number}").json()["requestId"] for number in range(2)
+    )
+    claimed(platform, older).fail(Step.VALIDATE_APPLICATION, retryable=True)
+    set_limits(platform, subject, maxActiveRequests=1)
+    with ThreadPoolExecutor(1) as pool:
+        with platform.services.begin() as work:
+            first = offer_requests(work, 100, platform.services.offers)
+            platform.clock.advance(60)
+            second = pool.submit(offers, platform)
+            eventually(lambda: second.done() or somebody_waits_for_a_lock(platform.engine))
+        offered = {offer.request_id for offer in first.offers} | set(second.result())
+    assert offered & {older, newer} == {newer}
+
+
+def test_a_launch_by_hand_takes_a_place_or_is_refused(platform: Platform) -> None:
+    secret, other = secrets_in_use(platform, "app-key", "other-key")
+    run = rotating(platform, rotation_of(platform, other))
+    set_limits(platform, secret.subject, maxActiveRequests=1)
+    by_hand = {"workflow": "SecretRotation", "subjectId": secret.id, "reason": "now"}
+    problem = refused(launch(platform, **by_hand), 409, "quota_exceeded")
+    assert (problem["limit"], problem["inForce"], problem["used"]) == ("maxActiveRequests", 1, 1)
+    assert seen(platform, secret)["state"] == "Active"
+    run.do_all()
+    assert run.end_phase().json()["state"] == "waiting"
+    assert launch(platform, **by_hand).status_code == 200
+
+
+def test_a_re_run_by_hand_of_what_holds_a_place_already_goes_on(platform: Platform) -> None:
+    subject = platform.new_subject()
+    request_id = platform.provision(subject)
+    run = claimed(platform, request_id)
+    run.fail(STEPS[0], retryable=True)
+    set_limits(platform, subject, maxActiveRequests=1)
+    platform.clock.advance(60)
+    assert request_id in offers(platform)
+    assert launch(platform, parentRunId=run.run_id).status_code == 200
+
+
+def test_an_emergency_is_re_run_by_hand_whatever_the_limit(platform: Platform) -> None:
+    secret = secrets_in_use(platform, "app-key")[0]
+    run = rotating(platform, rotation_of(platform, secret, emergency=True))
+    run.fail(Step.VALIDATE_ROTATION, retryable=False)
+    set_limits(platform, secret.subject, maxActiveRequests=0)
+    again = launch(platform, workflow="SecretRotation", parentRunId=run.run_id)
+    assert again.status_code == 200, again.text
+
+
+def test_an_emergency_waits_for_no_other_request_of_its_team(platform: Platform) -> None:
+    secret, routine = secrets_in_use(platform, "app-key", "other-key")
+    subject = secret.subject
+    waiting = [
+        register(platform, subject, f"app-{number}").json()["requestId"] for number in range(3)
+    ]
+    set_limits(platform, subject, maxActiveRequests=1)
+    assert set(waiting) & set(offers(platform)) == {waiting[0]}
+    routine_id = rotation_of(platform, routine)
+    emergency_id = rotation_of(platform, secret, emergency=True)
+    assert set(offers(platform)) & {*waiting, routine_id, emergency_id} == {emergency_id}
+    run = rotating(platform, emergency_id)
+    used = platform.admin.seen(f"/v1/teams/{subject.team}/limits")["maxActiveRequests"]["used"]
+    assert used == 2, "it is at work like others"
+    run.do_all()
+    assert run.end_phase().json()["state"] == "waiting"
+    platform.sweep_after(0)
+    assert set(offers(platform)) & {*waiting, routine_id, emergency_id} == {emergency_id}
 
 
 # ── calls of a token ─────────────────────────────────────────────────────────────────────────

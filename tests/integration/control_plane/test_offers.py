@@ -24,6 +24,7 @@ from tests.integration.control_plane.conftest import (
 )
 from tests.integration.control_plane.engine_run import STEPS, ask_claim, claimed, launch, offers
 from tests.integration.control_plane.process import Process, served
+from tests.integration.control_plane.rotations import rotation_of, secret_in_use
 
 END_EVERYTHING = """
 UPDATE workflow_requests SET
@@ -65,6 +66,13 @@ def test_teams_take_turns_and_the_oldest_comes_first(platform: Platform) -> None
     of_quiet = platform.provision(quiet)
     assert list(offers(platform, limit=2)) == [of_busy[0], of_quiet]
     assert list(offers(platform)) == of_busy[1:]
+
+
+def test_an_emergency_is_offered_before_what_has_waited_longer(platform: Platform) -> None:
+    secret, other = secret_in_use(platform), platform.new_subject()
+    older = platform.provision(other)
+    emergency = rotation_of(platform, secret, emergency=True)
+    assert list(offers(platform)) == [emergency, older]
 
 
 def test_nothing_is_offered_while_draining_and_commands_are_taken(platform: Platform) -> None:

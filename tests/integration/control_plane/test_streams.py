@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import socket
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import pairwise
@@ -20,7 +21,8 @@ import pytest
 from sqlalchemy import Engine, event
 
 from control_plane import main
-from control_plane.api import event_streams, feed, subscriptions
+from control_plane.adapters.queries import SqlQueries
+from control_plane.api import event_streams, feed, streams, subscriptions
 from control_plane.application.ports import Work
 from idp_kernel.http.event_stream import LAST_EVENT_ID
 from idp_kernel.ids import new_id
@@ -39,6 +41,7 @@ from tests.integration.control_plane.own_postgres import OwnPostgres
 from tests.integration.control_plane.process import served
 from tests.integration.control_plane.serving import (
     EVENTS,
+    STOPS_WITHIN_SECONDS,
     WATCH,
     Reading,
     Serving,
@@ -281,6 +284,76 @@ def test_a_token_that_expires_ends_its_streams(
         assert reading.rest() == []
 
 
+@pytest.fixture
+def pages_after_the_first(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Whoever reads what was missed waits before the second page for this to be set."""
+    gate, read = threading.Event(), SqlQueries.events
+    pages = itertools.count(1)
+
+    def events(*arguments: Any) -> Sequence[Event]:
+        if next(pages) > 1:
+            assert gate.wait(STOPS_WITHIN_SECONDS)
+        return read(*arguments)
+
+    monkeypatch.setattr(SqlQueries, "events", events)
+    yield gate
+    gate.set()
+
+
+def many_missed(platform: Platform, team: str) -> str:
+    """The sequence before some pages of events of that team."""
+    with platform.services.begin() as work:
+        newest = platform.services.queries.newest_sequence()
+        for number in range(450):
+            told(work, team, str(number))
+    return str(newest)
+
+
+def test_a_token_that_is_revoked_while_its_stream_catches_up_is_sent_no_more(
+    platform: Platform, server: Serving, pages_after_the_first: threading.Event
+) -> None:
+    team = platform.new_subject().team
+    principal = f"p-{new_id()[-12:]}"
+    platform.admin.ok(f"/v1/teams/{team}/members", {"principal": principal, "role": "team-viewer"})
+    made = platform.admin.ok("/v1/tokens", {"principal": principal})
+    start = many_missed(platform, team)
+    with (
+        Watcher(server, ADMIN_TOKEN).new_events(type="token_revoked") as admins,
+        Watcher(server, made["token"]).reading(EVENTS, after=start, team=team) as reading,
+    ):
+        seen = [reading.event()]
+        assert platform.admin.delete(f"/v1/tokens/{made['id']}").is_success
+        assert admins.event().type == "token_revoked"
+        pages_after_the_first.set()
+        seen += [Event.model_validate_json(each.data) for each in reading.rest()]
+        assert reading.text.endswith(b": the token does not open this any more\n\n")
+    assert len(seen) == streams._PAGE
+
+
+def test_who_leaves_a_team_while_a_stream_catches_up_is_sent_no_more_of_it(
+    platform: Platform, server: Serving, pages_after_the_first: threading.Event
+) -> None:
+    own, other = platform.new_subject().team, platform.new_subject().team
+    principal = f"p-{new_id()[-12:]}"
+    for team in (own, other):
+        body = {"principal": principal, "role": "team-viewer"}
+        platform.admin.ok(f"/v1/teams/{team}/members", body)
+    start = many_missed(platform, other)
+    watcher = Watcher(server, platform.token_for(principal))
+    with (
+        Watcher(server, ADMIN_TOKEN).new_events(type="team_member_removed") as admins,
+        watcher.reading(EVENTS, after=start) as reading,
+    ):
+        seen = [reading.event().team]
+        assert platform.admin.delete(f"/v1/teams/{other}/members/{principal}").is_success
+        assert admins.event().type == "team_member_removed"
+        tell(platform, own, "own")
+        pages_after_the_first.set()
+        while seen[-1] == other:
+            seen.append(reading.event().team)
+    assert seen == [other] * streams._PAGE + [own]
+
+
 def test_streams_take_a_token_and_a_foreign_request_is_told_like_none(
     platform: Platform, server: Serving
 ) -> None:
@@ -305,6 +378,53 @@ def test_more_watchers_than_there_is_room_for_are_told_to_come_again(
     eventually(lambda: server.watches == 0)
     with Watcher(server, ADMIN_TOKEN).new_events():
         assert server.watches == 1
+
+
+def test_one_who_still_catches_up_takes_a_place(
+    platform: Platform,
+    server: Serving,
+    pages_after_the_first: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(feed, "MOST_WATCHES", 1)
+    team = platform.new_subject().team
+    request_id, start = platform.provision(platform.new_subject()), many_missed(platform, team)
+    watcher, headers = Watcher(server, ADMIN_TOKEN), {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+    with watcher.reading(EVENTS, after=start, team=team) as reading:
+        reading.event()
+        for path in (EVENTS, WATCH.format(request_id)):
+            refused = httpx.get(f"{server.url}{path}", headers=headers)
+            assert (refused.status_code, refused.json()["code"]) == (503, "too_many_watches")
+        pages_after_the_first.set()
+
+
+def test_of_those_who_come_at_once_no_more_are_served_than_there_is_room_for(
+    platform: Platform, server: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everybody_was_asked, check_room = threading.Barrier(2), feed.Feed.check_room
+
+    def check_together(the_feed: feed.Feed) -> None:
+        check_room(the_feed)
+        if threading.current_thread().name != "server":
+            everybody_was_asked.wait(STOPS_WITHIN_SECONDS)
+
+    monkeypatch.setattr(feed, "MOST_WATCHES", 1)
+    monkeypatch.setattr(feed.Feed, "check_room", check_together)
+    path = WATCH.format(platform.provision(platform.new_subject()))
+    watcher = Watcher(server, ADMIN_TOKEN)
+
+    def what_comes_first(_number: int) -> bytes:
+        with watcher.reading(path) as reading:
+            for _piece in reading.pieces:
+                if b"data: " in reading.text:
+                    break
+            everybody_was_asked.wait(STOPS_WITHIN_SECONDS)
+            return reading.text
+
+    with ThreadPoolExecutor(2) as pool:
+        texts = list(pool.map(what_comes_first, range(2)))
+    assert sum(b"As many watch as this server has room for" in text for text in texts) == 1
+    assert sum(b"data: " in text for text in texts) == 1
 
 
 # ── what goes wrong ──────────────────────────────────────────────────────────────────────────
@@ -507,6 +627,26 @@ def test_a_stream_counts_as_answered_when_it_begins(platform: Platform, server: 
         time.sleep(1)
     eventually(lambda: streams_counted(server)["count"] > before["count"])
     assert streams_counted(server)["sum"] - before["sum"] < 1
+
+
+@pytest.mark.parametrize("waits_in", ["newest_sequence", "events"])
+def test_a_stream_shows_that_it_lives_before_it_has_begun(
+    server: Serving, monkeypatch: pytest.MonkeyPatch, waits_in: str
+) -> None:
+    monkeypatch.setattr(event_streams, "HEARTBEAT_SECONDS", 0.05)
+    gate, look = threading.Event(), getattr(SqlQueries, waits_in)
+
+    def look_late(*arguments: Any) -> Any:
+        assert gate.wait(STOPS_WITHIN_SECONDS)
+        return look(*arguments)
+
+    eventually(lambda: server.feed._position is None)
+    monkeypatch.setattr(SqlQueries, waits_in, look_late)
+    with Watcher(server, ADMIN_TOKEN).reading(EVENTS, after="0") as reading:
+        for _ in range(3):
+            reading.heartbeat()
+        gate.set()
+        assert reading.event().sequence > 0
 
 
 def streams_counted(server: Serving) -> dict[str, float]:

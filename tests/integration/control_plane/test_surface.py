@@ -8,7 +8,7 @@ import pytest
 
 from idp_kernel.ids import new_id
 from tests.integration.control_plane.conftest import Caller, Platform
-from tests.integration.control_plane.engine_run import claimed
+from tests.integration.control_plane.engine_run import STEPS, claimed, offers
 from tests.integration.control_plane.rotations import (
     SecretInUse,
     ask_rotation,
@@ -79,6 +79,22 @@ def test_a_deprecated_application_gets_nothing_new_and_is_rotated(
     in_grace(platform, secret)
     assert seen(platform, secret)["version"] == 4
     assert "application_deprecated" in platform.events(team=secret.subject.team)
+
+
+def test_what_was_asked_for_before_a_deprecation_is_provisioned_at_each_attempt(
+    platform: Platform,
+) -> None:
+    subject = platform.new_subject()
+    request_id = platform.provision(subject)
+    platform.admin.ok(f"/v1/applications/{subject.application_id}/deprecate")
+    assert request_id in offers(platform)
+    claimed(platform, request_id).fail(STEPS[0], retryable=True)
+    platform.clock.advance(60)
+    assert request_id in offers(platform)
+    run = claimed(platform, request_id, attempt=2)
+    run.do_all()
+    assert run.finalize().json()["state"] == "succeeded"
+    assert platform.environment_of(request_id)["state"] == "Active"
 
 
 def test_what_needs_a_workflow_that_is_not_there_is_refused(
@@ -320,6 +336,26 @@ def test_settings_are_made_only_to_what_was_seen(platform: Platform, secret: Sec
         assert changed.headers["ETag"] == conditional(platform, shown).headers["ETag"] != tag
         late = platform.admin.put(path, body, **{"If-Match": tag})
         refused(late, 412, "precondition_failed")
+
+
+def test_limits_are_set_by_who_has_not_seen_the_present_use_but_that_is_shown(
+    platform: Platform,
+) -> None:
+    subject = platform.new_subject()
+    path = f"/v1/teams/{subject.team}/limits"
+    tag = conditional(platform, path).headers["ETag"]
+    platform.admin.ok("/v1/applications", {"team": subject.team, "slug": "another"})
+    shown = conditional(platform, path, **{"If-None-Match": tag})
+    assert (shown.status_code, shown.json()["maxApplications"]["used"]) == (200, 2)
+    assert shown.headers["ETag"] != tag
+    changed = platform.admin.put(path, {"maxApplications": 9}, **{"If-Match": tag})
+    assert changed.status_code == 200, changed.text
+    late = platform.admin.put(path, {"maxApplications": 8}, **{"If-Match": shown.headers["ETag"]})
+    refused(late, 412, "precondition_failed")
+    same = platform.admin.put(path, {"maxApplications": 8}, **{"If-Match": changed.headers["ETag"]})
+    assert same.status_code == 200
+    now = conditional(platform, path, **{"If-None-Match": same.headers["ETag"]})
+    assert now.status_code == 304
 
 
 def test_onboarding_does_not_end_what_a_deprecation_began(platform: Platform) -> None:

@@ -49,6 +49,25 @@ def test_only_an_active_environment_is_provisioned(state: EnvironmentState) -> N
     assert refused.value.code == "environment_not_active"
 
 
+GOES_ON_IN = {
+    ApplicationState.APPROVED,
+    ApplicationState.ONBOARDING,
+    ApplicationState.ACTIVE,
+    ApplicationState.DEPRECATED,
+}
+
+
+@pytest.mark.parametrize("state", ApplicationState)
+def test_what_was_asked_for_goes_on_until_the_application_ends(state: ApplicationState) -> None:
+    application = Application("a", "t", "shop", "", state, NOW)
+    if state in GOES_ON_IN:
+        application.check_may_go_on_provisioning()
+        return
+    with pytest.raises(Conflict, match=f"shop is {state}") as refused:
+        application.check_may_go_on_provisioning()
+    assert refused.value.code == "application_not_ready"
+
+
 @pytest.mark.parametrize("state", ApplicationState)
 def test_only_active_applications_get_environments(state: ApplicationState) -> None:
     application = Application("a", "t", "shop", "", state, NOW)
@@ -57,19 +76,6 @@ def test_only_active_applications_get_environments(state: ApplicationState) -> N
         return
     with pytest.raises(Conflict, match=f"shop is {state}") as refused:
         application.check_may_get_environments()
-    assert refused.value.code == "application_not_ready"
-
-
-@pytest.mark.parametrize("state", ApplicationState)
-def test_provisioning_goes_on_while_its_application_is_yet_to_be_onboarded(
-    state: ApplicationState,
-) -> None:
-    application = Application("a", "t", "shop", "", state, NOW)
-    if state in (ApplicationState.APPROVED, ApplicationState.ONBOARDING, ApplicationState.ACTIVE):
-        application.check_may_go_on_provisioning()
-        return
-    with pytest.raises(Conflict, match=f"shop is {state}") as refused:
-        application.check_may_go_on_provisioning()
     assert refused.value.code == "application_not_ready"
 
 

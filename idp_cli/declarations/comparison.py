@@ -9,9 +9,11 @@ own; a key derived from the file would replay an answer of yesterday and change 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from idp_cli.api import (
     APPLICATION,
+    APPLICATION_ENVIRONMENT,
     APPLICATION_ENVIRONMENT_MOVE,
     APPLICATIONS,
     ENVIRONMENT,
@@ -95,7 +97,8 @@ class _Comparison:
             self._refuse_gone(placed, present.state)
             return
         fields = [*_team_fields(present, declared)]
-        commands = [*_team_commands(present, declared)]
+        tag = self._present.tag(TEAM.format(team=declared.slug))
+        commands = [*_if_unchanged(tag, _team_commands(present, declared))]
         roles = self._present.roles(declared.slug) if present is not None else {}
         for member in declared.members:
             role = roles.get(member.principal)
@@ -116,7 +119,8 @@ class _Comparison:
             return
         action = Action.CREATE if present is None else Action.CHANGE
         fields = tuple(_environment_fields(present, declared))
-        commands = tuple(_environment_commands(present, declared))
+        tag = self._present.tag(ENVIRONMENT.format(environment=declared.slug))
+        commands = tuple(_if_unchanged(tag, _environment_commands(present, declared)))
         self._plan.settle(Change(action, Kind.ENVIRONMENT, declared.subject, fields, commands))
 
     # -------------------------------------------------------------------------- applications
@@ -164,7 +168,8 @@ class _Comparison:
         if fields:
             body = DescribeApplication(description=declared.description or "")
             path = APPLICATION.format(application_id=present.id)
-            commands.append(Command(path, Application, body, "PUT"))
+            tag = self._present.tag(path)
+            commands.append(Command(path, Application, body, "PUT", if_match=tag))
         if present.state == APPROVED:
             if not self._team_starts_workflows(placed, declared.team):
                 return
@@ -186,7 +191,7 @@ class _Comparison:
         if application is None:
             self._with_new_application(placed, declared)
             return
-        present = self._present.application_environments(application.id).get(declared.environment)
+        present = self._present.application_environment(application.id, declared.environment)
         if present is not None:
             self._change_environment(placed, declared, application, present)
         elif application.state == ACTIVE:
@@ -236,7 +241,8 @@ class _Comparison:
             self._provision(placed, declared, application, present)
         elif present.state in (ACTIVE, FROZEN):
             if self._has_its_secrets(placed, declared, present, "once it is provisioned"):
-                self._plan.settle(_frozen_or_not(declared, present))
+                path = APPLICATION_ENVIRONMENT.format(application_environment_id=present.id)
+                self._plan.settle(_frozen_or_not(declared, present, self._present.tag(path)))
         else:
             self._refuse_gone(placed, present.state)
 
@@ -444,6 +450,12 @@ def _environment_commands(
         yield Command(ENVIRONMENT_MOVE.format(environment=slug, move=move), Environment)
 
 
+def _if_unchanged(tag: str | None, commands: Iterator[Command]) -> Iterator[Command]:
+    """The first only if the thing is as it was compared; the others follow from what it made."""
+    for number, command in enumerate(commands):
+        yield replace(command, if_match=tag) if number == 0 else command
+
+
 def _described(present: str | None, declared: str | None) -> Iterator[FieldChange]:
     if declared is not None and declared != (present or ""):
         yield FieldChange("description", present, declared)
@@ -482,7 +494,7 @@ def _provisioned(
 
 
 def _frozen_or_not(
-    declared: DeclaredApplicationEnvironment, present: ApplicationEnvironment
+    declared: DeclaredApplicationEnvironment, present: ApplicationEnvironment, tag: str | None
 ) -> Change:
     move = _FREEZES.get((present.state, declared.state or present.state))
     kind, subject = Kind.APPLICATION_ENVIRONMENT, declared.subject
@@ -490,7 +502,7 @@ def _frozen_or_not(
         return Change(Action.CHANGE, kind, subject)
     path = APPLICATION_ENVIRONMENT_MOVE.format(application_environment_id=present.id, move=move)
     fields = (FieldChange("state", present.state, str(declared.state)),)
-    commands = (Command(path, ApplicationEnvironment),)
+    commands = (Command(path, ApplicationEnvironment, if_match=tag),)
     return Change(Action.CHANGE, kind, subject, fields, commands)
 
 

@@ -65,8 +65,11 @@ class Had:
     def application(self, team: str, slug: str) -> Application | None:
         return self.applications.get((team, slug))
 
-    def application_environments(self, _id: str) -> dict[str, ApplicationEnvironment]:
-        return self.appenvs
+    def application_environment(self, _id: str, slug: str) -> ApplicationEnvironment | None:
+        return self.appenvs.get(slug)
+
+    def tag(self, path: str) -> str:
+        return f'"{path}"'
 
     def has_team(self, state: str = "Active", name: str = "Payments") -> Had:
         self.teams["payments"] = Team(

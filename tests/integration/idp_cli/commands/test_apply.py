@@ -16,17 +16,17 @@ from idp_cli import declarations as package
 from idp_cli.api import Api
 from idp_cli.exits import ExitCode
 from idp_kernel.errors import Unavailable
-from tests.fixtures.terminal import Terminal, in_terminal
+from tests.fixtures.terminal import Terminal
 from tests.integration.idp_cli.commands.conftest import (
     Idp,
     Perform,
     new_name,
     read_list,
     shown_json,
+    typed,
 )
 
 EXAMPLE = Path(package.__file__).parents[2] / "docs" / "examples" / "payments.yaml"
-IDP = Path(sys.executable).with_name("idp")
 
 
 class File:
@@ -201,14 +201,7 @@ def test_a_file_that_is_not_there_is_told(idp: Idp, tmp_path: Path) -> None:
 @contextmanager
 def asked_whether(control_plane: tuple[str, Path], file: File) -> Iterator[Terminal]:
     """The file applied at a terminal, up to the question."""
-    url, token_file = control_plane
-    surroundings = {
-        "PATH": os.environ["PATH"],
-        "IDP_API_URL": url,
-        "IDP_TOKEN_FILE": str(token_file),
-        "IDP_HOME": str(file.path.parent / "idp"),
-    }
-    with in_terminal([str(IDP), "apply", "-f", str(file.path)], surroundings) as terminal:
+    with typed(control_plane, "apply", "-f", str(file.path)) as terminal:
         terminal.read_until("Make these changes? [y/N]: ")
         yield terminal
 

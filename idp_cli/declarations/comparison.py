@@ -9,7 +9,7 @@ own; a key derived from the file would replay an answer of yesterday and change 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from idp_cli.api import (
     APPLICATION,
@@ -81,6 +81,36 @@ def compare(declarations: Declarations, present: Present) -> Plan:
     for placed, appenv in declarations.of(DeclaredApplicationEnvironment):
         comparison.application_environment(placed, appenv)
     return plan
+
+
+@dataclass(frozen=True)
+class _Need:
+    """A thing that has to be active, and how it is told that it is not."""
+
+    field: str
+    kind: Kind
+    elsewhere: str
+    cannot: str
+    begins_as: str
+    goes_on_by: str
+
+
+_TEAM = _Need(
+    field="team",
+    kind=Kind.TEAM,
+    elsewhere="that your token may see",
+    cannot="starts no workflow",
+    begins_as=DRAFT,
+    goes_on_by="resume",
+)
+_ENVIRONMENT = _Need(
+    field="environment",
+    kind=Kind.ENVIRONMENT,
+    elsewhere="on the platform",
+    cannot="nothing is provisioned in it",
+    begins_as=PLANNED,
+    goes_on_by="unfreeze",
+)
 
 
 class _Comparison:
@@ -324,47 +354,40 @@ class _Comparison:
 
     def _team_starts_workflows(self, placed: Placed, slug: str) -> bool:
         declared = self._declarations.find(DeclaredTeam, slug)
-        present = self._present.team(slug)
-        if declared is None and present is None:
-            self._refuse(
-                placed,
-                "team",
-                f"there is no team {slug}, neither in the file nor that your token may see",
-                "declare it with a document of kind Team",
-            )
-            return False
-        state = _state_to_be(_state_of(declared), _state_of(present))
-        if state == ACTIVE:
-            return True
-        word = "activate" if state == DRAFT else "resume"
-        self._refuse(
-            placed,
-            "team",
-            f"team {slug} is {state} and starts no workflow",
-            f"declare it with `state: Active`, or type `{program_word()} team {word} {slug}`",
-        )
-        return False
+        return self._is_or_becomes_active(placed, _TEAM, slug, declared, self._present.team(slug))
 
     def _may_be_provisioned(self, placed: Placed, slug: str) -> bool:
         declared = self._declarations.find(DeclaredEnvironment, slug)
-        present = self._present.environment(slug)
+        return self._is_or_becomes_active(
+            placed, _ENVIRONMENT, slug, declared, self._present.environment(slug)
+        )
+
+    def _is_or_becomes_active(
+        self,
+        placed: Placed,
+        need: _Need,
+        slug: str,
+        declared: DeclaredTeam | DeclaredEnvironment | None,
+        present: Team | Environment | None,
+    ) -> bool:
+        """Whether it is active once the file is applied; refuses it if not."""
         if declared is None and present is None:
             self._refuse(
                 placed,
-                "environment",
-                f"there is no environment {slug}, neither in the file nor on the platform",
-                "declare it with a document of kind Environment",
+                need.field,
+                f"there is no {need.field} {slug}, neither in the file nor {need.elsewhere}",
+                f"declare it with a document of kind {need.kind}",
             )
             return False
         state = _state_to_be(_state_of(declared), _state_of(present))
         if state == ACTIVE:
             return True
-        word = "activate" if state == PLANNED else "unfreeze"
-        command = f"{program_word()} environment {word} {slug}"
+        move = "activate" if state == need.begins_as else need.goes_on_by
+        command = f"{program_word()} {need.field} {move} {slug}"
         self._refuse(
             placed,
-            "environment",
-            f"environment {slug} is {state} and nothing is provisioned in it",
+            need.field,
+            f"{need.field} {slug} is {state} and {need.cannot}",
             f"declare it with `state: Active`, or type `{command}`",
         )
         return False

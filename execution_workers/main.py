@@ -14,6 +14,7 @@ from execution_workers.api import Workers, routes
 from execution_workers.checks import Checks
 from execution_workers.effects import Effects
 from execution_workers.gitops import GitOpsVerification
+from execution_workers.ledger.errors import count_outages
 from execution_workers.ledger.ledger import Ledger, new_engine
 from execution_workers.ports import GitOpsAgent
 from execution_workers.providers.registry import (
@@ -78,7 +79,7 @@ def _workers(
     errors = downstream_errors(registry)
     surroundings = Surroundings(settings, clock, errors, resources)
     agent = GITOPS_AGENTS[settings.gitops_agent](surroundings)
-    ledger = Ledger(_engine(settings, resources), clock, max_calls=settings.max_calls)
+    ledger = Ledger(_engine(settings, resources, errors), clock, max_calls=settings.max_calls)
     rotation = _rotation(surroundings, agent)
     checks = Checks(
         rotation.forge,
@@ -113,12 +114,13 @@ def _rotation(surroundings: Surroundings, agent: GitOpsAgent) -> RotationParties
     )
 
 
-def _engine(settings: ExecutionWorkersSettings, resources: ExitStack) -> Engine:
+def _engine(settings: ExecutionWorkersSettings, resources: ExitStack, errors: Counter) -> Engine:
     engine = new_engine(
         settings.database_url,
         max_calls=settings.max_calls,
         item_wait_seconds=settings.item_wait_seconds,
     )
+    count_outages(engine, errors)
     resources.callback(engine.dispose)
     return engine
 

@@ -61,6 +61,10 @@ _BY_CODE: dict[str, str] = {
     "token_revoked": _NEW_TOKEN,
     "token_invalid": "Give a whole token with --token-file or IDP_TOKEN; `{idp} whoami` tests it.",
     "token_file_unreadable": "Name a file that you can read with --token-file.",
+    "token_malformed": "Give the token alone, with --token-file or IDP_TOKEN.",
+    "key_file_unusable": "Put the file back from your backup; without one, take it away and a new "
+    "one is made by `{idp} up`.",
+    "home_unusable": "Name a folder of your own with --home or IDP_HOME.",
     "token_file_empty": "Write the token into it, or name another file with --token-file.",
     "token_file_unwritable": "Name a file in a folder that you can write to.",
     "token_already_shown": "Its first answer was lost: type the command again; a token that was "

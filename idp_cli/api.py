@@ -63,6 +63,7 @@ DRAIN = "/v1/platform/drain"
 RESUME = "/v1/platform/resume"
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
+IF_MATCH = "If-Match"
 TRIES = 3
 FIRST_PAUSE_SECONDS = 0.3
 LONGEST_PAUSE_SECONDS = 10.0
@@ -95,6 +96,13 @@ class Api:
         for attempt in _tries():
             with attempt:
                 return self._client.call("GET", path, answer, query=query)
+        raise AssertionError  # the last try answers or raises
+
+    def look(self, path: str, answer: type[Answer]) -> tuple[Answer, str | None]:
+        """As `get`, with the entity tag by which a change can be made to nothing but this."""
+        for attempt in _tries():
+            with attempt:
+                return self._client.look(path, answer)
         raise AssertionError  # the last try answers or raises
 
     def all(
@@ -133,16 +141,37 @@ class Api:
             with attempt:
                 self._client.send("DELETE", path)
 
-    def command(self, path: str, answer: type[Answer], body: WireModel | None = None) -> Answer:
-        """A command; one key for all its tries."""
-        return self._send("POST", path, answer, body)
+    def command(
+        self,
+        path: str,
+        answer: type[Answer],
+        body: WireModel | None = None,
+        *,
+        if_match: str | None = None,
+    ) -> Answer:
+        """A command; one key for all its tries.
 
-    def put(self, path: str, answer: type[Answer], body: WireModel) -> Answer:
+        With an entity tag, it is `Conflict` (`precondition_failed`) once the thing looks different.
+        """
+        return self._send("POST", path, answer, body, if_match)
+
+    def put(
+        self, path: str, answer: type[Answer], body: WireModel, *, if_match: str | None = None
+    ) -> Answer:
         """Sets the whole of what is there; otherwise as a command."""
-        return self._send("PUT", path, answer, body)
+        return self._send("PUT", path, answer, body, if_match)
 
-    def _send(self, method: str, path: str, answer: type[Answer], body: WireModel | None) -> Answer:
+    def _send(
+        self,
+        method: str,
+        path: str,
+        answer: type[Answer],
+        body: WireModel | None,
+        if_match: str | None,
+    ) -> Answer:
         headers = {IDEMPOTENCY_KEY: new_id()}
+        if if_match is not None:
+            headers[IF_MATCH] = if_match
         for attempt in _tries():
             with attempt:
                 return self._client.call(method, path, answer, body=body, headers=headers)

@@ -104,11 +104,11 @@ class Invocation:
     def token_for(self, url: str) -> str:
         """The token as given; else the first admin's, which is for this machine only."""
         if self.token_given:
-            return self.token_given
+            return _sendable(self.token_given, "The token in IDP_TOKEN")
         if self.token_file is not None:
-            return _read_token(self.token_file)
+            return read_token(self.token_file)
         if urlsplit(url).hostname in (LOOPBACK, "localhost") and self.home.admin_token.exists():
-            return _read_token(self.home.admin_token)
+            return read_token(self.home.admin_token)
         raise Unauthenticated(
             f"There is no token for {url}: none was given, and {self.home.admin_token} is not "
             "there or not meant for that address.",
@@ -123,13 +123,24 @@ def invocation_of(context: typer.Context) -> Invocation:
     return found
 
 
-def _read_token(path: Path) -> str:
+def read_token(path: Path) -> str:
+    """The token that is all of the file; raises `InvalidInput` when there is none in it."""
     try:
-        token = path.read_text(encoding="utf-8").strip()
+        token = path.read_bytes().decode("ascii", errors="replace").strip()
     except OSError as error:
         raise InvalidInput(
             f"The token file {path} cannot be read: {error.strerror}.", code="token_file_unreadable"
         ) from error
     if not token:
         raise InvalidInput(f"The token file {path} is empty.", code="token_file_empty")
+    return _sendable(token, f"What is in the token file {path}")
+
+
+def _sendable(token: str, told: str) -> str:
+    """The token, if a request can carry it at all; the error does not show it."""
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise InvalidInput(
+            f"{told} is no token: a token is one word of ASCII letters, digits and signs.",
+            code="token_malformed",
+        )
     return token

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from idp_cli.invocation import Invocation
+from idp_cli.invocation import Invocation, read_token
 from idp_cli.supervision.keys import AGENT_READER_TOKEN
 from idp_kernel.http.client import ServiceClient
 from idp_kernel.services import LOOPBACK, ServiceName
@@ -46,5 +46,5 @@ class EmbeddedObservers:
         return self._client(self._invocation.ports.local_consumer, ServiceName.LOCAL_CONSUMER)
 
     def _client(self, port: int, party: ServiceName) -> ServiceClient:
-        token = self._token_file.read_text(encoding="utf-8").strip()
+        token = read_token(self._token_file)
         return self._invocation.client_with(token, f"http://{LOOPBACK}:{port}", party)

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 
 from idp_cli.durations import rough_duration_text
-from idp_cli.invocation import Invocation
+from idp_cli.invocation import Invocation, read_token
 from idp_cli.output import program_word
 from idp_cli.supervision.embedded import DATABASE_OF_ROLE
 from idp_cli.supervision.keys import AGENT_READER_TOKEN, FORGE_AGENT_TOKEN
@@ -183,7 +183,7 @@ def _client(
     }
     token = None
     if token_file is not None:
-        token = (invocation.home.keys / token_file).read_text(encoding="utf-8").strip()
+        token = read_token(invocation.home.keys / token_file)
     return invocation.client_with(
         token,
         f"http://{LOOPBACK}:{ports[service]}",

@@ -23,7 +23,7 @@ from joserfc.jws import JWSRegistry
 from pydantic import ConfigDict, Field
 
 from idp_kernel.clock import Clock
-from idp_kernel.errors import InvariantBroken, Unauthenticated
+from idp_kernel.errors import InvalidInput, InvariantBroken, Unauthenticated
 from idp_kernel.ids import new_id
 from idp_kernel.services import Scope, ServiceName
 from idp_kernel.wire.base import WireModel
@@ -116,7 +116,18 @@ class SigningKey:
 
     @classmethod
     def read(cls, path: Path) -> SigningKey:
-        return cls(OKPKey.import_key(json.loads(path.read_text())))
+        """The key of a file that `write` made; raises `InvalidInput` (`key_file_unusable`) for
+        anything else, and shows nothing of what is in it.
+        """
+        try:
+            key = cls(OKPKey.import_key(json.loads(path.read_text(encoding="utf-8"))))
+        except OSError as error:
+            raise _unusable_key(path, f"cannot be read: {error.strerror}") from None
+        except (ValueError, TypeError, AttributeError, KeyError, JoseError):
+            raise _unusable_key(path, "holds no key: it must be a private key as JSON") from None
+        if not key.key.is_private or key.key.kid is None:
+            raise _unusable_key(path, "holds no private key with a `kid`")
+        return key
 
     def write(self, path: Path) -> None:
         """Creates the file with mode 0600; an existing one is left alone and refused."""
@@ -143,6 +154,10 @@ class SigningKey:
             self.key,
             registry=_REGISTRIES[algorithm],
         )
+
+
+def _unusable_key(path: Path, found: str) -> InvalidInput:
+    return InvalidInput(f"The key file {path} {found}.", code="key_file_unusable")
 
 
 def write_private_file(path: Path, content: str) -> None:

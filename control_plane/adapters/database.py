@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from idp_kernel.errors import Conflict, InvariantBroken, PlatformError, Unavailable
-from idp_kernel.telemetry.metrics import NO_STATUS
+from idp_kernel.telemetry.metrics import NO_STATUS, OWN_DATABASE
 from idp_kernel.wire.engine import ROW_HELD
 
 POOL_SIZE: Final = 10
@@ -26,8 +26,6 @@ STATEMENT_TIMEOUT_SECONDS: Final = 20
 LOCK_TIMEOUT_SECONDS: Final = 3
 IDLE_TRANSACTION_TIMEOUT_SECONDS: Final = 60
 RETRY_AFTER_SECONDS: Final = 1.0
-DATABASE: Final = "postgresql"
-"""The `target` of its errors in metrics."""
 DATABASE_UNAVAILABLE: Final = "database_unavailable"
 _OUTAGES: Final = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
 """What is raised while the database, or a connection to it, is not to be had."""
@@ -93,7 +91,7 @@ def count_outages(engine: Engine, errors: Counter) -> None:
         met = context.original_exception
         if _unavailability(context.sqlalchemy_exception or met) == DATABASE_UNAVAILABLE:
             status = met.sqlstate if isinstance(met, psycopg.Error) else None
-            errors.labels(DATABASE, DATABASE_UNAVAILABLE, status or NO_STATUS).inc()
+            errors.labels(OWN_DATABASE, DATABASE_UNAVAILABLE, status or NO_STATUS).inc()
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from idp_kernel.errors import Conflict, InvalidInput, PlatformError
 from idp_kernel.wire.api import RequestAccepted, WorkflowRequest
 
 STANDARD_INPUT = "-"
+CHANGED_MEANWHILE = "precondition_failed"
 
 
 def apply(
@@ -99,8 +100,11 @@ class _Application:
             try:
                 self._change(change)
             except PlatformError as error:
+                found = error.message
+                if error.code == CHANGED_MEANWHILE:
+                    found = "somebody changed it after it was compared, so it was left alone."
                 error.message = (
-                    f"{change.kind} {change.subject}: {error.message} Of {len(plan.changes)} "
+                    f"{change.kind} {change.subject}: {found} Of {len(plan.changes)} "
                     f"changes {number} were made; the same command goes on with the rest."
                 )
                 raise
@@ -109,9 +113,11 @@ class _Application:
         api = self._invocation.api
         for command in change.commands:
             if command.method == "PUT" and command.body is not None:
-                api.put(command.path, command.answer, command.body)
+                api.put(command.path, command.answer, command.body, if_match=command.if_match)
                 continue
-            answer = api.command(command.path, command.answer, command.body)
+            answer = api.command(
+                command.path, command.answer, command.body, if_match=command.if_match
+            )
             if isinstance(answer, RequestAccepted):
                 self._asked.append(answer.request_id)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from threading import Timer
 from typing import Annotated, NoReturn
 
 import typer
@@ -14,6 +15,7 @@ from idp_cli.advice import About, about_request, advice_for_code, refusals_about
 from idp_cli.api import (
     APPLICATION_ENVIRONMENT,
     CANCELLATION,
+    PLATFORM,
     REQUEST,
     REQUEST_WATCH,
     REQUESTS,
@@ -40,11 +42,15 @@ from idp_kernel.errors import NotFound, PlatformError
 from idp_kernel.wire.api import (
     ApplicationEnvironment,
     CancelRequest,
+    PlatformStanding,
     RequestAccepted,
     RetryRequest,
     WorkflowRequest,
 )
 from idp_kernel.workflows import RequestState, WorkflowName
+
+PENDING_PATIENCE_SECONDS = 3.0
+"""How long a request may be pending before whoever watches it is told why."""
 
 app = typer.Typer(no_args_is_help=True, help="Workflow requests.")
 
@@ -217,7 +223,10 @@ def follow(
     `is_passing`: on a terminal the live view goes away at the end, for what the caller shows.
     """
     try:
-        with closing(_states(invocation, request_id)) as states:
+        with (
+            _told_why_pending(invocation, request_id),
+            closing(_states(invocation, request_id)) as states,
+        ):
             return FollowedRequest(
                 states, invocation.output, is_passing=is_passing, is_over=is_over
             ).until_end()
@@ -226,6 +235,33 @@ def follow(
             f"The request goes on. See it again: {program_word()} request watch {request_id}"
         )
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+@contextmanager
+def _told_why_pending(invocation: Invocation, request_id: str) -> Iterator[None]:
+    """Meanwhile: says why nothing happens, if no run has taken the request up after a moment."""
+    timer = Timer(PENDING_PATIENCE_SECONDS, _say_why_pending, (invocation, request_id))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _say_why_pending(invocation: Invocation, request_id: str) -> None:
+    idp = program_word()
+    try:
+        if get_request(invocation, request_id).state != RequestState.PENDING:
+            return
+        is_draining = invocation.api.get(PLATFORM, PlatformStanding).draining
+    except PlatformError:
+        return  # what stands in the way of watching is told by the watch itself
+    if is_draining:
+        told = f"the platform is draining and starts nothing until `{idp} resume`"
+    else:
+        told = f"no run has taken it up yet; if it stays so, `{idp} doctor` looks for the cause"
+    invocation.output.hint(f"[yellow]◷[/] It is pending: {told}.")
 
 
 def _states(invocation: Invocation, request_id: str) -> Generator[WorkflowRequest]:

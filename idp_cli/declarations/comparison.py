@@ -9,9 +9,11 @@ own; a key derived from the file would replay an answer of yesterday and change 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from idp_cli.api import (
     APPLICATION,
+    APPLICATION_ENVIRONMENT,
     APPLICATION_ENVIRONMENT_MOVE,
     APPLICATIONS,
     ENVIRONMENT,
@@ -81,6 +83,36 @@ def compare(declarations: Declarations, present: Present) -> Plan:
     return plan
 
 
+@dataclass(frozen=True)
+class _Need:
+    """A thing that has to be active, and how it is told that it is not."""
+
+    field: str
+    kind: Kind
+    elsewhere: str
+    cannot: str
+    begins_as: str
+    goes_on_by: str
+
+
+_TEAM = _Need(
+    field="team",
+    kind=Kind.TEAM,
+    elsewhere="that your token may see",
+    cannot="starts no workflow",
+    begins_as=DRAFT,
+    goes_on_by="resume",
+)
+_ENVIRONMENT = _Need(
+    field="environment",
+    kind=Kind.ENVIRONMENT,
+    elsewhere="on the platform",
+    cannot="nothing is provisioned in it",
+    begins_as=PLANNED,
+    goes_on_by="unfreeze",
+)
+
+
 class _Comparison:
     def __init__(self, declarations: Declarations, present: Present, plan: Plan) -> None:
         self._declarations = declarations
@@ -95,7 +127,8 @@ class _Comparison:
             self._refuse_gone(placed, present.state)
             return
         fields = [*_team_fields(present, declared)]
-        commands = [*_team_commands(present, declared)]
+        tag = self._present.tag(TEAM.format(team=declared.slug))
+        commands = [*_if_unchanged(tag, _team_commands(present, declared))]
         roles = self._present.roles(declared.slug) if present is not None else {}
         for member in declared.members:
             role = roles.get(member.principal)
@@ -116,7 +149,8 @@ class _Comparison:
             return
         action = Action.CREATE if present is None else Action.CHANGE
         fields = tuple(_environment_fields(present, declared))
-        commands = tuple(_environment_commands(present, declared))
+        tag = self._present.tag(ENVIRONMENT.format(environment=declared.slug))
+        commands = tuple(_if_unchanged(tag, _environment_commands(present, declared)))
         self._plan.settle(Change(action, Kind.ENVIRONMENT, declared.subject, fields, commands))
 
     # -------------------------------------------------------------------------- applications
@@ -164,7 +198,8 @@ class _Comparison:
         if fields:
             body = DescribeApplication(description=declared.description or "")
             path = APPLICATION.format(application_id=present.id)
-            commands.append(Command(path, Application, body, "PUT"))
+            tag = self._present.tag(path)
+            commands.append(Command(path, Application, body, "PUT", if_match=tag))
         if present.state == APPROVED:
             if not self._team_starts_workflows(placed, declared.team):
                 return
@@ -186,7 +221,7 @@ class _Comparison:
         if application is None:
             self._with_new_application(placed, declared)
             return
-        present = self._present.application_environments(application.id).get(declared.environment)
+        present = self._present.application_environment(application.id, declared.environment)
         if present is not None:
             self._change_environment(placed, declared, application, present)
         elif application.state == ACTIVE:
@@ -236,7 +271,8 @@ class _Comparison:
             self._provision(placed, declared, application, present)
         elif present.state in (ACTIVE, FROZEN):
             if self._has_its_secrets(placed, declared, present, "once it is provisioned"):
-                self._plan.settle(_frozen_or_not(declared, present))
+                path = APPLICATION_ENVIRONMENT.format(application_environment_id=present.id)
+                self._plan.settle(_frozen_or_not(declared, present, self._present.tag(path)))
         else:
             self._refuse_gone(placed, present.state)
 
@@ -318,47 +354,40 @@ class _Comparison:
 
     def _team_starts_workflows(self, placed: Placed, slug: str) -> bool:
         declared = self._declarations.find(DeclaredTeam, slug)
-        present = self._present.team(slug)
-        if declared is None and present is None:
-            self._refuse(
-                placed,
-                "team",
-                f"there is no team {slug}, neither in the file nor that your token may see",
-                "declare it with a document of kind Team",
-            )
-            return False
-        state = _state_to_be(_state_of(declared), _state_of(present))
-        if state == ACTIVE:
-            return True
-        word = "activate" if state == DRAFT else "resume"
-        self._refuse(
-            placed,
-            "team",
-            f"team {slug} is {state} and starts no workflow",
-            f"declare it with `state: Active`, or type `{program_word()} team {word} {slug}`",
-        )
-        return False
+        return self._is_or_becomes_active(placed, _TEAM, slug, declared, self._present.team(slug))
 
     def _may_be_provisioned(self, placed: Placed, slug: str) -> bool:
         declared = self._declarations.find(DeclaredEnvironment, slug)
-        present = self._present.environment(slug)
+        return self._is_or_becomes_active(
+            placed, _ENVIRONMENT, slug, declared, self._present.environment(slug)
+        )
+
+    def _is_or_becomes_active(
+        self,
+        placed: Placed,
+        need: _Need,
+        slug: str,
+        declared: DeclaredTeam | DeclaredEnvironment | None,
+        present: Team | Environment | None,
+    ) -> bool:
+        """Whether it is active once the file is applied; refuses it if not."""
         if declared is None and present is None:
             self._refuse(
                 placed,
-                "environment",
-                f"there is no environment {slug}, neither in the file nor on the platform",
-                "declare it with a document of kind Environment",
+                need.field,
+                f"there is no {need.field} {slug}, neither in the file nor {need.elsewhere}",
+                f"declare it with a document of kind {need.kind}",
             )
             return False
         state = _state_to_be(_state_of(declared), _state_of(present))
         if state == ACTIVE:
             return True
-        word = "activate" if state == PLANNED else "unfreeze"
-        command = f"{program_word()} environment {word} {slug}"
+        move = "activate" if state == need.begins_as else need.goes_on_by
+        command = f"{program_word()} {need.field} {move} {slug}"
         self._refuse(
             placed,
-            "environment",
-            f"environment {slug} is {state} and nothing is provisioned in it",
+            need.field,
+            f"{need.field} {slug} is {state} and {need.cannot}",
             f"declare it with `state: Active`, or type `{command}`",
         )
         return False
@@ -444,6 +473,12 @@ def _environment_commands(
         yield Command(ENVIRONMENT_MOVE.format(environment=slug, move=move), Environment)
 
 
+def _if_unchanged(tag: str | None, commands: Iterator[Command]) -> Iterator[Command]:
+    """The first only if the thing is as it was compared; the others follow from what it made."""
+    for number, command in enumerate(commands):
+        yield replace(command, if_match=tag) if number == 0 else command
+
+
 def _described(present: str | None, declared: str | None) -> Iterator[FieldChange]:
     if declared is not None and declared != (present or ""):
         yield FieldChange("description", present, declared)
@@ -482,7 +517,7 @@ def _provisioned(
 
 
 def _frozen_or_not(
-    declared: DeclaredApplicationEnvironment, present: ApplicationEnvironment
+    declared: DeclaredApplicationEnvironment, present: ApplicationEnvironment, tag: str | None
 ) -> Change:
     move = _FREEZES.get((present.state, declared.state or present.state))
     kind, subject = Kind.APPLICATION_ENVIRONMENT, declared.subject
@@ -490,7 +525,7 @@ def _frozen_or_not(
         return Change(Action.CHANGE, kind, subject)
     path = APPLICATION_ENVIRONMENT_MOVE.format(application_environment_id=present.id, move=move)
     fields = (FieldChange("state", present.state, str(declared.state)),)
-    commands = (Command(path, ApplicationEnvironment),)
+    commands = (Command(path, ApplicationEnvironment, if_match=tag),)
     return Change(Action.CHANGE, kind, subject, fields, commands)
 
 

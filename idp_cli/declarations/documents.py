@@ -68,6 +68,8 @@ def read_documents(text: str) -> tuple[list[Document], list[Problem]]:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         problems.append(Problem(line, "", f"it is no YAML: {error.reason}"))
+    except RecursionError:
+        problems.append(Problem(1, "", "it is nested too deeply"))
     except (yaml.YAMLError, ValueError) as error:
         problems.append(Problem(1, "", f"it is no YAML: {error}"))
     return documents, problems

@@ -26,6 +26,8 @@ class Command:
     answer: type[WireModel]
     body: WireModel | None = None
     method: Literal["POST", "PUT"] = "POST"
+    if_match: str | None = None
+    """The entity tag of what was compared; the command changes nothing else."""
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TypeVar
 
 from idp_cli.api import (
+    APPLICATION,
+    APPLICATION_ENVIRONMENT,
     APPLICATIONS,
     ENVIRONMENT,
     ENVIRONMENTS_OF_APPLICATION,
@@ -14,7 +17,10 @@ from idp_cli.api import (
 )
 from idp_kernel.errors import NotFound
 from idp_kernel.wire.api import Application, ApplicationEnvironment, Environment, Member, Team
+from idp_kernel.wire.base import WireModel
 from idp_kernel.wire.engine import TeamRole
+
+Thing = TypeVar("Thing", bound=WireModel)
 
 
 class Present:
@@ -22,17 +28,20 @@ class Present:
 
     def __init__(self, api: Api) -> None:
         self._api = api
+        self._tags: dict[str, str | None] = {}
         self.team = cache(self._team)
         self.roles = cache(self._roles)
         self.environment = cache(self._environment)
         self.application = cache(self._application)
-        self.application_environments = cache(self._application_environments)
+        self.application_environment = cache(self._application_environment)
+        self._environments_of = cache(self._application_environment_ids)
+
+    def tag(self, path: str) -> str | None:
+        """The entity tag of what was there when it was looked at."""
+        return self._tags.get(path)
 
     def _team(self, slug: str) -> Team | None:
-        try:
-            return self._api.get(TEAM.format(team=slug), Team)
-        except NotFound:
-            return None
+        return self._look(TEAM.format(team=slug), Team)
 
     def _roles(self, slug: str) -> dict[str, TeamRole]:
         """By the name of the member."""
@@ -40,17 +49,33 @@ class Present:
         return {member.principal: member.role for member in members}
 
     def _environment(self, slug: str) -> Environment | None:
-        try:
-            return self._api.get(ENVIRONMENT.format(environment=slug), Environment)
-        except NotFound:
-            return None
+        return self._look(ENVIRONMENT.format(environment=slug), Environment)
 
     def _application(self, team: str, slug: str) -> Application | None:
         query = {"team": team, "slug": slug}
-        return next(iter(self._api.all(APPLICATIONS, Application, query)), None)
+        found = next(iter(self._api.all(APPLICATIONS, Application, query)), None)
+        if found is None:
+            return None
+        return self._look(APPLICATION.format(application_id=found.id), Application)
 
-    def _application_environments(self, application_id: str) -> dict[str, ApplicationEnvironment]:
+    def _application_environment(
+        self, application_id: str, environment: str
+    ) -> ApplicationEnvironment | None:
+        found = self._environments_of(application_id).get(environment)
+        if found is None:
+            return None
+        path = APPLICATION_ENVIRONMENT.format(application_environment_id=found)
+        return self._look(path, ApplicationEnvironment)
+
+    def _application_environment_ids(self, application_id: str) -> dict[str, str]:
         """By the environment's slug."""
         path = ENVIRONMENTS_OF_APPLICATION.format(application_id=application_id)
         found = self._api.all(path, ApplicationEnvironment)
-        return {each.environment: each for each in found}
+        return {each.environment: each.id for each in found}
+
+    def _look(self, path: str, kind: type[Thing]) -> Thing | None:
+        try:
+            found, self._tags[path] = self._api.look(path, kind)
+        except NotFound:
+            return None
+        return found

@@ -113,20 +113,23 @@ class Home:
     def prepare(self) -> None:
         """Makes the folders, closed to other accounts; those that are there stay as they are.
 
-        Raises `InvalidInput` when the path holds characters the supervisor cannot carry.
+        Raises `InvalidInput` when the path holds characters the supervisor cannot carry, or when
+        no folder of ours can be there (`home_unusable`).
         """
         check_path(self.root)
-        for folder in (self.root, self.keys, self.logs, self.run, self.dagster):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._usable():
+            for folder in (self.root, self.keys, self.logs, self.run, self.dagster):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self.socket.parent != self.run:
             make_private(self.socket.parent)
 
     def record(self) -> RunRecord | None:
         """Who runs the platform, as last written; `None` after an orderly stop."""
-        try:
-            return RunRecord.model_validate_json(self._record_file.read_bytes())
-        except (FileNotFoundError, ValidationError):
-            return None
+        with self._usable():
+            try:
+                return RunRecord.model_validate_json(self._record_file.read_bytes())
+            except (FileNotFoundError, ValidationError):
+                return None
 
     def write_record(self, record: RunRecord) -> None:
         draft = self._record_file.with_suffix(".draft")
@@ -171,14 +174,26 @@ class Home:
 
     def is_locked(self) -> bool:
         """Whether a platform runs here, is starting or is still stopping."""
-        try:
-            descriptor = os.open(self.lock_file, os.O_RDWR)
-        except FileNotFoundError:
-            return False
+        with self._usable():
+            try:
+                descriptor = os.open(self.lock_file, os.O_RDWR)
+            except FileNotFoundError:
+                return False
         try:
             return not _has_locked(descriptor, fcntl.LOCK_SH)
         finally:
             os.close(descriptor)
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InvalidInput(
+                f"{self.root} cannot be the home of a platform: {error.filename}: "
+                f"{error.strerror}.",
+                code="home_unusable",
+            ) from error
 
 
 def _has_locked(descriptor: int, kind: int) -> bool:

@@ -37,6 +37,7 @@ Authorization = Callable[[], str | None]
 """Gives the bearer token for the next call, or none."""
 
 CONNECT_TIMEOUT_SECONDS = 3.0
+ETAG = "ETag"
 DEFAULT_TIMEOUT_SECONDS = 10.0
 STREAM_SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS
 """A stream that says nothing for so long, not even that it lives, has been cut."""
@@ -90,11 +91,19 @@ class ServiceClient:
             method, path, body=body, query=query, headers=headers, bearer=bearer,
             timeout_seconds=timeout_seconds,
         )  # fmt: skip
+        return self._decoded(response, f"{method} {path}", answer)
+
+    def look(self, path: str, answer: type[Answer]) -> tuple[Answer, str | None]:
+        """What is there, and its entity tag if it has one; errors as in `call`."""
+        response = self.send("GET", path)
+        return self._decoded(response, f"GET {path}", answer), response.headers.get(ETAG)
+
+    def _decoded(self, response: httpx.Response, asked: str, answer: type[Answer]) -> Answer:
         try:
             return answer.model_validate_json(response.content)
         except ValidationError as error:
             raise InvariantBroken(
-                f"{self._party} answered {method} {path} with what is no {answer.__name__}: "
+                f"{self._party} answered {asked} with what is no {answer.__name__}: "
                 f"{error.error_count()} errors",
                 code="contract_broken",
             ) from error

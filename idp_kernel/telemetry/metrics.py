@@ -26,6 +26,8 @@ HTTP_SECONDS_BUCKETS = (
 UNKNOWN_ROUTE = "unmatched"
 NO_STATUS = "none"
 """The status of a downstream error without an answer."""
+OWN_DATABASE = "postgresql"
+"""The target of errors of the database in which a process keeps its own state."""
 
 
 class MetricKind(StrEnum):

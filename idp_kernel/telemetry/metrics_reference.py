@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from idp_kernel.services import DEFAULT_PORTS, ServiceName
-from idp_kernel.telemetry.metrics import METRICS_OF, Metric
+from idp_kernel.telemetry.metrics import METRICS_OF, OWN_DATABASE, Metric
 from idp_kernel.wire.worker import SecretSensitivity
 from idp_kernel.workflows import (
     WORKFLOW_SECONDS_BUCKETS,
@@ -63,7 +63,8 @@ _SETS: dict[str, Iterable[str] | str] = {
     "method": "HTTP's own; `OTHER` for any other",
     "status": "of HTTP requests the code; of downstream errors the party's, or its SQLSTATE,"
     " `other`, or `none` without an answer; of runs Dagster's",
-    "target": "the party that was called, such as `openbao` or `execution-workers`; `other` for any"
+    "target": "the party that was called, such as `openbao` or `execution-workers`;"
+    f" `{OWN_DATABASE}` for the database in which the process keeps its own state; `other` for any"
     " other that a run reports",
     "code": "the codes of the error tables, as in problems of the API; `other` for any other that a"
     " run reports",

@@ -363,8 +363,8 @@ class World:
             until=now + timedelta(minutes=5),
         )
 
-    def metrics(self) -> str:
-        return ask("GET", f"{self.workers.url}/metrics").text
+    def metrics(self, accept: str = "*/*") -> str:
+        return ask("GET", f"{self.workers.url}/metrics", headers={"Accept": accept}).text
 
 
 @dataclass(frozen=True)

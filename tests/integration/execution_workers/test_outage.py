@@ -11,8 +11,10 @@ from psycopg import sql
 from sqlalchemy import make_url
 
 from execution_workers.failpoints import after_provider
+from idp_kernel.telemetry.metrics import OWN_DATABASE
 from idp_kernel.workflows import Step
 from local_stack.postgres_setup import APPLICATIONS_DATABASE, connect_as_superuser
+from tests.fixtures.openmetrics import ACCEPT, families_of
 from tests.fixtures.stack import PostgresServer
 from tests.integration.execution_workers.catalogue import SECRET, assert_effect, assert_problem
 from tests.integration.execution_workers.driver import Run, eventually, in_background
@@ -37,9 +39,11 @@ def test_the_ledgers_database_is_away_for_a_while(
     run: Run, postgres_server: PostgresServer
 ) -> None:
     assert_effect(SECRET.do(run), "created")
+    counted = _outages_counted(run)
     with database_away(postgres_server, _ledger(run)):
         assert_problem(SECRET.do(run), 503, "ledger_unavailable")
         assert _readiness(run).status_code == 503
+    assert _outages_counted(run) >= counted + 2
     assert _readiness(run).status_code == 200
     assert_effect(SECRET.do(run), "replayed")
 
@@ -55,6 +59,27 @@ def test_the_connection_of_a_waiting_fence_ends(run: Run, postgres_server: Postg
             assert_problem(raising.result(), 503, "ledger_unavailable")
     assert_effect(held.result(), "created")
     assert run.with_(fence=2).raise_fence().status_code == 200
+
+
+def test_a_call_that_another_keeps_waiting_is_no_outage(run: Run) -> None:
+    counted = _outages_counted(run)
+    hit = run.world.workers.arm(after_provider(Step.PROVISION_SECRETS))
+    with in_background(lambda: SECRET.do(run)) as held:
+        eventually(hit.exists, what="a call is in flight")
+        assert_problem(run.with_(fence=2).raise_fence(), 503, "item_busy")
+        hit.unlink()
+    assert_effect(held.result(), "created")
+    assert _outages_counted(run) == counted
+
+
+def _outages_counted(run: Run) -> float:
+    wanted = {"target": OWN_DATABASE, "code": "ledger_unavailable"}
+    return sum(
+        sample.value
+        for family in families_of(run.world.metrics(ACCEPT))
+        for sample in family.samples
+        if sample.name == "downstream_errors_total" and wanted.items() <= sample.labels.items()
+    )
 
 
 def _ledger(run: Run) -> str:

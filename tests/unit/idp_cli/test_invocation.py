@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,18 @@ def test_an_unusable_token_file_is_said(home: Path) -> None:
         invocation(home, token_file=empty).token_for(LOCAL)
     with pytest.raises(InvalidInput, match="cannot be read"):
         invocation(home, token_file=home / "missing").token_for(LOCAL)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"one\ntwo", "t\u00f6ken".encode(), b"a\x00b"])
+def test_what_no_request_can_carry_is_no_token(home: Path, content: bytes) -> None:
+    file = home / "mine"
+    file.write_bytes(content)
+    with pytest.raises(InvalidInput, match=re.escape(str(file))) as refused:
+        invocation(home, token_file=file).token_for(LOCAL)
+    assert refused.value.code == "token_malformed"
+
+
+def test_a_given_token_that_is_none_is_refused_and_not_shown(home: Path) -> None:
+    with pytest.raises(InvalidInput, match="IDP_TOKEN") as refused:
+        invocation(home, token="t\u00f6p secret").token_for(LOCAL)
+    assert "secret" not in refused.value.message

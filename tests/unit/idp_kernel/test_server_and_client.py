@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -127,6 +128,10 @@ def test_a_call_is_one_trace_on_both_sides(
         client.call("POST", "/echo", CreateTeam, body=BODY)
         with pytest.raises(MoveRefused):
             client.call("POST", "/teams/x", Team)
+    # The server's span ends in its own thread, maybe after the caller has the answer.
+    give_up_at = time.monotonic() + 10
+    while len(spans.get_finished_spans()) < 5 and time.monotonic() < give_up_at:
+        time.sleep(0.01)
     found = {each.name: each for each in spans.get_finished_spans()}
     (outer,) = (found["somebody asks"],)
     calls = [each for each in spans.get_finished_spans() if each.kind is SpanKind.CLIENT]

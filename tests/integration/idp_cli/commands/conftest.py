@@ -23,6 +23,7 @@ from idp_cli.supervision.ports import shifted_ports
 from idp_kernel.ids import new_id
 from local_stack.postgres_setup import connect_as_superuser
 from tests.fixtures.stack import PostgresServer, child, free_port
+from tests.fixtures.terminal import Terminal, in_terminal
 
 Idp = Callable[..., str]
 
@@ -90,6 +91,21 @@ def idp(
         return said.out + said.err
 
     return run
+
+
+@contextmanager
+def typed(control_plane: tuple[str, Path], *arguments: str) -> Iterator[Terminal]:
+    """The command line as the first admin types it at a terminal."""
+    url, token_file = control_plane
+    surroundings = {
+        "PATH": os.environ["PATH"],
+        "IDP_API_URL": url,
+        "IDP_TOKEN_FILE": str(token_file),
+        "IDP_HOME": str(token_file.parent / "none"),
+    }
+    command = [str(Path(sys.executable).with_name("idp")), *arguments]
+    with in_terminal(command, surroundings) as terminal:
+        yield terminal
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,17 @@ from idp_cli import declarations as package
 from idp_cli.api import Api
 from idp_cli.exits import ExitCode
 from idp_kernel.errors import Unavailable
-from tests.fixtures.terminal import in_terminal
+from tests.fixtures.terminal import Terminal
 from tests.integration.idp_cli.commands.conftest import (
     Idp,
     Perform,
     new_name,
     read_list,
     shown_json,
+    typed,
 )
 
 EXAMPLE = Path(package.__file__).parents[2] / "docs" / "examples" / "payments.yaml"
-IDP = Path(sys.executable).with_name("idp")
 
 
 class File:
@@ -152,11 +154,11 @@ def test_after_a_crash_in_the_middle_the_rest_is_done(
     done: list[str] = []
     command = Api.command
 
-    def until_it_crashes(api: Api, path: str, *arguments: Any) -> Any:
+    def until_it_crashes(api: Api, path: str, *arguments: Any, **more: Any) -> Any:
         if len(done) == crash_after:
             raise Unavailable("The machine went away.", code="unreachable")
         done.append(path)
-        return command(api, path, *arguments)
+        return command(api, path, *arguments, **more)
 
     with monkeypatch.context() as crashing:
         crashing.setattr(Api, "command", until_it_crashes)
@@ -196,6 +198,52 @@ def test_a_file_that_is_not_there_is_told(idp: Idp, tmp_path: Path) -> None:
     assert "no UTF-8" in idp("apply", "-f", str(tmp_path / "bytes.yaml"), code=ExitCode.FAILED)
 
 
+@contextmanager
+def asked_whether(control_plane: tuple[str, Path], file: File) -> Iterator[Terminal]:
+    """The file applied at a terminal, up to the question."""
+    with typed(control_plane, "apply", "-f", str(file.path)) as terminal:
+        terminal.read_until("Make these changes? [y/N]: ")
+        yield terminal
+
+
+@pytest.mark.parametrize("kind", ["team", "environment", "app", "env"])
+def test_what_changed_after_it_was_compared_is_left_alone(
+    kind: str,
+    apply: Idp,
+    idp: Idp,
+    control_plane: tuple[str, Path],
+    file: File,
+    perform: Perform,
+) -> None:
+    for _ in range(2):
+        apply("--yes")
+        perform(file.team, "shop")
+    appenv = f"environment: {file.environment}"
+    application = shown_json(idp, "app", "show", "shop", "--team", file.team)["id"]
+    before, declared, another = {
+        "team": ("displayName: Payments", "displayName: Paying", ("--name", "Theirs", file.team)),
+        "environment": (
+            "The last stop before production",
+            "Ours",
+            ("--description", "Theirs", file.environment),
+        ),
+        "app": ("Where customers pay", "Ours", ("--description", "Theirs", application)),
+        "env": (appenv, f"{appenv}\nstate: Frozen", ()),
+    }[kind]
+    file.change(before, declared)
+    with asked_whether(control_plane, file) as terminal:
+        if kind == "env":
+            idp("env", "freeze", read_list(idp, "env", "list", "--team", file.team)[0]["id"])
+        else:
+            idp(kind, "describe", *another)
+        terminal.type("y\n")
+        said, ended = terminal.read_to_end()
+    assert ended == ExitCode.FAILED
+    assert "precondition_failed" in said
+    assert "somebody changed it after it was compared" in said
+    assert "Of 1 changes 0 were made" in said
+
+
 @pytest.mark.parametrize(
     ("answer", "code", "state"), [("y", ExitCode.OK, 200), ("n", ExitCode.FAILED, 404)]
 )
@@ -207,15 +255,7 @@ def test_somebody_at_a_terminal_is_asked(
     control_plane: tuple[str, Path],
     file: File,
 ) -> None:
-    url, token_file = control_plane
-    surroundings = {
-        "PATH": os.environ["PATH"],
-        "IDP_API_URL": url,
-        "IDP_TOKEN_FILE": str(token_file),
-        "IDP_HOME": str(file.path.parent / "idp"),
-    }
-    with in_terminal([str(IDP), "apply", "-f", str(file.path)], surroundings) as terminal:
-        terminal.read_until("Make these changes? [y/N]: ")
+    with asked_whether(control_plane, file) as terminal:
         terminal.type(f"{answer}\n")
         _said, ended = terminal.read_to_end()
         assert ended == code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -14,6 +15,7 @@ from tests.integration.idp_cli.commands.conftest import (
     new_name,
     read_list,
     shown_json,
+    typed,
 )
 
 
@@ -308,3 +310,27 @@ def test_a_refusal_is_one_document_for_a_program(idp: Idp) -> None:
     )
     assert problem["code"] == "not_found"
     assert "next" in problem
+
+
+@pytest.mark.parametrize(
+    ("before", "told"), [("drain", "the platform is draining"), ("resume", "no run has taken it")]
+)
+def test_whoever_watches_is_told_why_nothing_happens(
+    before: str,
+    told: str,
+    idp: Idp,
+    control_plane: tuple[str, Path],
+    team: str,
+    application: str,
+) -> None:
+    found = shown_json(idp, "app", "show", application, "--team", team)["id"]
+    (request,) = read_list(idp, "request", "list", "--app", found)
+    idp(before)
+    try:
+        with typed(control_plane, "request", "watch", request["id"]) as terminal:
+            terminal.read_until(told)
+            idp("request", "cancel", request["id"])
+            _said, ended = terminal.read_to_end()
+    finally:
+        idp("resume")
+    assert ended == ExitCode.REQUEST_FAILED

@@ -65,8 +65,11 @@ class Had:
     def application(self, team: str, slug: str) -> Application | None:
         return self.applications.get((team, slug))
 
-    def application_environments(self, _id: str) -> dict[str, ApplicationEnvironment]:
-        return self.appenvs
+    def application_environment(self, _id: str, slug: str) -> ApplicationEnvironment | None:
+        return self.appenvs.get(slug)
+
+    def tag(self, path: str) -> str:
+        return f'"{path}"'
 
     def has_team(self, state: str = "Active", name: str = "Payments") -> Had:
         self.teams["payments"] = Team(
@@ -347,3 +350,9 @@ def test_a_new_environment_that_is_to_be_frozen_is_frozen_once_it_is_there() -> 
     plan = plan_of(f"{APPENV}state: Frozen\n", Had().has_team().has_environment().has_application())
     assert commands_of(plan) == ["POST /v1/applications/ID/environments"]
     assert [each.subject for each in plan.unsettled] == ["payments/shop/staging"]
+
+
+def test_only_the_first_command_is_bound_to_what_was_compared() -> None:
+    had = Had().has_team("Draft", name="Paying")
+    (change,) = plan_of(TEAM, had).changes
+    assert [command.if_match for command in change.commands] == ['"/v1/teams/payments"', None]

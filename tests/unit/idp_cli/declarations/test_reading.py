@@ -103,3 +103,8 @@ def test_an_anchor_may_repeat_what_is_meant() -> None:
         "secrets: [{name: db}]\n"
     )
     assert len(read_declarations(text, "x.yaml").placed) == 2
+
+
+@pytest.mark.parametrize("text", ["[" * 20_000, "kind: Team\nslug: " + "[" * 900 + "]" * 900])
+def test_what_is_nested_without_end_is_told(text: str) -> None:
+    assert problems_of(text) == ["line 1: it is nested too deeply"]

@@ -92,3 +92,14 @@ def test_the_installation_keeps_its_name(tmp_path: Path) -> None:
     other = Home.at(tmp_path / "other")
     other.prepare()
     assert other.installation_id() != home.installation_id()
+
+
+@pytest.mark.parametrize("inside", ["", "below"])
+def test_a_file_is_no_home(tmp_path: Path, inside: str) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    home = Home.at(file / inside)
+    for use in (home.record, home.is_locked, home.prepare):
+        with pytest.raises(InvalidInput, match=str(home.root)) as refused:
+            use()
+        assert refused.value.code == "home_unusable"

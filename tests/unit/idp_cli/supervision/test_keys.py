@@ -15,6 +15,7 @@ from idp_cli.supervision.keys import (
     service_key_file,
 )
 from idp_kernel.clock import SystemClock
+from idp_kernel.errors import InvalidInput
 from idp_kernel.services import SERVICE_SCOPES, ServiceName
 from idp_kernel.tokens import (
     AUDIENCE_CONTROL_PLANE,
@@ -76,3 +77,22 @@ def test_a_replaced_key_is_published(keys: Path) -> None:
 def test_open_files_are_found(keys: Path) -> None:
     (keys / CONTROL_PLANE_KEY).chmod(0o644)
     assert [path.name for path in readable_by_others(keys)] == [CONTROL_PLANE_KEY]
+
+
+@pytest.mark.parametrize("content", ["", "secret{", "[]", "{}", '"secret"', '{"kty": "OKP"}'])
+def test_a_spoilt_key_is_named_and_not_shown(keys: Path, content: str) -> None:
+    spoilt = keys / service_key_file(ServiceName.LOCAL_FORGE)
+    spoilt.write_text(content)
+    with pytest.raises(InvalidInput, match=str(spoilt)) as refused:
+        ensure_keys(keys)
+    assert refused.value.code == "key_file_unusable"
+    assert "secret" not in refused.value.message
+
+
+def test_a_folder_or_a_public_key_is_no_key(keys: Path) -> None:
+    path = keys / service_key_file(ServiceName.LOCAL_FORGE)
+    path.write_text(json.dumps(SigningKey.read(path).public))
+    with pytest.raises(InvalidInput, match="no private key"):
+        SigningKey.read(path)
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        SigningKey.read(keys)

@@ -32,6 +32,7 @@ OF_NO_OPERATION = {
     "method_not_allowed",
     "not_migrated",
     "downgrade_refused",
+    "key_file_unusable",
     "internal_error",
     "unauthenticated",
     "conflict",

@@ -108,6 +108,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "request watch": (_REQUEST,),
     "request cancel": (f'{_REQUEST} --reason "Not today"',),
     "request retry": (f"{_REQUEST} --watch",),
+    "request undo": (f"{_REQUEST} --preview", f'{_REQUEST} --reason "Wrong team" --watch'),
 }
 """By the words that call the command: what follows them."""
 

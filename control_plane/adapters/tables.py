@@ -296,6 +296,8 @@ workflow_requests = Table(
     _moment("ended_at", nullable=True),
     Column("error", JSONB(none_as_null=True), nullable=True),
     _text("left_behind", nullable=True),
+    _reference("undoes", "workflow_requests.id", nullable=True),
+    Index("ix_workflow_requests_undoes", "undoes", postgresql_where=text("undoes IS NOT NULL")),
     Index("ix_workflow_requests_team_id_id", "team_id", "id"),
     Index("ix_workflow_requests_application_id", "application_id"),
     Index("ix_workflow_requests_application_environment_id", "application_environment_id"),

@@ -420,6 +420,12 @@ class Requests(Protocol):
         """The id of the latest request on that subject, ended ones too."""
         ...
 
+    def newest_succeeded_on(
+        self, kind: SubjectKind, subject_id: str, workflow: WorkflowName
+    ) -> str | None:
+        """The id of the latest request of that workflow on that subject that succeeded."""
+        ...
+
     def subjects(self, request_id: str) -> Sequence[tuple[SubjectKind, str]]: ...
 
     def set_subjects_active(self, request_id: str, *, active: bool) -> None: ...
@@ -470,6 +476,18 @@ class Requests(Protocol):
 
     def results(self, request: Request) -> Mapping[Step, StepResult]:
         """What succeeded steps of this generation answered, the latest word of each."""
+        ...
+
+    def recorded_steps(self, request_id: str) -> Sequence[StepRecord]:
+        """Every step that began, of all attempts and generations, by attempt."""
+        ...
+
+    def undone_by(self, request_id: str) -> str | None:
+        """The id of the undo that took back what the request made."""
+        ...
+
+    def neighbour_steps(self, request_id: str) -> Sequence[StepRecord]:
+        """Every step that began of other requests on a subject of it, by request and attempt."""
         ...
 
     def add_lost_run(self, run: LostRun) -> None: ...

@@ -130,7 +130,7 @@ class Commands(RuleBasedStateMachine):
             path = f"/v1/secrets/{self._one(found, which)}/rotation"
             self.ask(path, {"emergency": emergency})
 
-    @rule(which=pick, action=st.sampled_from(("cancel", "retry")))
+    @rule(which=pick, action=st.sampled_from(("cancel", "retry", "undo", "undo")))
     def steer(self, which: int, action: str) -> None:
         if self.requests:
             self.ask(f"/v1/workflow-requests/{self._one(self.requests, which)}/{action}", {})
@@ -268,6 +268,12 @@ PLANTED = {
         "UPDATE application_environments SET state = 'Provisioning'"
     ),
     "a secret is being rotated": "UPDATE secrets SET state = 'Rotating'",
+    "an environment goes out of use by": (
+        "UPDATE application_environments SET state = 'Decommissioning'"
+    ),
+    "an application goes out of use by": "UPDATE applications SET state = 'Decommissioning'",
+    "nothing of an application that is gone": "UPDATE applications SET state = 'Approved'",
+    "a secret without a value": "UPDATE secrets SET state = 'Declared'",
     "an ended request has told its end": "UPDATE outbox_events SET subject = 'x'",
     "success is told once": "UPDATE outbox_events SET type = 'workflow_x_completed'",
     "the projection counts": "DELETE FROM outbox_events",

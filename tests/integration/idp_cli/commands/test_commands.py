@@ -82,7 +82,12 @@ def test_an_onboarding_is_asked_for_seen_and_cancelled(
     assert f"idp request retry {request}" in watched
     idp("request", "retry", request)
     assert shown_json(idp, "request", "show", request)["state"] == "pending"
-    idp("request", "cancel", request)
+    offered = idp("request", "cancel", request)
+    assert f"idp request undo {request} --preview" in offered
+    shown = shown_json(idp, "request", "undo", request, "--preview")
+    assert (shown["mayBeUndone"], shown["items"]) == (False, [])
+    assert "nothing_to_undo" in idp("request", "undo", request, "--preview")
+    assert "nothing_to_undo" in idp("request", "undo", request, code=ExitCode.FAILED)
     assert shown_json(idp, "app", "onboard", name)["workflow"] == "ApplicationOnboarding"
 
 

@@ -44,7 +44,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "team suspend": ("payments",),
     "team resume": ("payments",),
     "team archive": ("payments",),
-    "team policy": ("payments", "payments --application-approval none"),
+    "team policy": ("payments", "payments --undo-on-failure"),
     "team limits": ("payments", "payments --applications 20 --requests default"),
     "team member add": ("payments ana@example.com --role team-maintainer",),
     "team member remove": ("payments ana@example.com",),

@@ -326,6 +326,8 @@ class DomainEvent(StrEnum):
     WORKFLOW_REQUEST_CANCELLATION_REQUESTED = "workflow_request_cancellation_requested"
     WORKFLOW_REQUEST_RETRIED = "workflow_request_retried"
     WORKFLOW_REQUEST_UNDO_REQUESTED = "workflow_request_undo_requested"
+    WORKFLOW_REQUEST_UNDO_REFUSED = "workflow_request_undo_refused"
+    """The team's policy was to ask for it, and there was nothing to undo, or a rule against it."""
 
 
 def event_names() -> frozenset[str]:

@@ -25,6 +25,7 @@ from sqlalchemy import delete as sql_delete
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from control_plane.adapters import tables as t
+from control_plane.adapters.database import storable
 from control_plane.adapters.limit_store import is_at_work
 from control_plane.adapters.stores import AnyRow, AnySelect, locked
 from control_plane.application.ports import Attempt, StepRecord
@@ -279,7 +280,7 @@ class SqlRequests:
             )
         )
 
-    def end_attempt(self, request: Request, ending: AttemptEnding) -> None:
+    def end_attempt(self, request: Request, ending: AttemptEnding, cause: str) -> None:
         self.changed.add(request.id)
         self._connection.execute(
             update(t.request_attempts)
@@ -287,7 +288,7 @@ class SqlRequests:
                 t.request_attempts.c.request_id == request.id,
                 t.request_attempts.c.attempt == request.attempt,
             )
-            .values(ended_at=self._now, ending=ending)
+            .values(ended_at=self._now, ending=ending, cause=storable(cause) or None)
         )
 
     def attempt_of_run(self, run_id: str) -> Attempt | None:

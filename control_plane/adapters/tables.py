@@ -115,6 +115,13 @@ team_limits = Table(
     Column("max_active_requests", Integer, nullable=True),
 )
 
+team_policies = Table(
+    "team_policies",
+    METADATA,
+    Column("team_id", Uuid(as_uuid=False), ForeignKey("teams.id"), primary_key=True),
+    Column("undo_on_failure", Boolean, nullable=False),
+)
+
 # ── what ─────────────────────────────────────────────────────────────────────────────────────
 
 environments = Table(
@@ -338,6 +345,7 @@ request_attempts = Table(
     _moment("claimed_at"),
     _moment("ended_at", nullable=True),
     Column("ending", String(20), nullable=True),
+    _text("cause", nullable=True),
     PrimaryKeyConstraint("request_id", "attempt"),
 )
 

@@ -18,12 +18,13 @@ from control_plane.application.access import Caller, no_such
 from control_plane.application.manage_teams import (
     TEAM_EVENTS,
     add_member,
-    check_policy,
     create_team,
     describe_team,
     lock_team,
     move_team,
+    policy_of,
     remove_member,
+    set_policy,
 )
 from control_plane.application.queries import TeamFilter
 from control_plane.application.team_limits import limits_view, set_team_limits
@@ -112,20 +113,29 @@ for _action in TEAM_EVENTS:
 )
 def put_policy(
     request: Request,
-    _caller: AdminOfTeam,
+    caller: AdminOfTeam,
     team: str,
     body: wire.TeamPolicy,
     expected: IfMatch,
 ) -> Response:
-    """Sets what is asked of the team's new applications. Takes a platform-admin; repeatable."""
-    act = answered(200, lambda _work: check_policy(body))
-    return run_change(request, expected.before(act, lambda work: _policy(lock_team(work, team))))
+    """Sets what is asked of the team's new applications, and whether what a request made is taken
+    back when it fails. Takes a platform-admin; repeatable.
+    """
+    act = answered(200, lambda work: set_policy(work, caller.principal, team, body))
+    held = expected.before(act, lambda work: policy_of(work, lock_team(work, team)))
+    return run_change(request, held)
 
 
 @router.get("/v1/teams/{team}/policy", response_model=wire.TeamPolicy)
-def get_policy(_caller: Viewer, team: str, seen: IfNoneMatch) -> Response:  # noqa: ARG001 - the guard reads it
-    """Shows what is asked of the team's new applications."""
-    return seen.answer(wire.TeamPolicy())
+def get_policy(services: Use, _caller: Viewer, team: str, seen: IfNoneMatch) -> Response:
+    """Shows what is asked of the team's new applications, and whether what a request made is taken
+    back when it fails.
+    """
+    with services.begin() as work:
+        found = work.teams.by_slug(team)
+        if found is None:
+            raise no_such("team", team)
+        return seen.answer(policy_of(work, found))
 
 
 @router.get("/v1/teams/{team}/limits", response_model=wire.TeamLimits)
@@ -194,8 +204,3 @@ def view(team: Team) -> wire.Team:
         state=team.state,
         created_at=team.created_at,
     )
-
-
-def _policy(_team: Team) -> wire.TeamPolicy:
-    """There is one policy so far, so nothing is kept of it."""
-    return wire.TeamPolicy()

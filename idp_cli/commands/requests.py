@@ -40,6 +40,7 @@ from idp_cli.suggestions import application_environment_ids, secret_addresses
 from idp_kernel.errors import NotFound, PlatformError
 from idp_kernel.wire.api import (
     ApplicationEnvironment,
+    AttemptView,
     CancelRequest,
     RequestAccepted,
     RetryRequest,
@@ -85,6 +86,17 @@ REQUEST_COLUMNS = Columns[WorkflowRequest](
         "SUBJECT": subject_of,
     },
     spare=("TEAM", "SUBJECT"),
+)
+
+
+ATTEMPT_COLUMNS = Columns[AttemptView](
+    {
+        "ATTEMPT": lambda attempt: attempt.attempt,
+        "ENDED": lambda attempt: attempt.ending,
+        "CAUSE": lambda attempt: attempt.cause,
+        "RUN": lambda attempt: attempt.run_id,
+    },
+    spare=("RUN",),
 )
 
 
@@ -387,7 +399,7 @@ def _about_environment(invocation: Invocation, request: WorkflowRequest) -> Abou
 
 
 def show_request(invocation: Invocation, request: WorkflowRequest) -> None:
-    """A request's facts and, for people, its steps."""
+    """A request's facts and, for people, its steps and how its attempts ended."""
     facts = (
         ("request", request.id),
         ("workflow", request.workflow),
@@ -414,3 +426,6 @@ def show_request(invocation: Invocation, request: WorkflowRequest) -> None:
         invocation.output.console.print()
         output = invocation.output
         output.table(step_table(request, width=output.console.width))
+        if any(attempt.cause for attempt in request.attempts):
+            output.console.print()
+            output.columns(request.attempts, ATTEMPT_COLUMNS)

@@ -128,6 +128,8 @@ class TeamPolicy(WireModel):
 
     application_approval: ApplicationApproval = ApplicationApproval.NONE
     """`required` is refused (`approvals_not_available`): nobody could approve yet."""
+    undo_on_failure: Flag = False
+    """Whether what a request has made is taken back by itself when it fails or times out."""
 
 
 Limit = Annotated[Whole, Field(ge=0, le=1_000_000)]
@@ -447,6 +449,8 @@ class AttemptView(WireModel):
     ended_at: Timestamp | None = None
     ending: str | None = None
     """Why the attempt ended: succeeded, failed, waiting, lost, cancelled, timed_out."""
+    cause: str | None = None
+    """The same in words: what failed, what was lost, who cancelled it with which reason."""
 
 
 class WorkflowRequest(WireModel):

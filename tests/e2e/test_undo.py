@@ -206,3 +206,17 @@ def test_an_undo_is_cancelled_and_asked_for_again(platform: Platform, subject: S
     assert appenv_state(platform, first) == "Declared"
     assert undo(platform, first["id"])["state"] == "succeeded"
     assert_standing(platform, subject, first, there=False)
+
+
+def test_a_failure_is_undone_by_itself_where_the_team_wants_it(platform: Platform) -> None:
+    subject = platform.new_subject()
+    changed = platform.idp("team", "policy", subject.team, "--undo-on-failure")
+    assert changed.returncode == 0, changed.stdout + changed.stderr
+    failed = fails_to_provision(platform, subject)
+    undone_by = eventually(
+        lambda: platform.request(failed["id"])["undoneBy"], what="the failed request is undone"
+    )
+    assert platform.request(undone_by)["requestedBy"] == "team-policy"
+    name = appenv_repository_name(failed["applicationEnvironmentId"])
+    assert not has_repository(platform, subject.team, name)
+    assert has_secret(platform, stranger_path(subject, failed)), "the stranger's own stays"

@@ -112,7 +112,6 @@ class AppEnvProvisioning(SinglePhase):
 
     def begin_undo(self, work: Work, request: Request) -> None:
         work.teams.hold(request.team_id)
-        work.applications.by_id(request.application_id, lock=True)
         self.lock(work, request)
         self.check_undo(work, request)
         appenv = existing_environment(work, request)

@@ -663,7 +663,8 @@ def test_text_that_postgres_cannot_hold_is_kept_without_it(platform: Platform) -
     run = claimed(platform, request_id)
     error = {"code": "boom", "message": "a\x00b", "retryable": False}
     assert run.end(Step.MATERIALIZE_REPOSITORIES, result={}, error=error) == "failed"
-    assert platform.request(request_id)["error"]["message"] == "ab"
+    request = platform.request(request_id)
+    assert (request["error"]["message"], request["attempts"][0]["cause"]) == ("ab", "ab")
 
 
 def test_a_claim_that_had_to_wait_beyond_the_deadline_is_told_so(platform: Platform) -> None:

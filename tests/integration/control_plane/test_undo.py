@@ -405,3 +405,122 @@ def test_whatever_began_is_taken_back(platform: Platform, step: Step) -> None:
     taken = [each["step"] for each in undo_run.claim["desiredState"]["steps"]]
     began = [each for each in (*before, step) if each != Step.VERIFY_GITOPS_RECONCILIATION]
     assert taken == began[::-1]
+
+
+# ── by policy ────────────────────────────────────────────────────────────────────────────────
+
+
+def let_undo_on_failure(platform: Platform, request_id: str, *, wanted: bool = True) -> str:
+    """The team of the request, under that policy."""
+    team = str(platform.request(request_id)["team"])
+    answer = platform.admin.put(f"/v1/teams/{team}/policy", {"undoOnFailure": wanted})
+    assert (answer.status_code, answer.json()["undoOnFailure"]) == (200, wanted)
+    return team
+
+
+def undos_of(platform: Platform, run: EngineRun) -> list[Any]:
+    found = platform.admin.seen(
+        "/v1/workflow-requests",
+        applicationId=run.claim["applicationId"],
+        workflow="Compensation",
+    )
+    return list(found["items"])
+
+
+def test_a_failure_is_undone_by_itself_where_the_team_wants_it(platform: Platform) -> None:
+    run = claimed(platform, platform.provision(platform.new_subject()))
+    team = let_undo_on_failure(platform, run.request_id)
+    assert platform.events(team=team).count("team_policy_changed") == 1
+    let_undo_on_failure(platform, run.request_id)
+    assert platform.events(team=team).count("team_policy_changed") == 1, "told once"
+    run.do_all(STEPS[:2])
+    run.start(STEPS[2])
+    assert run.fail(STEPS[2], retryable=False) == "failed"
+    (undo,) = undos_of(platform, run)
+    assert (undo["undoes"], undo["state"]) == (run.request_id, "pending")
+    assert undo["requestedBy"] == "team-policy"
+    assert run.request_id in undo["reason"]
+    carried_out(platform, undo["id"])
+    assert platform.request(run.request_id)["undoneBy"] == undo["id"]
+
+
+def test_a_timeout_is_a_failure_too_and_a_cancel_is_none(platform: Platform) -> None:
+    run = claimed(platform, platform.provision(platform.new_subject()))
+    let_undo_on_failure(platform, run.request_id)
+    run.do_all(STEPS[:1])
+    platform.sweep_after(DAY_SECONDS)
+    assert platform.request(run.request_id)["state"] == "timed_out"
+    assert [each["undoes"] for each in undos_of(platform, run)] == [run.request_id]
+    other = claimed(platform, platform.provision(platform.new_subject()))
+    let_undo_on_failure(platform, other.request_id)
+    other.do_all(STEPS[:1])
+    platform.admin.ok(f"/v1/workflow-requests/{other.request_id}/cancel", {})
+    assert other.fail(STEPS[1], retryable=True) == "cancelled"
+    assert undos_of(platform, other) == [], "whoever cancels decides on the undo too"
+
+
+def test_a_failure_is_left_alone_unless_the_team_wants_it_undone(platform: Platform) -> None:
+    run = claimed(platform, platform.provision(platform.new_subject()))
+    let_undo_on_failure(platform, run.request_id)
+    let_undo_on_failure(platform, run.request_id, wanted=False)
+    run.do_all(STEPS[:1])
+    assert run.fail(STEPS[1], retryable=False) == "failed"
+    assert undos_of(platform, run) == []
+    retried = platform.admin.post(f"/v1/workflow-requests/{run.request_id}/retry", {})
+    assert retried.status_code == 202
+
+
+def test_an_undo_that_cannot_be_is_told(platform: Platform) -> None:
+    request_id = platform.provision(platform.new_subject())
+    team = let_undo_on_failure(platform, request_id)
+    platform.admin.ok(f"/v1/teams/{team}/suspend")
+    refused_claim = platform.engine_service.post(
+        f"/internal/workflow-requests/{request_id}/claim", {"runId": new_id(), "attempt": 1}
+    )
+    assert refused_claim.status_code == 409
+    assert platform.request(request_id)["state"] == "failed"
+    (told,) = [
+        each
+        for each in platform.admin.seen("/v1/events", requestId=request_id)["items"]
+        if each["type"] == "workflow_request_undo_refused"
+    ]
+    assert told["data"]["reason"] == "nothing_to_undo"
+
+
+def test_a_failed_undo_is_not_undone(platform: Platform) -> None:
+    failed = failed_after(platform, Step.MATERIALIZE_REPOSITORIES)
+    let_undo_on_failure(platform, failed.request_id)
+    run = claimed(platform, undo_of(platform, failed.request_id))
+    assert run.fail(Step.UNDO_EFFECTS, retryable=False) == "failed"
+    assert [each["id"] for each in undos_of(platform, failed)] == [run.request_id]
+
+
+# ── attempts ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_each_attempt_says_why_it_ended(platform: Platform) -> None:
+    run = claimed(platform, platform.provision(platform.new_subject()))
+    run.start(STEPS[0])
+    assert run.fail(STEPS[0], retryable=True, code="forge_away") == "pending"
+    platform.sweep_after(60)
+    second = claimed(platform, run.request_id, attempt=2)
+    platform.sweep_after(120)
+    lost = platform.request(run.request_id)["attempts"][1]
+    assert (lost["ending"], second.run_id in lost["cause"]) == ("lost", True)
+    platform.engine_service.post(
+        "/internal/run-reports",
+        {"requestId": run.request_id, "runId": second.run_id, "attempt": 2, "ending": "failed"},
+    )
+    state, attempt = "pending", 2
+    while state == "pending":
+        attempt += 1
+        platform.sweep_after(60)
+        again = claimed(platform, run.request_id, attempt=attempt)
+        state = again.fail(STEPS[0], retryable=True, code="forge_away")
+    request = platform.request(run.request_id)
+    endings = [each["ending"] for each in request["attempts"]]
+    assert endings == ["failed", "lost", *["failed"] * (attempt - 2)]
+    assert "it broke" in request["attempts"][0]["cause"]
+    assert (request["state"], request["error"]["code"]) == ("failed", "forge_away")
+    assert f"All {attempt} attempts are used up" in request["error"]["message"]
+    assert "it broke" in request["attempts"][-1]["cause"]

@@ -140,6 +140,10 @@ def test_approvals_are_refused_while_nobody_could_give_one(idp: Idp, team: str) 
     )
     assert "approvals_not_available" in refused
     assert "none" in idp("team", "policy", team, "--application-approval", "none")
+    assert shown_json(idp, "team", "policy", team, "--undo-on-failure")["undoOnFailure"]
+    kept = shown_json(idp, "team", "policy", team, "--application-approval", "none")
+    assert kept["undoOnFailure"], "what is left out stays"
+    assert not shown_json(idp, "team", "policy", team, "--keep-on-failure")["undoOnFailure"]
 
 
 def test_one_slug_in_two_teams_has_to_be_told_apart(idp: Idp, team: str) -> None:

@@ -220,3 +220,17 @@ def test_a_failure_is_undone_by_itself_where_the_team_wants_it(platform: Platfor
     name = appenv_repository_name(failed["applicationEnvironmentId"])
     assert not has_repository(platform, subject.team, name)
     assert has_secret(platform, stranger_path(subject, failed)), "the stranger's own stays"
+
+
+def test_a_killed_undo_goes_on_in_its_next_attempt(platform: Platform, subject: Subject) -> None:
+    first = platform.ended(platform.provision(subject)["requestId"])
+    platform.arm(f"workflow-engine.{Step.UNDO_EFFECTS}.after_call")
+    accepted = platform.ok("POST", f"/v1/workflow-requests/{first['id']}/undo", {})
+    platform.kill_at(f"workflow-engine.{Step.UNDO_EFFECTS}.after_call")
+    undone = platform.ended(accepted["requestId"])
+    assert undone["state"] == "succeeded", undone
+    killed, last = undone["attempts"]
+    assert killed["ending"] in ("lost", "failed"), "whoever notices first"
+    assert killed["cause"]
+    assert last["ending"] == "succeeded"
+    assert_standing(platform, subject, first, there=False)

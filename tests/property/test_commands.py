@@ -90,6 +90,12 @@ class Commands(RuleBasedStateMachine):
         answer = self.platform.admin.put(path, dict(zip(names, most, strict=True)))
         assert answer.status_code == 200
 
+    @rule(which=pick, undoes=st.booleans())
+    def decide_on_failures(self, which: int, *, undoes: bool) -> None:
+        path = f"/v1/teams/{self._one(self.teams, which)}/policy"
+        answer = self.platform.admin.put(path, {"undoOnFailure": undoes})
+        assert answer.status_code == 200
+
     @rule(which=pick, slug=st.sampled_from(("shop", "web")), count=st.integers(0, 2))
     def register(self, which: int, slug: str, count: int) -> None:
         environments = [

@@ -56,6 +56,10 @@ CHAPTERS = (
                 "An onboarding that fails, times out or is cancelled gives it back as Approved, so"
                 " that it can be asked for again."
             ),
+            (
+                "An undo of its onboarding makes it Decommissioning and then Approved, once none of"
+                " its environments is in use (`application_in_use`)."
+            ),
         ),
     ),
     Chapter(
@@ -72,6 +76,10 @@ CHAPTERS = (
         (
             "The pair of application and environment is there at most once.",
             "A provisioning that fails, times out or is cancelled gives it back as Declared.",
+            (
+                "An undo of its provisioning makes it Decommissioning and then Declared; one that"
+                " ends before any run began it gives it back as Active."
+            ),
         ),
     ),
     Chapter(
@@ -82,6 +90,7 @@ CHAPTERS = (
             "A revoked secret never comes back.",
             "It rotates only while it is Active.",
             "However a rotation ends, the version that the bindings pin works before and after.",
+            "It is Declared again, without a version, when its provisioning was undone.",
             "What issues its values never changes: one issuer cannot take back what another made.",
         ),
     ),
@@ -134,6 +143,7 @@ REQUEST_CHAPTER = Chapter(
             "It fails only on an outcome that cannot be retried, on a rule that is broken by the"
             " time it is claimed, or when its attempts are used up."
         ),
+        "What was undone is not retried (`request_undone`); it is asked for anew.",
     ),
 )
 

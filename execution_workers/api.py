@@ -62,6 +62,7 @@ from idp_kernel.wire.worker import (
     SECRETS_VALIDATE,
     SECRETS_VERIFY,
     UNDO_SUFFIX,
+    UNDO_VERIFY,
     CheckAppEnvs,
     CheckSecrets,
     ConsumersVerdict,
@@ -84,6 +85,7 @@ from idp_kernel.wire.worker import (
     UpdateSecretBindings,
     VerifyCredential,
     VerifyGitOps,
+    VerifyUndone,
 )
 from idp_kernel.workflows import Step
 
@@ -140,6 +142,7 @@ def routes(workers: Workers) -> APIRouter:
     _add_moved_bindings(router, workers)
     _add_rotation_probes(router, workers)
     _add_retirement(router, workers)
+    _add_undo_verification(router, workers)
     _add_checks(router, workers)
     _add_fences(router, workers)
     return router
@@ -316,6 +319,15 @@ def _add_retirement(router: APIRouter, workers: Workers) -> None:
     def retire_credential(body: RetireCredential, call: Call = done) -> StepEffects:
         require_own_secret(call, body)
         return workers.effects.do(call, body.subject, [RetireAction(workers.rotation, body)])
+
+
+def _add_undo_verification(router: APIRouter, workers: Workers) -> None:
+    done, _ = _calls_of(workers, Step.VERIFY_NOTHING_LEFT)
+
+    @router.post(UNDO_VERIFY)
+    def verify_undone(body: VerifyUndone, call: Call = done) -> Findings:
+        require_own_team(call, body.subject, *(each.owner for each in body.repositories))
+        return workers.probed(call, body.subject, lambda: workers.checks.undone(body))
 
 
 def _add_checks(router: APIRouter, workers: Workers) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import timedelta
+from functools import partial
 from typing import TypeVar
 
 from execution_workers.gitops import ready_condition
@@ -25,15 +26,20 @@ from execution_workers.ports import (
     SecretStore,
 )
 from idp_kernel.clock import Clock
-from idp_kernel.errors import PlatformError
+from idp_kernel.errors import InvalidInput, PlatformError
 from idp_kernel.wire.worker import (
     AppEnvExpected,
+    AppEnvSubject,
     CredentialIssuerName,
     EnsureRepositories,
     Finding,
     Findings,
+    RepositoryKind,
     RepositoryWanted,
     SecretExpected,
+    SecretWanted,
+    Subject,
+    VerifyUndone,
 )
 
 LOOKS_AT_ONCE = 4
@@ -71,6 +77,14 @@ class Checks:
     def repositories_free(self, wanted: EnsureRepositories) -> Findings:
         """Whether each repository can be created or adopted."""
         return self._findings(self._repository_free, wanted.repositories)
+
+    def undone(self, wanted: VerifyUndone) -> Findings:
+        """Whether forge, agent and store have no more what was undone."""
+        looks: list[Callable[[], Finding]] = [
+            *(partial(self._repository_gone, each) for each in wanted.repositories),
+            *(partial(self._secret_gone, wanted.subject, each) for each in wanted.secrets),
+        ]
+        return self._findings(lambda look: look(), looks)
 
     def repositories_protected(self, items: Sequence[AppEnvExpected]) -> Findings:
         """Whether each repository is there and guarded at least as much as it should be."""
@@ -115,6 +129,39 @@ class Checks:
             passed=not is_foreign,
             expected=f"{name} is free, or was made by this platform for the same",
             found=words,
+        )
+
+    def _repository_gone(self, wanted: RepositoryWanted) -> Finding:
+        name = _name(wanted)
+        found = self._forge.standing(wanted)
+        is_there = found is not None and self._is_own(found.marker, wanted.repository_id)
+        is_listed = wanted.kind is RepositoryKind.APPLICATION_ENVIRONMENT and (
+            self._agent.reconciliation(wanted.owner, wanted.name) is not None
+        )
+        if is_there:
+            words = f"the repository {name} is there"
+        elif is_listed:
+            words = f"the agent knows {name}"
+        else:
+            words = f"nobody has {name}"
+        return Finding(
+            id=wanted.repository_id,
+            passed=not is_there and not is_listed,
+            expected=f"nobody has {name}",
+            found=words,
+        )
+
+    def _secret_gone(self, subject: Subject, wanted: SecretWanted) -> Finding:
+        if not isinstance(subject, AppEnvSubject):
+            raise InvalidInput("Secrets belong to an application environment.")
+        path = self._store.path_of(subject, wanted.name)
+        found = self._store.find(path)
+        is_there = found is not None and self._is_own(found.marker, wanted.secret_id)
+        return Finding(
+            id=wanted.secret_id,
+            passed=not is_there,
+            expected=f"there is no secret at {path}",
+            found=f"a secret is at {path}" if is_there else f"there is no secret at {path}",
         )
 
     def _repository_protected(self, expected: AppEnvExpected) -> Finding:

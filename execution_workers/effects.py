@@ -71,12 +71,13 @@ class Effects:
     def _do(self, call: Call, open_call: OpenCall, action: Deed) -> ItemOutcome:
         known = open_call.recorded(action.item, action.wanted)
         if known is not None:
-            return _effect(action, EffectKind.REPLAYED, known.references), known.event
+            replayed = _effect(action, EffectKind.REPLAYED, known.references, known.created_by)
+            return replayed, known.event
         made = action.do(self._attempt(call, open_call))
         failpoint(after_provider(call.step))
         open_call.record(action.item, action.wanted, made)
         kind = EffectKind.CREATED if made.created else EffectKind.ADOPTED
-        return _effect(action, kind, made.references), made.event
+        return _effect(action, kind, made.references, made.created_by), made.event
 
     def _undo(self, call: Call, open_call: OpenCall, action: Action) -> ItemOutcome:
         if open_call.is_adopted_by_others(action.item):
@@ -98,8 +99,12 @@ def _item_span(call: Call, subject: Subject, action: Deed) -> AbstractContextMan
     )
 
 
-def _effect(action: Deed, kind: EffectKind, references: References) -> ItemEffect:
-    return ItemEffect(item=action.item, effect=kind, references=dict(references))
+def _effect(
+    action: Deed, kind: EffectKind, references: References, created_by: str | None = None
+) -> ItemEffect:
+    return ItemEffect(
+        item=action.item, effect=kind, references=dict(references), created_by=created_by
+    )
 
 
 def _answer(outcomes: Sequence[ItemOutcome]) -> StepEffects:

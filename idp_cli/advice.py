@@ -135,6 +135,15 @@ _BY_CODE: dict[str, str] = {
     "too_many_rotations": "Wait until some have ended: `{idp} request list --state running`.",
     "platform_draining": "Wait, or have an admin let workflows start again: `{idp} resume`.",
     "workflow_active": "See what is under way with `{idp} request list --state running`.",
+    "request_not_ended": "Or end it now: `{idp} request cancel {requestId}`.",
+    "request_undone": "What it made was taken back; ask anew instead of retrying. See by what "
+    "with `{idp} request show {requestId}`.",
+    "not_undoable": "Look at what it did with `{idp} request show {requestId}`; a secret gets a "
+    "new credential with `{idp} secret rotate {secretId} --watch`.",
+    "nothing_to_undo": "It made nothing, so there is nothing to remove: `{idp} request show "
+    "{requestId}` shows its steps.",
+    "application_in_use": "Undo what provisioned them first: see the requests with `{idp} request "
+    "list --app {applicationId}`.",
     "request_ended": "See how it ended with `{idp} request show {requestId}`; "
     "`{idp} request retry {requestId} --watch` tries it again unless it succeeded.",
     "request_waiting": "Wait for it with `{idp} request watch {requestId}`.",
@@ -241,7 +250,7 @@ _BY_TYPE: dict[type[PlatformError], str] = {
     InvariantBroken: "This is a bug: please report it with the end of the log in .idp/logs.",
 }
 
-_BESIDE_THE_REQUEST = frozenset({"rotation_in_grace"})
+_BESIDE_THE_REQUEST = frozenset({"rotation_in_grace", "request_not_ended"})
 """Codes with one more way than to wait for the request that stands in the way."""
 _INSTEAD_OF_THE_REQUEST = frozenset({"request_superseded"})
 """Codes whose other request may have ended already, so that there may be nothing to wait for."""

@@ -44,7 +44,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "team suspend": ("payments",),
     "team resume": ("payments",),
     "team archive": ("payments",),
-    "team policy": ("payments", "payments --application-approval none"),
+    "team policy": ("payments", "payments --undo-on-failure"),
     "team limits": ("payments", "payments --applications 20 --requests default"),
     "team member add": ("payments ana@example.com --role team-maintainer",),
     "team member remove": ("payments ana@example.com",),
@@ -108,6 +108,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "request watch": (_REQUEST,),
     "request cancel": (f'{_REQUEST} --reason "Not today"',),
     "request retry": (f"{_REQUEST} --watch",),
+    "request undo": (f"{_REQUEST} --preview", f'{_REQUEST} --reason "Wrong team" --watch'),
 }
 """By the words that call the command: what follows them."""
 

@@ -22,6 +22,7 @@ from idp_dagster.resources.workers import (
     AppEnvProvisioningProviderResource,
     GitProviderResource,
     SecretRotationProviderResource,
+    UndoProviderResource,
 )
 from idp_dagster.resources.workflow_requests import WorkflowRequestsResource
 from idp_dagster.schedules.asset_checks import (
@@ -79,6 +80,7 @@ def engine_definitions(settings: EngineSettings) -> Definitions:
             "secret_rotation_provider": SecretRotationProviderResource(
                 workers_url=settings.workers_url
             ),
+            "undo_provider": UndoProviderResource(workers_url=settings.workers_url),
             "workflow_requests": WorkflowRequestsResource(**control_plane),
             "run_watch": RunWatchResource(),
             "rotations": RotationsResource(**control_plane),

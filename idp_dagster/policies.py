@@ -61,6 +61,11 @@ RETRY_POLICIES: dict[Step, RetryPolicy] = {
     Step.CONFIRM_CONSUMERS: _policy(max_retries=4),
     Step.RETIRE_OLD_CREDENTIAL: _policy(max_retries=4),
     Step.FINALIZE_SECRET_ROTATION: _policy(max_retries=4),
+    Step.STOP_UNDONE_REQUEST: _policy(max_retries=4),
+    Step.UNDO_EFFECTS: _policy(max_retries=4),
+    # Looks again by itself, as the verification of GitOps does.
+    Step.VERIFY_NOTHING_LEFT: _policy(max_retries=4),
+    Step.FINALIZE_COMPENSATION: _policy(max_retries=4),
 }
 
 ENQUEUE_RETRY_POLICY = _policy(max_retries=4)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from idp_kernel.wire.base import WireModel
 from idp_kernel.wire.engine import (
     AppEnvAsset,
     AssetCheckName,
@@ -42,6 +43,7 @@ from idp_kernel.wire.worker import (
     UpdateSecretBindings,
     VerifyCredential,
     VerifyGitOps,
+    VerifyUndone,
 )
 from idp_kernel.workflows import Step
 
@@ -52,7 +54,7 @@ class CallPermit:
 
     run_token: str
     idempotency_key: str
-    """`<request id>/<generation>/<step>`."""
+    """`<request id>/<generation>/<step>`, of an undo with `/undo` behind it."""
 
 
 class ControlPlane(Protocol):
@@ -75,6 +77,12 @@ class ControlPlane(Protocol):
 
     def permit(self, step: Step) -> CallPermit:
         """Leave for one call; raises `Conflict` with code `claim_closed` when the claim is over."""
+        ...
+
+    def undo_permit(self, undone: Step) -> CallPermit:
+        """Leave for one call that undoes a step of the request that this one is to undo; raises as
+        `permit` does.
+        """
         ...
 
     def step_started(self, step: Step, retry_number: int) -> None:
@@ -185,6 +193,25 @@ class SecretRotationProvider(Protocol):
 
     def retire(self, body: RetireCredential, permit: CallPermit) -> StepEffects:
         """Ends every credential but the one in use. Nothing undoes it."""
+        ...
+
+
+class UndoProvider(Protocol):
+    """Takes back what steps of another request did, through execution-workers.
+
+    An undo takes the body of what it undoes. Repeating it answers `absent` for what is gone.
+    """
+
+    def stop(self, permit: CallPermit) -> None:
+        """Returns when nothing works for the undone request any more, and nothing can again."""
+        ...
+
+    def undo(self, step: Step, body: WireModel, permit: CallPermit) -> StepEffects:
+        """Undoes the step's items, the newest first."""
+        ...
+
+    def verify(self, body: VerifyUndone, permit: CallPermit) -> Findings:
+        """Whether the providers have no more what was undone."""
         ...
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -268,15 +268,16 @@ def issue_run_token(
     team: str,
     now: datetime,
     until: datetime,
+    audiences: Sequence[str] = (AUDIENCE_CONTROL_PLANE, AUDIENCE_WORKERS),
 ) -> str:
-    """A run's token, good until its lease ends."""
+    """A run's token, good until its lease ends, at both parties unless `audiences` says less."""
     if until <= now:
         raise InvariantBroken(f"run token for request {request_id} would be born expired")
     return key.sign(
         RunClaims(
             iss=ISSUER,
             sub=f"run:{run_id}",
-            aud=[AUDIENCE_CONTROL_PLANE, AUDIENCE_WORKERS],
+            aud=list(audiences),
             iat=_seconds(now),
             exp=_seconds(until),
             jti=new_id(),

@@ -15,6 +15,7 @@ class WorkflowName(StrEnum):
     APPLICATION_ONBOARDING = "ApplicationOnboarding"
     APPLICATION_ENVIRONMENT_PROVISIONING = "ApplicationEnvironmentProvisioning"
     SECRET_ROTATION = "SecretRotation"
+    COMPENSATION = "Compensation"
 
 
 class RequestState(StrEnum):
@@ -87,6 +88,28 @@ class Step(StrEnum):
     CONFIRM_CONSUMERS = "confirm_consumers"
     RETIRE_OLD_CREDENTIAL = "retire_old_credential"
     FINALIZE_SECRET_ROTATION = "finalize_secret_rotation"
+    STOP_UNDONE_REQUEST = "stop_undone_request"
+    UNDO_EFFECTS = "undo_effects"
+    VERIFY_NOTHING_LEFT = "verify_nothing_left"
+    FINALIZE_COMPENSATION = "finalize_compensation"
+
+
+UNDOABLE_STEPS = frozenset(
+    {
+        Step.CREATE_CODE_REPOSITORY,
+        Step.CREATE_DEPLOYMENT_REPOSITORY,
+        Step.SEED_REPOSITORIES,
+        Step.APPLY_REPOSITORY_PROTECTION,
+        Step.MATERIALIZE_REPOSITORIES,
+        Step.APPLY_BRANCH_PROTECTION,
+        Step.PROVISION_SECRETS,
+        Step.CREATE_SECRET_BINDINGS,
+    }
+)
+"""Steps whose effects `Compensation` can take back."""
+
+IRREVERSIBLE_STEPS = frozenset({Step.RETIRE_OLD_CREDENTIAL})
+"""Steps whose effects nothing can take back."""
 
 
 @dataclass(frozen=True)
@@ -208,9 +231,33 @@ SECRET_ROTATION = Workflow(
     deadline_seconds=30 * 60,
 )
 
+COMPENSATION = Workflow(
+    name=WorkflowName.COMPENSATION,
+    version=1,
+    event_prefix="workflow_compensation",
+    phases=(
+        Phase(
+            job_name="compensation",
+            steps=(
+                Step.STOP_UNDONE_REQUEST,
+                Step.UNDO_EFFECTS,
+                Step.VERIFY_NOTHING_LEFT,
+                Step.FINALIZE_COMPENSATION,
+            ),
+        ),
+    ),
+    deadline_seconds=30 * 60,
+)
+"""Takes back what one other request made, newest first."""
+
 WORKFLOWS: dict[WorkflowName, Workflow] = {
     workflow.name: workflow
-    for workflow in (APPLICATION_ONBOARDING, APPLICATION_ENVIRONMENT_PROVISIONING, SECRET_ROTATION)
+    for workflow in (
+        APPLICATION_ONBOARDING,
+        APPLICATION_ENVIRONMENT_PROVISIONING,
+        SECRET_ROTATION,
+        COMPENSATION,
+    )
 }
 
 
@@ -241,6 +288,7 @@ class DomainEvent(StrEnum):
     TEAM_ARCHIVED = "team_archived"
     TEAM_CHANGED = "team_changed"
     TEAM_LIMITS_CHANGED = "team_limits_changed"
+    TEAM_POLICY_CHANGED = "team_policy_changed"
     TEAM_MEMBER_ADDED = "team_member_added"
     TEAM_MEMBER_REMOVED = "team_member_removed"
     ENVIRONMENT_CREATED = "environment_created"
@@ -277,6 +325,9 @@ class DomainEvent(StrEnum):
     TOKEN_REVOKED = "token_revoked"
     WORKFLOW_REQUEST_CANCELLATION_REQUESTED = "workflow_request_cancellation_requested"
     WORKFLOW_REQUEST_RETRIED = "workflow_request_retried"
+    WORKFLOW_REQUEST_UNDO_REQUESTED = "workflow_request_undo_requested"
+    WORKFLOW_REQUEST_UNDO_REFUSED = "workflow_request_undo_refused"
+    """The team's policy was to ask for it, and there was nothing to undo, or a rule against it."""
 
 
 def event_names() -> frozenset[str]:

@@ -15,6 +15,11 @@ ROTATIONS: Final = {
     ),
     "secrets that are Rotating": "secrets WHERE state = 'Rotating'",
 }
+UNDOS: Final = {
+    "requests for Compensation that have not ended": (
+        f"workflow_requests WHERE workflow = 'Compensation' AND {_OPEN}"
+    ),
+}
 ONBOARDINGS: Final = {
     "requests for ApplicationOnboarding that have not ended": (
         f"workflow_requests WHERE workflow = 'ApplicationOnboarding' AND {_OPEN}"

@@ -78,7 +78,7 @@ from idp_kernel.wire.engine import (
     TeamRole,
 )
 from idp_kernel.wire.metrics import MetricsProjection
-from idp_kernel.workflows import WORKFLOWS, WorkflowName
+from idp_kernel.workflows import WORKFLOWS, RequestState, WorkflowName
 
 
 class SqlQueries:
@@ -353,9 +353,16 @@ _TOKENS: Query = select(
     t.tokens.c.last_used_at,
 )
 
-_REQUESTS: Query = select(t.workflow_requests, t.teams.c.slug.label("team")).join_from(
-    t.workflow_requests, t.teams
-)
+_undos = t.workflow_requests.alias("undos")
+_REQUESTS: Query = select(
+    t.workflow_requests,
+    t.teams.c.slug.label("team"),
+    select(_undos.c.id)
+    .where(_undos.c.undoes == t.workflow_requests.c.id, _undos.c.state == RequestState.SUCCEEDED)
+    .limit(1)
+    .scalar_subquery()
+    .label("undone_by"),
+).join_from(t.workflow_requests, t.teams)
 
 _EVENTS: Query = select(
     t.outbox_events.c.sequence,
@@ -392,6 +399,8 @@ def _request(row: AnyRow) -> WorkflowRequest:
         if error
         else None,
         left_behind=request.left_behind,
+        undoes=request.undoes,
+        undone_by=row.undone_by,
         created_at=request.created_at,
         deadline_at=request.deadline_at,
         first_step_at=request.first_step_at,

@@ -25,6 +25,7 @@ from sqlalchemy import delete as sql_delete
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from control_plane.adapters import tables as t
+from control_plane.adapters.database import storable
 from control_plane.adapters.limit_store import is_at_work
 from control_plane.adapters.stores import AnyRow, AnySelect, locked
 from control_plane.application.ports import Attempt, StepRecord
@@ -163,6 +164,14 @@ class SqlRequests:
         query = self._requests_on(kind, subject_id)
         return self._connection.execute(query.limit(1)).scalar_one_or_none()
 
+    def newest_succeeded_on(
+        self, kind: SubjectKind, subject_id: str, workflow: WorkflowName
+    ) -> str | None:
+        query = self._requests_on(kind, subject_id).where(
+            _requests.workflow == workflow, _requests.state == RequestState.SUCCEEDED
+        )
+        return self._connection.execute(query.limit(1)).scalar_one_or_none()
+
     def _requests_on(self, kind: SubjectKind, subject_id: str) -> Select[Any]:
         """Ids of the requests on that subject, the latest first."""
         subjects = t.workflow_subjects.c
@@ -276,7 +285,7 @@ class SqlRequests:
             )
         )
 
-    def end_attempt(self, request: Request, ending: AttemptEnding) -> None:
+    def end_attempt(self, request: Request, ending: AttemptEnding, cause: str) -> None:
         self.changed.add(request.id)
         self._connection.execute(
             update(t.request_attempts)
@@ -284,7 +293,7 @@ class SqlRequests:
                 t.request_attempts.c.request_id == request.id,
                 t.request_attempts.c.attempt == request.attempt,
             )
-            .values(ended_at=self._now, ending=ending)
+            .values(ended_at=self._now, ending=ending, cause=storable(cause) or None)
         )
 
     def attempt_of_run(self, run_id: str) -> Attempt | None:
@@ -369,6 +378,37 @@ class SqlRequests:
         rows = self._connection.execute(query)
         return {Step(row.step): StepResult.model_validate(row.result) for row in rows}
 
+    def recorded_steps(self, request_id: str) -> Sequence[StepRecord]:
+        query = (
+            select(t.request_steps)
+            .where(t.request_steps.c.request_id == request_id)
+            .order_by(t.request_steps.c.attempt)
+        )
+        return [step_of(row) for row in self._connection.execute(query)]
+
+    def undone_by(self, request_id: str) -> str | None:
+        query = select(_requests.id).where(
+            _requests.undoes == request_id, _requests.state == RequestState.SUCCEEDED
+        )
+        return self._connection.execute(query.limit(1)).scalar_one_or_none()
+
+    def neighbour_steps(self, request_id: str) -> Sequence[StepRecord]:
+        own, others, steps = t.workflow_subjects.c, _others.c, t.request_steps.c
+        neighbours = (
+            select(others.request_id)
+            .join(
+                t.workflow_subjects,
+                and_(own.kind == others.kind, own.subject_id == others.subject_id),
+            )
+            .where(own.request_id == request_id, others.request_id != request_id)
+        )
+        query = (
+            select(t.request_steps)
+            .where(steps.request_id.in_(neighbours))
+            .order_by(steps.request_id, steps.attempt)
+        )
+        return [step_of(row) for row in self._connection.execute(query)]
+
     def add_lost_run(self, run: LostRun) -> None:
         row = {**run.model_dump(by_alias=False), "lost_at": self._now}
         self._connection.execute(upsert(t.lost_runs).values(row).on_conflict_do_nothing())
@@ -407,6 +447,7 @@ def _fixed_values(request: Request) -> dict[str, Any]:
         "reason": request.reason,
         "traceparent": request.traceparent,
         "created_at": request.created_at,
+        "undoes": request.undoes,
     }
 
 
@@ -483,6 +524,7 @@ def request_of(row: AnyRow) -> Request:
         ended_at=row.ended_at,
         error=Failure(**row.error) if row.error else None,
         left_behind=row.left_behind,
+        undoes=row.undoes,
     )
 
 

@@ -200,6 +200,20 @@ class SqlTeams:
         changing = {"state": team.state, "display_name": team.display_name}
         _save_state(self._connection, t.teams, team.id, **changing)
 
+    def undoes_failures(self, team_id: str) -> bool:
+        policies = t.team_policies.c
+        query = select(policies.undo_on_failure).where(policies.team_id == team_id)
+        return bool(self._connection.execute(query).scalar_one_or_none())
+
+    def set_undoes_failures(self, team_id: str, *, undoes: bool) -> None:
+        statement = upsert(t.team_policies).values(team_id=team_id, undo_on_failure=undoes)
+        self._connection.execute(
+            statement.on_conflict_do_update(
+                constraint=t.team_policies.primary_key,
+                set_={"undo_on_failure": statement.excluded.undo_on_failure},
+            )
+        )
+
     def put_member(self, team_id: str, principal: str, role: TeamRole) -> None:
         row = {"team_id": team_id, "principal": principal, "role": role}
         statement = upsert(t.memberships).values(row)

@@ -115,6 +115,13 @@ team_limits = Table(
     Column("max_active_requests", Integer, nullable=True),
 )
 
+team_policies = Table(
+    "team_policies",
+    METADATA,
+    Column("team_id", Uuid(as_uuid=False), ForeignKey("teams.id"), primary_key=True),
+    Column("undo_on_failure", Boolean, nullable=False),
+)
+
 # ── what ─────────────────────────────────────────────────────────────────────────────────────
 
 environments = Table(
@@ -296,6 +303,8 @@ workflow_requests = Table(
     _moment("ended_at", nullable=True),
     Column("error", JSONB(none_as_null=True), nullable=True),
     _text("left_behind", nullable=True),
+    _reference("undoes", "workflow_requests.id", nullable=True),
+    Index("ix_workflow_requests_undoes", "undoes", postgresql_where=text("undoes IS NOT NULL")),
     Index("ix_workflow_requests_team_id_id", "team_id", "id"),
     Index("ix_workflow_requests_application_id", "application_id"),
     Index("ix_workflow_requests_application_environment_id", "application_environment_id"),
@@ -336,6 +345,7 @@ request_attempts = Table(
     _moment("claimed_at"),
     _moment("ended_at", nullable=True),
     Column("ending", String(20), nullable=True),
+    _text("cause", nullable=True),
     PrimaryKeyConstraint("request_id", "attempt"),
 )
 

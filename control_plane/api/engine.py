@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
@@ -12,7 +14,14 @@ from starlette.concurrency import run_in_threadpool
 
 from control_plane.api.guards import Open, Run, Service, id_in_path, run_id_in_path
 from control_plane.api.openapi import refuses
-from control_plane.api.problem_codes import CLAIMS, ENDS_A_PHASE, HOLDS, ONBOARDS, ROTATES
+from control_plane.api.problem_codes import (
+    CLAIMS,
+    ENDS_A_PHASE,
+    HOLDS,
+    ONBOARDS,
+    ROTATES,
+    UNDOES,
+)
 from control_plane.api.services import Services, Use
 from control_plane.api.spans import name_request
 from control_plane.application import run_progress
@@ -28,13 +37,20 @@ from control_plane.application.offer_requests import offer_requests
 from control_plane.application.onboard_application import declare_wanted_environments
 from control_plane.application.report_runs import report_run, run_standing
 from control_plane.application.service_tokens import issue_token_to_service
+from control_plane.application.workflows.compensation import undone_request
 from control_plane.domain import requests as domain
 from control_plane.failpoints import END_PHASE_AFTER_COMMIT, FINALIZE_AFTER_COMMIT
 from idp_kernel.errors import Conflict, InvariantBroken
 from idp_kernel.failpoints import failpoint
 from idp_kernel.services import Scope
 from idp_kernel.telemetry.traces import current_traceparent
-from idp_kernel.tokens import RunClaims, ServiceClaims, issue_run_token
+from idp_kernel.tokens import (
+    AUDIENCE_CONTROL_PLANE,
+    AUDIENCE_WORKERS,
+    RunClaims,
+    ServiceClaims,
+    issue_run_token,
+)
 from idp_kernel.wire import engine as wire
 from idp_kernel.wire.metrics import MetricsProjection
 from idp_kernel.workflows import Step
@@ -126,6 +142,7 @@ async def _pause(woken: asyncio.Event, seconds: float) -> None:
         "subject_required",
         "wrong_phase",
         "quota_exceeded",
+        *UNDOES,
     ),
 )
 def post_launch(services: Use, _caller: Claimer, body: wire.Launch) -> wire.Claim:
@@ -158,11 +175,13 @@ def post_lease(services: Use, run: Holder, request_id: str, body: wire.LeaseRene
     holding = _holding(run, body.run_id, run.attempt)
     with services.begin() as work:
         held = run_progress.renew_lease(work, request_id, holding, services.attempts)
+        undone = undone_request(work, held) if held.undoes else None
     name_request(held)
     return wire.Lease(
         run_token=_run_token(services, held, run.team),
         lease_expires_at=_lease_end(held),
         cancel_requested=held.cancel_requested,
+        undone=_undone_permit(services, held, undone, run.team),
     )
 
 
@@ -300,11 +319,36 @@ def _claim(services: Services, outcome: Granted | Refused) -> wire.Claim:
         secret_id=request.secret_id,
         desired_state=outcome.desired_state,
         outcomes=dict(outcome.outcomes),
+        undone=_undone_permit(services, request, outcome.undone, outcome.team_slug),
         traceparent=request.traceparent,
     )
 
 
-def _run_token(services: Services, request: domain.Request, team: str) -> str:
+def _undone_permit(
+    services: Services, request: domain.Request, undone: domain.Request | None, team: str
+) -> wire.UndonePermit | None:
+    """Leave to speak for the undone request at execution-workers, as long as the lease lasts."""
+    if undone is None:
+        return None
+    speaks_for = replace(
+        undone,
+        run_id=request.run_id,
+        attempt=request.attempt,
+        lease_expires_at=request.lease_expires_at,
+    )
+    return wire.UndonePermit(
+        request_id=undone.id,
+        generation=undone.generation,
+        run_token=_run_token(services, speaks_for, team, audiences=(AUDIENCE_WORKERS,)),
+    )
+
+
+def _run_token(
+    services: Services,
+    request: domain.Request,
+    team: str,
+    audiences: Sequence[str] = (AUDIENCE_CONTROL_PLANE, AUDIENCE_WORKERS),
+) -> str:
     """The token of the run that holds the request, in whole seconds to the end of its lease.
 
     Raises `Conflict` (`deadline_passed`) when that end came while the run waited for its claim.
@@ -329,6 +373,7 @@ def _run_token(services: Services, request: domain.Request, team: str) -> str:
         team=team,
         now=now,
         until=until,
+        audiences=audiences,
     )
 
 

@@ -211,6 +211,20 @@ EXAMPLES: Final[Sequence[WireModel]] = (
     ),
     wire.RetryRequest(reason="The forge is back"),
     wire.CancelRequest(reason="Asked for by mistake"),
+    wire.UndoRequest(reason="Asked for in the wrong team"),
+    wire.UndoPreview(
+        request_id=_REQUEST,
+        may_be_undone=True,
+        items=(
+            wire.UndoItem(
+                step=Step.PROVISION_SECRETS,
+                item=f"secret/{_SECRET}",
+                fate=wire.UndoFate.REMOVED,
+                reason="made by this request",
+                references={"secretId": _SECRET, "version": 1},
+            ),
+        ),
+    ),
     wire.WorkflowRequest(
         id=_REQUEST,
         workflow=WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING,

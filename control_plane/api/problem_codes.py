@@ -71,6 +71,11 @@ PROBLEM_CODES: Final[dict[str, tuple[type[PlatformError], str]]] = {
     "workflow_active": (Conflict, "Another request is at work on it; `activeRequestId` names it."),
     "rotation_in_grace": (Conflict, "A rotation waits with the old credential's end."),
     "workflow_not_available": (Conflict, "There is no workflow yet that could do it."),
+    "not_undoable": (Conflict, "What the request did cannot be taken back."),
+    "request_not_ended": (Conflict, "The request has not ended; only then it is undone."),
+    "request_undone": (Conflict, "What the request made was taken back; `undoneBy` names by whom."),
+    "nothing_to_undo": (Conflict, "The request has made nothing that could be taken back."),
+    "application_in_use": (Conflict, "The application has environments that are in use."),
     "request_superseded": (Conflict, "A later request has changed what this one made."),
     # what runs say
     "request_ended": (Conflict, "The request has ended."),
@@ -107,6 +112,13 @@ ROTATES: Final = (
     "move_refused",
     "secret_binding_not_active",
     *MAY_START,
+)
+UNDOES: Final = (
+    "not_undoable",
+    "request_not_ended",
+    "request_undone",
+    "nothing_to_undo",
+    "application_in_use",
 )
 DECOMMISSIONS: Final = ("workflow_not_available", "workflow_active", "move_refused")
 CLAIMS: Final = (

@@ -12,15 +12,23 @@ from control_plane.api.guards import AnyPerson, InTeam
 from control_plane.api.narrowing import Created, OfAppEnv, OfApplication, OfTeam
 from control_plane.api.openapi import refuses
 from control_plane.api.paging import ById, page_of
-from control_plane.api.problem_codes import ROTATES
+from control_plane.api.problem_codes import ROTATES, UNDOES
 from control_plane.api.services import Use
 from control_plane.api.spans import name_request
 from control_plane.application.access import Caller, found
 from control_plane.application.ports import Answer
 from control_plane.application.queries import RequestFilter
-from control_plane.application.steer_requests import cancel_request, retry_request
+from control_plane.application.steer_requests import (
+    cancel_request,
+    retry_request,
+    undo_request,
+)
+from control_plane.application.undo_previews import preview_undo
+from control_plane.application.workflows.flow import Initiator
+from control_plane.application.workflows.registry import COMPENSATION
 from control_plane.domain import requests as domain
 from idp_kernel.ids import Id
+from idp_kernel.telemetry.traces import current_traceparent
 from idp_kernel.wire import api as wire
 from idp_kernel.wire.base import Line
 from idp_kernel.wire.engine import TeamRole
@@ -88,7 +96,9 @@ def post_cancel(
         caller,
         key,
         wanted,
-        lambda work: accepted(cancel_request(work, caller.principal, request_id, wanted.reason)),
+        lambda work: accepted(
+            cancel_request(work, caller.principal, request_id, wanted.reason), offers_undo=True
+        ),
     )
 
 
@@ -96,7 +106,7 @@ def post_cancel(
     "/v1/workflow-requests/{request_id}/retry",
     status_code=202,
     response_model=wire.RequestAccepted,
-    openapi_extra=refuses(*ROTATES, "request_superseded", "environment_not_active"),
+    openapi_extra=refuses(*ROTATES, *UNDOES, "request_superseded", "environment_not_active"),
 )
 def post_retry(
     request: Request,
@@ -116,9 +126,54 @@ def post_retry(
     )
 
 
-def accepted(request: domain.Request) -> Answer:
-    """`202` with the way to the request."""
+@router.get("/v1/workflow-requests/{request_id}/undo", response_model=wire.UndoPreview)
+def get_undo(services: Use, _caller: Viewer, request_id: str, seen: IfNoneMatch) -> Response:
+    """Shows what an undo of the request would remove, what it would keep and why, and what nothing
+    can take back. Changes nothing.
+    """
+    with services.begin() as work:
+        return seen.answer(preview_undo(work, request_id))
+
+
+@router.post(
+    "/v1/workflow-requests/{request_id}/undo",
+    status_code=202,
+    response_model=wire.RequestAccepted,
+    openapi_extra=refuses(
+        *UNDOES, "move_refused", "workflow_active", "rotation_in_grace", "team_not_active"
+    ),
+)
+def post_undo(
+    request: Request,
+    caller: Maintainer,
+    key: Key,
+    request_id: str,
+    body: wire.UndoRequest | None = None,
+) -> Response:
+    """Takes back, newest first, what an ended request made and nobody took over since: another
+    request, of the workflow `Compensation`.
+    """
+    wanted = body or wire.UndoRequest()
+    return run_command(
+        request,
+        caller,
+        key,
+        wanted,
+        lambda work: accepted(
+            undo_request(
+                work,
+                Initiator(caller.principal, wanted.reason, current_traceparent()),
+                request_id,
+            )
+        ),
+    )
+
+
+def accepted(request: domain.Request, *, offers_undo: bool = False) -> Answer:
+    """`202` with the way to the request, and to its undo."""
     name_request(request)
+    path = f"/v1/workflow-requests/{request.id}"
+    is_undoable = offers_undo and COMPENSATION.can_undo(request.workflow)
     body = wire.RequestAccepted(
         request_id=request.id,
         workflow=request.workflow,
@@ -126,5 +181,6 @@ def accepted(request: domain.Request) -> Answer:
         application_id=request.application_id,
         application_environment_id=request.application_environment_id,
         secret_id=request.secret_id,
+        undo=f"{path}/undo" if is_undoable else None,
     )
-    return Answer(202, body.model_dump_json(), f"/v1/workflow-requests/{request.id}")
+    return Answer(202, body.model_dump_json(), path)

@@ -19,17 +19,18 @@ from control_plane.application.access import Caller, found, no_such
 from control_plane.application.manage_teams import (
     TEAM_EVENTS,
     add_member,
-    check_policy,
     create_team,
     describe_team,
     lock_team,
     move_team,
+    policy_of,
     remove_member,
+    set_policy,
     team_view,
 )
 from control_plane.application.queries import TeamFilter
 from control_plane.application.team_limits import limits_view, set_team_limits
-from control_plane.domain.teams import TEAM_MOVES, Team, TeamState
+from control_plane.domain.teams import TEAM_MOVES, TeamState
 from idp_kernel.wire import api as wire
 from idp_kernel.wire.engine import TeamRole
 
@@ -113,20 +114,27 @@ for _action in TEAM_EVENTS:
 )
 def put_policy(
     request: Request,
-    _caller: AdminOfTeam,
+    caller: AdminOfTeam,
     team: str,
     body: wire.TeamPolicy,
     expected: IfMatch,
 ) -> Response:
-    """Sets what is asked of the team's new applications. Takes a platform-admin; repeatable."""
-    act = answered(200, lambda _work: check_policy(body))
-    return run_change(request, expected.before(act, lambda work: _policy(lock_team(work, team))))
+    """Sets what is asked of the team's new applications, and whether what a request made is taken
+    back when it fails. Takes a platform-admin; repeatable.
+    """
+    act = answered(200, lambda work: set_policy(work, caller.principal, team, body))
+    held = expected.before(act, lambda work: policy_of(work, lock_team(work, team)))
+    return run_change(request, held)
 
 
 @router.get("/v1/teams/{team}/policy", response_model=wire.TeamPolicy)
-def get_policy(_caller: Viewer, team: str, seen: IfNoneMatch) -> Response:  # noqa: ARG001 - the guard reads it
-    """Shows what is asked of the team's new applications."""
-    return seen.answer(wire.TeamPolicy())
+def get_policy(services: Use, _caller: Viewer, team: str, seen: IfNoneMatch) -> Response:
+    """Shows what is asked of the team's new applications, and whether what a request made is taken
+    back when it fails.
+    """
+    with services.begin() as work:
+        held = found(work.teams.by_slug(team), "team", team)
+        return seen.answer(policy_of(work, held))
 
 
 @router.get("/v1/teams/{team}/limits", response_model=wire.TeamLimits)
@@ -190,8 +198,3 @@ def _tag_of_limits(body: str) -> str:
     """Whoever changes limits need not have seen the present use."""
     own = {name: limit["own"] for name, limit in json.loads(body).items()}
     return etag_in_parts(json.dumps(own, sort_keys=True), body)
-
-
-def _policy(_team: Team) -> wire.TeamPolicy:
-    """There is one policy so far, so nothing is kept of it."""
-    return wire.TeamPolicy()

@@ -14,6 +14,7 @@ from control_plane.application.request_progress import (
 )
 from control_plane.application.steer_requests import retry_request
 from control_plane.application.team_limits import check_room_at_work
+from control_plane.application.workflows.compensation import undone_request
 from control_plane.application.workflows.flow import Initiator, workflow_active
 from control_plane.application.workflows.registry import flow_named, flow_of
 from control_plane.domain.requests import AttemptPolicy, Failure, Request
@@ -30,6 +31,8 @@ class Granted:
     team_slug: str
     desired_state: DesiredState
     outcomes: Mapping[Step, StepResult]
+    undone: Request | None
+    """Of an undo: the request whose effects it takes back."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,17 @@ def claim_request(
         team_slug=work.teams.by_id(after.team_id).slug,
         desired_state=work.requests.desired_state(after),
         outcomes=work.requests.results(after),
+        undone=_taken_for_undo(work, after),
     )
+
+
+def _taken_for_undo(work: Work, claimed: Request) -> Request | None:
+    """The request that this one undoes, locked already, out of its own runs' reach."""
+    if claimed.undoes is None:
+        return None
+    taken = undone_request(work, claimed).taken_for_undo()
+    work.requests.save_unshown(taken)
+    return taken
 
 
 def launch_request(

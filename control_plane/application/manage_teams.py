@@ -55,8 +55,13 @@ def move_team(work: Work, actor: str, slug: str, action: str) -> Team:
     return team
 
 
-def check_policy(policy: TeamPolicy) -> TeamPolicy:
-    """The policy, if it can be had. There is one so far, so nothing is kept of it.
+def policy_of(work: Work, team: Team) -> TeamPolicy:
+    """What holds for the team's applications and requests."""
+    return TeamPolicy(undo_on_failure=work.teams.undoes_failures(team.id))
+
+
+def set_policy(work: Work, actor: str, slug: str, policy: TeamPolicy) -> TeamPolicy:
+    """The team under that policy; the same again changes nothing.
 
     Asking for approvals is `InvalidInput` (`approvals_not_available`).
     """
@@ -65,6 +70,11 @@ def check_policy(policy: TeamPolicy) -> TeamPolicy:
             "A team cannot ask for approval of its applications yet: nobody could give it.",
             code="approvals_not_available",
         )
+    team = lock_team(work, slug)
+    if policy != policy_of(work, team):
+        work.teams.set_undoes_failures(team.id, undoes=policy.undo_on_failure)
+        told = "yes" if policy.undo_on_failure else "no"
+        _tell(work, DomainEvent.TEAM_POLICY_CHANGED, actor, team, undoOnFailure=told)
     return policy
 
 

@@ -6,12 +6,16 @@ from dataclasses import dataclass, replace
 
 from control_plane.application.access import found
 from control_plane.application.ports import CounterName, Work
-from control_plane.application.workflows.registry import flow_of
+from control_plane.application.workflows.flow import Initiator
+from control_plane.application.workflows.registry import COMPENSATION, flow_of
 from control_plane.domain.requests import ACTIVE_STATES, AttemptEnding, Request
+from idp_kernel.errors import Conflict
 from idp_kernel.telemetry.run_spans import QUEUE_WAIT, run_span, run_span_id, step_span_id
 from idp_kernel.wire.engine import LostRun
-from idp_kernel.workflows import RESULT_OF_STATE, WORKFLOWS, RequestState
+from idp_kernel.workflows import RESULT_OF_STATE, WORKFLOWS, DomainEvent, RequestState
 
+ACTOR_TEAM_POLICY = "team-policy"
+"""Asks for the undo of what failed."""
 _ENDING_OF_STATE: dict[RequestState, AttemptEnding] = {
     RequestState.WAITING: AttemptEnding.WAITING,
     RequestState.SUCCEEDED: AttemptEnding.SUCCEEDED,
@@ -72,7 +76,8 @@ def _tell_wait(work: Work, before: Request, after: Request) -> None:
 
 def _end_attempt(work: Work, before: Request, after: Request, cause: Cause) -> None:
     repeatable = AttemptEnding.LOST if cause.lost_run else AttemptEnding.FAILED
-    work.requests.end_attempt(before, _ENDING_OF_STATE.get(after.state, repeatable))
+    ending = _ENDING_OF_STATE.get(after.state, repeatable)
+    work.requests.end_attempt(before, ending, cause.reason)
     if cause.untold:
         _tell_run(work, before)
     work.requests.interrupt_open_steps(before)
@@ -119,6 +124,31 @@ def _end(work: Work, after: Request, cause: Cause) -> None:
         subject=subject,
         reason=cause.reason,
     )
+    if after.state in (RequestState.FAILED, RequestState.TIMED_OUT):
+        _undo_by_policy(work, after)
+
+
+def _undo_by_policy(work: Work, ended: Request) -> None:
+    """Asks for the undo if the team wants that; one that is refused is told as an event.
+
+    What it locks beside the team is locked already.
+    """
+    if not COMPENSATION.can_undo(ended.workflow) or not work.teams.undoes_failures(ended.team_id):
+        return
+    reason = f"undoOnFailure: request {ended.id} {ended.state}"
+    initiator = Initiator(ACTOR_TEAM_POLICY, reason, ended.traceparent)
+    try:
+        with work.savepoint():
+            COMPENSATION.launch(work, initiator, ended.id)
+    except Conflict as refused:
+        work.journal.event(
+            DomainEvent.WORKFLOW_REQUEST_UNDO_REFUSED,
+            subject=f"workflow_request/{ended.id}",
+            actor=ACTOR_TEAM_POLICY,
+            team_id=ended.team_id,
+            request_id=ended.id,
+            data={"reason": refused.code, "message": refused.message},
+        )
 
 
 def _give_up(work: Work, after: Request) -> str | None:

@@ -10,7 +10,9 @@ from control_plane.application.request_progress import (
     lock_request,
     lock_request_and_subjects,
 )
-from control_plane.application.workflows.registry import flow_of
+from control_plane.application.workflows.compensation import request_undone
+from control_plane.application.workflows.flow import Initiator
+from control_plane.application.workflows.registry import COMPENSATION, flow_of
 from control_plane.domain.requests import Request
 from idp_kernel.workflows import DomainEvent
 
@@ -33,9 +35,12 @@ def retry_request(work: Work, actor: str, request_id: str, reason: str) -> Reque
     """Pending again: the next attempt, attempts and deadline renewed, same desired state.
 
     Raises `MoveRefused` unless it failed, timed out or was cancelled; `Conflict` as the command
-    would.
+    would, and (`request_undone`) when what it made was taken back.
     """
     seen = found(work.requests.by_id(request_id), "workflow request", request_id)
+    undone_by = work.requests.undone_by(request_id)
+    if undone_by is not None:
+        raise request_undone(request_id, undone_by)
     seen.retried(work.now)  # refuses before any lock what the lock would not allow either
     flow_of(seen).restart(work, seen)
     before = lock_request(work, request_id)
@@ -45,6 +50,14 @@ def retry_request(work: Work, actor: str, request_id: str, reason: str) -> Reque
     _tell(work, DomainEvent.WORKFLOW_REQUEST_RETRIED, actor, before, reason)
     commit_transition(work, before, after, Cause(actor, reason))
     return after
+
+
+def undo_request(work: Work, initiator: Initiator, request_id: str) -> Request:
+    """The pending request that takes back what an ended one made, newest first.
+
+    Raises as `Compensation.launch` does.
+    """
+    return COMPENSATION.launch(work, initiator, request_id)
 
 
 def _tell(work: Work, event: DomainEvent, actor: str, request: Request, reason: str) -> None:

@@ -30,6 +30,11 @@ APPLICATION_ENVIRONMENT_MOVES = MoveTable(
         Move("activate", (_S.PROVISIONING,), _S.ACTIVE),
         Move("freeze", (_S.ACTIVE,), _S.FROZEN),
         Move("unfreeze", (_S.FROZEN,), _S.ACTIVE),
+        Move("undo", (_S.ACTIVE,), _S.DECOMMISSIONING),
+        # Before anything of it was taken back.
+        Move("call_off_undo", (_S.DECOMMISSIONING,), _S.ACTIVE),
+        # However the undo ended: what is left is found again by whoever provisions it anew.
+        Move("end_undo", (_S.DECOMMISSIONING,), _S.DECLARED),
         Move("decommission", (_S.FROZEN,), _S.DECOMMISSIONING),
         Move("retire", (_S.DECOMMISSIONING,), _S.RETIRED),
     ),

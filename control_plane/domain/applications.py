@@ -30,6 +30,11 @@ APPLICATION_MOVES = MoveTable(
         # Onboarding that failed, timed out or was cancelled can be asked for again.
         Move("give_up_onboarding", (ApplicationState.ONBOARDING,), ApplicationState.APPROVED),
         Move("activate", (ApplicationState.ONBOARDING,), ApplicationState.ACTIVE),
+        Move("undo", (ApplicationState.ACTIVE,), ApplicationState.DECOMMISSIONING),
+        # Before anything of it was taken back.
+        Move("call_off_undo", (ApplicationState.DECOMMISSIONING,), ApplicationState.ACTIVE),
+        # However the undo ended: what is left is found again by whoever onboards it anew.
+        Move("end_undo", (ApplicationState.DECOMMISSIONING,), ApplicationState.APPROVED),
         Move("deprecate", (ApplicationState.ACTIVE,), ApplicationState.DEPRECATED),
         Move("decommission", (ApplicationState.DEPRECATED,), ApplicationState.DECOMMISSIONING),
         Move("archive", (ApplicationState.DECOMMISSIONING,), ApplicationState.ARCHIVED),

@@ -39,6 +39,8 @@ SECRET_MOVES = MoveTable(
         Move("end_rotation", (SecretState.ROTATING,), SecretState.ACTIVE),
         Move("suspend", (SecretState.ACTIVE,), SecretState.SUSPENDED),
         Move("resume", (SecretState.SUSPENDED,), SecretState.ACTIVE),
+        # With the provisioning that gave it its value.
+        Move("undo", (SecretState.ACTIVE, SecretState.SUSPENDED), SecretState.DECLARED),
         # Nothing but the archive follows: a revoked secret never comes back.
         Move("revoke", (SecretState.ACTIVE, SecretState.SUSPENDED), SecretState.REVOKED),
         Move("archive", (SecretState.REVOKED,), SecretState.ARCHIVED),
@@ -70,6 +72,11 @@ SECRET_BINDING_MOVES = MoveTable(
         Move("activate", (SecretBindingState.PROVISIONING,), SecretBindingState.ACTIVE),
         Move("suspend", (SecretBindingState.ACTIVE,), SecretBindingState.SUSPENDED),
         Move("resume", (SecretBindingState.SUSPENDED,), SecretBindingState.ACTIVE),
+        Move(
+            "undo",
+            (SecretBindingState.ACTIVE, SecretBindingState.SUSPENDED),
+            SecretBindingState.DECLARED,
+        ),
         Move("revoke", (SecretBindingState.SUSPENDED,), SecretBindingState.REVOKED),
     ),
 )
@@ -139,6 +146,18 @@ class Secret:
         followed = SECRET_BINDING_MOVES.named(action)
         is_there = self.binding.state is followed.target
         return moved if is_there else moved.with_binding_moved(action)
+
+    def with_provisioning_undone(self) -> Secret:
+        """Declared as before it had a value, its binding too; what it says of rotations stays."""
+        undone = self.moved("undo").with_binding_moved("undo")
+        return replace(
+            undone,
+            binding=replace(undone.binding, version=None),
+            store_path=None,
+            version=None,
+            rotated_at=None,
+            next_rotation_at=None,
+        )
 
     def at_version(self, version: int, now: datetime) -> Secret:
         """With that version in use from now on, pinned by its binding."""

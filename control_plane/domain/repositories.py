@@ -22,6 +22,7 @@ _REPOSITORY_MOVES = (
     Move("provision", (RepositoryState.DECLARED,), RepositoryState.PROVISIONING),
     Move("give_up_provisioning", (RepositoryState.PROVISIONING,), RepositoryState.DECLARED),
     Move("activate", (RepositoryState.PROVISIONING,), RepositoryState.ACTIVE),
+    Move("undo", (RepositoryState.ACTIVE,), RepositoryState.DECLARED),
     Move("archive", (RepositoryState.ACTIVE,), RepositoryState.ARCHIVED),
 )
 
@@ -66,6 +67,7 @@ GITOPS_INTEGRATION_MOVES = MoveTable(
             GitOpsIntegrationState.DECLARED,
         ),
         Move("activate", (GitOpsIntegrationState.CONNECTING,), GitOpsIntegrationState.ACTIVE),
+        Move("undo", (GitOpsIntegrationState.ACTIVE,), GitOpsIntegrationState.DECLARED),
         Move("suspend", (GitOpsIntegrationState.ACTIVE,), GitOpsIntegrationState.SUSPENDED),
         Move("resume", (GitOpsIntegrationState.SUSPENDED,), GitOpsIntegrationState.ACTIVE),
         Move("remove", (GitOpsIntegrationState.SUSPENDED,), GitOpsIntegrationState.REMOVED),

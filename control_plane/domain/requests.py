@@ -49,6 +49,8 @@ class SubjectKind(StrEnum):
     APPLICATION = "application"
     APPLICATION_ENVIRONMENT = "application_environment"
     SECRET = "secret"
+    WORKFLOW_REQUEST = "workflow_request"
+    """Of an undo: the request whose effects it takes back."""
 
 
 class AttemptEnding(StrEnum):
@@ -141,6 +143,8 @@ class Request:
     error: Failure | None = None
     left_behind: str | None = None
     """What it was to end and has left, once it ended."""
+    undoes: str | None = None
+    """Of Compensation: the request whose effects it takes back."""
 
     @classmethod
     def new(
@@ -156,6 +160,7 @@ class Request:
         reason: str,
         traceparent: str | None,
         now: datetime,
+        undoes: str | None = None,
     ) -> Request:
         """A pending request, first attempt, with its workflow's deadline from now on."""
         return cls(
@@ -173,6 +178,7 @@ class Request:
             started_at=now,
             pending_since=now,
             deadline_at=_deadline(workflow, now),
+            undoes=undoes,
         )
 
     # ── questions ────────────────────────────────────────────────────────────────────────────
@@ -223,6 +229,21 @@ class Request:
                 code="wrong_phase",
                 details={**self._standing(), "phase": self.phase},
             )
+
+    def check_may_be_undone(self) -> None:
+        """Only what has ended is undone; an undo is not.
+
+        Raises `Conflict`: `not_undoable`, `request_not_ended`.
+        """
+        if self.workflow is WorkflowName.COMPENSATION:
+            raise self._conflict("not_undoable", "is an undo itself; ask for what it undid anew")
+        if self.is_active:
+            conflict = self._conflict(
+                "request_not_ended",
+                f"is {self.state}; cancel it or wait for its end, then undo it",
+            )
+            conflict.details["activeRequestId"] = self.id
+            raise conflict
 
     def is_past_deadline(self, now: datetime) -> bool:
         return self.state in (_S.PENDING, _S.RUNNING) and now >= self.deadline_at
@@ -337,6 +358,10 @@ class Request:
         return replace(
             _next_attempt(awake, not_before=None, setbacks=0), state=state, pending_since=now
         )
+
+    def taken_for_undo(self) -> Request:
+        """Fenced off from its own runs. Whatever it does later is of another generation."""
+        return replace(self, fence=self.fence + 1, generation=self.generation + 1)
 
     # ── ends ─────────────────────────────────────────────────────────────────────────────────
 

@@ -60,6 +60,7 @@ class RecordedEffect:
 
     references: References
     event: ProviderEvent | None
+    created_by: str
 
 
 class Ledger:
@@ -288,7 +289,9 @@ def _let_go(connection: Connection) -> None:
 
 def _effect_of(row: Row[Any]) -> RecordedEffect:
     event = None if row.event is None else ProviderEvent(row.event)
-    return RecordedEffect(references=row.provider_references, event=event)
+    return RecordedEffect(
+        references=row.provider_references, event=event, created_by=row.created_by
+    )
 
 
 def _digest(wanted: Mapping[str, object]) -> str:

@@ -20,6 +20,7 @@ from idp_cli.api import (
     REQUEST_WATCH,
     REQUESTS,
     RETRY,
+    UNDO,
     path_segment,
 )
 from idp_cli.arguments import After, Before, Limit, RequestId, TeamFilter, moment_of, query_of
@@ -41,10 +42,14 @@ from idp_cli.suggestions import application_environment_ids, secret_addresses
 from idp_kernel.errors import NotFound, PlatformError
 from idp_kernel.wire.api import (
     ApplicationEnvironment,
+    AttemptView,
     CancelRequest,
     PlatformStanding,
     RequestAccepted,
     RetryRequest,
+    UndoItem,
+    UndoPreview,
+    UndoRequest,
     WorkflowRequest,
 )
 from idp_kernel.workflows import RequestState, WorkflowName
@@ -61,6 +66,7 @@ _SHORT_NAMES: dict[WorkflowName, str] = {
     WorkflowName.APPLICATION_ONBOARDING: "onboarding",
     WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING: "provisioning",
     WorkflowName.SECRET_ROTATION: "rotation",
+    WorkflowName.COMPENSATION: "undo",
 }
 """So that a request with both its ids fits into 120 columns."""
 
@@ -86,6 +92,17 @@ REQUEST_COLUMNS = Columns[WorkflowRequest](
         "SUBJECT": subject_of,
     },
     spare=("TEAM", "SUBJECT"),
+)
+
+
+ATTEMPT_COLUMNS = Columns[AttemptView](
+    {
+        "ATTEMPT": lambda attempt: attempt.attempt,
+        "ENDED": lambda attempt: attempt.ending,
+        "CAUSE": lambda attempt: attempt.cause,
+        "RUN": lambda attempt: attempt.run_id,
+    },
+    spare=("RUN",),
 )
 
 
@@ -167,7 +184,13 @@ def cancel(context: typer.Context, request_id: RequestId, reason: Reason = "") -
     invocation = invocation_of(context)
     path = CANCELLATION.format(request_id=path_segment(request_id))
     body = CancelRequest(reason=reason)
-    show_accepted(invocation, invocation.api.command(path, RequestAccepted, body))
+    accepted = invocation.api.command(path, RequestAccepted, body)
+    show_accepted(invocation, accepted)
+    if accepted.undo is not None:
+        invocation.output.hint(
+            f"What it has made stays; see what could be taken back: {program_word()} request undo"
+            f" {accepted.request_id} --preview"
+        )
 
 
 @app.command()
@@ -187,6 +210,56 @@ def retry(
     if watch:
         finish(invocation, follow(invocation, request_id))
     show_accepted(invocation, accepted)
+
+
+UNDO_COLUMNS = Columns[UndoItem](
+    {
+        "STEP": lambda item: item.step,
+        "ITEM": lambda item: item.item or "-",
+        "FATE": lambda item: item.fate,
+        "REASON": lambda item: item.reason,
+    },
+    spare=("ITEM", "REASON"),
+)
+
+
+@app.command()
+def undo(
+    context: typer.Context,
+    request_id: RequestId,
+    reason: Reason = "",
+    *,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Only show what it would remove, keep and not undo.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show each step until the end.")] = False,
+) -> None:
+    """Take back what an ended request made, newest first; what others took over stays."""
+    invocation = invocation_of(context)
+    path = UNDO.format(request_id=path_segment(request_id))
+    if preview:
+        show_preview(invocation, invocation.api.get(path, UndoPreview))
+        return
+    about = about_request(get_request(invocation, request_id))
+    with refusals_about(about):
+        accepted = invocation.api.command(path, RequestAccepted, UndoRequest(reason=reason))
+    if watch:
+        finish(invocation, follow(invocation, accepted.request_id))
+    show_accepted(invocation, accepted)
+
+
+def show_preview(invocation: Invocation, preview: UndoPreview) -> None:
+    """What an undo would do to each thing, and whether it may be asked for."""
+    output = invocation.output
+    if output.is_for_programs:
+        output.document(preview.model_dump(mode="json"))
+        return
+    output.items(preview.items, UNDO_COLUMNS)
+    if preview.refusal is None:
+        output.hint(f"Next: {program_word()} request undo {preview.request_id} --watch")
+    else:
+        output.hint(f"  [dim]why not[/]  {escape(preview.refusal.message)}")
+        output.hint(f"  [dim]code[/]     {escape(preview.refusal.code)}")
 
 
 def get_request(invocation: Invocation, request_id: str) -> WorkflowRequest:
@@ -362,7 +435,7 @@ def _about_environment(invocation: Invocation, request: WorkflowRequest) -> Abou
 
 
 def show_request(invocation: Invocation, request: WorkflowRequest) -> None:
-    """A request's facts and, for people, its steps."""
+    """A request's facts and, for people, its steps and how its attempts ended."""
     facts = (
         ("request", request.id),
         ("workflow", request.workflow),
@@ -381,9 +454,14 @@ def show_request(invocation: Invocation, request: WorkflowRequest) -> None:
         ("ended", request.ended_at),
         ("error", request.error.message if request.error else None),
         ("left behind", request.left_behind),
+        ("undoes", request.undoes),
+        ("undone by", request.undone_by),
     )
     invocation.output.item(request, facts)
     if not invocation.output.is_for_programs:
         invocation.output.console.print()
         output = invocation.output
         output.table(step_table(request, width=output.console.width))
+        if any(attempt.cause for attempt in request.attempts):
+            output.console.print()
+            output.columns(request.attempts, ATTEMPT_COLUMNS)

@@ -157,16 +157,31 @@ def policy(
         ApplicationApproval | None,
         typer.Option(help="Whether somebody has to approve a new application first."),
     ] = None,
+    *,
+    undo_on_failure: Annotated[
+        bool | None,
+        typer.Option(
+            "--undo-on-failure/--keep-on-failure",
+            help="Whether what a request has made is taken back by itself when it fails.",
+        ),
+    ] = None,
 ) -> None:
-    """Show a team's policy, or change it."""
+    """Show a team's policy, or change it; what is left out stays as it is."""
     invocation = invocation_of(context)
     path = TEAM_POLICY.format(team=path_segment(team))
-    if application_approval is None:
-        found = invocation.api.get(path, TeamPolicy)
-    else:
-        wanted = TeamPolicy(application_approval=application_approval)
-        found = invocation.api.put(path, TeamPolicy, wanted)
-    invocation.output.item(found, (("application approval", found.application_approval),))
+    found = invocation.api.get(path, TeamPolicy)
+    given = {
+        "application_approval": application_approval,
+        "undo_on_failure": undo_on_failure,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    if changes:
+        found = invocation.api.put(path, TeamPolicy, found.model_copy(update=changes))
+    facts = (
+        ("application approval", found.application_approval),
+        ("undo on failure", found.undo_on_failure),
+    )
+    invocation.output.item(found, facts)
 
 
 @app.command()

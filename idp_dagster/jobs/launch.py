@@ -29,6 +29,11 @@ class SecretLaunch(Config):
     reason: str = Field(default="", description=_WHY)
 
 
+class RequestLaunch(Config):
+    request_id: str = Field(default="", description="The ended request to undo.")
+    reason: str = Field(default="", description=_WHY)
+
+
 @config_mapping
 def application_launch(config: ApplicationLaunch) -> dict[str, Any]:
     return run_config(config.application_id, config.reason)
@@ -42,6 +47,11 @@ def application_environment_launch(config: ApplicationEnvironmentLaunch) -> dict
 @config_mapping
 def secret_launch(config: SecretLaunch) -> dict[str, Any]:
     return run_config(config.secret_id, config.reason)
+
+
+@config_mapping
+def request_launch(config: RequestLaunch) -> dict[str, Any]:
+    return run_config(config.request_id, config.reason)
 
 
 def run_config(subject_id: str, reason: str) -> dict[str, Any]:

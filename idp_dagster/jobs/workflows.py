@@ -1,6 +1,7 @@
 """The jobs that carry out requests: one for each phase of each workflow."""
 
 from idp_dagster.jobs.appenv_provisioning import application_environment_provisioning
+from idp_dagster.jobs.compensation import compensation
 from idp_dagster.jobs.onboarding import application_onboarding
 from idp_dagster.jobs.secret_rotation import secret_rotation, secret_rotation_retirement
 
@@ -9,4 +10,5 @@ WORKFLOW_JOBS = [
     application_environment_provisioning,
     secret_rotation,
     secret_rotation_retirement,
+    compensation,
 ]

@@ -30,7 +30,7 @@ from idp_kernel.wire.engine import (
     StepStarted,
     WaitRequested,
 )
-from idp_kernel.wire.worker import DownstreamError
+from idp_kernel.wire.worker import UNDO_SUFFIX, DownstreamError
 from idp_kernel.workflows import Step
 
 
@@ -70,6 +70,11 @@ class HeldClaim:
     def permit(self, step: Step) -> CallPermit:
         key = f"{self._claim.request_id}/{self._claim.generation}/{step}"
         return CallPermit(run_token=self._lease.token(), idempotency_key=key)
+
+    def undo_permit(self, undone: Step) -> CallPermit:
+        permit = self._lease.undone_permit()
+        key = f"{permit.request_id}/{permit.generation}/{undone}{UNDO_SUFFIX}"
+        return CallPermit(run_token=permit.run_token, idempotency_key=key)
 
     def step_started(self, step: Step, retry_number: int) -> None:
         self._retry_numbers[step] = retry_number

@@ -13,8 +13,15 @@ from functools import partial
 import structlog
 
 from idp_kernel.clock import Clock
-from idp_kernel.errors import Conflict, NotAllowed, NotFound, PlatformError, Unauthenticated
-from idp_kernel.wire.engine import Claim, Lease
+from idp_kernel.errors import (
+    Conflict,
+    InvariantBroken,
+    NotAllowed,
+    NotFound,
+    PlatformError,
+    Unauthenticated,
+)
+from idp_kernel.wire.engine import Claim, Lease, UndonePermit
 
 _log = structlog.get_logger(__name__)
 
@@ -62,6 +69,7 @@ class LeaseKeeper:
         self._clock = clock
         self._look_every_seconds = min(look_every_seconds, claim.heartbeat_seconds)
         self._token = claim.run_token
+        self._undone = claim.undone
         self._expires_at = claim.lease_expires_at
         self._renewed = time.monotonic()
         self._over = False
@@ -97,8 +105,17 @@ class LeaseKeeper:
 
     @property
     def last_token(self) -> str:
-        """The newest run token, also of a run that may work no more: to end what it began."""
-        return self._token
+        """The newest token for execution-workers, also of a run that may work no more: to end what
+        it began. Of an undo that of the request it speaks for.
+        """
+        return self._token if self._undone is None else self._undone.run_token
+
+    def undone_permit(self) -> UndonePermit:
+        """Leave to speak for the request that is undone; raises as `token` does."""
+        self.token()
+        if self._undone is None:
+            raise InvariantBroken(f"Request {self._claim.request_id} undoes none.")
+        return self._undone
 
     def token(self) -> str:
         """The run token for a call now; `Conflict` (`claim_closed`) when there may be none."""
@@ -173,6 +190,7 @@ class LeaseKeeper:
                 return None
             self._renewed = time.monotonic()
             self._token, self._expires_at = lease.run_token, lease.lease_expires_at
+            self._undone = lease.undone
         return Closing.CANCEL_REQUESTED if lease.cancel_requested else None
 
     def _close(self, closing: Closing) -> None:

@@ -1,5 +1,5 @@
 """What steps ask of execution-workers, over HTTP: the resources `git_provider`,
-`appenv_provisioning_provider` and `secret_rotation_provider`.
+`appenv_provisioning_provider`, `secret_rotation_provider` and `undo_provider`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from idp_kernel.wire.worker import (
     SECRETS_RETIRE,
     SECRETS_VALIDATE,
     SECRETS_VERIFY,
+    UNDO_SUFFIX,
+    UNDO_VERIFY,
     ConsumersVerdict,
     CreateSecretBindings,
     CredentialVerdict,
@@ -45,7 +47,9 @@ from idp_kernel.wire.worker import (
     UpdateSecretBindings,
     VerifyCredential,
     VerifyGitOps,
+    VerifyUndone,
 )
+from idp_kernel.workflows import Step
 
 Answer = TypeVar("Answer", bound=WireModel)
 
@@ -110,6 +114,35 @@ class SecretRotationProviderResource(ConfigurableResource[None]):
 
     def retire(self, body: RetireCredential, permit: CallPermit) -> StepEffects:
         return _call(self.workers_url, SECRETS_RETIRE, StepEffects, body, permit)
+
+
+UNDO_PATHS: dict[Step, str] = {
+    Step.CREATE_CODE_REPOSITORY: GIT_REPOSITORIES,
+    Step.CREATE_DEPLOYMENT_REPOSITORY: GIT_REPOSITORIES,
+    Step.SEED_REPOSITORIES: GIT_REPOSITORIES_SEED,
+    Step.APPLY_REPOSITORY_PROTECTION: GIT_BRANCH_PROTECTION,
+    Step.MATERIALIZE_REPOSITORIES: GIT_REPOSITORIES,
+    Step.APPLY_BRANCH_PROTECTION: APPENV_BRANCH_PROTECTION,
+    Step.PROVISION_SECRETS: APPENV_SECRETS,
+    Step.CREATE_SECRET_BINDINGS: APPENV_SECRET_BINDINGS,
+}
+"""Where each step that can be undone was done."""
+
+
+class UndoProviderResource(ConfigurableResource[None]):
+    """What takes back the effects of another request, through execution-workers."""
+
+    workers_url: str
+
+    def stop(self, permit: CallPermit) -> None:
+        drain_workers(self.workers_url, permit.run_token)
+
+    def undo(self, step: Step, body: WireModel, permit: CallPermit) -> StepEffects:
+        path = f"{UNDO_PATHS[step]}{UNDO_SUFFIX}"
+        return _call(self.workers_url, path, StepEffects, body, permit)
+
+    def verify(self, body: VerifyUndone, permit: CallPermit) -> Findings:
+        return _call(self.workers_url, UNDO_VERIFY, Findings, body, permit)
 
 
 def drain_workers(workers_url: str, run_token: str) -> None:

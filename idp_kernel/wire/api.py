@@ -128,6 +128,8 @@ class TeamPolicy(WireModel):
 
     application_approval: ApplicationApproval = ApplicationApproval.NONE
     """`required` is refused (`approvals_not_available`): nobody could approve yet."""
+    undo_on_failure: Flag = False
+    """Whether what a request has made is taken back by itself when it fails or times out."""
 
 
 Limit = Annotated[Whole, Field(ge=0, le=1_000_000)]
@@ -421,6 +423,8 @@ class RequestAccepted(WireModel):
     application_id: Id
     application_environment_id: Id | None = None
     secret_id: Id | None = None
+    undo: str | None = None
+    """Of a cancel: where what it has made is shown, and asked to be taken back."""
 
 
 class StepView(WireModel):
@@ -447,6 +451,8 @@ class AttemptView(WireModel):
     ended_at: Timestamp | None = None
     ending: str | None = None
     """Why the attempt ended: succeeded, failed, waiting, lost, cancelled, timed_out."""
+    cause: str | None = None
+    """The same in words: what failed, what was lost, who cancelled it with which reason."""
 
 
 class WorkflowRequest(WireModel):
@@ -467,6 +473,10 @@ class WorkflowRequest(WireModel):
     error: StepError | None = None
     left_behind: str | None = None
     """What an ended request leaves that it was to end, for a person to know."""
+    undoes: Id | None = None
+    """Of `Compensation`: the request whose effects it takes back."""
+    undone_by: Id | None = None
+    """The request that took back what this one made; from then on it is not retried."""
     created_at: Timestamp
     deadline_at: Timestamp
     first_step_at: Timestamp | None = None
@@ -477,6 +487,44 @@ class WorkflowRequest(WireModel):
 
 
 class RetryRequest(WireModel):
+    reason: Annotated[Line, Field(max_length=500)] = ""
+
+
+class UndoFate(StrEnum):
+    """What an undo would do to one thing."""
+
+    REMOVED = "removed"
+    KEPT = "kept"
+    """It is not the request's to remove, or others live on it."""
+    IRREVERSIBLE = "irreversible"
+
+
+class UndoItem(WireModel):
+    """One thing that the request made or found, and what an undo would do to it."""
+
+    step: Step
+    item: str | None = None
+    """`<kind>/<id>`; none of a step that began and told nothing."""
+    fate: UndoFate
+    reason: str
+    references: dict[str, str | int] = {}
+
+
+class UndoPreview(WireModel):
+    """Answer of `GET /v1/workflow-requests/{id}/undo`: what an undo would do, as the platform's
+    records tell. The providers have the last word: a repository with commits of people, and a login
+    on whose data somebody lives, are kept too.
+    """
+
+    request_id: Id
+    may_be_undone: bool
+    refusal: StepError | None = None
+    """Why not, as the command would answer."""
+    items: tuple[UndoItem, ...]
+    """In the order of the undo: the newest first."""
+
+
+class UndoRequest(WireModel):
     reason: Annotated[Line, Field(max_length=500)] = ""
 
 

@@ -200,15 +200,6 @@ class AppEnvDesiredState(WireModel):
     """Secret id to the id of the binding that carries it into this environment."""
 
 
-DesiredState = OnboardingDesiredState | AppEnvDesiredState | RotationDesiredState
-"""Told apart by their fields."""
-DESIRED_STATES: dict[WorkflowName, type[DesiredState]] = {
-    WorkflowName.APPLICATION_ONBOARDING: OnboardingDesiredState,
-    WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING: AppEnvDesiredState,
-    WorkflowName.SECRET_ROTATION: RotationDesiredState,
-}
-
-
 class StepResult(WireModel):
     """What a step achieved, as references."""
 
@@ -238,6 +229,47 @@ class StepResult(WireModel):
         )
 
 
+UndoneDesiredState = OnboardingDesiredState | AppEnvDesiredState
+"""Of the workflows whose effects can be taken back."""
+
+
+class UndoneStep(WireModel):
+    """A step that is to be undone, with what it told; empty of one that began and told nothing."""
+
+    step: Step
+    result: StepResult
+
+
+class CompensationDesiredState(WireModel):
+    """What Compensation shall take back, frozen at the command."""
+
+    undone_request_id: Id
+    undone: UndoneDesiredState
+    """What that request was to bring about."""
+    steps: tuple[UndoneStep, ...]
+    """The newest first."""
+
+    @property
+    def subject(self) -> AppEnvSubject | ApplicationSubject:
+        return self.undone.subject
+
+    def result_of(self, step: Step) -> StepResult:
+        """What that step of the undone request told; raises `KeyError` when it is not there."""
+        return {each.step: each.result for each in self.steps}[step]
+
+
+DesiredState = (
+    OnboardingDesiredState | AppEnvDesiredState | RotationDesiredState | CompensationDesiredState
+)
+"""Told apart by their fields."""
+DESIRED_STATES: dict[WorkflowName, type[DesiredState]] = {
+    WorkflowName.APPLICATION_ONBOARDING: OnboardingDesiredState,
+    WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING: AppEnvDesiredState,
+    WorkflowName.SECRET_ROTATION: RotationDesiredState,
+    WorkflowName.COMPENSATION: CompensationDesiredState,
+}
+
+
 class ClaimRequest(WireModel):
     """Body of `…/claim`: this run wants to hold this attempt."""
 
@@ -250,8 +282,9 @@ class Launch(WireModel):
 
     With `parent_run_id` it asks for the next attempt of that run's request; without, it creates
     the request for `subject_id`, the application, application environment or secret that the
-    workflow is about. Repeating it for the same run answers the same request. A job that is not of
-    the request's phase is refused (`Conflict`, `wrong_phase`).
+    workflow is about; for Compensation the request to undo. Repeating it for the same run answers
+    the same request. A job that is not of the request's phase is refused (`Conflict`,
+    `wrong_phase`).
     """
 
     run_id: RunId
@@ -260,6 +293,15 @@ class Launch(WireModel):
     parent_run_id: RunId | None = None
     subject_id: Id | None = None
     reason: Annotated[Line, Field(max_length=500)] = ""
+
+
+class UndonePermit(WireModel):
+    """Leave to take back another request's effects in its name; good at execution-workers alone."""
+
+    request_id: Id
+    generation: int
+    """Raised by the claim: whatever the request does later is another effect."""
+    run_token: str
 
 
 class Claim(WireModel):
@@ -283,6 +325,8 @@ class Claim(WireModel):
     desired_state: DesiredState
     outcomes: dict[Step, StepResult]
     """What earlier attempts and phases of this generation achieved, step by step."""
+    undone: UndonePermit | None = None
+    """Of Compensation alone; that request's fence was raised too."""
     traceparent: str | None = None
 
     def wanted(self, kind: type[Desired]) -> Desired:
@@ -304,6 +348,8 @@ class Lease(WireModel):
     run_token: str
     lease_expires_at: Timestamp
     cancel_requested: bool
+    undone: UndonePermit | None = None
+    """Of Compensation alone."""
 
 
 class StepStarted(WireModel):

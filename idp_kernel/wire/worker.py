@@ -40,6 +40,7 @@ CHECK_GITOPS_RECONCILED = "/checks/gitops-reconciled"
 CHECK_SECRET_WITHIN_POLICY = "/checks/secret-within-policy"
 FENCES = "/fences"
 UNDO_SUFFIX = "/undo"
+UNDO_VERIFY = "/undo/verify"
 
 DEFAULT_BRANCH = "main"
 
@@ -388,6 +389,9 @@ class ItemEffect(WireModel):
     references: dict[str, str | int] = {}
     """Where to find it. Keys by kind: repository `repositoryId name owner url revision`;
     protection `branch`; secret `secretId storePath version`; bindings `revision`."""
+    created_by: str | None = None
+    """The request in its marker, which alone may undo it; empty when the marker names none, `null`
+    of an undo."""
 
 
 class DownstreamError(WireModel):
@@ -432,6 +436,19 @@ class GitOpsVerdict(WireModel):
     message: str
     conditions: tuple[GitOpsCondition, ...] = ()
     events: tuple[ProviderEvent, ...] = ()
+
+
+class VerifyUndone(WireModel):
+    """Body of `/undo/verify`, a probe: is what was undone gone?
+
+    One finding for each repository, which neither the forge nor, if it was an application
+    environment's, the GitOps agent may have, then one for each secret, which the store may not
+    have.
+    """
+
+    subject: Subject
+    repositories: Annotated[tuple[RepositoryWanted, ...], Field(max_length=20)]
+    secrets: Annotated[tuple[SecretWanted, ...], Field(max_length=50)]
 
 
 class RaiseFence(WireModel):

@@ -114,4 +114,4 @@ def test_a_policy_that_asks_for_approval_is_refused(platform: Platform, subject:
     refused = platform.api("PUT", path, {"applicationApproval": "required"})
     assert refused.status_code == 422
     assert refused.json()["code"] == "approvals_not_available"
-    assert platform.ok("GET", path) == {"applicationApproval": "none"}
+    assert platform.ok("GET", path) == {"applicationApproval": "none", "undoOnFailure": False}

@@ -64,6 +64,37 @@ AT_ANY_TIME: dict[str, str] = {
             SELECT 1 FROM workflow_requests r WHERE r.secret_id = s.id
             AND r.workflow = 'SecretRotation' AND r.state IN ('pending', 'running', 'waiting'))
     """,
+    "an environment goes out of use by an undo": """
+        SELECT e.id, e.state FROM application_environments e
+        WHERE e.state = 'Decommissioning' AND NOT EXISTS (
+            SELECT 1 FROM workflow_requests r WHERE r.application_environment_id = e.id
+            AND r.workflow = 'Compensation' AND r.state IN ('pending', 'running', 'waiting'))
+    """,
+    "an application goes out of use by an undo": """
+        SELECT a.id, a.state FROM applications a
+        WHERE a.state = 'Decommissioning' AND NOT EXISTS (
+            SELECT 1 FROM workflow_requests r WHERE r.application_id = a.id
+            AND r.workflow = 'Compensation' AND r.state IN ('pending', 'running', 'waiting'))
+    """,
+    "nothing of an application that is gone is in use": """
+        SELECT e.id, e.state, a.state FROM application_environments e
+        JOIN applications a ON a.id = e.application_id
+        WHERE e.state IN ('Active', 'Frozen')
+          AND a.state IN ('Approved', 'Onboarding', 'Decommissioning')
+    """,
+    "a secret without a value has no version": """
+        SELECT s.id, s.version FROM secrets s WHERE s.state = 'Declared' AND s.version IS NOT NULL
+    """,
+    "a request is undone once": """
+        SELECT undoes FROM workflow_requests WHERE state = 'succeeded' AND undoes IS NOT NULL
+        GROUP BY undoes HAVING count(*) > 1
+    """,
+    "what was undone does not go on": """
+        SELECT u.id, r.id, r.state FROM workflow_requests u
+        JOIN workflow_requests r ON r.id = u.undoes
+        WHERE (u.state IN ('pending', 'running', 'waiting', 'succeeded'))
+          AND r.state IN ('pending', 'running', 'waiting')
+    """,
     "an ended request has told its end": """
         SELECT r.id, r.state FROM workflow_requests r
         WHERE (r.state IN ('succeeded', 'failed', 'cancelled', 'timed_out')) AND NOT EXISTS (
@@ -98,20 +129,23 @@ MOVES: dict[str, set[tuple[str, str]]] = {
     },
     "applications": {
         ("Approved", "Onboarding"), ("Onboarding", "Approved"), ("Onboarding", "Active"),
-        ("Active", "Deprecated"),
+        ("Active", "Deprecated"), ("Active", "Decommissioning"), ("Decommissioning", "Active"),
+        ("Decommissioning", "Approved"),
     },
     "application_environments": {
         ("Declared", "Provisioning"), ("Provisioning", "Declared"), ("Provisioning", "Active"),
-        ("Active", "Frozen"), ("Frozen", "Active"),
+        ("Active", "Frozen"), ("Frozen", "Active"), ("Active", "Decommissioning"),
+        ("Decommissioning", "Active"), ("Decommissioning", "Declared"),
     },
     "secrets": {
         ("Declared", "Provisioning"), ("Provisioning", "Declared"), ("Provisioning", "Active"),
         ("Active", "Rotating"), ("Rotating", "Active"), ("Active", "Suspended"),
-        ("Suspended", "Active"),
+        ("Suspended", "Active"), ("Active", "Declared"), ("Suspended", "Declared"),
     },
     "secret_bindings": {
         ("Declared", "Provisioning"), ("Provisioning", "Declared"), ("Provisioning", "Active"),
-        ("Active", "Suspended"), ("Suspended", "Active"),
+        ("Active", "Suspended"), ("Suspended", "Active"), ("Active", "Declared"),
+        ("Suspended", "Declared"),
     },
 }  # fmt: skip
 """From one command to the next; a revoked secret, among others, never comes back."""

@@ -90,6 +90,12 @@ class Commands(RuleBasedStateMachine):
         answer = self.platform.admin.put(path, dict(zip(names, most, strict=True)))
         assert answer.status_code == 200
 
+    @rule(which=pick, undoes=st.booleans())
+    def decide_on_failures(self, which: int, *, undoes: bool) -> None:
+        path = f"/v1/teams/{self._one(self.teams, which)}/policy"
+        answer = self.platform.admin.put(path, {"undoOnFailure": undoes})
+        assert answer.status_code == 200
+
     @rule(which=pick, slug=st.sampled_from(("shop", "web")), count=st.integers(0, 2))
     def register(self, which: int, slug: str, count: int) -> None:
         environments = [
@@ -130,7 +136,7 @@ class Commands(RuleBasedStateMachine):
             path = f"/v1/secrets/{self._one(found, which)}/rotation"
             self.ask(path, {"emergency": emergency})
 
-    @rule(which=pick, action=st.sampled_from(("cancel", "retry")))
+    @rule(which=pick, action=st.sampled_from(("cancel", "retry", "undo", "undo")))
     def steer(self, which: int, action: str) -> None:
         if self.requests:
             self.ask(f"/v1/workflow-requests/{self._one(self.requests, which)}/{action}", {})
@@ -268,6 +274,12 @@ PLANTED = {
         "UPDATE application_environments SET state = 'Provisioning'"
     ),
     "a secret is being rotated": "UPDATE secrets SET state = 'Rotating'",
+    "an environment goes out of use by": (
+        "UPDATE application_environments SET state = 'Decommissioning'"
+    ),
+    "an application goes out of use by": "UPDATE applications SET state = 'Decommissioning'",
+    "nothing of an application that is gone": "UPDATE applications SET state = 'Approved'",
+    "a secret without a value": "UPDATE secrets SET state = 'Declared'",
     "an ended request has told its end": "UPDATE outbox_events SET subject = 'x'",
     "success is told once": "UPDATE outbox_events SET type = 'workflow_x_completed'",
     "the projection counts": "DELETE FROM outbox_events",

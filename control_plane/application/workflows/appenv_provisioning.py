@@ -15,10 +15,14 @@ from control_plane.application.workflows.flow import (
     Results,
     SinglePhase,
     reference,
+    refuse_in_grace,
     refuse_while_active,
 )
 from control_plane.application.workflows.wanted import appenv_repository_wanted
-from control_plane.domain.application_environments import ApplicationEnvironment
+from control_plane.domain.application_environments import (
+    ApplicationEnvironment,
+    ApplicationEnvironmentState,
+)
 from control_plane.domain.applications import Application
 from control_plane.domain.environments import Environment
 from control_plane.domain.managed_secrets import Secret, SecretState
@@ -96,6 +100,39 @@ class AppEnvProvisioning(SinglePhase):
 
     def launch(self, work: Work, initiator: Initiator, subject_id: str) -> Request:
         return provision_declared_environment(work, initiator, subject_id)
+
+    def check_undo(self, work: Work, request: Request) -> None:
+        work.teams.by_id(request.team_id).check_may_start_workflow()
+        appenv = existing_environment(work, request)
+        refuse_while_at_work(work, appenv.id)
+        if _is_in_use_by(work, request, appenv):
+            appenv.moved("undo")
+            for secret in work.application_environments.secrets(appenv.id):
+                refuse_in_grace(work, secret)
+
+    def begin_undo(self, work: Work, request: Request) -> None:
+        work.teams.hold(request.team_id)
+        self.lock(work, request)
+        self.check_undo(work, request)
+        appenv = existing_environment(work, request)
+        if _is_in_use_by(work, request, appenv):
+            work.application_environments.save(appenv.moved("undo"))
+
+    def call_off_undo(self, work: Work, request: Request) -> None:
+        appenv = existing_environment(work, request)
+        if appenv.state is ApplicationEnvironmentState.DECOMMISSIONING:
+            work.application_environments.save(appenv.moved("call_off_undo"))
+
+    def end_undo(self, work: Work, request: Request) -> None:
+        appenvs = work.application_environments
+        appenv = existing_environment(work, request)
+        if appenv.state is not ApplicationEnvironmentState.DECOMMISSIONING:
+            return
+        appenvs.save(replace(appenv.moved("end_undo"), revision=None))
+        appenvs.save_repository(replace(appenvs.repository(appenv.id).moved("undo"), url=None))
+        for secret in appenvs.secrets(appenv.id):
+            if secret.has_value:
+                appenvs.save_secret(secret.with_provisioning_undone())
 
 
 def provision_declared_environment(
@@ -191,6 +228,13 @@ def _move_to_provisioning(
     appenvs.save_repository(repository)
     for secret in moved_secrets:
         appenvs.save_secret(secret)
+
+
+def _is_in_use_by(work: Work, request: Request, appenv: ApplicationEnvironment) -> bool:
+    """Whether the environment is in use since that request, and not since a later one."""
+    kind, workflow = SubjectKind.APPLICATION_ENVIRONMENT, request.workflow
+    newest = work.requests.newest_succeeded_on(kind, appenv.id, workflow)
+    return newest == request.id and appenv.state is not ApplicationEnvironmentState.DECLARED
 
 
 def _activated(secret: Secret, results: Results, now: datetime) -> Secret:

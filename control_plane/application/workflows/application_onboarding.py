@@ -17,8 +17,11 @@ from control_plane.application.workflows.flow import (
     reference,
     refuse_while_active,
 )
-from control_plane.domain.application_environments import ApplicationEnvironment
-from control_plane.domain.applications import Application
+from control_plane.domain.application_environments import (
+    ApplicationEnvironment,
+    ApplicationEnvironmentState,
+)
+from control_plane.domain.applications import Application, ApplicationState
 from control_plane.domain.environments import Environment
 from control_plane.domain.repositories import (
     APPLICATION_REPOSITORY_MOVES,
@@ -42,6 +45,8 @@ from idp_kernel.wire.worker import (
 from idp_kernel.workflows import DomainEvent, Step, WorkflowName
 
 _KINDS = ApplicationRepositoryKind
+_TAKES_NOTHING = (ApplicationEnvironmentState.DECLARED, ApplicationEnvironmentState.RETIRED)
+"""States of an environment that needs nothing of its application."""
 _CREATED_BY: dict[ApplicationRepositoryKind, Step] = {
     _KINDS.CODE: Step.CREATE_CODE_REPOSITORY,
     _KINDS.DEPLOYMENT: Step.CREATE_DEPLOYMENT_REPOSITORY,
@@ -93,6 +98,36 @@ class ApplicationOnboarding(SinglePhase):
 
     def launch(self, work: Work, initiator: Initiator, subject_id: str) -> Request:
         return onboard_approved_application(work, initiator, subject_id)
+
+    def check_undo(self, work: Work, request: Request) -> None:
+        work.teams.by_id(request.team_id).check_may_start_workflow()
+        refuse_while_active(work, self.subject, request.application_id)
+        application = onboarded_application(work, request)
+        if _is_in_use_by(work, request, application):
+            application.moved("undo")
+            _refuse_while_in_use(work, request)
+
+    def begin_undo(self, work: Work, request: Request) -> None:
+        self.lock(work, request)
+        self.check_undo(work, request)
+        application = onboarded_application(work, request)
+        if _is_in_use_by(work, request, application):
+            work.applications.save(application.moved("undo"))
+
+    def call_off_undo(self, work: Work, request: Request) -> None:
+        application = onboarded_application(work, request)
+        if application.state is ApplicationState.DECOMMISSIONING:
+            work.applications.save(application.moved("call_off_undo"))
+
+    def end_undo(self, work: Work, request: Request) -> None:
+        applications = work.applications
+        application = onboarded_application(work, request)
+        if application.state is not ApplicationState.DECOMMISSIONING:
+            return
+        applications.save(application.moved("end_undo"))
+        for repository in applications.repositories(application.id):
+            applications.save_repository(replace(repository.moved("undo"), url=None))
+        applications.save_integration(_integration(work, application).moved("undo"))
 
 
 def onboard_approved_application(work: Work, initiator: Initiator, application_id: str) -> Request:
@@ -185,6 +220,27 @@ def _environments(work: Work, wanted: OnboardingDesiredState) -> list[Environmen
     slugs = (each.environment for each in wanted.environments)
     found = (work.environments.by_slug(slug) for slug in slugs)
     return [environment for environment in found if environment is not None]
+
+
+def _is_in_use_by(work: Work, request: Request, application: Application) -> bool:
+    """Whether the application is in use since that request, and not since a later one."""
+    newest = work.requests.newest_succeeded_on(
+        SubjectKind.APPLICATION, application.id, request.workflow
+    )
+    return newest == request.id and application.state is not ApplicationState.APPROVED
+
+
+def _refuse_while_in_use(work: Work, request: Request) -> None:
+    """Environments come after their application and go before it."""
+    appenvs = work.application_environments.of_application(request.application_id)
+    in_use = [each for each in appenvs if each.state not in _TAKES_NOTHING]
+    if in_use:
+        raise Conflict(
+            f"The application has environments in use: {', '.join(each.id for each in in_use)}."
+            " Undo their provisioning first.",
+            code="application_in_use",
+            details={"applicationEnvironmentId": in_use[0].id, "current": in_use[0].state},
+        )
 
 
 def _integration(work: Work, application: Application) -> GitOpsIntegration:

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Protocol
 
 from control_plane.application.ports import Work
+from control_plane.domain.managed_secrets import Secret
 from control_plane.domain.requests import Request, SubjectKind
 from idp_kernel.errors import Conflict, InvalidInput, InvariantBroken
 from idp_kernel.wire.engine import StepResult
@@ -83,6 +84,30 @@ class Flow(Protocol):
         ...
 
 
+class UndoableFlow(Flow, Protocol):
+    """A workflow whose effects can be taken back, each time in the caller's transaction."""
+
+    def check_undo(self, work: Work, request: Request) -> None:
+        """The rules of an undo of the ended request. Raises `Conflict`, `MoveRefused`."""
+        ...
+
+    def begin_undo(self, work: Work, request: Request) -> None:
+        """Locks everything the ended request concerns, rules checked, and moves what it brought
+        into use out of it. Of a request that brought nothing into use it moves nothing.
+
+        Raises as `check_undo` does; the caller holds no lock yet.
+        """
+        ...
+
+    def call_off_undo(self, work: Work, request: Request) -> None:
+        """Back into use: the undo ended before anything was taken back. All is locked."""
+        ...
+
+    def end_undo(self, work: Work, request: Request) -> None:
+        """Back to where it can be asked for again, however much was taken back. All is locked."""
+        ...
+
+
 class SinglePhase:
     """A workflow that ends with its first phase."""
 
@@ -98,6 +123,18 @@ def refuse_while_active(work: Work, kind: SubjectKind, subject_id: str) -> None:
     active = work.requests.active_on(kind, subject_id)
     if active is not None:
         raise workflow_active(active, f"{kind.replace('_', ' ')} {subject_id}")
+
+
+def refuse_in_grace(work: Work, secret: Secret) -> None:
+    """Raises `Conflict` (`rotation_in_grace`) while both credentials of the secret are good."""
+    waiting = work.requests.waiting_on(SubjectKind.SECRET, secret.id)
+    if waiting is not None:
+        raise Conflict(
+            f"Request {waiting} has rotated secret {secret.name} and waits with the old"
+            " credential's end; wait too, or ask for an emergency rotation, which ends it at once.",
+            code="rotation_in_grace",
+            details={"activeRequestId": waiting, "workflowRequestId": waiting},
+        )
 
 
 def workflow_active(request_id: str, subject: str) -> Conflict:

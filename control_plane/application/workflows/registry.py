@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from control_plane.application.workflows.appenv_provisioning import AppEnvProvisioning
 from control_plane.application.workflows.application_onboarding import ApplicationOnboarding
-from control_plane.application.workflows.flow import Flow
+from control_plane.application.workflows.compensation import Compensation
+from control_plane.application.workflows.flow import Flow, UndoableFlow
 from control_plane.application.workflows.secret_rotation import SecretRotation
 from control_plane.domain.requests import Request
 from idp_kernel.errors import InvariantBroken
 from idp_kernel.workflows import WorkflowName
 
-FLOWS: dict[WorkflowName, Flow] = {
+_UNDOABLE: dict[WorkflowName, UndoableFlow] = {
     WorkflowName.APPLICATION_ONBOARDING: ApplicationOnboarding(),
     WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING: AppEnvProvisioning(),
+}
+COMPENSATION = Compensation(_UNDOABLE)
+"""The flow that takes back what the others made."""
+FLOWS: dict[WorkflowName, Flow] = {
+    **_UNDOABLE,
     WorkflowName.SECRET_ROTATION: SecretRotation(),
+    WorkflowName.COMPENSATION: COMPENSATION,
 }
 
 

@@ -16,6 +16,7 @@ from control_plane.application.workflows.appenv_provisioning import (
 from control_plane.application.workflows.flow import (
     Initiator,
     Results,
+    refuse_in_grace,
     refuse_while_active,
 )
 from control_plane.application.workflows.wanted import appenv_repository_wanted
@@ -154,7 +155,7 @@ def check_may_start(work: Work, subjects: RotationSubjects) -> None:
     subjects.team.check_may_start_workflow()
     refuse_while_active(work, SubjectKind.APPLICATION_ENVIRONMENT, appenv.id)
     refuse_while_active(work, SubjectKind.SECRET, secret.id)
-    _refuse_in_grace(work, secret)
+    refuse_in_grace(work, secret)
     _check_ready(subjects.application, appenv)
 
 
@@ -213,17 +214,6 @@ def _check_ready(application: Application, appenv: ApplicationEnvironment) -> No
             f" rotated; it must be {' or '.join(_ROTATABLE_IN)}.",
             code="application_environment_not_ready",
             details={"current": appenv.state, "needed": list(_ROTATABLE_IN)},
-        )
-
-
-def _refuse_in_grace(work: Work, secret: Secret) -> None:
-    waiting = work.requests.waiting_on(SubjectKind.SECRET, secret.id)
-    if waiting is not None:
-        raise Conflict(
-            f"Request {waiting} has rotated secret {secret.name} and waits with the old"
-            " credential's end; wait too, or ask for an emergency rotation, which ends it at once.",
-            code="rotation_in_grace",
-            details={"activeRequestId": waiting, "workflowRequestId": waiting},
         )
 
 

@@ -104,6 +104,8 @@ EXPECTED: dict[str, Takes | Scope] = {
     "GET /v1/workflow-requests/{request_id}/watch": Takes.VIEWER,
     "POST /v1/workflow-requests/{request_id}/cancel": Takes.MAINTAINER,
     "POST /v1/workflow-requests/{request_id}/retry": Takes.MAINTAINER,
+    "GET /v1/workflow-requests/{request_id}/undo": Takes.VIEWER,
+    "POST /v1/workflow-requests/{request_id}/undo": Takes.MAINTAINER,
     "GET /v1/events": Takes.PERSON,
     "GET /v1/events/stream": Takes.PERSON,
     "GET /v1/platform": Takes.PERSON,

@@ -665,7 +665,8 @@ def test_text_that_postgres_cannot_hold_is_kept_without_it(platform: Platform) -
     run = claimed(platform, request_id)
     error = {"code": "boom", "message": "a\x00b", "retryable": False}
     assert run.end(Step.MATERIALIZE_REPOSITORIES, result={}, error=error) == "failed"
-    assert platform.request(request_id)["error"]["message"] == "ab"
+    request = platform.request(request_id)
+    assert (request["error"]["message"], request["attempts"][0]["cause"]) == ("ab", "ab")
 
 
 def test_references_and_errors_of_providers_are_kept_without_it_too(platform: Platform) -> None:

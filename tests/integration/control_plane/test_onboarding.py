@@ -650,7 +650,7 @@ def test_a_policy_that_asks_for_approval_is_refused(platform: Platform, subject:
     )
     assert_problem(platform.admin.put(path, {"applicationApproval": "odd"}), 422, "invalid_input")
     assert counts(platform) == before
-    policy = {"applicationApproval": "none"}
+    policy = {"applicationApproval": "none", "undoOnFailure": False}
     for answer in (platform.admin.put(path, policy), platform.admin.get(path)):
         assert (answer.status_code, answer.json()) == (200, policy)
 

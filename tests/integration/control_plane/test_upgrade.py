@@ -167,3 +167,16 @@ def test_the_issuer_of_a_secret_is_not_forgotten(platform: Platform) -> None:
     with pytest.raises(Conflict, match="there: 1 secrets of another issuer"):
         go_back(platform, "base")
     go_back(platform, "0002")
+
+
+def test_an_undo_under_way_is_not_stranded(platform: Platform) -> None:
+    secret = secret_in_use(platform)
+    path = "/v1/workflow-requests"
+    (provisioning,) = platform.admin.seen(path, applicationEnvironmentId=secret.environment_id)[
+        "items"
+    ]
+    undo = platform.admin.ok(f"{path}/{provisioning['id']}/undo", {})["requestId"]
+    with pytest.raises(Conflict, match="there: 1 requests for Compensation"):
+        go_back(platform, "0006")
+    platform.admin.ok(f"{path}/{undo}/cancel", {})
+    go_back(platform, "0006")

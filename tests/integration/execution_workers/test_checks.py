@@ -15,7 +15,9 @@ from idp_kernel.wire.worker import (
     CHECK_REPOSITORY_PROTECTED,
     CHECK_SECRET_WITHIN_POLICY,
     CHECKS_PER_CALL,
+    UNDO_VERIFY,
 )
+from idp_kernel.workflows import Step
 from tests.integration.execution_workers.catalogue import (
     BINDINGS,
     CHECKS,
@@ -24,7 +26,7 @@ from tests.integration.execution_workers.catalogue import (
     assert_effect,
     assert_problem,
 )
-from tests.integration.execution_workers.driver import AppEnv, Json, World, eventually
+from tests.integration.execution_workers.driver import AppEnv, Json, Run, World, eventually
 from tests.integration.execution_workers.rotating import Rotation, provisioned
 
 OF_APPENVS = CHECKS[:3]
@@ -298,3 +300,30 @@ def test_checks_at_once_answer_or_say_that_they_are_busy(world: World, standing:
     assert 200 in {answer.status_code for answer in answers}
     busy = [answer.json()["code"] for answer in answers if answer.status_code == 503]
     assert set(busy) <= {"workers_busy"}
+
+
+def test_what_was_undone_is_gone_from_forge_agent_and_store(world: World, standing: AppEnv) -> None:
+    item = expected(standing, revision_of(world, standing))
+    eventually(lambda: passes(world, CHECK_GITOPS_RECONCILED, item), what="the agent knows it")
+    run = world.new_run(standing)
+    repository, secret = undone(run)
+    assert (repository["passed"], secret["passed"]) == (False, False)
+    assert "is there" in repository["found"]
+    assert standing.secret_path in secret["found"]
+    path = f"/api/v1/repositories/{standing.team}/{standing.repository_name}"
+    world.forge.request("DELETE", path).raise_for_status()
+    world.store.request("DELETE", f"kv/metadata/{standing.secret_path}").raise_for_status()
+    eventually(lambda: all(each["passed"] for each in undone(run)), what="nobody has it")
+
+
+def undone(run: Run) -> list[Json]:
+    """What the probe finds of all that a provisioning makes."""
+    body = {
+        "subject": run.appenv.subject,
+        "repositories": [run.appenv.repository],
+        "secrets": [run.appenv.secret],
+    }
+    answer = run.post(UNDO_VERIFY, body, run.key(Step.VERIFY_NOTHING_LEFT))
+    assert answer.status_code == 200, answer.text
+    findings: list[Json] = answer.json()["items"]
+    return findings

@@ -88,6 +88,7 @@ def test_a_later_request_adopts_and_so_undo_keeps_it(
     later = run.world.new_run(run.appenv)
     answer = assert_effect(effect.do(later), "adopted")
     assert answer["items"][0]["references"] == first["items"][0]["references"]
+    assert answer["items"][0]["createdBy"] == first["items"][0]["createdBy"] == run.request_id
     assert answer["events"] == ([effect.adopted_event] if effect.adopted_event else [])
     assert effect.times_done(run.world, run.appenv, tmp_path) == 1
     assert_effect(effect.undo(run), "kept")

@@ -12,6 +12,7 @@ import psutil
 import pytest
 from psycopg import sql
 
+from idp_dagster.policies import LONGEST_RETRY_WAITS_SECONDS
 from idp_kernel.errors import ProviderRejected, Unavailable
 from idp_kernel.ids import new_id
 from idp_kernel.wire import worker
@@ -33,6 +34,8 @@ PATHS = [
     worker.APPENV_GITOPS_VERIFY,
 ]
 CANCEL_SECONDS = 8.0
+WORKER_SLOTS = 2
+"""Of the engine of these tests."""
 DATABASE_AWAY = "is not currently accepting connections"
 """What PostgreSQL answers meanwhile, in the logs of those that ask."""
 
@@ -183,6 +186,40 @@ def test_a_cancelled_request_cancels_its_run(engine: Engine) -> None:
     assert [call.path for call in engine.stand_in.workers.calls] == PATHS[:3]
 
 
+def test_a_cancel_in_a_retry_wait_ends_run_and_request(engine: Engine) -> None:
+    away = Unavailable("store away", details={"target": "openbao"})
+    engine.stand_in.workers.script.errors[worker.APPENV_SECRETS] = [away] * 5
+    request = engine.stand_in.add_request()
+
+    def is_tried_again() -> bool:
+        return (1, Step.PROVISION_SECRETS, 1) in request.started
+
+    engine.stand_in.wait_for(is_tried_again)
+    request.cancel_requested = True
+    within = CANCEL_SECONDS + LONGEST_RETRY_WAITS_SECONDS
+    engine.stand_in.wait_for(lambda: engine.status(request.runs[0]) == "CANCELED", within)
+    wait_for(engine, request, RequestState.CANCELLED)
+    assert {step for _, step, _ in request.started} == set(STEPS[:3])
+    assert not called(engine, worker.APPENV_SECRET_BINDINGS)
+
+
+def test_terminate_in_the_queue_ends_the_run_before_its_first_step(engine: Engine) -> None:
+    with held(engine, worker.GIT_REPOSITORIES):
+        at_work = [engine.stand_in.add_request() for _ in range(WORKER_SLOTS)]
+        engine.stand_in.wait_for(lambda: all(each.runs for each in at_work))
+        queued = engine.stand_in.add_request()
+        engine.stand_in.wait_for(lambda: runs_of(engine, queued) != [])
+        (run_id,) = runs_of(engine, queued)
+        engine.terminate(run_id)
+        engine.stand_in.wait_for(lambda: engine.status(run_id) == "CANCELED", CANCEL_SECONDS)
+        engine.stand_in.wait_for(lambda: queued.reports != [])
+        queued.state = RequestState.CANCELLED  # what the control plane makes of the report
+    assert {report.ending for report in queued.reports} == {RunEnding.CANCELED}
+    for each in at_work:
+        wait_for(engine, each, RequestState.SUCCEEDED)
+    assert (queued.runs, queued.started) == ([], [])
+
+
 def test_a_run_that_lost_its_claim_stops(engine: Engine) -> None:
     with held(engine, worker.APPENV_SECRETS):
         request = engine.stand_in.add_request()
@@ -285,6 +322,17 @@ def goes_on_until_drained(engine: Engine, request: StoodInRequest) -> None:
     engine.stand_in.wait_for(lambda: engine.stand_in.workers.drains == [token], CANCEL_SECONDS)
     assert engine.status(request.runs[0]) == "CANCELING"
     assert request.state is RequestState.RUNNING
+
+
+def runs_of(engine: Engine, request: StoodInRequest) -> list[str]:
+    """Ids of the Dagster runs that were asked for it, claimed or not."""
+    found = engine.graphql(_RUNS_OF, requestId=request.id)["runsOrError"]["results"]
+    return [str(run["runId"]) for run in found]
+
+
+_RUNS_OF = """query ($requestId: String!) { runsOrError(
+    filter: {tags: [{key: "idp/request_id", value: $requestId}]}) {
+    ... on Runs { results { runId } } } }"""
 
 
 def called(engine: Engine, path: str) -> bool:

@@ -18,18 +18,22 @@ PROBES = {
     Step.VALIDATE_ROTATION,
     Step.VERIFY_NEW_CREDENTIAL,
     Step.CONFIRM_CONSUMERS,
+    Step.VERIFY_NOTHING_LEFT,
 }
+OF_OTHERS_EFFECTS = {Step.STOP_UNDONE_REQUEST, Step.UNDO_EFFECTS}
+"""They speak for the steps that they undo."""
 OF_THE_CONTROL_PLANE = {
     Step.DECLARE_APPLICATION_ENVIRONMENTS,
     Step.FINALIZE_APPLICATION_ONBOARDING,
     Step.FINALIZE_APPLICATION_ENVIRONMENT_PROVISIONING,
     Step.FINALIZE_SECRET_ROTATION,
+    Step.FINALIZE_COMPENSATION,
 }
 
 
 def test_every_step_with_an_effect_has_its_failpoint() -> None:
     steps = {step for workflow in WORKFLOWS.values() for step in workflow.steps}
-    assert set(EFFECT_STEPS) == steps - PROBES - OF_THE_CONTROL_PLANE
+    assert set(EFFECT_STEPS) == steps - PROBES - OF_THE_CONTROL_PLANE - OF_OTHERS_EFFECTS
     assert {after_provider(step) for step in EFFECT_STEPS} <= set(FAILPOINTS)
 
 

@@ -136,7 +136,8 @@ def test_people_see_every_step_and_the_proof(home: Path) -> None:
     is_good, said = perform(StandInPlatform(), OutputFormat.TABLE, home)
     assert is_good
     lines = [" ".join(line.split()) for line in said.splitlines()]
-    for workflow in WORKFLOWS.values():
+    shown = (each for each in WORKFLOWS.values() if each.name is not WorkflowName.COMPENSATION)
+    for workflow in shown:
         for step in workflow.steps:
             assert any(line.startswith(f"✓ {step} succeeded ") for line in lines), step
     assert "consumer of db version 1 → 2, 40 logins, 0 refused" in lines

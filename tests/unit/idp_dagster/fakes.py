@@ -14,6 +14,7 @@ from idp_kernel.wire.engine import (
     AppEnvDesiredState,
     AssetCheckName,
     Claim,
+    CompensationDesiredState,
     DeclaredEnvironment,
     DesiredState,
     DueRotations,
@@ -28,6 +29,9 @@ from idp_kernel.wire.engine import (
     SecretAsset,
     StepError,
     StepResult,
+    UndoneDesiredState,
+    UndonePermit,
+    UndoneStep,
 )
 from idp_kernel.wire.worker import (
     CHECKS_PER_CALL,
@@ -63,9 +67,10 @@ from idp_kernel.wire.worker import (
     UpdateSecretBindings,
     VerifyCredential,
     VerifyGitOps,
+    VerifyUndone,
     appenv_repository_name,
 )
-from idp_kernel.workflows import ProviderEvent, Step, WorkflowName
+from idp_kernel.workflows import UNDOABLE_STEPS, WORKFLOWS, ProviderEvent, Step, WorkflowName
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -139,10 +144,35 @@ def rotation_state(*, emergency: bool = False) -> RotationDesiredState:
     )
 
 
+def compensation_state(undone: UndoneDesiredState | None = None) -> CompensationDesiredState:
+    """The undo of a provisioning, or an onboarding, of which every step told."""
+    wanted = undone or desired_state()
+    workflow = WORKFLOWS[WORKFLOW_OF[type(wanted)]]
+    steps = [step for step in reversed(workflow.steps) if step in UNDOABLE_STEPS]
+    results = {step: StepResult() for step in steps}
+    if isinstance(wanted, AppEnvDesiredState):
+        results[Step.PROVISION_SECRETS] = StepResult(
+            items=tuple(
+                ItemEffect(
+                    item=f"secret/{each.secret_id}",
+                    effect=EffectKind.CREATED,
+                    references={"storePath": "payments/app-key", "version": 7},
+                )
+                for each in wanted.secrets
+            )
+        )
+    return CompensationDesiredState(
+        undone_request_id=new_id(),
+        undone=wanted,
+        steps=tuple(UndoneStep(step=step, result=results[step]) for step in steps),
+    )
+
+
 WORKFLOW_OF: dict[type[DesiredState], WorkflowName] = {
     OnboardingDesiredState: WorkflowName.APPLICATION_ONBOARDING,
     AppEnvDesiredState: WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING,
     RotationDesiredState: WorkflowName.SECRET_ROTATION,
+    CompensationDesiredState: WorkflowName.COMPENSATION,
 }
 
 
@@ -174,6 +204,11 @@ def claim(
         application_environment_id=getattr(wanted.subject, "application_environment_id", None),
         secret_id=wanted.secret.secret_id if isinstance(wanted, RotationDesiredState) else None,
         desired_state=wanted,
+        undone=UndonePermit(
+            request_id=wanted.undone_request_id, generation=5, run_token="undo-token"
+        )
+        if isinstance(wanted, CompensationDesiredState)
+        else None,
         outcomes=dict(outcomes or {}),
         traceparent=TRACEPARENT,
     )
@@ -223,6 +258,12 @@ class FakeControlPlane:
 
     def permit(self, step: Step) -> CallPermit:
         return CallPermit("run-token", f"{self.claim.request_id}/{self.claim.generation}/{step}")
+
+    def undo_permit(self, undone: Step) -> CallPermit:
+        permit = self.claim.undone
+        assert permit is not None
+        key = f"{permit.request_id}/{permit.generation}/{undone}/undo"
+        return CallPermit(permit.run_token, key)
 
     def step_started(self, step: Step, retry_number: int) -> None:
         self.started.append((step, retry_number))
@@ -280,6 +321,46 @@ class FakeWorkers:
     works: bool = True
     """Whether a new credential does."""
     calls: list[tuple[Step, object, CallPermit]] = field(default_factory=list)
+    undone: list[tuple[Step, object, CallPermit]] = field(default_factory=list)
+    """What was undone, of which step."""
+    kept: set[str] = field(default_factory=set)
+    """Items that an undo leaves."""
+    still_seen: int = 0
+    """How often a look still finds what was undone."""
+
+    def stop(self, permit: CallPermit) -> None:
+        self._of_undo(Step.STOP_UNDONE_REQUEST, None, permit)
+
+    def undo(self, step: Step, body: object, permit: CallPermit) -> StepEffects:
+        self._of_undo(Step.UNDO_EFFECTS, body, permit)
+        self.undone.append((step, body, permit))
+        return StepEffects(items=tuple(self._gone(each) for each in _items_of(body)))
+
+    def verify(
+        self, body: VerifyCredential | VerifyUndone, permit: CallPermit
+    ) -> CredentialVerdict | Findings:
+        self._called(body, permit)
+        if isinstance(body, VerifyCredential):
+            event = ProviderEvent.CREDENTIAL_ISSUER_CREDENTIAL_VERIFIED
+            return CredentialVerdict(works=self.works, message="Login failed.", events=(event,))
+        is_seen = self.still_seen > 0
+        self.still_seen -= 1
+        ids = [each.repository_id for each in body.repositories]
+        return Findings(
+            items=tuple(
+                Finding(id=each, passed=not is_seen, expected="nobody has it", found="it is there")
+                for each in ids
+            )
+        )
+
+    def _gone(self, item: str) -> ItemEffect:
+        effect = EffectKind.KEPT if item in self.kept else EffectKind.UNDONE
+        return ItemEffect(item=item, effect=effect)
+
+    def _of_undo(self, step: Step, body: object, permit: CallPermit) -> None:
+        self.calls.append((step, body, permit))
+        if self.errors.get(step):
+            raise self.errors[step].pop(0)
 
     def validate_repositories(self, body: EnsureRepositories, permit: CallPermit) -> Findings:
         self._called(body, permit)
@@ -344,11 +425,6 @@ class FakeWorkers:
             replacesVersion=7,
         )
 
-    def verify(self, body: VerifyCredential, permit: CallPermit) -> CredentialVerdict:
-        self._called(body, permit)
-        event = ProviderEvent.CREDENTIAL_ISSUER_CREDENTIAL_VERIFIED
-        return CredentialVerdict(works=self.works, message="Login failed.", events=(event,))
-
     def update_bindings(self, body: UpdateSecretBindings, permit: CallPermit) -> StepEffects:
         self._called(body, permit)
         return effects(
@@ -390,6 +466,15 @@ class FakeWorkers:
             self.before[step](self.steps_called().count(step))
         if self.errors.get(step):
             raise self.errors[step].pop(0)
+
+
+def _items_of(body: object) -> list[str]:
+    """What execution-workers call the things of a body."""
+    if isinstance(body, EnsureRepositories):
+        return [f"repository/{each.repository_id}" for each in body.repositories]
+    if isinstance(body, ProvisionSecrets):
+        return [f"secret/{each.secret_id}" for each in body.secrets]
+    return []
 
 
 def effects(item: str, event: ProviderEvent, **references: str | int) -> StepEffects:

@@ -84,7 +84,12 @@ def test_an_onboarding_is_asked_for_seen_and_cancelled(
     assert f"idp request retry {request}" in watched
     idp("request", "retry", request)
     assert shown_json(idp, "request", "show", request)["state"] == "pending"
-    idp("request", "cancel", request)
+    offered = idp("request", "cancel", request)
+    assert f"idp request undo {request} --preview" in offered
+    shown = shown_json(idp, "request", "undo", request, "--preview")
+    assert (shown["mayBeUndone"], shown["items"]) == (False, [])
+    assert "nothing_to_undo" in idp("request", "undo", request, "--preview")
+    assert "nothing_to_undo" in idp("request", "undo", request, code=ExitCode.FAILED)
     assert shown_json(idp, "app", "onboard", name)["workflow"] == "ApplicationOnboarding"
 
 
@@ -137,6 +142,10 @@ def test_approvals_are_refused_while_nobody_could_give_one(idp: Idp, team: str) 
     )
     assert "approvals_not_available" in refused
     assert "none" in idp("team", "policy", team, "--application-approval", "none")
+    assert shown_json(idp, "team", "policy", team, "--undo-on-failure")["undoOnFailure"]
+    kept = shown_json(idp, "team", "policy", team, "--application-approval", "none")
+    assert kept["undoOnFailure"], "what is left out stays"
+    assert not shown_json(idp, "team", "policy", team, "--keep-on-failure")["undoOnFailure"]
 
 
 def test_one_slug_in_two_teams_has_to_be_told_apart(idp: Idp, team: str) -> None:

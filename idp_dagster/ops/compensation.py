@@ -1,0 +1,103 @@
+"""The steps of Compensation; what they pass on is as in `appenv_provisioning`.
+
+Each can be repeated: the workers look at the providers every time, and let alone what is gone, what
+is not the undone request's, and what another request lives on.
+"""
+
+import time
+from collections.abc import Iterator
+
+from dagster import In, Nothing, OpExecutionContext, Out, Output, ResourceParam, op
+
+from idp_dagster.outcomes import step_attempt
+from idp_dagster.patience import Patience
+from idp_dagster.policies import RETRY_POLICIES
+from idp_dagster.ports import ControlPlane, UndoProvider
+from idp_dagster.undo import must_be_gone, undo_body
+from idp_kernel.wire.engine import CompensationDesiredState, StepResult
+from idp_kernel.wire.worker import ItemEffect
+from idp_kernel.workflows import Step
+
+# No postponed annotations here: Dagster reads those of the decorated functions as classes.
+
+_AFTER = {"before": In(Nothing)}
+_DONE = Out(Nothing)
+
+STILL_SEEN = "undone_still_seen"
+"""Why a request waits."""
+
+
+@op(out=_DONE, retry_policy=RETRY_POLICIES[Step.STOP_UNDONE_REQUEST])
+def stop_undone_request(
+    context: OpExecutionContext,
+    control_plane: ResourceParam[ControlPlane],
+    undo_provider: ResourceParam[UndoProvider],
+) -> None:
+    """Sees that no call of the undone request is under way, and that none can begin."""
+    step = Step.STOP_UNDONE_REQUEST
+    with step_attempt(control_plane, step, context.retry_number) as attempt:
+        with attempt.call():
+            undo_provider.stop(control_plane.undo_permit(step))
+        attempt.achieved(StepResult())
+
+
+@op(ins=_AFTER, out=_DONE, retry_policy=RETRY_POLICIES[Step.UNDO_EFFECTS])
+def undo_effects(
+    context: OpExecutionContext,
+    control_plane: ResourceParam[ControlPlane],
+    undo_provider: ResourceParam[UndoProvider],
+) -> None:
+    """Takes back step after step, the newest first; one that fails keeps the earlier ones."""
+    wanted = control_plane.claim.wanted(CompensationDesiredState)
+    with step_attempt(control_plane, Step.UNDO_EFFECTS, context.retry_number) as attempt:
+        items: list[ItemEffect] = []
+        for each in wanted.steps:
+            body = undo_body(wanted, each.step)
+            with attempt.call():
+                permit = control_plane.undo_permit(each.step)
+                items += undo_provider.undo(each.step, body, permit).items
+        attempt.achieved(StepResult(items=tuple(items)))
+
+
+@op(
+    ins=_AFTER,
+    out=Out(Nothing, is_required=False),
+    retry_policy=RETRY_POLICIES[Step.VERIFY_NOTHING_LEFT],
+)
+def verify_nothing_left(
+    context: OpExecutionContext,
+    config: Patience,
+    control_plane: ResourceParam[ControlPlane],
+    undo_provider: ResourceParam[UndoProvider],
+) -> Iterator[Output[None]]:
+    """Looks until forge, store and GitOps agent have no more what was removed.
+
+    When that takes longer than a run may wait, the request is sent to wait and the run ends here.
+    """
+    wanted = control_plane.claim.wanted(CompensationDesiredState)
+    with step_attempt(control_plane, Step.VERIFY_NOTHING_LEFT, context.retry_number) as attempt:
+        body = must_be_gone(wanted, control_plane.outcomes[Step.UNDO_EFFECTS].items)
+        started = time.monotonic()
+        while True:
+            with attempt.call() as permit:
+                findings = undo_provider.verify(body, permit)
+            if all(finding.passed for finding in findings.items):
+                attempt.achieved(StepResult())
+                break
+            if time.monotonic() - started >= config.longest_seconds:
+                control_plane.wait(STILL_SEEN, config.wait_seconds)
+                return
+            time.sleep(config.look_every_seconds)
+    yield Output(None)
+
+
+@op(ins=_AFTER, out=_DONE, retry_policy=RETRY_POLICIES[Step.FINALIZE_COMPENSATION])
+def finalize_compensation(
+    context: OpExecutionContext, control_plane: ResourceParam[ControlPlane]
+) -> None:
+    """Tells the control plane that the request is undone."""
+    step = Step.FINALIZE_COMPENSATION
+    with step_attempt(control_plane, step, context.retry_number) as attempt:
+        attempt.achieved(StepResult())
+        with attempt.call():
+            control_plane.finalize()

@@ -39,7 +39,7 @@ from idp_dagster.tags import (
     tags_of,
 )
 from idp_kernel.clock import SystemClock
-from idp_kernel.errors import InvalidInput, PlatformError, Unavailable
+from idp_kernel.errors import Conflict, InvalidInput, PlatformError, Unavailable
 from idp_kernel.failpoints import failpoint
 from idp_kernel.http.client import ServiceClient
 from idp_kernel.telemetry.run_spans import RUN_WAIT, run_span, run_span_id
@@ -59,7 +59,7 @@ from idp_kernel.wire.engine import (
     Lease,
     LeaseRenewal,
 )
-from idp_kernel.workflows import WORKFLOWS, WorkflowName
+from idp_kernel.workflows import WORKFLOWS, RequestState, WorkflowName
 
 _log = structlog.get_logger(__name__)
 
@@ -116,7 +116,7 @@ class ControlPlaneResource(ConfigurableResource[HeldClaim]):
         run, instance = context.run, context.instance
         assert run is not None and instance is not None  # noqa: S101, PT018 - for mypy: a run has both
         api = control_plane_client(self.control_plane_url, Path(self.service_key_file))
-        with taking_hold(run):
+        with taking_hold(run), canceled_with_its_request(run, instance):
             claim = claim_for(run, self, api)
             trace.get_current_span().set_attributes(span_attributes(claim))
             launch = link_to_current()
@@ -164,6 +164,18 @@ def taking_hold(run: DagsterRun) -> AbstractContextManager[Span]:
             traceparent=traceparent,
         )
     return span(f"claim {run.job_name}", traceparent=traceparent)
+
+
+@contextmanager
+def canceled_with_its_request(run: DagsterRun, instance: DagsterInstance) -> Iterator[None]:
+    """A run whose request was cancelled before it could claim it ends as canceled, not failed."""
+    try:
+        yield
+    except Conflict as refused:
+        was_cancelled = refused.details.get("state") == RequestState.CANCELLED
+        if was_cancelled and not is_launched_by_person(run):
+            instance.report_run_canceling(run, "Its request was cancelled before it began.")
+        raise
 
 
 def earlier_run(claim: Claim) -> str | None:

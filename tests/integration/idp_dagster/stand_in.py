@@ -147,6 +147,7 @@ class StandIn:
                     f"Request {request.id} is {request.state} at attempt {request.attempt}, held "
                     f"by run {request.run_id}.",
                     code="already_claimed",
+                    details={"state": request.state},
                 )
             request.note("claimed")
             request.run_id, request.state = run_id, RequestState.RUNNING

@@ -220,6 +220,20 @@ def test_terminate_in_the_queue_ends_the_run_before_its_first_step(engine: Engin
     assert (queued.runs, queued.started) == ([], [])
 
 
+def test_a_run_whose_request_was_cancelled_in_the_queue_is_canceled_too(engine: Engine) -> None:
+    with held(engine, worker.GIT_REPOSITORIES):
+        at_work = [engine.stand_in.add_request() for _ in range(WORKER_SLOTS)]
+        engine.stand_in.wait_for(lambda: all(each.runs for each in at_work))
+        queued = engine.stand_in.add_request()
+        engine.stand_in.wait_for(lambda: runs_of(engine, queued) != [])
+        queued.state = RequestState.CANCELLED
+    (run_id,) = runs_of(engine, queued)
+    engine.wait_for_status(run_id, "CANCELED")
+    assert queued.started == []
+    for each in at_work:
+        wait_for(engine, each, RequestState.SUCCEEDED)
+
+
 def test_a_run_that_lost_its_claim_stops(engine: Engine) -> None:
     with held(engine, worker.APPENV_SECRETS):
         request = engine.stand_in.add_request()

@@ -6,8 +6,10 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-platform=(tests/e2e tests/integration/idp_cli)
-control_plane=(tests/integration/control_plane tests/contract tests/property tests/docs tests/endurance)
+platform=(tests/e2e tests/integration/idp_cli tests/integration/idp_dagster
+    tests/integration/local_stack)
+control_plane=(tests/integration/control_plane tests/contract tests/property tests/docs
+    tests/endurance)
 ignored=("${platform[@]/#/--ignore=}" "${control_plane[@]/#/--ignore=}")
 # Folders of our own: pytest closes its default one to other accounts with each session, and root's
 # PostgreSQL runs under another account.

@@ -16,7 +16,7 @@ ROTATIONS := 100
 WATCH_SECONDS := 300
 CASES := 3000
 EXAMPLES := 150
-PACKAGES := idp_kernel control_plane idp_dagster execution_workers local_stack idp_cli
+PACKAGES := idp_kernel control_plane idp_dagster execution_workers local_stack idp_cli observability
 LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--python-version 3.11 --custom-compile-command "make lock"
 
@@ -68,8 +68,9 @@ format: venv-dev ## Bring every file into the format
 	$(BIN)/ruff format .
 
 .PHONY: docs
-docs: venv ## Write the pages of docs/ that are made from the code
+docs: venv ## Write the pages of docs/ and the files of observability/ that are made from the code
 	$(BIN)/python docs/generate.py
+	$(BIN)/python -m observability.generate
 
 .PHONY: lock
 lock: ## Resolve the dependencies of pyproject.toml into the lock files; needs uv

@@ -37,6 +37,10 @@ up: venv ## Start everything and stay; Ctrl-C stops everything
 down: venv ## Stop what `make up` started in another shell
 	@$(BIN)/idp down
 
+.PHONY: observe
+observe: venv ## Watch what `make up` started with Prometheus and Alertmanager; Ctrl-C stops them
+	@exec $(BIN)/python -m observability.serve --port-offset $(PORT_OFFSET)
+
 .PHONY: test
 test: lint typecheck ## Lint, check types and run the tests, but for those of `make test-system`
 	tests/in_two.sh $(BIN)/pytest -m "not system and not endurance"

@@ -8,7 +8,6 @@ from itertools import combinations
 from typing import Any
 
 import pytest
-import yaml
 
 from idp_kernel.workflows import WORKFLOWS, event_names
 from observability.dashboards import DASHBOARDS
@@ -112,14 +111,3 @@ def test_events_of_a_workflow_are_events(workflow: Any) -> None:
 def test_data_sources_are_those_that_are_provisioned(dashboard: Dashboard) -> None:
     used = {panel["datasource"]["uid"] for panel in panels(dashboard)}
     assert used == {PROMETHEUS_UID, TEMPO_UID}
-
-
-def test_grafana_is_given_the_data_sources() -> None:
-    text = (FOLDER / "grafana" / "provisioning" / "datasources" / "idp.yaml").read_text()
-    sources = {each["uid"]: each for each in yaml.safe_load(text)["datasources"]}
-    assert {uid: each["type"] for uid, each in sources.items()} == {
-        PROMETHEUS_UID: "prometheus",
-        TEMPO_UID: "tempo",
-    }
-    (examples,) = sources[PROMETHEUS_UID]["jsonData"]["exemplarTraceIdDestinations"]
-    assert examples == {"name": "trace_id", "datasourceUid": TEMPO_UID}

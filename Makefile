@@ -50,6 +50,12 @@ test-system: venv-dev ## Run the tests that need packages of Debian and npm (ins
 	tests/system/install.sh
 	tests/in_two.sh $(BIN)/pytest -m "system or endurance"
 
+.PHONY: observe-check
+observe-check: venv-dev ## Check rules, dashboards and runbooks against a platform at work and one that is broken
+	tests/system/install.sh
+	$(BIN)/pytest tests/unit/observability tests/docs/test_runbooks.py tests/integration/observability \
+		tests/e2e/test_observability.py tests/e2e/test_runbooks.py
+
 .PHONY: endurance
 endurance: venv-dev ## Rotate a login under kills, watch, and try commands, for half an hour and more
 	IDP_TEST_ROTATIONS=$(ROTATIONS) IDP_TEST_WATCH_SECONDS=$(WATCH_SECONDS) \

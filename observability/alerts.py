@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -76,32 +77,34 @@ class Alert:
         return "\nor\n".join("\nand ".join(map(str, all_of)) for all_of in self.any_of)
 
 
-def _burn(share: str, ends: str, burn: Burn, budget: float) -> tuple[Condition, ...]:
+Record = Callable[[str], str]
+"""What is recorded, by its window."""
+
+
+def _burn(share: Record, ends: Record, burn: Burn, budget: float) -> tuple[Condition, ...]:
     limit = f"> {burn.rate * budget:.4g}"
     return (
-        Condition(share.format(window=burn.long), limit),
-        Condition(share.format(window=burn.short), limit),
-        Condition(ends.format(window=burn.long), f">= {objectives.LEAST_ENDS}"),
+        Condition(share(burn.long), limit),
+        Condition(share(burn.short), limit),
+        Condition(ends(burn.long), f">= {objectives.LEAST_ENDS}"),
     )
 
 
 def _burns(
-    share: str, ends: str, burns: tuple[Burn, ...], objective: float
+    share: Record, ends: Record, burns: tuple[Burn, ...], objective: float
 ) -> tuple[tuple[Condition, ...], ...]:
     return tuple(_burn(share, ends, burn, 1 - objective) for burn in burns)
 
 
-_FAILED, _ENDED = objectives.failure_share("{window}"), objectives.ends("{window}")
-_SLOW, _SUCCEEDED = objectives.slow_share("{window}"), objectives.successes("{window}")
+_FAILED, _ENDED = objectives.failure_share, objectives.ends
+_SLOW, _SUCCEEDED = objectives.slow_share, objectives.successes
 _ESTIMATE = 0.5
 """An increase is estimated, not counted, so that it may come out a little less."""
 _TWO = f"> {2 - _ESTIMATE}"
-_SUCCESS = "{{ $labels.workflow }} does not keep its {objective:.0%} of successes"
-_IN_TIME = "{{ $labels.workflow }} does not keep its {objective:.0%} of requests done in time"
-
-
-def _promise(text: str, objective: float) -> str:
-    return text.replace("{objective:.0%}", f"{objective:.0%}")
+_NOT_KEPT = "{{ $labels.workflow }} does not keep its"
+_SUCCESS = f"{_NOT_KEPT} {objectives.SUCCESS_OBJECTIVE:.0%} of successes"
+_IN_TIME = f"{_NOT_KEPT} {objectives.IN_TIME_OBJECTIVE:.0%} of requests done in time"
+_FAST, _SLOWLY = ": the month's budget is gone in days.", " if it goes on like this."
 
 
 WORKFLOW_ALERTS = (
@@ -110,14 +113,14 @@ WORKFLOW_ALERTS = (
         Severity.PAGE,
         _burns(_FAILED, _ENDED, objectives.FAST_BURNS, objectives.SUCCESS_OBJECTIVE),
         "2m",
-        _promise(_SUCCESS, objectives.SUCCESS_OBJECTIVE) + ": the month's budget is gone in days.",
+        _SUCCESS + _FAST,
     ),
     Alert(
         "WorkflowSuccessBurnsSlowly",
         Severity.TICKET,
         _burns(_FAILED, _ENDED, objectives.SLOW_BURNS, objectives.SUCCESS_OBJECTIVE),
         "15m",
-        _promise(_SUCCESS, objectives.SUCCESS_OBJECTIVE) + " if it goes on like this.",
+        _SUCCESS + _SLOWLY,
     ),
     Alert(
         "WorkflowFailsAtLowTraffic",
@@ -149,14 +152,14 @@ WORKFLOW_ALERTS = (
         Severity.PAGE,
         _burns(_SLOW, _SUCCEEDED, objectives.FAST_BURNS, objectives.IN_TIME_OBJECTIVE),
         "2m",
-        _promise(_IN_TIME, objectives.IN_TIME_OBJECTIVE) + ": the month's budget is gone in days.",
+        _IN_TIME + _FAST,
     ),
     Alert(
         "WorkflowTimeToDoneBurnsSlowly",
         Severity.TICKET,
         _burns(_SLOW, _SUCCEEDED, objectives.SLOW_BURNS, objectives.IN_TIME_OBJECTIVE),
         "15m",
-        _promise(_IN_TIME, objectives.IN_TIME_OBJECTIVE) + " if it goes on like this.",
+        _IN_TIME + _SLOWLY,
     ),
     Alert(
         "WorkflowSlowAtLowTraffic",

@@ -16,7 +16,7 @@ ROTATIONS := 100
 WATCH_SECONDS := 300
 CASES := 3000
 EXAMPLES := 150
-PACKAGES := idp_kernel control_plane idp_dagster execution_workers local_stack idp_cli
+PACKAGES := idp_kernel control_plane idp_dagster execution_workers local_stack idp_cli observability
 LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--python-version 3.11 --custom-compile-command "make lock"
 
@@ -37,6 +37,10 @@ up: venv ## Start everything and stay; Ctrl-C stops everything
 down: venv ## Stop what `make up` started in another shell
 	@$(BIN)/idp down
 
+.PHONY: observe
+observe: venv ## Watch what `make up` started with Prometheus and Alertmanager; Ctrl-C stops them
+	@exec $(BIN)/python -m observability.serve --port-offset $(PORT_OFFSET)
+
 .PHONY: test
 test: lint typecheck ## Lint, check types and run the tests, but for those of `make test-system`
 	tests/side_by_side.sh $(BIN)/pytest -m "not system and not endurance"
@@ -45,6 +49,12 @@ test: lint typecheck ## Lint, check types and run the tests, but for those of `m
 test-system: venv-dev ## Run the tests that need packages of Debian and npm (installs them) or take minutes
 	tests/system/install.sh
 	tests/side_by_side.sh $(BIN)/pytest -m "system or endurance"
+
+.PHONY: observe-check
+observe-check: venv-dev ## Check rules, dashboards and runbooks against a platform at work and one that is broken
+	tests/system/install.sh
+	$(BIN)/pytest tests/unit/observability tests/docs/test_runbooks.py tests/integration/observability \
+		tests/e2e/test_observability.py tests/e2e/test_runbooks.py
 
 .PHONY: endurance
 endurance: venv-dev ## Rotate a login under kills, watch, and try commands, for half an hour and more
@@ -68,8 +78,9 @@ format: venv-dev ## Bring every file into the format
 	$(BIN)/ruff format .
 
 .PHONY: docs
-docs: venv ## Write the pages of docs/ that are made from the code
+docs: venv ## Write the pages of docs/ and the files of observability/ that are made from the code
 	$(BIN)/python docs/generate.py
+	$(BIN)/python -m observability.generate
 
 .PHONY: lock
 lock: ## Resolve the dependencies of pyproject.toml into the lock files; needs uv

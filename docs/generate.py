@@ -22,6 +22,7 @@ from local_stack import store_settings as stores
 from local_stack.agent.settings import AgentSettings
 from local_stack.consumer.settings import ConsumerSettings
 from local_stack.forge.settings import ForgeSettings
+from observability.reference import alerts_page
 
 DOCS = Path(__file__).parent
 READ_BY = (
@@ -123,6 +124,7 @@ def local_stack_page() -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
+    "alerts.md": alerts_page,
     "api.md": reference_page,
     "cli.md": reference_text,
     "domain.md": domain_page,

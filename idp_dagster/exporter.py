@@ -178,6 +178,10 @@ def _requests(projection: MetricsProjection) -> Iterator[Metric]:
     for pending in projection.oldest_pending:
         oldest.add_metric([pending.workflow], pending.age_seconds)
     yield oldest
+    lapsed = metrics.WORKFLOW_LAPSED_LEASE.gauges()
+    for lease in projection.lapsed_leases:
+        lapsed.add_metric([lease.workflow], lease.age_seconds)
+    yield lapsed
     waiting = metrics.WORKFLOW_REQUESTS_WAITING.gauges()
     for wait in projection.waiting:
         waiting.add_metric([wait.workflow, wait.reason], wait.value)

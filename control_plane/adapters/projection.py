@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
 
-from sqlalchemy import Connection, Engine, and_, func, select, text
+from sqlalchemy import ColumnElement, Connection, Engine, and_, func, select, text
 
 from control_plane.adapters import tables as t
 from control_plane.adapters.database import transaction
@@ -18,6 +18,7 @@ from control_plane.domain.requests import ACTIVE_STATES
 from idp_kernel.wire.metrics import (
     DownstreamErrorsTotal,
     EventsTotal,
+    LapsedLease,
     LeaseLossesTotal,
     MetricsProjection,
     OldestPending,
@@ -58,6 +59,7 @@ def read_projection(engine: Engine, now: datetime) -> MetricsProjection:
             durations=_durations(connection),
             open_requests=_open_requests(connection),
             oldest_pending=_oldest_pending(connection, now),
+            lapsed_leases=_lapsed_leases(connection, now),
             waiting=_waiting(connection),
             lease_losses=tuple(
                 LeaseLossesTotal(workflow=name, value=losses.get(name, 0)) for name in WORKFLOWS
@@ -91,19 +93,27 @@ def _downstream_errors(connection: Connection) -> tuple[DownstreamErrorsTotal, .
 
 
 def _durations(connection: Connection) -> tuple[RunDuration, ...]:
+    """Of every workflow and result: what begins at 1 is an increase that Prometheus misses."""
     table = t.projection_durations
     query = select(table).order_by(table.c.workflow, table.c.result, table.c.bucket)
     groups = groupby(connection.execute(query), key=attrgetter("workflow", "result"))
-    return tuple(_duration(*labels, list(rows)) for labels, rows in groups)
+    counted = {labels: list(rows) for labels, rows in groups}
+    return tuple(
+        _duration(workflow, result, counted.get((workflow, result), []))
+        for workflow in WORKFLOWS
+        for result in WorkflowResult
+    )
 
 
-def _duration(workflow: str, result: str, rows: Sequence[AnyRow]) -> RunDuration:
+def _duration(
+    workflow: WorkflowName, result: WorkflowResult, rows: Sequence[AnyRow]
+) -> RunDuration:
     counts = [0] * (len(WORKFLOW_SECONDS_BUCKETS) + 1)
     for row in rows:
         counts[row.bucket] = row.value
     return RunDuration(
-        workflow=WorkflowName(workflow),
-        result=WorkflowResult(result),
+        workflow=workflow,
+        result=result,
         bucket_counts=tuple(counts),
         sum_seconds=sum(row.sum_seconds for row in rows),
     )
@@ -124,18 +134,26 @@ def _open_requests(connection: Connection) -> tuple[OpenRequests, ...]:
 
 
 def _oldest_pending(connection: Connection, now: datetime) -> tuple[OldestPending, ...]:
+    ages = _ages(connection, RequestState.PENDING, _requests.pending_since, now)
+    return tuple(OldestPending(workflow=name, age_seconds=age) for name, age in ages.items())
+
+
+def _lapsed_leases(connection: Connection, now: datetime) -> tuple[LapsedLease, ...]:
+    ages = _ages(connection, RequestState.RUNNING, _requests.lease_expires_at, now)
+    return tuple(LapsedLease(workflow=name, age_seconds=age) for name, age in ages.items())
+
+
+def _ages(
+    connection: Connection, state: RequestState, since: ColumnElement[datetime], now: datetime
+) -> dict[WorkflowName, float]:
+    """In seconds, of the first moment among the requests in that state; 0 if it is yet to come."""
     query = (
-        select(_requests.workflow, func.min(_requests.pending_since).label("oldest"))
-        .where(_requests.state == RequestState.PENDING)
+        select(_requests.workflow, func.min(since).label("first"))
+        .where(_requests.state == state)
         .group_by(_requests.workflow)
     )
-    oldest = {row.workflow: row.oldest for row in connection.execute(query)}
-    return tuple(
-        OldestPending(
-            workflow=name, age_seconds=max(0.0, (now - oldest.get(name, now)).total_seconds())
-        )
-        for name in WORKFLOWS
-    )
+    first = {row.workflow: row.first for row in connection.execute(query)}
+    return {name: max(0.0, (now - first.get(name, now)).total_seconds()) for name in WORKFLOWS}
 
 
 def _waiting(connection: Connection) -> tuple[WaitingRequests, ...]:

@@ -142,6 +142,12 @@ WORKFLOW_OLDEST_PENDING = Metric(
     ("workflow",),
     "How long the request is pending that has waited longest for a run; 0 when none is.",
 )
+WORKFLOW_LAPSED_LEASE = Metric(
+    "workflow_lapsed_lease_seconds",
+    _GAUGE,
+    ("workflow",),
+    "How long the lease is over of the running request whose lease ended first; 0 when none is.",
+)
 WORKFLOW_REQUESTS_WAITING = Metric(
     "workflow_requests_waiting", _GAUGE, ("workflow", "reason"), "Requests that wait."
 )
@@ -202,6 +208,7 @@ PROJECTION_METRICS = (
     WORKFLOW_LEASE_LOSSES,
     WORKFLOW_REQUESTS_OPEN,
     WORKFLOW_OLDEST_PENDING,
+    WORKFLOW_LAPSED_LEASE,
     WORKFLOW_REQUESTS_WAITING,
     SECRET_AGE,
     SECRET_EXPIRY,

@@ -53,6 +53,13 @@ class OldestPending(WireModel):
     age_seconds: float
 
 
+class LapsedLease(WireModel):
+    """How long the lease is over of the running request whose lease ended first; 0 when none is."""
+
+    workflow: WorkflowName
+    age_seconds: float
+
+
 class WaitingRequests(WireModel):
     """How many requests wait for the same reason."""
 
@@ -97,6 +104,7 @@ class MetricsProjection(WireModel):
     durations: tuple[RunDuration, ...]
     open_requests: tuple[OpenRequests, ...]
     oldest_pending: tuple[OldestPending, ...]
+    lapsed_leases: tuple[LapsedLease, ...]
     waiting: tuple[WaitingRequests, ...]
     lease_losses: tuple[LeaseLossesTotal, ...]
     downstream_errors: tuple[DownstreamErrorsTotal, ...]

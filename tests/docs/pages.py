@@ -20,6 +20,9 @@ HOW_DO_I = [
 ]
 """In the order of the index."""
 
+RUNBOOKS = sorted((DOCS / "operations").glob("*.md"))
+"""One for each alert."""
+
 _FENCED = re.compile(r"^```(?P<language>[a-z]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)

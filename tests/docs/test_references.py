@@ -14,12 +14,14 @@ from idp_cli.main import app as idp
 from idp_kernel.failpoints import FAILPOINTS_DIR_VARIABLE
 from idp_kernel.services import DEFAULT_PORTS
 from idp_kernel.workflows import event_names
+from observability.ports import DEFAULT_OBSERVER_PORTS
 from tests.docs.pages import (
     DOCS,
     HOW_DO_I,
     OPERATIONS,
     README,
     ROOT,
+    RUNBOOKS,
     TUTORIAL,
     all_pages,
     anchors,
@@ -32,7 +34,7 @@ from tests.docs.shell import LANGUAGES
 PAGES = all_pages()
 SOURCES = (
     "idp_kernel", "control_plane", "idp_dagster", "execution_workers", "local_stack", "idp_cli",
-    "deploy",
+    "observability", "deploy",
 )  # fmt: skip
 OF_OTHERS = {"private_key_jwt"}
 """Names that standards of others have."""
@@ -40,8 +42,8 @@ NO_FILES_OF_OURS = ("manifests/", "postgres/", "text/", "application/")
 """Beginnings of paths in an environment's repository and in `.idp`, and of media types."""
 PORTS = {str(port) for port in vars(DEFAULT_PORTS).values()}
 PROGRAM = typer.main.get_command(idp)
-COLLECTOR_PORT = "4318"
-"""Where collectors take OTLP over HTTP, by its standard."""
+OF_OBSERVERS = {"4317", "4318", "3200", *map(str, vars(DEFAULT_OBSERVER_PORTS).values())}
+"""Where collectors take OTLP by its standard, where Tempo is asked, and Prometheus' own."""
 
 
 def missing(look: Callable[[Path], Iterable[object]]) -> dict[str, list[str]]:
@@ -85,10 +87,11 @@ def test_every_page_is_reached_from_the_readme() -> None:
 
 def test_every_page_with_commands_is_gone_through() -> None:
     """`tests/e2e/test_readme` types the README's, `tests/docs/test_commands` all others'. The
-    page of the command line has examples, which its own tests run.
+    page of the command line has examples, which its own tests run, and `tests/e2e/test_runbooks`
+    types what runbooks say.
     """
     with_commands = {page for page in PAGES if blocks(page, *LANGUAGES)} - {DOCS / "cli.md"}
-    assert with_commands == {README, TUTORIAL, OPERATIONS, *HOW_DO_I}
+    assert with_commands == {README, TUTORIAL, OPERATIONS, *HOW_DO_I, *RUNBOOKS}
     assert {*HOW_DO_I} == {*(DOCS / "how-do-i").glob("*.md")}, "each is listed in the index"
 
 
@@ -118,7 +121,7 @@ def _variables(page: Path) -> set[str]:
 
 
 def test_ports_are_those_of_the_code() -> None:
-    assert missing(lambda page: _ports(page) - PORTS - {COLLECTOR_PORT}) == {}
+    assert missing(lambda page: _ports(page) - PORTS - OF_OBSERVERS) == {}
 
 
 def _ports(page: Path) -> set[str]:

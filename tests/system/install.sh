@@ -11,6 +11,8 @@ wanted=(
     "npm npm"
     "zsh zsh"
     "fish fish"
+    "prometheus prometheus"
+    "prometheus-alertmanager prometheus-alertmanager"
 )
 
 # Backstage's own rules for its catalog, and what GitHub draws diagrams with, as locked here.
@@ -49,4 +51,12 @@ fi
 echo "installing ${missing[*]} …"
 "${as_root[@]}" apt-get update -qq
 DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+# Their packages start them, on ports of ours and with nothing to watch.
+if [[ -d /run/systemd/system ]]; then
+    for package in "${missing[@]}"; do
+        if [[ $package == prometheus* ]]; then
+            "${as_root[@]}" systemctl disable --now "$package"
+        fi
+    done
+fi
 install_npm_packages

@@ -503,11 +503,32 @@ def test_the_metrics_tell_what_was_committed(platform: Platform) -> None:
     completed = "workflow_appenv_provisioning_completed"
     assert counted(after, completed) - counted(before, completed) == 1
     # 3001 s of waiting are left out: the duration is what the lost lease cost.
-    duration = next(each for each in after["durations"] if each["result"] == "success")
-    earlier = next((each for each in before["durations"] if each["result"] == "success"), None)
-    spent = duration["sumSeconds"] - (earlier["sumSeconds"] if earlier else 0)
-    assert 16 <= spent < 60
-    assert sum(duration["bucketCounts"]) == 1 + (sum(earlier["bucketCounts"]) if earlier else 0)
+    duration, earlier = (_of_successes(found["durations"]) for found in (after, before))
+    assert 16 <= duration["sumSeconds"] - earlier["sumSeconds"] < 60
+    assert sum(duration["bucketCounts"]) == 1 + sum(earlier["bucketCounts"])
+
+
+def _of_successes(durations: list[dict[str, Any]]) -> dict[str, Any]:
+    (found,) = [
+        each
+        for each in durations
+        if (each["workflow"], each["result"]) == (PROVISIONING, "success")
+    ]
+    return found
+
+
+def test_a_lease_is_lapsed_until_the_run_is_known_to_be_lost(lone_platform: Platform) -> None:
+    def lapsed() -> float:
+        series = projection(lone_platform)["lapsedLeases"]
+        (found,) = [each["ageSeconds"] for each in series if each["workflow"] == PROVISIONING]
+        return float(found)
+
+    claimed(lone_platform, lone_platform.provision(lone_platform.new_subject()))
+    assert lapsed() == 0
+    lone_platform.clock.advance(15 + 100)
+    assert 100 <= lapsed() < 110
+    lone_platform.sweep_after(16)
+    assert lapsed() == 0
 
 
 def test_the_oldest_pending_request_is_as_old_as_its_waiting_for_a_run(

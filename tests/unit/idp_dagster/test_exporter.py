@@ -14,6 +14,7 @@ from idp_kernel.errors import PlatformError, Unavailable
 from idp_kernel.wire.metrics import (
     DownstreamErrorsTotal,
     EventsTotal,
+    LapsedLease,
     LeaseLossesTotal,
     MetricsProjection,
     OldestPending,
@@ -63,6 +64,7 @@ class Projection:
             ),
             open_requests=(OpenRequests(workflow=FLOW, state=RequestState.RUNNING, value=1),),
             oldest_pending=(OldestPending(workflow=FLOW, age_seconds=7.25),),
+            lapsed_leases=(LapsedLease(workflow=FLOW, age_seconds=8.5),),
             waiting=(WaitingRequests(workflow=FLOW, reason="grace", value=5),),
             lease_losses=(LeaseLossesTotal(workflow=FLOW, value=6),),
             downstream_errors=(
@@ -136,6 +138,7 @@ def client(projection: Projection, health: Health) -> TestClient:
         f'workflow_run_duration_seconds_sum{{{LABEL},result="success"}} 99.5',
         f'workflow_requests_open{{state="running",{LABEL}}} 1.0',
         f"workflow_oldest_pending_seconds{{{LABEL}}} 7.25",
+        f"workflow_lapsed_lease_seconds{{{LABEL}}} 8.5",
         f'workflow_requests_waiting{{reason="grace",{LABEL}}} 5.0',
         f"workflow_lease_losses_total{{{LABEL}}} 6.0",
         'downstream_errors_total{target="openbao",code="openbao_failed",status="503"} 7.0',

@@ -1,0 +1,1 @@
+"""What watches the platform: dashboards and alert rules, made from its metrics' definitions."""

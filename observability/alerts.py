@@ -1,0 +1,318 @@
+"""When somebody is called, and where it says what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from idp_kernel.services import ServiceName
+from idp_kernel.telemetry.metrics import (
+    DAGSTER_FAILED_TICKS,
+    DAGSTER_HEARTBEAT_AGE,
+    DAGSTER_UP,
+    DOWNSTREAM_ERRORS,
+    HTTP_REQUESTS,
+    PROJECTION_UP,
+    SECRET_EXPIRY,
+    SECRETS_OVERDUE,
+    WORKFLOW_LAPSED_LEASE,
+    WORKFLOW_LEASE_LOSSES,
+    WORKFLOW_OLDEST_PENDING,
+)
+from observability import limits, objectives
+from observability.objectives import Burn
+from observability.promql import UP, increase, matching, or_zero, other_than, rate, series
+
+RUNBOOKS = "docs/operations"
+"""The folder of the pages that say what to do."""
+
+
+class Severity(StrEnum):
+    """Whom an alert calls."""
+
+    PAGE = "page"
+    """Somebody, now: requests fail or stand still."""
+    TICKET = "ticket"
+    """The team, within its working days."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A value and what is wrong with it."""
+
+    value: str
+    comparison: str
+
+    def __str__(self) -> str:
+        return f"{self.value} {self.comparison}"
+
+
+@dataclass(frozen=True)
+class Alert:
+    """A rule: it fires when in one of the alternatives every condition has held for long enough."""
+
+    name: str
+    severity: Severity
+    any_of: tuple[tuple[Condition, ...], ...]
+    hold: str
+    """For how long it must hold, in Prometheus' notation."""
+    summary: str
+    """One line, as Prometheus' template."""
+
+    @property
+    def page(self) -> str:
+        """The runbook's file name."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", self.name).lower() + ".md"
+
+    @property
+    def runbook(self) -> str:
+        """The runbook, as seen from the root."""
+        return f"{RUNBOOKS}/{self.page}"
+
+    @property
+    def expression(self) -> str:
+        """What Prometheus evaluates."""
+        return "\nor\n".join("\nand ".join(map(str, all_of)) for all_of in self.any_of)
+
+
+Record = Callable[[str], str]
+"""What is recorded, by its window."""
+
+
+def _burn(share: Record, ends: Record, burn: Burn, budget: float) -> tuple[Condition, ...]:
+    limit = f"> {burn.rate * budget:.4g}"
+    return (
+        Condition(share(burn.long), limit),
+        Condition(share(burn.short), limit),
+        Condition(ends(burn.long), f">= {objectives.LEAST_ENDS}"),
+    )
+
+
+def _burns(
+    share: Record, ends: Record, burns: tuple[Burn, ...], objective: float
+) -> tuple[tuple[Condition, ...], ...]:
+    return tuple(_burn(share, ends, burn, 1 - objective) for burn in burns)
+
+
+_FAILED, _ENDED = objectives.failure_share, objectives.ends
+_SLOW, _SUCCEEDED = objectives.slow_share, objectives.successes
+_ESTIMATE = 0.5
+"""An increase is estimated, not counted, so that it may come out a little less."""
+_TWO = f"> {2 - _ESTIMATE}"
+_NOT_KEPT = "{{ $labels.workflow }} does not keep its"
+_SUCCESS = f"{_NOT_KEPT} {objectives.SUCCESS_OBJECTIVE:.0%} of successes"
+_IN_TIME = f"{_NOT_KEPT} {objectives.IN_TIME_OBJECTIVE:.0%} of requests done in time"
+_FAST, _SLOWLY = ": the month's budget is gone in days.", " if it goes on like this."
+
+
+WORKFLOW_ALERTS = (
+    Alert(
+        "WorkflowSuccessBurnsFast",
+        Severity.PAGE,
+        _burns(_FAILED, _ENDED, objectives.FAST_BURNS, objectives.SUCCESS_OBJECTIVE),
+        "2m",
+        _SUCCESS + _FAST,
+    ),
+    Alert(
+        "WorkflowSuccessBurnsSlowly",
+        Severity.TICKET,
+        _burns(_FAILED, _ENDED, objectives.SLOW_BURNS, objectives.SUCCESS_OBJECTIVE),
+        "15m",
+        _SUCCESS + _SLOWLY,
+    ),
+    Alert(
+        "WorkflowFailsAtLowTraffic",
+        Severity.TICKET,
+        (
+            (
+                Condition(objectives.failures("6h"), _TWO),
+                Condition(objectives.failure_share("6h"), ">= 0.5"),
+                Condition(objectives.ends("1h"), f"< {objectives.LEAST_ENDS}"),
+            ),
+        ),
+        "0m",
+        "{{ $labels.workflow }} failed more often than not within six hours, of few requests.",
+    ),
+    Alert(
+        "WorkflowFailureSpike",
+        Severity.PAGE,
+        (
+            (
+                Condition(objectives.failures("10m"), f"> {limits.FAILURES - _ESTIMATE}"),
+                Condition(objectives.failure_share("10m"), "> 0.5"),
+            ),
+        ),
+        "0m",
+        "{{ $labels.workflow }} failed five times within ten minutes: most of its requests.",
+    ),
+    Alert(
+        "WorkflowTimeToDoneBurnsFast",
+        Severity.PAGE,
+        _burns(_SLOW, _SUCCEEDED, objectives.FAST_BURNS, objectives.IN_TIME_OBJECTIVE),
+        "2m",
+        _IN_TIME + _FAST,
+    ),
+    Alert(
+        "WorkflowTimeToDoneBurnsSlowly",
+        Severity.TICKET,
+        _burns(_SLOW, _SUCCEEDED, objectives.SLOW_BURNS, objectives.IN_TIME_OBJECTIVE),
+        "15m",
+        _IN_TIME + _SLOWLY,
+    ),
+    Alert(
+        "WorkflowSlowAtLowTraffic",
+        Severity.TICKET,
+        (
+            (
+                Condition(objectives.slow_successes("6h"), _TWO),
+                Condition(objectives.slow_share("6h"), ">= 0.5"),
+                Condition(objectives.successes("1h"), f"< {objectives.LEAST_ENDS}"),
+            ),
+        ),
+        "0m",
+        "{{ $labels.workflow }} was late more often than not within six hours, of few requests.",
+    ),
+    Alert(
+        "RequestsPendingTooLong",
+        Severity.PAGE,
+        ((Condition(series(WORKFLOW_OLDEST_PENDING), f"> {limits.OLDEST_PENDING_SECONDS}"),),),
+        "1m",
+        "A request of {{ $labels.workflow }} has waited {{ $value | humanizeDuration }} for a run.",
+    ),
+    Alert(
+        "StuckLease",
+        Severity.PAGE,
+        ((Condition(series(WORKFLOW_LAPSED_LEASE), f"> {limits.LAPSED_LEASE_SECONDS}"),),),
+        "1m",
+        "A lease of {{ $labels.workflow }} ended {{ $value | humanizeDuration }} ago, and"
+        " nobody releases the request.",
+    ),
+    Alert(
+        "LeasesLost",
+        Severity.TICKET,
+        (
+            (
+                Condition(
+                    increase(series(WORKFLOW_LEASE_LOSSES), "30m", "workflow"),
+                    f"> {limits.LEASE_LOSSES - _ESTIMATE}",
+                ),
+            ),
+        ),
+        "0m",
+        "Runs of {{ $labels.workflow }} were lost three times and more within half an hour.",
+    ),
+)
+
+_ALL_REQUESTS = series(HTTP_REQUESTS)
+_SERVER_ERRORS = series(HTTP_REQUESTS, status=matching("5.."))
+_REQUEST_RATE = rate(_ALL_REQUESTS, "5m", "service")
+
+
+SERVICE_ALERTS = (
+    Alert(
+        "HttpServerErrors",
+        Severity.PAGE,
+        (
+            (
+                Condition(
+                    or_zero(
+                        f"{rate(_SERVER_ERRORS, '5m', 'service')} / {_REQUEST_RATE}", _REQUEST_RATE
+                    ),
+                    f"> {limits.HTTP_ERROR_SHARE}",
+                ),
+                Condition(
+                    or_zero(increase(_SERVER_ERRORS, "5m", "service"), _REQUEST_RATE),
+                    f"> {limits.HTTP_ERRORS}",
+                ),
+            ),
+        ),
+        "2m",
+        "{{ $labels.service }} answers {{ $value | humanizePercentage }} of requests with an error"
+        " of its own.",
+    ),
+    Alert(
+        "ProviderErrors",
+        Severity.TICKET,
+        (
+            (
+                Condition(
+                    increase(
+                        series(DOWNSTREAM_ERRORS, job=other_than(ServiceName.METRICS_EXPORTER)),
+                        "10m",
+                        "target",
+                    ),
+                    f"> {limits.DOWNSTREAM_ERRORS}",
+                ),
+            ),
+        ),
+        "1m",
+        "{{ $labels.target }} refused or failed some {{ $value | humanize }} calls within ten"
+        " minutes.",
+    ),
+    Alert(
+        "ServiceDown",
+        Severity.PAGE,
+        ((Condition(series(UP, job=other_than(ServiceName.METRICS_EXPORTER)), "== 0"),),),
+        "1m",
+        "{{ $labels.job }} does not answer.",
+    ),
+    Alert(
+        "ExporterDown",
+        Severity.PAGE,
+        ((Condition(series(UP, job=ServiceName.METRICS_EXPORTER), "== 0"),),),
+        "1m",
+        "The exporter does not answer: no workflow is watched.",
+    ),
+    Alert(
+        "ProjectionDown",
+        Severity.PAGE,
+        ((Condition(series(PROJECTION_UP), "== 0"),),),
+        "2m",
+        "The exporter does not get the projection: no workflow is watched.",
+    ),
+    Alert(
+        "DagsterStorageDown",
+        Severity.PAGE,
+        ((Condition(series(DAGSTER_UP), "== 0"),),),
+        "2m",
+        "Dagster's storage does not answer: no run starts.",
+    ),
+    Alert(
+        "DaemonDown",
+        Severity.PAGE,
+        ((Condition(series(DAGSTER_HEARTBEAT_AGE), f"> {limits.HEARTBEAT_AGE_SECONDS}"),),),
+        "1m",
+        "Dagster's daemon {{ $labels.daemon }} gave no sign of life for"
+        " {{ $value | humanizeDuration }}.",
+    ),
+    Alert(
+        "TicksFail",
+        Severity.TICKET,
+        ((Condition(series(DAGSTER_FAILED_TICKS), f"> {limits.FAILED_TICKS}"),),),
+        "5m",
+        "{{ $labels.name }} failed {{ $value }} times within ten minutes.",
+    ),
+)
+
+SECRET_ALERTS = (
+    Alert(
+        "RotationOverdue",
+        Severity.TICKET,
+        ((Condition(series(SECRETS_OVERDUE), "> 0"),),),
+        "1d",
+        "{{ $value }} secrets of sensitivity {{ $labels.sensitivity }} were due a day ago and are"
+        " not rotated.",
+    ),
+    Alert(
+        "CredentialNearExpiry",
+        Severity.PAGE,
+        ((Condition(series(SECRET_EXPIRY), f"< {limits.EXPIRY_DAYS * limits.DAY_SECONDS}"),),),
+        "10m",
+        "A credential of sensitivity {{ $labels.sensitivity }} ends in"
+        " {{ $value | humanizeDuration }}.",
+    ),
+)
+
+ALERTS = (*WORKFLOW_ALERTS, *SERVICE_ALERTS, *SECRET_ALERTS)

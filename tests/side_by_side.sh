@@ -1,16 +1,15 @@
 #!/usr/bin/env bash
-# Runs the tests in three processes beside each other, since most of them wait most of the time. Each
-# has about a third of the work. The first has those of the whole platform, which share its ports;
-# the output of the others comes when they are through.
+# Runs the tests in four processes beside each other, each with about a quarter of the work: a test
+# waits part of its time. The first has those of the whole platform, which share its ports; the
+# output of the others comes when they are through.
 # usage: side_by_side.sh <pytest> [arguments]
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-platform=(tests/e2e tests/integration/idp_cli tests/integration/idp_dagster
-    tests/integration/local_stack)
-control_plane=(tests/integration/control_plane tests/contract tests/property tests/docs
-    tests/endurance)
-ignored=("${platform[@]/#/--ignore=}" "${control_plane[@]/#/--ignore=}")
+platform=(tests/e2e tests/integration/idp_cli)
+control_plane=(tests/integration/control_plane)
+parts=(tests/integration/{idp_dagster,local_stack,observability} tests/contract tests/docs tests/endurance
+    tests/property)
 # Folders of our own: pytest closes its default one to other accounts with each session, and root's
 # PostgreSQL runs under another account.
 folder=$(mktemp -d)
@@ -25,16 +24,24 @@ end() {
 }
 trap end EXIT
 
-"$@" "${control_plane[@]}" --basetemp="$folder/control_plane" >"$folder/control_plane.log" 2>&1 &
-running+=($!)
-"$@" "${ignored[@]}" --basetemp="$folder/others" >"$folder/others.log" 2>&1 &
-running+=($!)
+# Runs pytest in the background: beside <name> <arguments>
+logs=()
+beside() {
+    logs+=("$folder/$1.log")
+    "${pytest[@]}" --basetemp="$folder/$1" "${@:2}" >"$folder/$1.log" 2>&1 &
+    running+=($!)
+}
+
+pytest=("$@")
+beside control_plane "${control_plane[@]}"
+beside parts "${parts[@]}"
+beside others "${platform[@]/#/--ignore=}" "${control_plane[@]/#/--ignore=}" "${parts[@]/#/--ignore=}"
 
 status=0
-"$@" "${platform[@]}" --basetemp="$folder/platform" || status=$?
+"${pytest[@]}" --basetemp="$folder/platform" "${platform[@]}" || status=$?
 while ((${#running[@]})); do
     wait "${running[0]}" || status=$?
     running=("${running[@]:1}")
 done
-cat "$folder/control_plane.log" "$folder/others.log"
+cat "${logs[@]}"
 exit "$status"

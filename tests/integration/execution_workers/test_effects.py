@@ -23,7 +23,6 @@ from tests.integration.execution_workers.catalogue import (
     BINDINGS,
     DATABASE_SECRET,
     EFFECTS,
-    MOVED_BINDING,
     REPOSITORY,
     SECRET,
     Effect,
@@ -32,8 +31,8 @@ from tests.integration.execution_workers.catalogue import (
 )
 from tests.integration.execution_workers.driver import Run, for_long, killed_at
 
-OFTEN = (REPOSITORY, SECRET, DATABASE_SECRET, BINDINGS, MOVED_BINDING)
-"""One for each provider and way of doing; the others are asked everything in the long run."""
+OFTEN = (SECRET, BINDINGS)
+"""One in the store and one in a repository; the others are asked everything in the long run."""
 
 
 def _each(effects: Iterable[Effect]) -> pytest.MarkDecorator:

@@ -23,6 +23,7 @@ from idp_kernel.wire.worker import (
     SECRETS_CONSUMERS,
     SECRETS_VALIDATE,
     SECRETS_VERIFY,
+    UNDO_VERIFY,
 )
 from idp_kernel.workflows import Step
 from tests.integration.execution_workers.catalogue import CHECKS, EFFECTS, SECRET, assert_problem
@@ -48,6 +49,10 @@ def _observation(appenv: AppEnv) -> Json:
     return appenv.rotated(version=2, replacesVersion=1, revisions={})
 
 
+def _undone(appenv: AppEnv) -> Json:
+    return {"subject": appenv.subject, "repositories": [appenv.repository], "secrets": []}
+
+
 BODIES: dict[str, tuple[Step, Callable[[AppEnv], Json]]] = {
     **{effect.path: (effect.step, effect.body) for effect in EFFECTS},
     APPENV_GITOPS_VERIFY: (Step.VERIFY_GITOPS_RECONCILIATION, _verification),
@@ -55,6 +60,7 @@ BODIES: dict[str, tuple[Step, Callable[[AppEnv], Json]]] = {
     SECRETS_VALIDATE: (Step.VALIDATE_ROTATION, lambda appenv: appenv.rotated()),
     SECRETS_VERIFY: (Step.VERIFY_NEW_CREDENTIAL, lambda appenv: appenv.rotated(version=2)),
     SECRETS_CONSUMERS: (Step.CONFIRM_CONSUMERS, _observation),
+    UNDO_VERIFY: (Step.VERIFY_NOTHING_LEFT, _undone),
 }
 
 

@@ -226,6 +226,7 @@ def test_after_a_failed_rotation_the_next_succeeds_and_nothing_is_left_over(
     assert pinned_version(world, appenv, tmp_path) == later.version
 
 
+@pytest.mark.endurance
 def test_an_undo_that_was_killed_is_finished(world: World, database: AppEnv) -> None:
     one = rotation(world, database)
     one.issue()
@@ -343,6 +344,7 @@ def test_an_elder_login_in_use_is_not_overwritten_but_in_an_emergency(
     assert_tidy(world, database, 3)
 
 
+@pytest.mark.endurance
 def test_an_emergency_killed_before_it_ended_the_elder_sessions_ends_them(
     world: World, database: AppEnv
 ) -> None:
@@ -359,6 +361,7 @@ def test_an_emergency_killed_before_it_ended_the_elder_sessions_ends_them(
             session.execute("SELECT 1")
 
 
+@pytest.mark.endurance
 @every_issuer
 def test_a_persons_newer_version_is_not_taken_for_ours(
     world: World, issuer: str, tmp_path: Path
@@ -505,6 +508,7 @@ def test_rotations_that_end_confirm_their_consumers(world: World, database: AppE
     assert one.consumers()["state"] == "confirmed"
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_phase_is_repeated_while_sessions_of_the_old_login_are_open(
     world: World,
@@ -598,6 +602,7 @@ def new_team() -> str:
     return f"team-x{new_id()[-12:]}"
 
 
+@pytest.mark.endurance
 def test_a_secret_whose_bindings_disagree_is_brought_to_one_version(
     world: World, database: AppEnv, tmp_path: Path
 ) -> None:

@@ -32,7 +32,7 @@ SETS_UP: dict[Shell, str] = {
     Shell.FISH: f"function fish_prompt; echo -n '{PROMPT}'; end; idp completion fish | source",
 }
 SHELLS = [
-    pytest.param(Shell.BASH),
+    pytest.param(Shell.BASH, marks=pytest.mark.endurance),
     pytest.param(Shell.ZSH, marks=pytest.mark.system),
     pytest.param(Shell.FISH, marks=pytest.mark.system),
 ]

@@ -70,6 +70,7 @@ def test_ctrl_c_while_starting_leaves_nothing(tmp_path: Path) -> None:
     assert not home.is_locked()
 
 
+@pytest.mark.endurance
 def test_everything_stops_when_up_itself_is_killed(tmp_path: Path) -> None:
     home = Home.at(tmp_path / "idp")
     log = tmp_path / "up.log"

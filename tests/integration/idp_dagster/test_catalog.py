@@ -14,7 +14,7 @@ from idp_kernel.wire.engine import AssetCheckName
 from tests.integration.idp_dagster.conftest import Engine, held, messages
 from tests.integration.idp_dagster.desired_states import environment_asset, secret_asset
 
-pytestmark = pytest.mark.usefixtures("fresh_record")
+pytestmark = [pytest.mark.usefixtures("fresh_record"), pytest.mark.endurance]
 
 MANY, SOME = 500, worker.CHECKS_PER_CALL + 3
 LONG_SECONDS = 100.0
@@ -87,7 +87,6 @@ def test_one_run_looks_at_all_by_every_check_and_the_next_sees_a_repair(
         assert standing(engine, ENVIRONMENTS, check) == (set(ids), set())
 
 
-@pytest.mark.endurance
 def test_a_check_can_be_executed_from_the_catalog(engine: Engine, ids: list[str]) -> None:
     (shown,) = [each for each in checks(engine, ENVIRONMENTS) if each["name"] == "bindings_present"]
     assert shown["canExecuteIndividually"] == "CAN_EXECUTE"
@@ -107,7 +106,6 @@ def test_a_check_can_be_executed_for_one_partition(engine: Engine, ids: list[str
     assert standing(engine, ENVIRONMENTS, "gitops_reconciled") == (set(ids) - {ids[7]}, {ids[7]})
 
 
-@pytest.mark.endurance
 def test_a_rotation_under_way_is_no_drift(engine: Engine, ids: list[str]) -> None:
     executed(engine, "bindings_present")
     engine.stand_in.catalog.at_work_on.add(ids[0])
@@ -117,7 +115,6 @@ def test_a_rotation_under_way_is_no_drift(engine: Engine, ids: list[str]) -> Non
     assert standing(engine, ENVIRONMENTS, "bindings_present") == (set(ids) - {ids[1]}, {ids[1]})
 
 
-@pytest.mark.endurance
 def test_a_provider_that_is_away_marks_no_partition(engine: Engine, ids: list[str]) -> None:
     executed(engine, "repository_protected")
     away = Unavailable("The forge is away.", code="forge_away", details={"target": "forge"})
@@ -164,7 +161,6 @@ def test_the_catalog_says_what_the_assets_are(engine: Engine) -> None:
         assert not node["isMaterializable"]
 
 
-@pytest.mark.endurance
 @pytest.mark.timeout(2 * LONG_SECONDS)
 @pytest.mark.usefixtures("ids")
 def test_each_of_500_partitions_has_its_own_result_in_one_run(engine: Engine) -> None:

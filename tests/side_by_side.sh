@@ -6,8 +6,9 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-platform=(tests/e2e tests/integration/idp_cli)
+platform=(tests/e2e tests/unit tests/integration/idp_cli)
 control_plane=(tests/integration/control_plane)
+elsewhere=(tests/integration/control_plane/test_{due_rotations,onboarding}.py)
 parts=(tests/integration/{idp_dagster,local_stack,observability} tests/contract tests/docs tests/endurance
     tests/property)
 # Folders of our own: pytest closes its default one to other accounts with each session, and root's
@@ -33,8 +34,8 @@ beside() {
 }
 
 pytest=("$@")
-beside control_plane "${control_plane[@]}"
-beside parts "${parts[@]}"
+beside control_plane "${control_plane[@]}" "${elsewhere[@]/#/--ignore=}"
+beside parts "${parts[@]}" "${elsewhere[@]}"
 beside others "${platform[@]/#/--ignore=}" "${control_plane[@]/#/--ignore=}" "${parts[@]/#/--ignore=}"
 
 status=0

@@ -102,6 +102,19 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def snapshot(engine: Engine) -> Iterator[Connection]:
+    """A transaction that only reads. All its statements see the same commits: what is put together
+    of several of them is as it stood at one moment.
+    """
+    with database_errors(), engine.connect() as connection:
+        reading = connection.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
+        with reading.begin():
+            yield reading
+
+
+@contextmanager
 def database_errors() -> Iterator[None]:
     """Translates what SQLAlchemy and psycopg raise inside."""
     try:

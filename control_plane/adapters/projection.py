@@ -7,10 +7,10 @@ from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, func, select, text
+from sqlalchemy import ColumnElement, Connection, Engine, and_, func, select
 
 from control_plane.adapters import tables as t
-from control_plane.adapters.database import transaction
+from control_plane.adapters.database import snapshot
 from control_plane.adapters.stores import AnyRow
 from control_plane.application.ports import CounterName
 from control_plane.domain.managed_secrets import SecretState
@@ -46,8 +46,7 @@ _IN_USE = _managed.state.in_((SecretState.ACTIVE, SecretState.ROTATING))
 
 def read_projection(engine: Engine, now: datetime) -> MetricsProjection:
     """Counts from the projection's tables, gauges from the open requests; zero where none is."""
-    with transaction(engine) as connection:
-        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+    with snapshot(engine) as connection:
         retries = _counter(connection, CounterName.RETRIES)
         losses = _counter(connection, CounterName.LEASE_LOSSES)
         return MetricsProjection(

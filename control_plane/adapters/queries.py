@@ -19,7 +19,7 @@ from control_plane.adapters.application_views import (
     repository_views,
     team_of_repository,
 )
-from control_plane.adapters.database import transaction
+from control_plane.adapters.database import snapshot
 from control_plane.adapters.filters import Query, after, beginning, equal, visible_to, within
 from control_plane.adapters.projection import read_projection
 from control_plane.adapters.request_store import SqlRequests, request_of, step_of
@@ -114,7 +114,7 @@ class SqlQueries:
         return [Member(**values_of(row)) for row in rows]
 
     def roles_by_team_slug(self, principal: str) -> dict[str, TeamRole]:
-        with transaction(self._engine) as connection:
+        with snapshot(self._engine) as connection:
             principals = SqlPrincipals(connection, self._clock.now())
             return dict(principals.roles_by_team_slug(principal))
 
@@ -144,11 +144,11 @@ class SqlQueries:
     def applications(
         self, visible: VisibleTeams, part: Slice, wanted: ApplicationFilter
     ) -> Sequence[Application]:
-        with transaction(self._engine) as connection:
+        with snapshot(self._engine) as connection:
             return application_views(connection, visible, part, wanted)
 
     def application(self, application_id: str) -> Application | None:
-        with transaction(self._engine) as connection:
+        with snapshot(self._engine) as connection:
             return application_view(connection, application_id)
 
     def application_team(self, application_id: str) -> str | None:
@@ -159,11 +159,11 @@ class SqlQueries:
     def application_environments(
         self, visible: VisibleTeams, part: Slice, wanted: AppEnvFilter
     ) -> Sequence[ApplicationEnvironment]:
-        with transaction(self._engine) as connection:
+        with snapshot(self._engine) as connection:
             return appenv_views(connection, visible, part, wanted)
 
     def application_environment(self, id_: str) -> ApplicationEnvironment | None:
-        with transaction(self._engine) as connection:
+        with snapshot(self._engine) as connection:
             return appenv_view(connection, id_)
 
     def application_environment_team(self, id_: str) -> str | None:
@@ -177,23 +177,23 @@ class SqlQueries:
     def repositories(
         self, application_id: str, part: Slice, wanted: RepositoryFilter
     ) -> Sequence[Repository]:
-        with transaction(self._engine) as connection:
+        with snapshot(self._engine) as connection:
             return repository_views(connection, application_id, part, wanted)
 
     def repository(self, repository_id: str) -> Repository | None:
-        with transaction(self._engine) as connection:
+        with snapshot(self._engine) as connection:
             return repository_view(connection, repository_id)
 
     def repository_team(self, repository_id: str) -> str | None:
-        with transaction(self._engine) as connection:
+        with snapshot(self._engine) as connection:
             return team_of_repository(connection, repository_id)
 
     def integrations(self, application_id: str, part: Slice) -> Sequence[GitOpsIntegration]:
-        with transaction(self._engine) as connection:
+        with snapshot(self._engine) as connection:
             return integration_views(connection, application_id, part)
 
     def integration(self, integration_id: str) -> GitOpsIntegration | None:
-        with transaction(self._engine) as connection:
+        with snapshot(self._engine) as connection:
             return integration_view(connection, integration_id)
 
     def integration_team(self, integration_id: str) -> str | None:
@@ -209,22 +209,22 @@ class SqlQueries:
     def secrets(
         self, visible: VisibleTeams, part: Slice, wanted: SecretFilter
     ) -> Sequence[wire.Secret]:
-        with transaction(self._engine) as connection:
+        with snapshot(self._engine) as connection:
             return secret_views(connection, visible, part, wanted)
 
     def secret(self, secret_id: str) -> wire.Secret | None:
-        with transaction(self._engine) as connection:
+        with snapshot(self._engine) as connection:
             return secret_view(connection, secret_id)
 
     def secret_team(self, secret_id: str) -> str | None:
         return self._value(TEAM_IDS_OF_SECRETS.where(t.secrets.c.id == secret_id))
 
     def secret_bindings(self, secret_id: str, part: Slice) -> Sequence[wire.SecretBinding]:
-        with transaction(self._engine) as connection:
+        with snapshot(self._engine) as connection:
             return binding_views(connection, secret_id, part)
 
     def secret_binding(self, binding_id: str) -> wire.SecretBinding | None:
-        with transaction(self._engine) as connection:
+        with snapshot(self._engine) as connection:
             return binding_view(connection, binding_id)
 
     def secret_binding_team(self, binding_id: str) -> str | None:
@@ -234,15 +234,15 @@ class SqlQueries:
         return self._value(query.where(t.secret_bindings.c.id == binding_id))
 
     def rotation_causes(self) -> Sequence[RotationCause]:
-        with transaction(self._engine) as connection:
+        with snapshot(self._engine) as connection:
             return SqlRotations(connection, self._clock.now()).open_causes()
 
     def application_environment_assets(self, part: Slice) -> Sequence[AppEnvAsset]:
-        with transaction(self._engine) as connection:
+        with snapshot(self._engine) as connection:
             return appenv_assets(connection, part)
 
     def secret_assets(self, part: Slice) -> Sequence[SecretAsset]:
-        with transaction(self._engine) as connection:
+        with snapshot(self._engine) as connection:
             return secret_assets(connection, part)
 
     # ── requests and events ──────────────────────────────────────────────────────────────────
@@ -272,7 +272,7 @@ class SqlQueries:
         return self.requests_in_full([request_id]).get(request_id)
 
     def requests_in_full(self, ids: Collection[str]) -> dict[str, WorkflowRequest]:
-        with transaction(self._engine) as connection:
+        with snapshot(self._engine) as connection:
             rows = connection.execute(_REQUESTS.where(t.workflow_requests.c.id.in_(ids))).all()
             steps, attempts = _steps(connection, ids), _attempts(connection, ids)
         return {
@@ -306,7 +306,7 @@ class SqlQueries:
         return [Event(**values_of(row)) for row in rows]
 
     def newest_sequence(self) -> int:
-        with transaction(self._engine) as connection:
+        with snapshot(self._engine) as connection:
             newest = select(func.max(t.outbox_events.c.sequence))
             return connection.execute(newest).scalar_one() or 0
 
@@ -319,11 +319,11 @@ class SqlQueries:
     # ── the whole platform ───────────────────────────────────────────────────────────────────
 
     def standing(self) -> PlatformStanding:
-        with transaction(self._engine) as connection:
+        with snapshot(self._engine) as connection:
             return PlatformStanding(draining=SqlStanding(connection).is_draining())
 
     def lost_runs(self) -> Sequence[LostRun]:
-        with transaction(self._engine) as connection:
+        with snapshot(self._engine) as connection:
             return SqlRequests(connection, self._clock.now()).lost_runs()
 
     def metrics(self) -> MetricsProjection:
@@ -332,11 +332,11 @@ class SqlQueries:
     # ── inside ───────────────────────────────────────────────────────────────────────────────
 
     def _rows(self, query: Query) -> Sequence[AnyRow]:
-        with transaction(self._engine) as connection:
+        with snapshot(self._engine) as connection:
             return connection.execute(query).all()
 
     def _row(self, query: Query) -> AnyRow | None:
-        with transaction(self._engine) as connection:
+        with snapshot(self._engine) as connection:
             return connection.execute(query).one_or_none()
 
     def _value(self, query: Query) -> str | None:

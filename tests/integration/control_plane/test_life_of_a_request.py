@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from control_plane.adapters.database import transaction
+from control_plane.adapters.queries import SqlQueries
 from idp_kernel.downstream import OTHER
 from idp_kernel.errors import Unavailable
 from idp_kernel.ids import new_id
@@ -710,6 +711,27 @@ def _downstream_errors_of_others(platform: Platform) -> int:
         for each in told["downstreamErrors"]
         if {each["target"], each["code"], each["status"]} == {OTHER}
     )
+
+
+def test_a_request_is_shown_as_it_stood_at_one_moment(platform: Platform) -> None:
+    request_id = platform.provision(platform.new_subject())
+    before = platform.request(request_id)
+    runs: list[str] = []
+
+    def claim_in_between(*_: object) -> None:
+        if not runs:
+            runs.append(new_id())
+            claimed(platform, request_id, run_id=runs[0])
+
+    listening = platform.engine, "after_cursor_execute", claim_in_between
+    event.listen(*listening)
+    try:
+        shown = SqlQueries(platform.engine, platform.clock).request(request_id)
+    finally:
+        event.remove(*listening)
+    assert shown is not None
+    assert json.loads(shown.model_dump_json()) == before
+    assert platform.request(request_id)["attempts"][0]["runId"] == runs[0]
 
 
 def test_a_claim_that_had_to_wait_beyond_the_deadline_is_told_so(platform: Platform) -> None:

@@ -26,7 +26,7 @@ help: ## Print this help
 		$(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: venv ## Start everything, run all three workflows for real, stop everything
+demo: venv ## Start everything, onboard, provision and rotate for real, stop everything
 	@$(BIN)/idp demo --port-offset $(PORT_OFFSET)
 
 .PHONY: up

@@ -22,8 +22,8 @@ _HEAD = f"""\
 
 # The command line `idp`
 
-`idp COMMAND --help` says the same. Examples stand with each command. Every refusal says its code and
-what to type next.
+`idp COMMAND --help` says the same. Examples stand with each command. Every refusal says its code
+and what to type next.
 """
 
 _OUTPUT = """\

@@ -22,7 +22,7 @@ LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url
 
 .PHONY: help
 help: ## Print this help
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' \
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' \
 		$(MAKEFILE_LIST)
 
 .PHONY: demo

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from dataclasses import asdict
 from pathlib import Path
 
@@ -41,6 +42,14 @@ def test_ports_are_those_of_the_code() -> None:
     assert told == {
         process: [ports[name] for name in names] for process, names in PORTS_OF_PROCESSES.items()
     }
+
+
+def test_make_prints_its_targets_in_columns() -> None:
+    ran = subprocess.run(
+        ["make", "help"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    beginnings = [re.match(r"  make [a-z-]+ +", line) for line in ran.stdout.splitlines()]
+    assert len({found.end() if found else 0 for found in beginnings}) == 1
 
 
 def test_make_targets_exist() -> None:

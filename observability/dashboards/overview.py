@@ -115,8 +115,8 @@ _HEALTH = Row(
             "Age of the projection",
             "How old the workflow numbers are when they are scraped.",
             "more than a few seconds: the control plane answers slowly, or its machine's clock"
-            " differs from the exporter's. `idp doctor` compares your own clock with the control"
-            " plane's.",
+            " differs from the exporter's. `idp doctor` on a machine tells its time, and whether"
+            " files there are from later.",
             (Query(series(PROJECTION_AGE), "age"),),
             "s",
             kind=Kind.NUMBER,

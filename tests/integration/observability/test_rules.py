@@ -160,6 +160,12 @@ CASES = (
         "WorkflowSlowAtLowTraffic", "two", ended("0x9 1x9 2x80", in_time="0x99"), "30m", **FLOW
     ),
     silent("WorkflowSlowAtLowTraffic", "one", ended("0x9 1x90", in_time="0x99"), "30m"),
+    silent(
+        "WorkflowSlowAtLowTraffic",
+        "many, but not in the last hour",
+        ended("0+1x99 99x200", in_time="0x300"),
+        "4h",
+    ),
     fires(
         "RequestsPendingTooLong",
         "nothing takes it up",

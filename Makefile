@@ -22,11 +22,11 @@ LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url
 
 .PHONY: help
 help: ## Print this help
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' \
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' \
 		$(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: venv ## Start everything, run all three workflows for real, stop everything
+demo: venv ## Start everything, onboard, provision and rotate for real, stop everything
 	@$(BIN)/idp demo --port-offset $(PORT_OFFSET)
 
 .PHONY: up

@@ -134,7 +134,8 @@ def build_app(settings: ControlPlaneSettings, clock: Clock | None = None) -> Fas
 
 def build_services(settings: ControlPlaneSettings, engine: Engine, clock: Clock) -> Services:
     """Everything behind the routes, on real adapters."""
-    begin, queries = beginner(engine, clock, settings.default_limits), SqlQueries(engine, clock)
+    begin = beginner(engine, clock, settings.default_limits)
+    queries = SqlQueries(engine, clock, settings.default_limits)
     return Services(
         begin=begin,
         queries=queries,

@@ -17,12 +17,15 @@ from control_plane.openapi import openapi_document
 from control_plane.settings import ControlPlaneSettings
 from idp_kernel.http.event_stream import EVENT_STREAM
 from idp_kernel.http.problems import PROBLEM_JSON
+from idp_kernel.settings_reference import GENERATED_NOTE
 
 _INTERNAL: Final = "internal"
 _FIELDS: Final = ControlPlaneSettings.model_fields
 _PER_SECOND: Final = _FIELDS["rate_limit_per_second"].default
 _BURST: Final = _FIELDS["rate_limit_burst"].default
 _HEAD: Final = f"""\
+{GENERATED_NOTE}
+
 # API reference
 
 This page is made from the API's own description: `python -m control_plane.reference` prints it, and

@@ -15,12 +15,15 @@ from idp_cli.exits import MEANINGS
 from idp_cli.help_texts import unwrapped, value_name
 from idp_cli.main import app
 from idp_cli.output import OutputFormat
+from idp_kernel.settings_reference import GENERATED_NOTE
 
-_HEAD = """\
+_HEAD = f"""\
+{GENERATED_NOTE}
+
 # The command line `idp`
 
-Made from the commands by `make docs`; `idp COMMAND --help` says the same. Examples stand with each
-command. Every refusal says its code and what to type next.
+`idp COMMAND --help` says the same. Examples stand with each command. Every refusal says its code
+and what to type next.
 """
 
 _OUTPUT = """\

@@ -12,8 +12,6 @@ from idp_kernel.telemetry.metrics import (
     DAGSTER_FAILED_TICKS,
     DAGSTER_HEARTBEAT_AGE,
     DAGSTER_UP,
-    DOWNSTREAM_ERRORS,
-    HTTP_REQUESTS,
     PROJECTION_UP,
     SECRET_EXPIRY,
     SECRETS_OVERDUE,
@@ -21,9 +19,9 @@ from idp_kernel.telemetry.metrics import (
     WORKFLOW_LEASE_LOSSES,
     WORKFLOW_OLDEST_PENDING,
 )
-from observability import limits, objectives
+from observability import errors, limits, objectives
 from observability.objectives import Burn
-from observability.promql import UP, increase, matching, or_zero, other_than, rate, series
+from observability.promql import UP, increase, matching, other_than, series
 
 RUNBOOKS = "docs/operations"
 """The folder of the pages that say what to do."""
@@ -98,9 +96,7 @@ def _burns(
 
 _FAILED, _ENDED = objectives.failure_share, objectives.ends
 _SLOW, _SUCCEEDED = objectives.slow_share, objectives.successes
-_ESTIMATE = 0.5
-"""An increase is estimated, not counted, so that it may come out a little less."""
-_TWO = f"> {2 - _ESTIMATE}"
+_TWO = f"> {2 - limits.ESTIMATE}"
 _NOT_KEPT = "{{ $labels.workflow }} does not keep its"
 _SUCCESS = f"{_NOT_KEPT} {objectives.SUCCESS_OBJECTIVE:.0%} of successes"
 _IN_TIME = f"{_NOT_KEPT} {objectives.IN_TIME_OBJECTIVE:.0%} of requests done in time"
@@ -129,7 +125,7 @@ WORKFLOW_ALERTS = (
             (
                 Condition(objectives.failures("6h"), _TWO),
                 Condition(objectives.failure_share("6h"), ">= 0.5"),
-                Condition(objectives.ends("1h"), f"< {objectives.LEAST_ENDS}"),
+                Condition(objectives.ends("6h"), f"< {objectives.LEAST_ENDS}"),
             ),
         ),
         "0m",
@@ -140,8 +136,11 @@ WORKFLOW_ALERTS = (
         Severity.PAGE,
         (
             (
-                Condition(objectives.failures("10m"), f"> {limits.FAILURES - _ESTIMATE}"),
-                Condition(objectives.failure_share("10m"), "> 0.5"),
+                Condition(
+                    objectives.failures(limits.FAILURES_WITHIN),
+                    f"> {limits.FAILURES - limits.ESTIMATE}",
+                ),
+                Condition(objectives.failure_share(limits.FAILURES_WITHIN), "> 0.5"),
             ),
         ),
         "0m",
@@ -168,7 +167,7 @@ WORKFLOW_ALERTS = (
             (
                 Condition(objectives.slow_successes("6h"), _TWO),
                 Condition(objectives.slow_share("6h"), ">= 0.5"),
-                Condition(objectives.successes("1h"), f"< {objectives.LEAST_ENDS}"),
+                Condition(objectives.successes("6h"), f"< {objectives.LEAST_ENDS}"),
             ),
         ),
         "0m",
@@ -195,8 +194,8 @@ WORKFLOW_ALERTS = (
         (
             (
                 Condition(
-                    increase(series(WORKFLOW_LEASE_LOSSES), "30m", "workflow"),
-                    f"> {limits.LEASE_LOSSES - _ESTIMATE}",
+                    increase(series(WORKFLOW_LEASE_LOSSES), limits.LEASE_LOSSES_WITHIN, "workflow"),
+                    f"> {limits.LEASE_LOSSES - limits.ESTIMATE}",
                 ),
             ),
         ),
@@ -205,9 +204,10 @@ WORKFLOW_ALERTS = (
     ),
 )
 
-_ALL_REQUESTS = series(HTTP_REQUESTS)
-_SERVER_ERRORS = series(HTTP_REQUESTS, status=matching("5.."))
-_REQUEST_RATE = rate(_ALL_REQUESTS, "5m", "service")
+
+def _schedule_failed(offset: str = "") -> str:
+    failed = series(DAGSTER_FAILED_TICKS, name=matching(".*_schedule"))
+    return f"max_over_time({failed}[{limits.SCHEDULE_GAP}]{offset})"
 
 
 SERVICE_ALERTS = (
@@ -216,16 +216,8 @@ SERVICE_ALERTS = (
         Severity.PAGE,
         (
             (
-                Condition(
-                    or_zero(
-                        f"{rate(_SERVER_ERRORS, '5m', 'service')} / {_REQUEST_RATE}", _REQUEST_RATE
-                    ),
-                    f"> {limits.HTTP_ERROR_SHARE}",
-                ),
-                Condition(
-                    or_zero(increase(_SERVER_ERRORS, "5m", "service"), _REQUEST_RATE),
-                    f"> {limits.HTTP_ERRORS}",
-                ),
+                Condition(errors.server_error_share("service"), f"> {limits.HTTP_ERROR_SHARE}"),
+                Condition(errors.server_errors("service"), f"> {limits.HTTP_ERRORS}"),
             ),
         ),
         "2m",
@@ -235,18 +227,7 @@ SERVICE_ALERTS = (
     Alert(
         "ProviderErrors",
         Severity.TICKET,
-        (
-            (
-                Condition(
-                    increase(
-                        series(DOWNSTREAM_ERRORS, job=other_than(ServiceName.METRICS_EXPORTER)),
-                        "10m",
-                        "target",
-                    ),
-                    f"> {limits.DOWNSTREAM_ERRORS}",
-                ),
-            ),
-        ),
+        ((Condition(errors.downstream_errors("target"), f"> {limits.DOWNSTREAM_ERRORS}"),),),
         "1m",
         "{{ $labels.target }} refused or failed some {{ $value | humanize }} calls within ten"
         " minutes.",
@@ -290,9 +271,15 @@ SERVICE_ALERTS = (
     Alert(
         "TicksFail",
         Severity.TICKET,
-        ((Condition(series(DAGSTER_FAILED_TICKS), f"> {limits.FAILED_TICKS}"),),),
+        (
+            (Condition(series(DAGSTER_FAILED_TICKS), f"> {limits.FAILED_TICKS}"),),
+            (
+                Condition(_schedule_failed(), "> 0"),
+                Condition(_schedule_failed(f" offset {limits.SCHEDULE_FAILED_BEFORE}"), "> 0"),
+            ),
+        ),
         "5m",
-        "{{ $labels.name }} failed {{ $value }} times within ten minutes.",
+        "{{ $labels.name }} goes on failing: {{ $value }} times within ten minutes.",
     ),
 )
 
@@ -301,9 +288,9 @@ SECRET_ALERTS = (
         "RotationOverdue",
         Severity.TICKET,
         ((Condition(series(SECRETS_OVERDUE), "> 0"),),),
-        "1d",
-        "{{ $value }} secrets of sensitivity {{ $labels.sensitivity }} were due a day ago and are"
-        " not rotated.",
+        "10m",
+        "{{ $value }} secrets of sensitivity {{ $labels.sensitivity }} are a day older than their"
+        " policy has them rotated.",
     ),
     Alert(
         "CredentialNearExpiry",

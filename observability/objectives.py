@@ -90,19 +90,37 @@ def recordings() -> list[Recording]:
     return [recording for window in WINDOWS for recording in _recordings(window)]
 
 
+def ended(**labels: str | Matcher) -> str:
+    """The selector of how many requests ended, but for those that somebody cancelled."""
+    return _count(other_than(WorkflowResult.CANCELLED), **labels)
+
+
+def succeeded(**labels: str | Matcher) -> str:
+    """The selector of how many requests succeeded."""
+    return _count(WorkflowResult.SUCCESS, **labels)
+
+
+def _failed() -> str:
+    return _count(matching(f"{WorkflowResult.ERROR}|{WorkflowResult.TIMEOUT}"))
+
+
+def _count(result: str | Matcher, **labels: str | Matcher) -> str:
+    return series(WORKFLOW_RUN_DURATION, "count", **labels, result=result)
+
+
+def success_rate(window: str, **labels: str | Matcher) -> str:
+    """The share of successes by workflow, no series where nothing ended."""
+    successful = increase(succeeded(**labels), window, "workflow")
+    return f"{successful} / ({increase(ended(**labels), window, 'workflow')} > 0)"
+
+
 def _recordings(window: str) -> list[Recording]:
-    failed = matching(f"{WorkflowResult.ERROR}|{WorkflowResult.TIMEOUT}")
-    ended = other_than(WorkflowResult.CANCELLED)
     return [
-        Recording(failures(window), _count(window, result=failed)),
-        Recording(ends(window), _count(window, result=ended)),
-        Recording(successes(window), _count(window, result=WorkflowResult.SUCCESS)),
+        Recording(failures(window), increase(_failed(), window, "workflow")),
+        Recording(ends(window), increase(ended(), window, "workflow")),
+        Recording(successes(window), increase(succeeded(), window, "workflow")),
         Recording(slow_successes(window), f"{successes(window)} - ({_in_time(window)})"),
     ]
-
-
-def _count(window: str, result: str | Matcher) -> str:
-    return increase(series(WORKFLOW_RUN_DURATION, "count", result=result), window, "workflow")
 
 
 def _in_time(window: str) -> str:

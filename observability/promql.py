@@ -61,9 +61,28 @@ def increase(selector: str, window: str, *by: str) -> str:
     return f"sum by ({', '.join(by)}) (increase({selector}[{window}]))"
 
 
+def counted(selector: str, window: str, *by: str) -> str:
+    """How much was counted within the window, summed up by these labels.
+
+    `increase` takes what a series begins with for old, so it misses the first error of a kind. Here
+    a series that was not there when the window began counts whole, if its process was scraped then.
+    """
+    within = f"[{window}]"
+    known = f"increase({selector}{within}) and {selector} offset {window}"
+    born = f"max_over_time({selector}{within}) and on (job, instance) {UP.name} offset {window}"
+    return f"sum by ({', '.join(by)}) ({known} or {born} or increase({selector}{within}))"
+
+
 def or_zero(expression: str, of: str) -> str:
-    """The expression, and 0 for whatever `of` has and the expression lacks."""
+    """The expression, and 0 for whatever `of` has and the expression lacks. Both are grouped by the
+    same labels.
+    """
     return f"({expression} or 0 * {of})"
+
+
+def or_one_zero(expression: str, of: str) -> str:
+    """The expression; where it has nothing at all, 0 with the labels of `of`."""
+    return f"({expression} or 0 * {of} unless on () {expression})"
 
 
 def quantile(share: float, histogram: Metric, window: str, *by: str, **labels: str) -> str:

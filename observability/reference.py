@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from idp_kernel.settings_reference import GENERATED_NOTE
 from observability.alerts import ALERTS, Alert
 from observability.objectives import (
     DONE_WITHIN_SECONDS,
@@ -16,7 +17,9 @@ from observability.objectives import (
     Burn,
 )
 
-_INTRODUCTION = """# Alerts
+_INTRODUCTION = f"""{GENERATED_NOTE}
+
+# Alerts
 
 Who is called when, and the page that says what to do. The rules are in
 [observability/prometheus/rules.yaml](../observability/prometheus/rules.yaml), made from

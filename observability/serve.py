@@ -1,7 +1,8 @@
 """`make observe`: Prometheus and Alertmanager beside a running platform, in the foreground.
 
 Both are Debian's, with the configuration that is made here, on loopback. What they keep is in
-`.idp/observability/`. Ctrl-C ends both; when one of them ends by itself, so does the other.
+`.idp/observability/`, with moved ports in a folder of their own. Ctrl-C ends both; when one of them
+ends by itself, so does the other.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import argparse
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -39,6 +41,7 @@ STOPPED_WITHIN_SECONDS = 20.0
 LOOK_EVERY_SECONDS = 0.1
 ASK_WITHIN_SECONDS = 1.0
 KEPT_FOR = "15d"
+HOME = Path(".idp/observability")
 LOG_LINES = 20
 PROGRAMS = {
     "prometheus": ("prometheus",),
@@ -49,6 +52,9 @@ PROGRAMS = {
 WITHOUT_THEM = (
     "make observe needs {}. On Debian: apt-get install prometheus prometheus-alertmanager\n"
 )
+
+
+PORT_TAKEN = "{}'s port {} is taken; free it, or watch with other ports: PORT_OFFSET=100\n"
 
 
 @dataclass(frozen=True)
@@ -74,8 +80,22 @@ class Program:
 
     name: str
     command: Sequence[str]
-    url: str
+    port: int
     log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def has_its_port(self) -> bool:
+        """Whether nobody listens where it is to."""
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((LOOPBACK, self.port))
+            except OSError:
+                return False
+        return True
 
     def is_ready(self) -> bool:
         """Whether it says so."""
@@ -92,7 +112,9 @@ class Program:
 
 
 def main() -> None:
-    """Ends with status 0 when it was asked to, 1 when a program ended, 2 without the programs."""
+    """Ends with status 0 when it was asked to, 1 when a program ended, 2 without the programs or
+    their ports.
+    """
     sys.exit(serve(_options()))
 
 
@@ -107,6 +129,11 @@ def serve(options: Options) -> int:
         return 2
     paths = {name: str(path) for name, path in found.items()}
     programs = _programs(options, paths)
+    held = [program for program in programs if not program.has_its_port()]
+    if held:
+        sys.stderr.writelines(PORT_TAKEN.format(each.name, each.port) for each in held)
+        return 2
+    _configure(options)
     with _asked_to_stop() as stop, _running(programs, paths["setpriv"]) as processes:
         ended = _await_ready(programs, processes, stop) or _await_end(programs, processes, stop)
     if ended is None:
@@ -117,16 +144,23 @@ def serve(options: Options) -> int:
 
 def _options() -> Options:
     parser = argparse.ArgumentParser(prog="python -m observability.serve", description=__doc__)
-    parser.add_argument("--home", type=Path, default=Path(".idp/observability"))
+    parser.add_argument("--home", type=Path, help=f"by default {HOME}, and its own for each offset")
     parser.add_argument("--port-offset", type=int, default=0, help="of the platform to watch")
     parser.add_argument("--webhook-url", help="where Alertmanager sends alerts")
     parser.add_argument("--scrape-seconds", type=int, default=SCRAPE_SECONDS)
     parser.add_argument("--group-wait-seconds", type=int, default=GROUP_WAIT_SECONDS)
-    return Options(**vars(parser.parse_args()))
+    told = parser.parse_args()
+    told.home = told.home or default_home(told.port_offset)
+    return Options(**vars(told))
 
 
-def _programs(options: Options, paths: dict[str, str]) -> tuple[Program, ...]:
-    """Both, their configuration written."""
+def default_home(port_offset: int) -> Path:
+    """A folder for each offset: two that watch at once share no data."""
+    return HOME.with_name(f"{HOME.name}-{port_offset}") if port_offset else HOME
+
+
+def _configure(options: Options) -> None:
+    """Writes what both read."""
     home, ports = options.home.resolve(), options.ports
     home.mkdir(parents=True, exist_ok=True)
     texts = {
@@ -140,10 +174,11 @@ def _programs(options: Options, paths: dict[str, str]) -> tuple[Program, ...]:
     }
     for name, text in texts.items():
         (home / name).write_text(text, encoding="utf-8")
-    urls = {
-        "prometheus": f"http://{LOOPBACK}:{ports.prometheus}",
-        "alertmanager": f"http://{LOOPBACK}:{ports.alertmanager}",
-    }
+
+
+def _programs(options: Options, paths: dict[str, str]) -> tuple[Program, ...]:
+    """Both."""
+    home = options.home.resolve()
     arguments = {
         "prometheus": (
             f"--storage.tsdb.path={home / 'prometheus'}",
@@ -163,14 +198,14 @@ def _programs(options: Options, paths: dict[str, str]) -> tuple[Program, ...]:
             (
                 paths[name],
                 f"--config.file={home / f'{name}.yaml'}",
-                f"--web.listen-address={url.removeprefix('http://')}",
-                f"--web.external-url={url}",
+                f"--web.listen-address={LOOPBACK}:{port}",
+                f"--web.external-url=http://{LOOPBACK}:{port}",
                 *arguments[name],
             ),
-            url,
+            port,
             home / f"{name}.log",
         )
-        for name, url in urls.items()
+        for name, port in asdict(options.ports).items()
     )
 
 
@@ -228,9 +263,12 @@ def _await_ready(
     """Says where both are once they are ready; the program that does not get there."""
     give_up_at = time.monotonic() + READY_WITHIN_SECONDS
     for program in programs:
-        while not stop.is_set() and not program.is_ready():
+        while not stop.is_set():
+            # First: who answers in place of one that ended is somebody else.
             if processes[program.name].poll() is not None or time.monotonic() > give_up_at:
                 return program
+            if program.is_ready():
+                break
             stop.wait(LOOK_EVERY_SECONDS)
     if not stop.is_set():
         for program in programs:

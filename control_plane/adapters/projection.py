@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, func, select
+from sqlalchemy import Connection, Engine, and_, func, or_, select
 
 from control_plane.adapters import tables as t
 from control_plane.adapters.database import snapshot
-from control_plane.adapters.stores import AnyRow
+from control_plane.adapters.request_store import with_places
+from control_plane.adapters.stores import AnyRow, policy_of
+from control_plane.adapters.work import SqlStanding
 from control_plane.application.ports import CounterName
+from control_plane.domain.limits import TeamLimits
 from control_plane.domain.managed_secrets import SecretState
 from control_plane.domain.requests import ACTIVE_STATES
+from control_plane.domain.rotation import LONGEST_PAUSE
 from idp_kernel.wire.metrics import (
     DownstreamErrorsTotal,
     EventsTotal,
@@ -44,11 +49,12 @@ _managed = t.secrets.c
 _IN_USE = _managed.state.in_((SecretState.ACTIVE, SecretState.ROTATING))
 
 
-def read_projection(engine: Engine, now: datetime) -> MetricsProjection:
+def read_projection(engine: Engine, now: datetime, default_limits: TeamLimits) -> MetricsProjection:
     """Counts from the projection's tables, gauges from the open requests; zero where none is."""
     with snapshot(engine) as connection:
         retries = _counter(connection, CounterName.RETRIES)
         losses = _counter(connection, CounterName.LEASE_LOSSES)
+        overdue = _overdue(connection, now)
         return MetricsProjection(
             taken_at=now,
             retries=tuple(
@@ -57,14 +63,16 @@ def read_projection(engine: Engine, now: datetime) -> MetricsProjection:
             events=_events(connection),
             durations=_durations(connection),
             open_requests=_open_requests(connection),
-            oldest_pending=_oldest_pending(connection, now),
+            oldest_pending=_oldest_pending(connection, now, default_limits),
             lapsed_leases=_lapsed_leases(connection, now),
             waiting=_waiting(connection),
             lease_losses=tuple(
                 LeaseLossesTotal(workflow=name, value=losses.get(name, 0)) for name in WORKFLOWS
             ),
             downstream_errors=_downstream_errors(connection),
-            secrets=tuple(_secrets(connection, each, now) for each in SecretSensitivity),
+            secrets=tuple(
+                _secrets(connection, each, now, overdue[each]) for each in SecretSensitivity
+            ),
         )
 
 
@@ -132,26 +140,36 @@ def _open_requests(connection: Connection) -> tuple[OpenRequests, ...]:
     )
 
 
-def _oldest_pending(connection: Connection, now: datetime) -> tuple[OldestPending, ...]:
-    ages = _ages(connection, RequestState.PENDING, _requests.pending_since, now)
+def _oldest_pending(
+    connection: Connection, now: datetime, default_limits: TeamLimits
+) -> tuple[OldestPending, ...]:
+    """Of those that may have a run: none while the platform drains, nor beyond a team's limit."""
+    may_begin = and_(
+        _requests.state == RequestState.PENDING,
+        or_(_requests.not_before.is_(None), _requests.not_before <= now),
+    )
+    with_place, _ = with_places(may_begin, default_limits.max_active_requests)
+    query = with_place.with_only_columns(
+        _requests.workflow, func.min(_requests.pending_since).label("first")
+    ).group_by(_requests.workflow)
+    drains = SqlStanding(connection).is_draining()
+    ages = _ages(() if drains else connection.execute(query), now)
     return tuple(OldestPending(workflow=name, age_seconds=age) for name, age in ages.items())
 
 
 def _lapsed_leases(connection: Connection, now: datetime) -> tuple[LapsedLease, ...]:
-    ages = _ages(connection, RequestState.RUNNING, _requests.lease_expires_at, now)
+    query = (
+        select(_requests.workflow, func.min(_requests.lease_expires_at).label("first"))
+        .where(_requests.state == RequestState.RUNNING)
+        .group_by(_requests.workflow)
+    )
+    ages = _ages(connection.execute(query), now)
     return tuple(LapsedLease(workflow=name, age_seconds=age) for name, age in ages.items())
 
 
-def _ages(
-    connection: Connection, state: RequestState, since: ColumnElement[datetime], now: datetime
-) -> dict[WorkflowName, float]:
-    """In seconds, of the first moment among the requests in that state; 0 if it is yet to come."""
-    query = (
-        select(_requests.workflow, func.min(since).label("first"))
-        .where(_requests.state == state)
-        .group_by(_requests.workflow)
-    )
-    first = {row.workflow: row.first for row in connection.execute(query)}
+def _ages(rows: Iterable[AnyRow], now: datetime) -> dict[WorkflowName, float]:
+    """In seconds, of each workflow's first moment; 0 if there is none or it is yet to come."""
+    first = {row.workflow: row.first for row in rows}
     return {name: max(0.0, (now - first.get(name, now)).total_seconds()) for name in WORKFLOWS}
 
 
@@ -170,24 +188,42 @@ def _waiting(connection: Connection) -> tuple[WaitingRequests, ...]:
     )
 
 
+def _overdue(connection: Connection, now: datetime) -> Counter[str]:
+    """Secrets in use that are older than their policy lets them get, by sensitivity.
+
+    Such a secret's rotation is due, was put off after a failure, or is at work: an index and the
+    open requests lead to these, however many secrets there are.
+    """
+    due_or_put_off = select(t.secrets).where(
+        _managed.state == SecretState.ACTIVE, _managed.next_rotation_at <= now + LONGEST_PAUSE
+    )
+    rotations = select(_requests.secret_id).where(
+        _requests.workflow == WorkflowName.SECRET_ROTATION, _requests.state.in_(ACTIVE_STATES)
+    )
+    at_work = select(t.secrets).where(
+        _managed.state == SecretState.ROTATING, _managed.id.in_(rotations)
+    )
+    return Counter(
+        row.sensitivity
+        for query in (due_or_put_off, at_work)
+        for row in connection.execute(query)
+        if now - row.rotated_at > policy_of(row).in_force(row.sensitivity).longest_age
+    )
+
+
 def _secrets(
-    connection: Connection, sensitivity: SecretSensitivity, now: datetime
+    connection: Connection, sensitivity: SecretSensitivity, now: datetime, overdue: int
 ) -> SecretsStanding:
-    """Each is the first entry of an index, however many secrets there are; overdue ones are few."""
+    """Age and end are each the first entry of an index, however many secrets there are."""
     of_it = and_(_managed.sensitivity == sensitivity, _IN_USE)
     oldest = connection.execute(select(func.min(_managed.rotated_at)).where(of_it))
     next_end = connection.execute(select(func.min(_managed.expires_at)).where(of_it))
-    overdue = select(func.count()).where(
-        _managed.sensitivity == sensitivity,
-        _managed.state == SecretState.ACTIVE,
-        _managed.next_rotation_at <= now,
-    )
     rotated_at, expires_at = oldest.scalar_one(), next_end.scalar_one()
     return SecretsStanding(
         sensitivity=sensitivity,
         oldest_age_seconds=_seconds(rotated_at, now),
         next_expiry_seconds=_seconds(now, expires_at),
-        overdue=connection.execute(overdue).scalar_one(),
+        overdue=overdue,
     )
 
 

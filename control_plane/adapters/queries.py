@@ -52,6 +52,7 @@ from control_plane.application.queries import (
     TokenFilter,
     VisibleTeams,
 )
+from control_plane.domain.limits import UNLIMITED, TeamLimits
 from idp_kernel.clock import Clock
 from idp_kernel.wire import api as wire
 from idp_kernel.wire.api import (
@@ -84,9 +85,12 @@ from idp_kernel.workflows import WORKFLOWS, RequestState, WorkflowName
 class SqlQueries:
     """The read side."""
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
+    def __init__(
+        self, engine: Engine, clock: Clock, default_limits: TeamLimits = UNLIMITED
+    ) -> None:
         self._engine = engine
         self._clock = clock
+        self._default_limits = default_limits
 
     # ── teams, people, environments ──────────────────────────────────────────────────────────
 
@@ -327,7 +331,7 @@ class SqlQueries:
             return SqlRequests(connection, self._clock.now()).lost_runs()
 
     def metrics(self) -> MetricsProjection:
-        return read_projection(self._engine, self._clock.now())
+        return read_projection(self._engine, self._clock.now(), self._default_limits)
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────
 

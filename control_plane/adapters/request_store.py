@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Integer,
     Select,
@@ -212,31 +213,9 @@ class SqlRequests:
                 t.lost_runs.c.request_id == _requests.id, t.lost_runs.c.lost_at > lost_after
             ),
         )
-        by_age = (_requests.created_at, _requests.id)
-        turn = func.row_number().over(partition_by=_requests.team_id, order_by=by_age)
-        needs_none = or_(_requests.offers > 0, _IS_EMERGENCY)
-        next_place = func.row_number().over(
-            partition_by=(_requests.team_id, needs_none), order_by=by_age
-        )
-        in_turn = (
-            select(_requests.id, turn.label("turn"), next_place.label("next_place"))
-            .where(may_be_offered)
-            .subquery()
-        )
-        limits, at_work = t.team_limits, _at_work_by_team()
-        most = func.coalesce(limits.c.max_active_requests, literal(default_per_team, Integer))
-        places = most - func.coalesce(at_work.c.at_work, 0)
-        # The condition stands in both: the outer one is looked at again once the row is locked.
-        query: AnySelect = (
-            select(t.workflow_requests)
-            .join(in_turn, in_turn.c.id == _requests.id)
-            .outerjoin(limits, limits.c.team_id == _requests.team_id)
-            .outerjoin(at_work, at_work.c.team_id == _requests.team_id)
-            .where(
-                may_be_offered,
-                or_(needs_none, most.is_(None), in_turn.c.next_place <= places),
-            )
-            .order_by(_IS_EMERGENCY.desc(), in_turn.c.turn, _requests.created_at, _requests.id)
+        with_place, turn = with_places(may_be_offered, default_per_team)
+        query = (
+            with_place.order_by(_IS_EMERGENCY.desc(), turn, _requests.created_at, _requests.id)
             .limit(limit)
             .with_for_update(of=t.workflow_requests, skip_locked=True, key_share=True)
         )
@@ -425,6 +404,37 @@ class SqlRequests:
             )
             for row in self._connection.execute(query)
         ]
+
+
+def with_places(
+    among: ColumnElement[bool], default_per_team: int | None
+) -> tuple[AnySelect, ColumnElement[int]]:
+    """Those among pending requests for which their team has a place at work, the oldest first to
+    have one, or which need none; and which turn each has among its team's.
+    """
+    by_age = (_requests.created_at, _requests.id)
+    turn = func.row_number().over(partition_by=_requests.team_id, order_by=by_age)
+    needs_none = or_(_requests.offers > 0, _IS_EMERGENCY)
+    next_place = func.row_number().over(
+        partition_by=(_requests.team_id, needs_none), order_by=by_age
+    )
+    in_turn = (
+        select(_requests.id, turn.label("turn"), next_place.label("next_place"))
+        .where(among)
+        .subquery()
+    )
+    limits, at_work = t.team_limits, _at_work_by_team()
+    most = func.coalesce(limits.c.max_active_requests, literal(default_per_team, Integer))
+    places = most - func.coalesce(at_work.c.at_work, 0)
+    # The condition stands in both: the outer one is looked at again once the row is locked.
+    query: AnySelect = (
+        select(t.workflow_requests)
+        .join(in_turn, in_turn.c.id == _requests.id)
+        .outerjoin(limits, limits.c.team_id == _requests.team_id)
+        .outerjoin(at_work, at_work.c.team_id == _requests.team_id)
+        .where(among, or_(needs_none, most.is_(None), in_turn.c.next_place <= places))
+    )
+    return query, in_turn.c.turn
 
 
 def _at_work_by_team() -> Subquery:

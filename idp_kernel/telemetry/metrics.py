@@ -140,7 +140,8 @@ WORKFLOW_OLDEST_PENDING = Metric(
     "workflow_oldest_pending_seconds",
     _GAUGE,
     ("workflow",),
-    "How long the request is pending that has waited longest for a run; 0 when none is.",
+    "How long the request is pending that has waited longest for a run; 0 when none is. Those above"
+    " their team's limit do not count, nor any while the platform drains.",
 )
 WORKFLOW_LAPSED_LEASE = Metric(
     "workflow_lapsed_lease_seconds",
@@ -167,7 +168,8 @@ SECRETS_OVERDUE = Metric(
     "secrets_rotation_overdue",
     _GAUGE,
     ("sensitivity",),
-    "Active secrets whose rotation was due and has not begun.",
+    "Secrets in use that are older than their interval, their grace and a day, whether or not a"
+    " rotation is at work.",
 )
 
 # ── the exporter, of Dagster ─────────────────────────────────────────────────────────────────

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from idp_kernel.services import DEFAULT_PORTS, ServiceName
+from idp_kernel.settings_reference import GENERATED_NOTE
 from idp_kernel.telemetry.metrics import METRICS_OF, OWN_DATABASE, Metric
 from idp_kernel.wire.worker import SecretSensitivity
 from idp_kernel.workflows import (
@@ -26,7 +27,9 @@ PORTS: dict[ServiceName, int] = {
     ServiceName.LOCAL_CONSUMER: DEFAULT_PORTS.local_consumer,
 }
 
-_INTRODUCTION = """# Metrics
+_INTRODUCTION = f"""{GENERATED_NOTE}
+
+# Metrics
 
 Each process shows its metrics at `/metrics`, without authentication, in the format that who asks
 prefers: the text format of Prometheus, or OpenMetrics, where the durations of HTTP requests come

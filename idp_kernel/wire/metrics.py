@@ -47,7 +47,7 @@ class OpenRequests(WireModel):
 
 
 class OldestPending(WireModel):
-    """How long the request that has waited longest for a run is pending; 0 when none is."""
+    """How long the request is pending that has waited longest for a run it may have; 0 for none."""
 
     workflow: WorkflowName
     age_seconds: float
@@ -92,7 +92,7 @@ class SecretsStanding(WireModel):
     next_expiry_seconds: float | None
     """Negative once it has passed."""
     overdue: Count
-    """Active ones whose rotation was due and has not begun."""
+    """Those older than their policy lets them get, their rotation at work or not."""
 
 
 class MetricsProjection(WireModel):

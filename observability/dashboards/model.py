@@ -14,6 +14,7 @@ PROMETHEUS_UID, TEMPO_UID = "idp-prometheus", "idp-tempo"
 RATE_WINDOW, WHOLE_RANGE = "$__rate_interval", "$__range"
 """What Grafana puts in: four scrapes and more, and all that is shown."""
 GRID_WIDTH = 24
+EACH_POINT = "Within the minute before each point, longer where the graph is coarser."
 SCHEMA_VERSION = 39
 TAG = "idp"
 
@@ -38,11 +39,17 @@ class Query:
     """Whether its buckets carry trace ids, which are shown as points that lead to the trace."""
 
 
+PROMISE = "promise"
+"""What turns a panel red that shows how a promise is kept."""
+
+
 @dataclass(frozen=True)
 class Red:
     """From which value on something is to be done."""
 
     limit: float
+    by: str
+    """The name of the alert that fires there, or `PROMISE`."""
     is_below: bool = False
     """Whether values below the limit are red, not those from it on."""
 
@@ -55,28 +62,36 @@ class Red:
         return {"mode": "absolute", "steps": steps}
 
 
+NEVER_RED: Json = {"mode": "absolute", "steps": [{"color": "green", "value": None}]}
+
+
+def _description(meaning: str, advice: str, *, has_red: bool) -> str:
+    return f"{meaning}\n\n**{'When it is red' if has_red else 'From here'}:** {advice}"
+
+
 @dataclass(frozen=True)
 class Panel:
     """A panel of metrics."""
 
     title: str
     meaning: str
-    when_red: str
-    """What to do then."""
+    advice: str
+    """What to do when it is red; without red, where to look further."""
     queries: tuple[Query, ...]
     unit: str
     """By Grafana's name of it."""
-    red: Red
+    red: Red | None = None
     kind: Kind = Kind.LINES
     width: int = 8
     height: int = 7
 
     def json(self) -> Json:
-        shows_limit = {"thresholdsStyle": {"mode": "line"}} if self.kind is Kind.LINES else {}
+        is_number = self.kind is Kind.NUMBER
+        shown = {"thresholdsStyle": {"mode": "line"}} if self.red and not is_number else {}
         return {
             "type": self.kind.value,
             "title": self.title,
-            "description": f"{self.meaning}\n\n**When it is red:** {self.when_red}",
+            "description": _description(self.meaning, self.advice, has_red=self.red is not None),
             "datasource": {"type": "prometheus", "uid": PROMETHEUS_UID},
             "targets": [
                 {
@@ -85,14 +100,16 @@ class Panel:
                     "expr": query.expression,
                     "legendFormat": query.legend,
                     "exemplar": query.has_examples,
+                    "instant": is_number,
+                    "range": not is_number,
                 }
                 for number, query in enumerate(self.queries)
             ],
             "fieldConfig": {
                 "defaults": {
                     "unit": self.unit,
-                    "thresholds": self.red.thresholds(),
-                    "custom": shows_limit,
+                    "thresholds": self.red.thresholds() if self.red else NEVER_RED,
+                    "custom": shown,
                 },
                 "overrides": [],
             },
@@ -105,7 +122,7 @@ class Traces:
 
     title: str
     meaning: str
-    when_red: str
+    advice: str
     query: str
     """In TraceQL."""
     width: int = GRID_WIDTH
@@ -116,7 +133,7 @@ class Traces:
         return {
             "type": "table",
             "title": self.title,
-            "description": f"{self.meaning}\n\n**When it is red:** {self.when_red}",
+            "description": _description(self.meaning, self.advice, has_red=False),
             "datasource": source,
             "targets": [
                 {

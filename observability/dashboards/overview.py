@@ -27,9 +27,11 @@ from idp_kernel.telemetry.metrics import (
     WORKFLOW_RETRIES,
     WORKFLOW_RUN_DURATION,
 )
-from idp_kernel.workflows import WorkflowResult
+from idp_kernel.workflows import WORKFLOWS, RequestState, WorkflowName, WorkflowResult
 from observability import limits
 from observability.dashboards.model import (
+    EACH_POINT,
+    PROMISE,
     RATE_WINDOW,
     WHOLE_RANGE,
     Dashboard,
@@ -40,11 +42,19 @@ from observability.dashboards.model import (
     Row,
     Traces,
 )
-from observability.objectives import SUCCESS_OBJECTIVE
+from observability.errors import downstream_errors, server_error_share
+from observability.objectives import (
+    DONE_WITHIN_SECONDS,
+    IN_TIME_OBJECTIVE,
+    SUCCESS_OBJECTIVE,
+    failures,
+    success_rate,
+)
 from observability.promql import (
     UP,
+    counted,
     increase,
-    matching,
+    or_one_zero,
     or_zero,
     other_than,
     quantile,
@@ -52,16 +62,30 @@ from observability.promql import (
     series,
 )
 
-_SERVER_ERRORS = series(HTTP_REQUESTS, status=matching("5.."))
-_ENDS = series(WORKFLOW_RUN_DURATION, "count", result=other_than(WorkflowResult.CANCELLED))
-_SUCCESSES = series(WORKFLOW_RUN_DURATION, "count", result=WorkflowResult.SUCCESS)
+
+def _lateness(workflow: WorkflowName) -> str:
+    """The 95th percentile of its successes, 1 where the promise ends."""
+    slowest = quantile(
+        IN_TIME_OBJECTIVE,
+        WORKFLOW_RUN_DURATION,
+        WHOLE_RANGE,
+        "workflow",
+        workflow=workflow,
+        result=WorkflowResult.SUCCESS,
+    )
+    return f"{slowest} / {DONE_WITHIN_SECONDS[workflow]:g}"
 
 
-def _server_error_share(*by: str) -> str:
-    requests = rate(series(HTTP_REQUESTS), RATE_WINDOW, *by)
-    return or_zero(f"{rate(_SERVER_ERRORS, RATE_WINDOW, *by)} / {requests}", requests)
-
-
+LOGGED_IN = "success"
+"""The result of a log-in of the local consumer that went well."""
+_FAILED_LOGINS = or_zero(
+    counted(
+        series(LOCAL_CONSUMER_LOGINS, result=other_than(LOGGED_IN)),
+        limits.LOGINS_WITHIN,
+        "job",
+    ),
+    f"sum by (job) ({series(LOCAL_CONSUMER_LOGINS)})",
+)
 _HEALTH = Row(
     "Health of the platform and of what watches it",
     (
@@ -72,7 +96,7 @@ _HEALTH = Row(
             " docs/operations/exporter-down.md.",
             (Query(series(UP), "{{job}}"),),
             "short",
-            Red(1, is_below=True),
+            Red(1, "ServiceDown", is_below=True),
             Kind.NUMBER,
             12,
         ),
@@ -83,20 +107,20 @@ _HEALTH = Row(
             "docs/operations/projection-down.md, docs/operations/dagster-storage-down.md.",
             (Query(series(PROJECTION_UP), "projection"), Query(series(DAGSTER_UP), "Dagster")),
             "short",
-            Red(1, is_below=True),
+            Red(1, "ProjectionDown", is_below=True),
             Kind.NUMBER,
             6,
         ),
         Panel(
             "Age of the projection",
             "How old the workflow numbers are when they are scraped.",
-            "The control plane answers slowly, or the clocks of two machines differ: `idp doctor`"
-            " compares them.",
+            "more than a few seconds: the control plane answers slowly, or its machine's clock"
+            " differs from the exporter's. `idp doctor` on a machine tells its time, and whether"
+            " files there are from later.",
             (Query(series(PROJECTION_AGE), "age"),),
             "s",
-            Red(10),
-            Kind.NUMBER,
-            6,
+            kind=Kind.NUMBER,
+            width=6,
         ),
         Panel(
             "Daemons' last sign of life",
@@ -104,24 +128,24 @@ _HEALTH = Row(
             "docs/operations/daemon-down.md.",
             (Query(series(DAGSTER_HEARTBEAT_AGE), "{{daemon}}"),),
             "s",
-            Red(limits.HEARTBEAT_AGE_SECONDS),
+            Red(limits.HEARTBEAT_AGE_SECONDS, "DaemonDown"),
         ),
         Panel(
             "Ticks that failed",
-            "Of each sensor and schedule, within the last ten minutes.",
+            "Of each sensor and schedule, within the last ten minutes. A schedule ticks every five"
+            " or fifteen, so one that goes on failing stays below the line.",
             "docs/operations/ticks-fail.md.",
             (Query(series(DAGSTER_FAILED_TICKS), "{{name}}"),),
             "short",
-            Red(limits.FAILED_TICKS + 1),
+            Red(limits.FAILED_TICKS + 1, "TicksFail"),
         ),
         Panel(
             "Runs in Dagster that have not ended",
             "Those that are QUEUED wait for a slot, STARTED ones are at work.",
-            "All slots are taken: `idp request list --state running` shows by what. More of them is"
+            "`idp request list --state running` shows what takes all slots. More of them is"
             " `IDP_ENGINE_WORKER_SLOTS`.",
             (Query(series(DAGSTER_RUNS_OPEN), "{{status}}"),),
             "short",
-            Red(50),
         ),
     ),
 )
@@ -132,25 +156,24 @@ _HTTP = Row(
         Panel(
             "Requests",
             "Requests that each service answered, a second; not health, readiness and metrics.",
-            "Somebody asks a lot. Rates are limited by token; the table of routes below says what"
-            " is asked.",
+            "the requests by route below say what is asked. Rates are limited by token.",
             (Query(rate(series(HTTP_REQUESTS), RATE_WINDOW, "service"), "{{service}}"),),
             "reqps",
-            Red(200),
         ),
         Panel(
             "Server errors",
-            "The share of answers with a status of 500 and above.",
+            "The share of answers with a status of 500 and above, within"
+            f" {limits.HTTP_ERRORS_WITHIN} before each point.",
             "docs/operations/http-server-errors.md.",
-            (Query(_server_error_share("service"), "{{service}}"),),
+            (Query(server_error_share("service"), "{{service}}"),),
             "percentunit",
-            Red(limits.HTTP_ERROR_SHARE),
+            Red(limits.HTTP_ERROR_SHARE, "HttpServerErrors"),
         ),
         Panel(
             "Duration, 95th percentile",
             "Of each service; long polls and streams wait in it. Points are single requests and"
             " lead to their traces.",
-            "Open a point's trace and see where the time went.",
+            "open a point's trace and see where the time went.",
             (
                 Query(
                     quantile(0.95, HTTP_REQUEST_DURATION, RATE_WINDOW, "service"),
@@ -159,12 +182,11 @@ _HTTP = Row(
                 ),
             ),
             "s",
-            Red(10),
         ),
         Panel(
             "Requests by route",
             "Requests a second of each route and status.",
-            "One caller repeats itself: `route` and `status` say what, the log of the service who.",
+            "`route` and `status` say what a caller repeats, the log of the service who it is.",
             (
                 Query(
                     rate(
@@ -174,27 +196,25 @@ _HTTP = Row(
                 ),
             ),
             "reqps",
-            Red(100),
             height=9,
         ),
         Panel(
             "Server errors by route",
-            "The share of answers with a status of 500 and above.",
-            "docs/operations/http-server-errors.md, which begins with the route.",
+            "The share of answers with a status of 500 and above, of each route.",
+            "docs/operations/http-server-errors.md says how to go on from a route.",
             (
                 Query(
-                    _server_error_share("service", "method", "route"),
+                    server_error_share("service", "method", "route"),
                     "{{service}} {{method}} {{route}}",
                 ),
             ),
             "percentunit",
-            Red(limits.HTTP_ERROR_SHARE),
             height=9,
         ),
         Panel(
             "Duration by route, 95th percentile",
             "Streams and the engine's long poll for offers stay open on purpose.",
-            "Open a point's trace and see where the time went.",
+            "open a point's trace and see where the time went.",
             (
                 Query(
                     quantile(
@@ -205,7 +225,6 @@ _HTTP = Row(
                 ),
             ),
             "s",
-            Red(10),
             height=9,
         ),
     ),
@@ -219,41 +238,33 @@ _WORKFLOWS = Row(
             "Successes among the requests that ended within what is shown, but for cancelled ones.",
             "Which workflow, and which step: the dashboard IDP Workflows Detail, then"
             " docs/operations/workflow-success-burns-fast.md.",
-            (
-                Query(
-                    f"{increase(_SUCCESSES, WHOLE_RANGE, 'workflow')}"
-                    f" / {increase(_ENDS, WHOLE_RANGE, 'workflow')}",
-                    "{{workflow}}",
-                ),
-            ),
+            (Query(success_rate(WHOLE_RANGE), "{{workflow}}"),),
             "percentunit",
-            Red(SUCCESS_OBJECTIVE, is_below=True),
+            Red(SUCCESS_OBJECTIVE, PROMISE, is_below=True),
             Kind.NUMBER,
         ),
         Panel(
-            "Time to done, 95th percentile",
-            "From the command to the end, waiting left out, of successes within what is shown.",
+            "Time to done, of what is promised",
+            f"How long {IN_TIME_OBJECTIVE:.0%} of the successes within what is shown took at most,"
+            " waiting left out, as a share of the time that docs/alerts.md promises.",
             "docs/operations/workflow-time-to-done-burns-fast.md.",
-            (
-                Query(
-                    quantile(
-                        0.95,
-                        WORKFLOW_RUN_DURATION,
-                        WHOLE_RANGE,
-                        "workflow",
-                        result=WorkflowResult.SUCCESS,
-                    ),
-                    "{{workflow}}",
-                ),
-            ),
-            "s",
-            Red(60),
+            (Query(" or ".join(map(_lateness, WORKFLOWS)), "{{workflow}}"),),
+            "percentunit",
+            Red(1, PROMISE),
             Kind.NUMBER,
+        ),
+        Panel(
+            "Failed requests",
+            f"Failures and timeouts, within {limits.FAILURES_WITHIN} before each point.",
+            "docs/operations/workflow-failure-spike.md, if most of the workflow's requests fail.",
+            (Query(failures(limits.FAILURES_WITHIN), "{{workflow}}"),),
+            "short",
+            Red(limits.FAILURES - limits.ESTIMATE, "WorkflowFailureSpike"),
         ),
         Panel(
             "Ended requests by result",
-            "Within each step of the time shown.",
-            "docs/operations/workflow-failure-spike.md.",
+            EACH_POINT,
+            "the dashboard IDP Workflows Detail.",
             (
                 Query(
                     increase(
@@ -263,20 +274,18 @@ _WORKFLOWS = Row(
                 ),
             ),
             "short",
-            Red(50),
         ),
         Panel(
             "Retries",
             "Repeats of steps and further attempts.",
-            "Something is away or slow: the panels of providers below say what.",
+            "the panels of providers below say what is away or slow.",
             (Query(increase(series(WORKFLOW_RETRIES), RATE_WINDOW, "workflow"), "{{workflow}}"),),
             "short",
-            Red(20),
         ),
         Panel(
             "Domain events",
             "Events that were committed, those that happened at all.",
-            "Many `…_failed`: docs/operations/workflow-failure-spike.md.",
+            "`idp events` shows them one by one.",
             (
                 Query(
                     f"{increase(series(DOMAIN_EVENTS), RATE_WINDOW, 'event', 'result')} > 0",
@@ -284,20 +293,20 @@ _WORKFLOWS = Row(
                 ),
             ),
             "short",
-            Red(100),
         ),
         Panel(
             "Leases lost",
-            "Runs that did not renew their lease: killed, or cut off from the control plane.",
+            "Runs that did not renew their lease, killed or cut off from the control plane, within"
+            f" {limits.LEASE_LOSSES_WITHIN} before each point of time.",
             "docs/operations/leases-lost.md.",
             (
                 Query(
-                    increase(series(WORKFLOW_LEASE_LOSSES), RATE_WINDOW, "workflow"),
+                    increase(series(WORKFLOW_LEASE_LOSSES), limits.LEASE_LOSSES_WITHIN, "workflow"),
                     "{{workflow}}",
                 ),
             ),
             "short",
-            Red(limits.LEASE_LOSSES),
+            Red(limits.LEASE_LOSSES - limits.ESTIMATE, "LeasesLost"),
         ),
     ),
 )
@@ -311,17 +320,16 @@ _QUEUE = Row(
             "docs/operations/requests-pending-too-long.md.",
             (Query(series(WORKFLOW_OLDEST_PENDING), "{{workflow}}"),),
             "s",
-            Red(limits.OLDEST_PENDING_SECONDS),
+            Red(limits.OLDEST_PENDING_SECONDS, "RequestsPendingTooLong"),
             width=6,
         ),
         Panel(
             "Open requests",
             "Those that have not ended, by state.",
-            "More is asked for than is done: `idp request list --state pending` shows by whom;"
-            " limits of teams are in docs/how-do-i/limit-a-team.md.",
+            "`idp request list --state pending` shows who asks for more than is done; limits of"
+            " teams are in docs/how-do-i/limit-a-team.md.",
             (Query(series(WORKFLOW_REQUESTS_OPEN), "{{workflow}} {{state}}"),),
             "short",
-            Red(100),
             width=6,
         ),
         Panel(
@@ -330,15 +338,14 @@ _QUEUE = Row(
             "`idp request list --state waiting`, then `idp request show` of one says for what.",
             (
                 Query(
-                    or_zero(
+                    or_one_zero(
                         f"sum by (reason) ({series(WORKFLOW_REQUESTS_WAITING)})",
-                        f"sum ({series(WORKFLOW_REQUESTS_OPEN, state='waiting')})",
+                        f"sum ({series(WORKFLOW_REQUESTS_OPEN, state=RequestState.WAITING)})",
                     ),
                     "{{reason}}",
                 ),
             ),
             "short",
-            Red(100),
             width=6,
         ),
         Panel(
@@ -347,7 +354,7 @@ _QUEUE = Row(
             "docs/operations/stuck-lease.md.",
             (Query(series(WORKFLOW_LAPSED_LEASE), "{{workflow}}"),),
             "s",
-            Red(limits.LAPSED_LEASE_SECONDS),
+            Red(limits.LAPSED_LEASE_SECONDS, "StuckLease"),
             width=6,
         ),
     ),
@@ -373,32 +380,32 @@ _PROVIDERS = Row(
                 ),
             ),
             "short",
-            Red(limits.DOWNSTREAM_ERRORS),
+        ),
+        Panel(
+            "Errors of a party",
+            "The same errors and others, as the processes that call it count them, within"
+            f" {limits.DOWNSTREAM_ERRORS_WITHIN} before each point of time.",
+            "docs/operations/provider-errors.md.",
+            (Query(downstream_errors("target"), "{{target}}"),),
+            "short",
+            Red(limits.DOWNSTREAM_ERRORS, "ProviderErrors"),
         ),
         Panel(
             "Errors that processes meet",
-            "The same errors and others, as each process counts them since its start.",
+            "The same by process, code and status.",
             "docs/operations/provider-errors.md.",
             (
                 Query(
-                    increase(
-                        series(DOWNSTREAM_ERRORS, job=other_than(ServiceName.METRICS_EXPORTER)),
-                        RATE_WINDOW,
-                        "job",
-                        "target",
-                        "code",
-                        "status",
-                    ),
+                    downstream_errors("job", "target", "code", "status"),
                     "{{job}} → {{target}} {{code}} {{status}}",
                 ),
             ),
             "short",
-            Red(limits.DOWNSTREAM_ERRORS),
         ),
         Panel(
             "What became of items",
             "Repositories, secrets and bindings of steps: done, adopted, replayed from the ledger.",
-            "Replays in number mean that runs are repeated: docs/operations/leases-lost.md.",
+            "replays in number mean that runs are repeated: docs/operations/leases-lost.md.",
             (
                 Query(
                     increase(series(EFFECTS), RATE_WINDOW, "step", "effect"),
@@ -406,7 +413,6 @@ _PROVIDERS = Row(
                 ),
             ),
             "short",
-            Red(200),
         ),
     ),
 )
@@ -416,11 +422,11 @@ _SECRETS = Row(
     (
         Panel(
             "Rotations overdue",
-            "Active secrets whose rotation was due and has not begun, by sensitivity.",
+            "Secrets in use that are a day older than their policy lets them get, by sensitivity.",
             "docs/operations/rotation-overdue.md.",
             (Query(series(SECRETS_OVERDUE), "{{sensitivity}}"),),
             "short",
-            Red(1),
+            Red(1, "RotationOverdue"),
             width=6,
         ),
         Panel(
@@ -429,7 +435,6 @@ _SECRETS = Row(
             "docs/operations/rotation-overdue.md.",
             (Query(f"{series(SECRET_AGE)} / {limits.DAY_SECONDS}", "{{sensitivity}}"),),
             "d",
-            Red(200),
             width=6,
         ),
         Panel(
@@ -438,17 +443,25 @@ _SECRETS = Row(
             "docs/operations/credential-near-expiry.md.",
             (Query(f"{series(SECRET_EXPIRY)} / {limits.DAY_SECONDS}", "{{sensitivity}}"),),
             "d",
-            Red(limits.EXPIRY_DAYS, is_below=True),
+            Red(limits.EXPIRY_DAYS, "CredentialNearExpiry", is_below=True),
             width=6,
         ),
         Panel(
             "Log-ins of the local consumer",
             "Of the application that comes with the embedded default, with what bindings brought.",
-            "A login was refused: `idp request list --workflow SecretRotation` shows the rotation"
-            " that was at work.",
+            "the panel of those that failed, beside it.",
             (Query(increase(series(LOCAL_CONSUMER_LOGINS), RATE_WINDOW, "result"), "{{result}}"),),
             "short",
-            Red(1000),
+            width=6,
+        ),
+        Panel(
+            "Failed log-ins of the local consumer",
+            f"Refused, or the database was away, within {limits.LOGINS_WITHIN} before each point. A"
+            " rotation brings none, that is promised; no alert stands behind it.",
+            "`idp request list --workflow SecretRotation` shows the rotation that was at work.",
+            (Query(_FAILED_LOGINS, "failed"),),
+            "short",
+            Red(1 - limits.ESTIMATE, PROMISE),
             width=6,
         ),
     ),
@@ -460,7 +473,7 @@ _TRACES = Row(
         Traces(
             "Commands",
             "One trace for each request, from the command to its last step.",
-            "nothing turns red here; docs/tracing.md says what each span is.",
+            "docs/tracing.md says what each span is.",
             '{ resource.service.name = "control-plane-api" && name =~ "POST /v1/.*" }',
         ),
     ),

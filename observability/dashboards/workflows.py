@@ -21,6 +21,8 @@ from idp_kernel.workflows import (
 )
 from observability import limits
 from observability.dashboards.model import (
+    EACH_POINT,
+    PROMISE,
     RATE_WINDOW,
     WHOLE_RANGE,
     Dashboard,
@@ -31,8 +33,13 @@ from observability.dashboards.model import (
     Row,
     Traces,
 )
-from observability.objectives import DONE_WITHIN_SECONDS, IN_TIME_OBJECTIVE, SUCCESS_OBJECTIVE
-from observability.promql import increase, matching, or_zero, other_than, quantile, series
+from observability.objectives import (
+    DONE_WITHIN_SECONDS,
+    IN_TIME_OBJECTIVE,
+    SUCCESS_OBJECTIVE,
+    success_rate,
+)
+from observability.promql import increase, matching, or_one_zero, quantile, series
 
 BEGINNINGS: dict[WorkflowName, DomainEvent] = {
     WorkflowName.APPLICATION_ONBOARDING: DomainEvent.APPLICATION_CREATED,
@@ -51,13 +58,6 @@ def _row(workflow: Workflow) -> Row:
 
 def _ends(workflow: Workflow) -> tuple[Panel, ...]:
     name = workflow.name
-    ended = series(
-        WORKFLOW_RUN_DURATION,
-        "count",
-        workflow=name,
-        result=other_than(WorkflowResult.CANCELLED),
-    )
-    succeeded = series(WORKFLOW_RUN_DURATION, "count", workflow=name, result=WorkflowResult.SUCCESS)
     success = {"workflow": name, "result": WorkflowResult.SUCCESS}
     return (
         Panel(
@@ -66,15 +66,9 @@ def _ends(workflow: Workflow) -> tuple[Panel, ...]:
             f" {SUCCESS_OBJECTIVE:.0%} is promised.",
             "docs/operations/workflow-success-burns-fast.md; with few requests"
             " docs/operations/workflow-fails-at-low-traffic.md.",
-            (
-                Query(
-                    f"{increase(succeeded, WHOLE_RANGE, 'workflow')}"
-                    f" / {increase(ended, WHOLE_RANGE, 'workflow')}",
-                    "success",
-                ),
-            ),
+            (Query(success_rate(WHOLE_RANGE, workflow=name), "success"),),
             "percentunit",
-            Red(SUCCESS_OBJECTIVE, is_below=True),
+            Red(SUCCESS_OBJECTIVE, PROMISE, is_below=True),
             Kind.NUMBER,
             6,
         ),
@@ -88,17 +82,17 @@ def _ends(workflow: Workflow) -> tuple[Panel, ...]:
                     quantile(share, WORKFLOW_RUN_DURATION, WHOLE_RANGE, "workflow", **success),
                     legend,
                 )
-                for share, legend in ((0.5, "p50"), (0.95, "p95"))
+                for share, legend in ((0.5, "p50"), (IN_TIME_OBJECTIVE, "p95"))
             ),
             "s",
-            Red(DONE_WITHIN_SECONDS[name]),
+            Red(DONE_WITHIN_SECONDS[name], PROMISE),
             Kind.NUMBER,
             6,
         ),
         Panel(
             "Ended requests by result",
-            "Within each step of the time shown.",
-            "docs/operations/workflow-failure-spike.md.",
+            EACH_POINT,
+            "the traces below show which call failed.",
             (
                 Query(
                     increase(
@@ -110,7 +104,6 @@ def _ends(workflow: Workflow) -> tuple[Panel, ...]:
                 ),
             ),
             "short",
-            Red(50),
             width=12,
         ),
     )
@@ -137,16 +130,14 @@ def _course(workflow: Workflow) -> tuple[Panel, ...]:
                 ),
             ),
             "short",
-            Red(20),
             width=6,
         ),
         Panel(
             "Events",
             "How many requests began, and how they ended.",
-            "Many `…_failed`: docs/operations/workflow-failure-spike.md.",
+            "many `…_failed` lead to docs/operations/workflow-failure-spike.md.",
             (Query(increase(events, RATE_WINDOW, "event", "result"), "{{event}} {{result}}"),),
             "short",
-            Red(50),
             width=6,
         ),
         Panel(
@@ -156,7 +147,7 @@ def _course(workflow: Workflow) -> tuple[Panel, ...]:
             (
                 Query(series(WORKFLOW_REQUESTS_OPEN, workflow=name), "{{state}}"),
                 Query(
-                    or_zero(
+                    or_one_zero(
                         f"sum by (reason) ({series(WORKFLOW_REQUESTS_WAITING, workflow=name)})",
                         f"sum ({waiting})",
                     ),
@@ -164,7 +155,6 @@ def _course(workflow: Workflow) -> tuple[Panel, ...]:
                 ),
             ),
             "short",
-            Red(100),
             width=6,
         ),
         Panel(
@@ -173,7 +163,7 @@ def _course(workflow: Workflow) -> tuple[Panel, ...]:
             "docs/operations/requests-pending-too-long.md.",
             (Query(series(WORKFLOW_OLDEST_PENDING, workflow=name), "oldest"),),
             "s",
-            Red(limits.OLDEST_PENDING_SECONDS),
+            Red(limits.OLDEST_PENDING_SECONDS, "RequestsPendingTooLong"),
             width=6,
         ),
     )
@@ -185,7 +175,7 @@ def _traces(workflow: Workflow) -> Traces:
         "Attempts that met an error",
         "The traces in which something of a run of this workflow failed, each a link.",
         "the red span is the call that failed; its attributes say which request it belongs to.",
-        f'{{ name =~ "run ({jobs})" && status = error }}',
+        f'{{ name =~ "run ({jobs})" }} >> {{ status = error }}',
     )
 
 

@@ -19,9 +19,18 @@ from idp_kernel.workflows import WORKFLOW_SECONDS_BUCKETS, Step, WorkflowName, W
 from tests.fixtures.counted_rows import DOWNSTREAM_ERRORS, EVENTS, LEASE_LOSSES, RETRIES
 from tests.integration.control_plane.conftest import Platform, Subject, eventually
 from tests.integration.control_plane.engine_run import STEPS, claimed, report
+from tests.integration.control_plane.rotations import (
+    rotating,
+    rotation_of,
+    secrets_in_use,
+    set_policy,
+)
+from tests.integration.control_plane.test_limits import set_limits
 
 LONG_AGO_ROWS = 100_000
 SCRAPE_WITHIN_SECONDS = 0.1
+DAILY = {"intervalSeconds": 86400, "graceSeconds": 0}
+"""A policy."""
 
 ENDS = """
     SELECT r.workflow,
@@ -48,7 +57,11 @@ SECRETS = """
     SELECT sensitivity,
            extract(epoch FROM max(cast(:now AS timestamptz) - rotated_at))::float8,
            extract(epoch FROM min(expires_at - :now))::float8,
-           count(*) FILTER (WHERE state = 'Active' AND next_rotation_at <= :now)
+           count(*) FILTER (WHERE :now - rotated_at > make_interval(secs => 86400
+               + coalesce(rotation_interval_seconds, CASE sensitivity
+                   WHEN 'low' THEN 15552000 WHEN 'medium' THEN 7776000 ELSE 2592000 END)
+               + coalesce(rotation_grace_seconds,
+                   CASE sensitivity WHEN 'high' THEN 3600 ELSE 86400 END)))
     FROM secrets WHERE state IN ('Active', 'Rotating') GROUP BY sensitivity
 """
 
@@ -130,7 +143,7 @@ def test_secrets_are_as_old_and_as_near_their_end_as_the_rows_say(
     now = lone_platform.clock.now()
     for secret, policy in (
         (first, {"expiresAt": f"{now + timedelta(days=30):%FT%TZ}"}),
-        (second, {"intervalSeconds": 86400, "expiresAt": f"{now + timedelta(days=2):%FT%TZ}"}),
+        (second, {**DAILY, "expiresAt": f"{now + timedelta(days=2):%FT%TZ}"}),
     ):
         answer = lone_platform.admin.put(f"/v1/secrets/{secret['id']}/rotation-policy", policy)
         assert answer.status_code == 200, answer.text
@@ -147,6 +160,46 @@ def test_secrets_are_as_old_and_as_near_their_end_as_the_rows_say(
     assert of_two[1] >= 3 * 86400
     assert of_two[2] == pytest.approx(-86400, abs=60)
     assert of_two[3] == 1
+
+
+def test_a_secret_is_overdue_while_its_rotations_go_on_failing(lone_platform: Platform) -> None:
+    def overdue() -> int:
+        return sum(each["overdue"] for each in _shown(lone_platform)["secrets"])
+
+    late, _ = secrets_in_use(lone_platform, "one", "two")
+    set_policy(lone_platform, late, **DAILY)
+    lone_platform.clock.advance(1.5 * 86400)
+    assert overdue() == 0
+    lone_platform.clock.advance(86400)
+    assert overdue() == 1
+    for _ in range(3):
+        run = rotating(lone_platform, rotation_of(lone_platform, late))
+        assert overdue() == 1
+        run.fail(Step.ISSUE_NEW_CREDENTIAL, retryable=False)
+        assert overdue() == 1
+        lone_platform.clock.advance(1800)
+    run = rotating(lone_platform, rotation_of(lone_platform, late))
+    run.do_all()
+    run.end_phase()
+    assert overdue() == 0
+
+
+def test_what_may_not_have_a_run_is_not_waiting_for_one(lone_platform: Platform) -> None:
+    def oldest() -> float:
+        return max(float(each["ageSeconds"]) for each in _shown(lone_platform)["oldestPending"])
+
+    subject = lone_platform.new_subject()
+    set_limits(lone_platform, subject, maxActiveRequests=0)
+    lone_platform.provision(subject)
+    lone_platform.clock.advance(300)
+    assert oldest() == 0
+    set_limits(lone_platform, subject, maxActiveRequests=1)
+    assert oldest() >= 300
+    lone_platform.provision(lone_platform.new_subject())
+    lone_platform.admin.ok("/v1/platform/drain", {})
+    assert oldest() == 0
+    lone_platform.admin.ok("/v1/platform/resume", {})
+    assert oldest() >= 300
 
 
 def test_an_outage_of_the_database_is_counted(lone_platform: Platform) -> None:

@@ -39,8 +39,12 @@ def ended(success: str, *, in_time: str = "", error: str = "", cancelled: str = 
 
 
 def answered(good: str, bad: str) -> Input:
-    labels = 'service="control-plane-api", env="x", method="GET", route="/v1/teams"'
+    labels = (
+        f'{_scraped("control-plane-api")}, service="control-plane-api", env="x", method="GET",'
+        ' route="/v1/teams"'
+    )
     found = {
+        f"up{{{_scraped('control-plane-api')}}}": "1x99",
         f'http_requests_total{{{labels}, status="200"}}': good,
         f'http_requests_total{{{labels}, status="503"}}': bad,
     }
@@ -48,8 +52,12 @@ def answered(good: str, bad: str) -> Input:
 
 
 def errors(values: str, job: str) -> Input:
-    labels = f'job="{job}", target="openbao", code="openbao_failed", status="503"'
-    return {f"downstream_errors_total{{{labels}}}": values}
+    labels = f'{_scraped(job)}, target="openbao", code="openbao_failed", status="503"'
+    return {f"downstream_errors_total{{{labels}}}": values, f"up{{{_scraped(job)}}}": "1x99"}
+
+
+def _scraped(job: str) -> str:
+    return f'job="{job}", instance="here"'
 
 
 def gauge(name: str, values: str, /, **labels: str) -> Input:
@@ -114,6 +122,12 @@ CASES = (
     fires("WorkflowFailsAtLowTraffic", "two", ended("0x99", error="0x9 1x9 2x80"), "30m", **FLOW),
     silent("WorkflowFailsAtLowTraffic", "one", ended("0x99", error="0x9 1x90"), "30m"),
     silent("WorkflowFailsAtLowTraffic", "many", ended("0+1x99", error="0+1x99"), "90m"),
+    silent(
+        "WorkflowFailsAtLowTraffic",
+        "many, but not in the last hour",
+        ended("0+1x99 99x200", error="0+1x99 99x200"),
+        "4h",
+    ),
     fires("WorkflowFailureSpike", "all fail", ended("0x30", error="0+1x30"), "15m", **FLOW),
     silent("WorkflowFailureSpike", "few of many", ended("0+9x30", error="0+1x30"), "15m"),
     silent("WorkflowFailureSpike", "four", ended("0x30", error="0x5 1 2 3 4x20"), "15m"),
@@ -146,6 +160,12 @@ CASES = (
         "WorkflowSlowAtLowTraffic", "two", ended("0x9 1x9 2x80", in_time="0x99"), "30m", **FLOW
     ),
     silent("WorkflowSlowAtLowTraffic", "one", ended("0x9 1x90", in_time="0x99"), "30m"),
+    silent(
+        "WorkflowSlowAtLowTraffic",
+        "many, but not in the last hour",
+        ended("0+1x99 99x200", in_time="0x300"),
+        "4h",
+    ),
     fires(
         "RequestsPendingTooLong",
         "nothing takes it up",
@@ -193,7 +213,28 @@ CASES = (
     silent("HttpServerErrors", "one of two", answered("0+0.1x20", "0+0.1x20"), "15m"),
     silent("HttpServerErrors", "none ever", answered("0+9x20", ""), "15m"),
     fires(
+        "HttpServerErrors",
+        "the first ones",
+        answered("0+90x30", "_x20 50x15"),
+        "23m",
+        service="control-plane-api",
+    ),
+    fires(
         "ProviderErrors", "away", errors("0+3x30", "execution-workers"), "20m", target="openbao"
+    ),
+    fires(
+        "ProviderErrors",
+        "the first ones",
+        errors("_x15 50x15", "execution-workers"),
+        "20m",
+        target="openbao",
+    ),
+    silent(
+        "ProviderErrors",
+        "met before anybody watched",
+        {**errors("_x15 50x15", "execution-workers"),
+         f"up{{{_scraped('execution-workers')}}}": "_x15 1x15"},
+        "20m",
     ),
     silent("ProviderErrors", "now and then", errors("0 1x9 2x20", "execution-workers"), "20m"),
     silent("ProviderErrors", "told by steps", errors("0+3x30", "metrics-exporter"), "20m"),
@@ -240,6 +281,28 @@ CASES = (
         "20m",
         name="workflow_requests_sensor",
     ),
+    *(
+        fires(
+            "TicksFail",
+            f"a schedule, {says}",
+            gauge("dagster_failed_ticks", values, name="secret_checks_schedule"),
+            "60m",
+            name="secret_checks_schedule",
+        )
+        for says, values in (
+            ("every five minutes", "0 1x5 2x60"),
+            ("every fifteen", " ".join(["1x9 0x4"] * 5)),
+        )
+    ),
+    *(
+        silent(
+            "TicksFail",
+            f"a schedule, once, after {at}",
+            gauge("dagster_failed_ticks", "0x9 1x9 0x60", name="secret_checks_schedule"),
+            at,
+        )
+        for at in ("15m", "20m", "30m")
+    ),
     silent(
         "TicksFail",
         "a short outage",
@@ -248,10 +311,12 @@ CASES = (
     ),
     fires(
         "RotationOverdue",
-        "for two days",
-        gauge("secrets_rotation_overdue", "1x99", **SECRET),
-        "2d",
-        every="30m",
+        "fails each hour",
+        {
+            **gauge("secrets_rotation_overdue", "1x99", **SECRET),
+            **ended("0x99", error=" ".join(f"{count}x59" for count in range(3))),
+        },
+        "90m",
         **SECRET,
     ),
     silent(

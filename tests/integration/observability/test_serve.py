@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import httpx
 import pytest
 
 from observability.alerts import ALERTS
+from observability.ports import DEFAULT_OBSERVER_PORTS
+from observability.serve import default_home
 from tests.docs.pages import ROOT
 from tests.e2e.conftest import PORT_OFFSET
 from tests.fixtures.observers import gone, observing
@@ -29,6 +32,26 @@ def test_without_the_programs_it_says_what_to_install(tmp_path: Path) -> None:
     assert ran.returncode == 2
     assert "apt-get install prometheus prometheus-alertmanager" in ran.stderr
     assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.system
+def test_a_port_that_is_taken_is_named_before_anything_starts(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    port = DEFAULT_OBSERVER_PORTS.shifted(OFFSET).alertmanager
+    with socket.create_server(("127.0.0.1", port)):
+        ran = subprocess.run(
+            [sys.executable, "-m", "observability.serve",
+             "--home", str(home), "--port-offset", str(OFFSET)],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert ran.returncode == 2
+    assert f"alertmanager's port {port} is taken" in ran.stderr
+    assert not home.exists()
+
+
+def test_each_offset_has_a_folder_of_its_own() -> None:
+    assert str(default_home(0)) == ".idp/observability"
+    assert str(default_home(100)) == ".idp/observability-100"
 
 
 @pytest.mark.system

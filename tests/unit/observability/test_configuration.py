@@ -11,7 +11,7 @@ from idp_kernel.telemetry.metrics_reference import PORTS
 from observability.dashboards.model import PROMETHEUS_UID, TEMPO_UID
 from observability.generate import FOLDER
 from observability.ports import DEFAULT_OBSERVER_PORTS
-from observability.prometheus import alertmanager, prometheus
+from observability.prometheus import SCRAPE_SECONDS, alertmanager, prometheus
 from tests.docs.pages import DOCS
 
 
@@ -31,6 +31,16 @@ def test_grafana_asks_prometheus_and_tempo_where_they_are() -> None:
 def _sources() -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = _read("grafana/provisioning/datasources/idp.yaml")["datasources"]
     return found
+
+
+def test_grafana_knows_how_often_is_scraped() -> None:
+    (metrics,) = [each for each in _sources() if each["uid"] == PROMETHEUS_UID]
+    assert metrics["jsonData"]["timeInterval"] == f"{SCRAPE_SECONDS}s"
+
+
+def test_tempo_listens_on_loopback_alone() -> None:
+    server = _read("tempo/tempo.yaml")["server"]
+    assert {server[f"{each}_listen_address"] for each in ("http", "grpc")} == {"127.0.0.1"}
 
 
 def test_points_of_durations_lead_to_tempo() -> None:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from idp_kernel.telemetry.metrics import HTTP_REQUESTS, WORKFLOW_RETRIES, WORKFLOW_RUN_DURATION
-from observability.promql import matching, or_zero, other_than, quantile, rate, series
+from observability.promql import (
+    counted,
+    matching,
+    or_one_zero,
+    or_zero,
+    other_than,
+    quantile,
+    rate,
+    series,
+)
 from tests.fixtures.promql import unknown_names
 
 
@@ -20,6 +29,11 @@ def test_a_selector_has_the_metrics_name_and_labels() -> None:
 def test_functions_go_around_it() -> None:
     assert rate("a", "5m", "x", "y") == "sum by (x, y) (rate(a[5m]))"
     assert or_zero("a", "b") == "(a or 0 * b)"
+    assert or_one_zero("a", "b") == "(a or 0 * b unless on () a)"
+    assert counted("a", "5m", "x") == (
+        "sum by (x) (increase(a[5m]) and a offset 5m"
+        " or max_over_time(a[5m]) and on (job, instance) up offset 5m or increase(a[5m]))"
+    )
     assert quantile(0.95, WORKFLOW_RUN_DURATION, "1h", "workflow") == (
         "histogram_quantile(0.95, sum by (workflow, le)"
         " (rate(workflow_run_duration_seconds_bucket[1h])))"
@@ -48,6 +62,7 @@ def test_a_histogram_is_never_named_whole() -> None:
         ("workflow_retry_total", ["workflow_retry_total"]),
         ('workflow_retries_total{team="x"}', ["workflow_retries_total{team}"]),
         ("sum by (team) (workflow_retries_total)", ["by (team)"]),
+        ("workflow_retries_total and on (job, team) up offset 5m", ["on (team)"]),
         ("workflow_run_duration_seconds", ["workflow_run_duration_seconds"]),
         ("workflow:failed_requests:increase7d", ["workflow:failed_requests:increase7d"]),
     ],

@@ -90,7 +90,10 @@ CHAPTERS = (
             "A revoked secret never comes back.",
             "It rotates only while it is Active.",
             "However a rotation ends, the version that the bindings pin works before and after.",
-            "It is Declared again, without a version, when its provisioning was undone.",
+            (
+                "It is Declared again, without a version, when its provisioning was undone. A value"
+                " that the undo kept is adopted when it is provisioned anew."
+            ),
             "What issues its values never changes: one issuer cannot take back what another made.",
         ),
     ),
@@ -143,7 +146,10 @@ REQUEST_CHAPTER = Chapter(
             "It fails only on an outcome that cannot be retried, on a rule that is broken by the"
             " time it is claimed, or when its attempts are used up."
         ),
-        "What was undone is not retried (`request_undone`); it is asked for anew.",
+        (
+            "What was undone is not retried (`request_undone`); it is asked for anew. It is undone"
+            " once, and again only where the undo before kept something."
+        ),
     ),
 )
 

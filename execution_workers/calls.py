@@ -41,9 +41,15 @@ def verified_call(
 ) -> Call:
     """The call that a run token and an idempotency key agree on, for one of the address's steps.
 
-    Raises `InvalidInput`: `idempotency_key_missing` without a key, `idempotency_key_mismatch`
-    when it is not `<request id>/<generation>/<step>` of this token and address.
+    Raises `NotAllowed` (`token_for_undo`) when a token that is for an undo would do something;
+    `InvalidInput`: `idempotency_key_missing` without a key, `idempotency_key_mismatch` when it is
+    not `<request id>/<generation>/<step>` of this token and address.
     """
+    if claims.is_for_undo and not undo:
+        raise NotAllowed(
+            f"The token is for the undo of request {claims.request_id} and does nothing for it.",
+            code="token_for_undo",
+        )
     suffix = UNDO_SUFFIX if undo else ""
     by_key = {f"{claims.request_id}/{claims.generation}/{step}{suffix}": step for step in steps}
     wanted = " or ".join(by_key)

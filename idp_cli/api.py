@@ -70,6 +70,8 @@ FIRST_PAUSE_SECONDS = 0.3
 LONGEST_PAUSE_SECONDS = 10.0
 """A call that is told to wait longer than this is given up, and says so."""
 RATE_LIMITED = "rate_limited"
+UNREACHABLE = "unreachable"
+CHANGED_MEANWHILE = "precondition_failed"
 PAGE_SIZE = 100
 
 Answer = TypeVar("Answer", bound=WireModel)
@@ -154,29 +156,46 @@ class Api:
 
         With an entity tag, it is `Conflict` (`precondition_failed`) once the thing looks different.
         """
-        return self._send("POST", path, answer, body, if_match)
+        headers = _headers(if_match)
+        for attempt in _tries():
+            with attempt:
+                return self._client.call("POST", path, answer, body=body, headers=headers)
+        raise AssertionError  # the last try answers or raises
 
     def put(
         self, path: str, answer: type[Answer], body: WireModel, *, if_match: str | None = None
     ) -> Answer:
-        """Sets the whole of what is there; otherwise as a command."""
-        return self._send("PUT", path, answer, body, if_match)
+        """Sets the whole of what is there; otherwise as a command.
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        answer: type[Answer],
-        body: WireModel | None,
-        if_match: str | None,
-    ) -> Answer:
-        headers = {IDEMPOTENCY_KEY: new_id()}
-        if if_match is not None:
-            headers[IF_MATCH] = if_match
+        A try without an answer may have set it: when the next one finds it changed, and it is as
+        wanted, it was that try's doing.
+        """
+        headers = _headers(if_match)
+        may_be_done = False
         for attempt in _tries():
             with attempt:
-                return self._client.call(method, path, answer, body=body, headers=headers)
+                try:
+                    return self._client.call("PUT", path, answer, body=body, headers=headers)
+                except PlatformError as error:
+                    may_be_done = may_be_done or error.code == UNREACHABLE
+                    if not may_be_done or error.code != CHANGED_MEANWHILE:
+                        raise
+                    found = self._client.call("GET", path, answer)
+                    if not _is_as_wanted(found, body):
+                        raise
+                    return found
         raise AssertionError  # the last try answers or raises
+
+
+def _headers(if_match: str | None) -> dict[str, str]:
+    """Of all tries of one command."""
+    key = {IDEMPOTENCY_KEY: new_id()}
+    return key if if_match is None else {**key, IF_MATCH: if_match}
+
+
+def _is_as_wanted(found: WireModel, wanted: WireModel) -> bool:
+    present = found.model_dump(mode="json")
+    return present == {**present, **wanted.model_dump(mode="json")}
 
 
 def _tries() -> Iterable[stamina.Attempt]:
@@ -196,4 +215,4 @@ def _may_be_tried_again(error: Exception) -> bool | float:
     if error.code == RATE_LIMITED and isinstance(error, Unavailable):
         seconds = error.retry_after_seconds
         return seconds is not None and seconds <= LONGEST_PAUSE_SECONDS and seconds
-    return error.code == "unreachable"
+    return error.code == UNREACHABLE

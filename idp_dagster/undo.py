@@ -15,8 +15,8 @@ from idp_kernel.wire.engine import (
     OnboardingDesiredState,
 )
 from idp_kernel.wire.worker import (
+    GONE,
     CreateSecretBindings,
-    EffectKind,
     EnsureRepositories,
     ItemEffect,
     ProtectBranches,
@@ -27,9 +27,6 @@ from idp_kernel.wire.worker import (
     VerifyUndone,
 )
 from idp_kernel.workflows import Step
-
-GONE = frozenset({EffectKind.UNDONE, EffectKind.ABSENT})
-"""What an undo answers of things that the providers shall have no more."""
 
 
 def undo_body(wanted: CompensationDesiredState, step: Step) -> WireModel:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -99,6 +99,8 @@ class RunClaims(_Claims):
     fence: int
     team_id: str
     team: str
+    is_for_undo: bool = False
+    """Whether it speaks for a request whose effects another one takes back, and does nothing."""
 
 
 ClaimsT = TypeVar("ClaimsT", bound=_Claims)
@@ -268,16 +270,18 @@ def issue_run_token(
     team: str,
     now: datetime,
     until: datetime,
-    audiences: Sequence[str] = (AUDIENCE_CONTROL_PLANE, AUDIENCE_WORKERS),
+    is_for_undo: bool = False,
 ) -> str:
-    """A run's token, good until its lease ends, at both parties unless `audiences` says less."""
+    """A run's token, good until its lease ends, at both parties; one for an undo is good at
+    execution-workers alone, and makes nothing there.
+    """
     if until <= now:
         raise InvariantBroken(f"run token for request {request_id} would be born expired")
     return key.sign(
         RunClaims(
             iss=ISSUER,
             sub=f"run:{run_id}",
-            aud=list(audiences),
+            aud=[AUDIENCE_WORKERS] if is_for_undo else [AUDIENCE_CONTROL_PLANE, AUDIENCE_WORKERS],
             iat=_seconds(now),
             exp=_seconds(until),
             jti=new_id(),
@@ -288,6 +292,7 @@ def issue_run_token(
             fence=fence,
             team_id=team_id,
             team=team,
+            is_for_undo=is_for_undo,
         )
     )
 

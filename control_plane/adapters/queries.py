@@ -363,6 +363,7 @@ _REQUESTS: Query = select(
     t.teams.c.slug.label("team"),
     select(_undos.c.id)
     .where(_undos.c.undoes == t.workflow_requests.c.id, _undos.c.state == RequestState.SUCCEEDED)
+    .order_by(_undos.c.ended_at.desc(), _undos.c.id.desc())
     .limit(1)
     .scalar_subquery()
     .label("undone_by"),

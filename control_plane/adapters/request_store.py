@@ -161,26 +161,32 @@ class SqlRequests:
         )
         return self._connection.execute(query.limit(1)).scalar_one_or_none()
 
-    def newest_on(self, kind: SubjectKind, subject_id: str) -> str | None:
-        query = self._requests_on(kind, subject_id)
-        return self._connection.execute(query.limit(1)).scalar_one_or_none()
-
-    def newest_succeeded_on(
-        self, kind: SubjectKind, subject_id: str, workflow: WorkflowName
-    ) -> str | None:
-        query = self._requests_on(kind, subject_id).where(
-            _requests.workflow == workflow, _requests.state == RequestState.SUCCEEDED
+    def newest_on(self, kind: SubjectKind, subject_id: str, *, but: WorkflowName) -> str | None:
+        query = (
+            self._requests_on(kind, subject_id)
+            .where(_requests.workflow != but)
+            .order_by(_requests.created_at.desc(), _requests.id.desc())
         )
         return self._connection.execute(query.limit(1)).scalar_one_or_none()
 
-    def _requests_on(self, kind: SubjectKind, subject_id: str) -> Select[Any]:
-        """Ids of the requests on that subject, the latest first."""
+    def last_succeeded_on(
+        self, kind: SubjectKind, subject_id: str, workflow: WorkflowName
+    ) -> str | None:
+        query = (
+            self._requests_on(kind, subject_id)
+            .where(_requests.workflow == workflow, _requests.state == RequestState.SUCCEEDED)
+            .order_by(_requests.ended_at.desc(), _requests.id.desc())
+        )
+        return self._connection.execute(query.limit(1)).scalar_one_or_none()
+
+    @staticmethod
+    def _requests_on(kind: SubjectKind, subject_id: str) -> Select[Any]:
+        """Ids of the requests on that subject."""
         subjects = t.workflow_subjects.c
         return (
             select(_requests.id)
             .join_from(t.workflow_requests, t.workflow_subjects)
             .where(subjects.kind == kind, subjects.subject_id == subject_id)
-            .order_by(_requests.created_at.desc(), _requests.id.desc())
         )
 
     def subjects(self, request_id: str) -> Sequence[tuple[SubjectKind, str]]:
@@ -366,8 +372,10 @@ class SqlRequests:
         return [step_of(row) for row in self._connection.execute(query)]
 
     def undone_by(self, request_id: str) -> str | None:
-        query = select(_requests.id).where(
-            _requests.undoes == request_id, _requests.state == RequestState.SUCCEEDED
+        query = (
+            select(_requests.id)
+            .where(_requests.undoes == request_id, _requests.state == RequestState.SUCCEEDED)
+            .order_by(_requests.ended_at.desc(), _requests.id.desc())
         )
         return self._connection.execute(query.limit(1)).scalar_one_or_none()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
@@ -45,8 +44,6 @@ from idp_kernel.failpoints import failpoint
 from idp_kernel.services import Scope
 from idp_kernel.telemetry.traces import current_traceparent
 from idp_kernel.tokens import (
-    AUDIENCE_CONTROL_PLANE,
-    AUDIENCE_WORKERS,
     RunClaims,
     ServiceClaims,
     issue_run_token,
@@ -327,7 +324,7 @@ def _claim(services: Services, outcome: Granted | Refused) -> wire.Claim:
 def _undone_permit(
     services: Services, request: domain.Request, undone: domain.Request | None, team: str
 ) -> wire.UndonePermit | None:
-    """Leave to speak for the undone request at execution-workers, as long as the lease lasts."""
+    """Leave to undo for the undone request at execution-workers, as long as the lease lasts."""
     if undone is None:
         return None
     speaks_for = replace(
@@ -339,15 +336,12 @@ def _undone_permit(
     return wire.UndonePermit(
         request_id=undone.id,
         generation=undone.generation,
-        run_token=_run_token(services, speaks_for, team, audiences=(AUDIENCE_WORKERS,)),
+        run_token=_run_token(services, speaks_for, team, is_for_undo=True),
     )
 
 
 def _run_token(
-    services: Services,
-    request: domain.Request,
-    team: str,
-    audiences: Sequence[str] = (AUDIENCE_CONTROL_PLANE, AUDIENCE_WORKERS),
+    services: Services, request: domain.Request, team: str, *, is_for_undo: bool = False
 ) -> str:
     """The token of the run that holds the request, in whole seconds to the end of its lease.
 
@@ -373,7 +367,7 @@ def _run_token(
         team=team,
         now=now,
         until=until,
-        audiences=audiences,
+        is_for_undo=is_for_undo,
     )
 
 

@@ -210,7 +210,8 @@ class Limits(Protocol):
 
     def hold_places(self) -> None:
         """Nobody else lets a pending request of any team begin to count as at work until the
-        transaction ends. Comes after all locks of rows.
+        transaction ends. Comes after all locks of rows that wait; `lock_offerable`, which waits
+        for none, follows it.
         """
         ...
 
@@ -428,14 +429,16 @@ class Requests(Protocol):
         """The id of a request on that subject that waits and does not keep it to itself."""
         ...
 
-    def newest_on(self, kind: SubjectKind, subject_id: str) -> str | None:
-        """The id of the latest request on that subject, ended ones too."""
+    def newest_on(self, kind: SubjectKind, subject_id: str, *, but: WorkflowName) -> str | None:
+        """The id of the latest request on that subject, ended ones too, of any other workflow."""
         ...
 
-    def newest_succeeded_on(
+    def last_succeeded_on(
         self, kind: SubjectKind, subject_id: str, workflow: WorkflowName
     ) -> str | None:
-        """The id of the latest request of that workflow on that subject that succeeded."""
+        """The id of the request of that workflow on that subject that succeeded last, whenever it
+        was asked for: an elder one may have been retried since.
+        """
         ...
 
     def subjects(self, request_id: str) -> Sequence[tuple[SubjectKind, str]]: ...
@@ -496,7 +499,7 @@ class Requests(Protocol):
         ...
 
     def undone_by(self, request_id: str) -> str | None:
-        """The id of the undo that took back what the request made."""
+        """The id of the last undo that took back what the request made."""
         ...
 
     def neighbour_steps(self, request_id: str) -> Sequence[StepRecord]:

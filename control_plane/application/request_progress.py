@@ -107,7 +107,9 @@ def _tell_run(work: Work, before: Request) -> None:
 
 def _end(work: Work, after: Request, cause: Cause) -> None:
     work.requests.set_subjects_active(after.id, active=False)
-    left_behind = None if after.state is RequestState.SUCCEEDED else _give_up(work, after)
+    if after.state is not RequestState.SUCCEEDED:
+        flow_of(after).give_up(work, after)
+    left_behind = _leave_behind(work, after)
     work.journal.observe_duration(after.workflow, RESULT_OF_STATE[after.state], after.duration)
     subject = f"workflow_request/{after.id}"
     work.journal.event(
@@ -131,7 +133,8 @@ def _end(work: Work, after: Request, cause: Cause) -> None:
 def _undo_by_policy(work: Work, ended: Request) -> None:
     """Asks for the undo if the team wants that; one that is refused is told as an event.
 
-    What it locks beside the team is locked already.
+    What it locks beside the team is locked already. Who changes a team waits for no request, so
+    that nobody waits in a circle.
     """
     if not COMPENSATION.can_undo(ended.workflow) or not work.teams.undoes_failures(ended.team_id):
         return
@@ -151,11 +154,9 @@ def _undo_by_policy(work: Work, ended: Request) -> None:
         )
 
 
-def _give_up(work: Work, after: Request) -> str | None:
-    """What the request leaves behind all the same; it is kept with it."""
-    flow = flow_of(after)
-    flow.give_up(work, after)
-    left_behind = flow.left_behind(work, after)
+def _leave_behind(work: Work, after: Request) -> str | None:
+    """What the request leaves that it was to end; it is kept with it."""
+    left_behind = flow_of(after).left_behind(work, after)
     if left_behind is not None:
         work.requests.save(replace(after, left_behind=left_behind))
     return left_behind

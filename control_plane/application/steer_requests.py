@@ -38,12 +38,11 @@ def retry_request(work: Work, actor: str, request_id: str, reason: str) -> Reque
     would, and (`request_undone`) when what it made was taken back.
     """
     seen = found(work.requests.by_id(request_id), "workflow request", request_id)
-    undone_by = work.requests.undone_by(request_id)
-    if undone_by is not None:
-        raise request_undone(request_id, undone_by)
+    _refuse_when_undone(work, request_id)
     seen.retried(work.now)  # refuses before any lock what the lock would not allow either
     flow_of(seen).restart(work, seen)
     before = lock_request(work, request_id)
+    _refuse_when_undone(work, request_id)
     after = before.retried(work.now)
     work.requests.set_subjects_active(request_id, active=True)
     work.journal.count(CounterName.RETRIES, after.workflow)
@@ -58,6 +57,12 @@ def undo_request(work: Work, initiator: Initiator, request_id: str) -> Request:
     Raises as `Compensation.launch` does.
     """
     return COMPENSATION.launch(work, initiator, request_id)
+
+
+def _refuse_when_undone(work: Work, request_id: str) -> None:
+    undone_by = work.requests.undone_by(request_id)
+    if undone_by is not None:
+        raise request_undone(request_id, undone_by)
 
 
 def _tell(work: Work, event: DomainEvent, actor: str, request: Request, reason: str) -> None:

@@ -9,9 +9,15 @@ from typing import Final
 from control_plane.application.ports import StepRecord, Work
 from control_plane.domain.requests import Request
 from idp_kernel.wire.engine import StepResult, UndoneStep
-from idp_kernel.workflows import UNDOABLE_STEPS, WORKFLOWS, Step, StepState
+from idp_kernel.workflows import (
+    IRREVERSIBLE_STEPS,
+    UNDOABLE_STEPS,
+    WORKFLOWS,
+    Step,
+    StepState,
+)
 
-_BEGAN_AND_TOLD_NOTHING: Final = StepResult()
+_TOLD_NOTHING: Final = StepResult()
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,14 @@ class UndoPlan:
             and (each.step is not Step.CREATE_SECRET_BINDINGS or Step.PROVISION_SECRETS in told)
         )
 
+    @property
+    def shown(self) -> tuple[UndoneStep, ...]:
+        """Those that an undo takes back, and those whose effects nothing takes back."""
+        undoable = self.undoable
+        return tuple(
+            each for each in self.steps if each in undoable or each.step in IRREVERSIBLE_STEPS
+        )
+
 
 def undo_plan(work: Work, request: Request) -> UndoPlan:
     """What is known of the request's effects."""
@@ -48,7 +62,7 @@ def _latest_results(records: Sequence[StepRecord]) -> Mapping[Step, StepResult]:
     results: dict[Step, StepResult] = {}
     for step, result in _told(records):
         if result is not None or step not in results:
-            results[step] = result or _BEGAN_AND_TOLD_NOTHING
+            results[step] = result or _TOLD_NOTHING
     return results
 
 

@@ -14,7 +14,7 @@ from idp_kernel.errors import Conflict
 from idp_kernel.wire.api import UndoFate, UndoItem, UndoPreview
 from idp_kernel.wire.engine import StepError, UndoneStep
 from idp_kernel.wire.worker import EffectKind, ItemEffect
-from idp_kernel.workflows import IRREVERSIBLE_STEPS, UNDOABLE_STEPS, Step, StepState
+from idp_kernel.workflows import IRREVERSIBLE_STEPS, Step, StepState
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def preview_undo(work: Work, request_id: str) -> UndoPreview:
     neighbours = _neighbours(work, request)
     items = (
         item
-        for each in undo_plan(work, request).steps
+        for each in undo_plan(work, request).shown
         for item in _items(request, each, neighbours)
     )
     return UndoPreview(
@@ -85,8 +85,6 @@ def _effects(record: StepRecord) -> tuple[ItemEffect, ...]:
 
 
 def _items(request: Request, step: UndoneStep, neighbours: Neighbours) -> Iterator[UndoItem]:
-    if step.step not in UNDOABLE_STEPS | IRREVERSIBLE_STEPS:
-        return
     if not step.result.items:
         yield _told_nothing(step.step)
     for effect in step.result.items:
@@ -102,9 +100,9 @@ def _items(request: Request, step: UndoneStep, neighbours: Neighbours) -> Iterat
 
 def _told_nothing(step: Step) -> UndoItem:
     if step in IRREVERSIBLE_STEPS:
-        reason = "it began and told nothing; what it ended does not come back"
+        reason = "it named nothing; what it ended, if anything, does not come back"
         return UndoItem(step=step, fate=UndoFate.IRREVERSIBLE, reason=reason)
-    reason = "it began and told nothing; what it left of its own, if anything, is removed"
+    reason = "it named nothing; what it left of its own, if anything, is removed"
     return UndoItem(step=step, fate=UndoFate.REMOVED, reason=reason)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from idp_cli.api import CHANGED_MEANWHILE
 from idp_cli.commands.requests import follow, get_request, is_well, say_how_it_stands
 from idp_cli.declarations.comparison import compare
 from idp_cli.declarations.plans import Change, Plan
@@ -21,7 +22,6 @@ from idp_kernel.errors import Conflict, InvalidInput, PlatformError
 from idp_kernel.wire.api import RequestAccepted, WorkflowRequest
 
 STANDARD_INPUT = "-"
-CHANGED_MEANWHILE = "precondition_failed"
 
 
 def apply(

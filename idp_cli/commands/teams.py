@@ -169,14 +169,15 @@ def policy(
     """Show a team's policy, or change it; what is left out stays as it is."""
     invocation = invocation_of(context)
     path = TEAM_POLICY.format(team=path_segment(team))
-    found = invocation.api.get(path, TeamPolicy)
+    found, tag = invocation.api.look(path, TeamPolicy)
     given = {
         "application_approval": application_approval,
         "undo_on_failure": undo_on_failure,
     }
     changes = {name: value for name, value in given.items() if value is not None}
     if changes:
-        found = invocation.api.put(path, TeamPolicy, found.model_copy(update=changes))
+        wanted = found.model_copy(update=changes)
+        found = invocation.api.put(path, TeamPolicy, wanted, if_match=tag)
     facts = (
         ("application approval", found.application_approval),
         ("undo on failure", found.undo_on_failure),

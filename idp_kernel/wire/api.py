@@ -476,7 +476,7 @@ class WorkflowRequest(WireModel):
     undoes: Id | None = None
     """Of `Compensation`: the request whose effects it takes back."""
     undone_by: Id | None = None
-    """The request that took back what this one made; from then on it is not retried."""
+    """The last request that took back what this one made; once there is one it is not retried."""
     created_at: Timestamp
     deadline_at: Timestamp
     first_step_at: Timestamp | None = None

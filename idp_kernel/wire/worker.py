@@ -377,7 +377,11 @@ class EffectKind(StrEnum):
     ABSENT = "absent"
     """An undo found nothing to undo."""
     KEPT = "kept"
-    """An undo left it: not this request's creation, or adopted since."""
+    """An undo left it: not this request's creation, adopted since, or changed since by others."""
+
+
+GONE = frozenset({EffectKind.UNDONE, EffectKind.ABSENT})
+"""What an undo answers of things that the providers have no more, or shall have no more."""
 
 
 class ItemEffect(WireModel):

@@ -147,6 +147,16 @@ def test_what_a_later_request_lives_on_stays(platform: Platform, subject: Subjec
     assert undone["state"] == "succeeded", undone
     assert_standing(platform, subject, second, there=True)
     assert appenv_state(platform, second) == "Active"
+    assert "repository/" in undone["leftBehind"]
+
+    assert undo(platform, second["id"])["state"] == "succeeded"
+    name = appenv_repository_name(failed["applicationEnvironmentId"])
+    assert has_repository(platform, subject.team, name), "it is not the second one's own"
+    last = undo(platform, failed["id"])
+
+    assert last["state"] == "succeeded", last
+    assert_standing(platform, subject, failed, there=False)
+    assert platform.request(failed["id"])["undoneBy"] == last["id"]
 
 
 def test_an_undo_is_launched_from_the_launchpad(platform: Platform, subject: Subject) -> None:

@@ -85,9 +85,31 @@ AT_ANY_TIME: dict[str, str] = {
     "a secret without a value has no version": """
         SELECT s.id, s.version FROM secrets s WHERE s.state = 'Declared' AND s.version IS NOT NULL
     """,
-    "a request is undone once": """
-        SELECT undoes FROM workflow_requests WHERE state = 'succeeded' AND undoes IS NOT NULL
-        GROUP BY undoes HAVING count(*) > 1
+    "a request is undone once, unless something was kept": """
+        SELECT earlier.undoes, earlier.id, later.id FROM workflow_requests earlier
+        JOIN workflow_requests later ON later.undoes = earlier.undoes
+        WHERE earlier.state = 'succeeded' AND later.state = 'succeeded'
+          AND (earlier.ended_at, earlier.id) < (later.ended_at, later.id)
+          AND NOT EXISTS (
+            SELECT 1 FROM request_steps s, jsonb_array_elements(s.result -> 'items') item
+            WHERE s.request_id = earlier.id AND s.step = 'undo_effects'
+              AND item ->> 'effect' = 'kept')
+    """,
+    "an environment in use is not undone": """
+        SELECT e.id, last.id FROM application_environments e CROSS JOIN LATERAL (
+            SELECT r.id FROM workflow_requests r WHERE r.application_environment_id = e.id
+            AND r.workflow = 'ApplicationEnvironmentProvisioning' AND r.state = 'succeeded'
+            ORDER BY r.ended_at DESC, r.id DESC LIMIT 1) last
+        WHERE e.state IN ('Active', 'Frozen') AND EXISTS (
+            SELECT 1 FROM workflow_requests u WHERE u.undoes = last.id AND u.state = 'succeeded')
+    """,
+    "an application in use is not undone": """
+        SELECT a.id, last.id FROM applications a CROSS JOIN LATERAL (
+            SELECT r.id FROM workflow_requests r WHERE r.application_id = a.id
+            AND r.workflow = 'ApplicationOnboarding' AND r.state = 'succeeded'
+            ORDER BY r.ended_at DESC, r.id DESC LIMIT 1) last
+        WHERE a.state IN ('Active', 'Deprecated') AND EXISTS (
+            SELECT 1 FROM workflow_requests u WHERE u.undoes = last.id AND u.state = 'succeeded')
     """,
     "what was undone does not go on": """
         SELECT u.id, r.id, r.state FROM workflow_requests u

@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 from sqlalchemy import text
 
 from idp_kernel.ids import new_id
+from idp_kernel.workflows import Step
 from tests.fixtures.stack import FreshDatabase, PostgresServer
 from tests.integration.control_plane.conftest import Platform, new_database
 from tests.integration.control_plane.engine_run import EngineRun, ask_claim, offers
@@ -159,13 +160,15 @@ class Commands(RuleBasedStateMachine):
             self.a_run_goes_well(which=0)
             self._check()
 
-    @rule(which=pick)
-    def a_run_goes_well(self, which: int) -> None:
+    @rule(which=pick, keeps=st.booleans())
+    def a_run_goes_well(self, which: int, *, keeps: bool = False) -> None:
         if not self.runs:
             return
         run = self.runs.pop(which % len(self.runs))
         for step in run.steps:
             result = run.results().get(step, {})
+            if keeps and step == Step.UNDO_EFFECTS:
+                result = {"items": [{**each, "effect": "kept"} for each in result["items"]]}
             told = run.say(f"steps/{step}/outcome", retryNumber=0, result=result)
             if step == "declare_application_environments" and told.status_code == 200:
                 told = run.say("declare-environments")
@@ -280,6 +283,25 @@ PLANTED = {
     "an application goes out of use by": "UPDATE applications SET state = 'Decommissioning'",
     "nothing of an application that is gone": "UPDATE applications SET state = 'Approved'",
     "a secret without a value": "UPDATE secrets SET state = 'Declared'",
+    "a request is undone once": (
+        "UPDATE workflow_requests SET state = 'succeeded', undoes = (SELECT id FROM"
+        " workflow_requests WHERE workflow = 'ApplicationOnboarding')"
+        " WHERE workflow = 'SecretRotation'"
+    ),
+    "what was undone does not go on": (
+        "UPDATE workflow_requests SET state = 'pending', undoes = (SELECT id FROM"
+        " workflow_requests WHERE workflow = 'ApplicationOnboarding')"
+    ),
+    "an environment in use is not undone": (
+        "UPDATE workflow_requests SET state = 'succeeded', undoes = (SELECT id FROM"
+        " workflow_requests WHERE workflow = 'ApplicationEnvironmentProvisioning')"
+        " WHERE workflow = 'SecretRotation'"
+    ),
+    "an application in use is not undone": (
+        "UPDATE workflow_requests SET state = 'succeeded', undoes = (SELECT id FROM"
+        " workflow_requests WHERE workflow = 'ApplicationOnboarding')"
+        " WHERE workflow = 'SecretRotation'"
+    ),
     "an ended request has told its end": "UPDATE outbox_events SET subject = 'x'",
     "success is told once": "UPDATE outbox_events SET type = 'workflow_x_completed'",
     "the projection counts": "DELETE FROM outbox_events",

@@ -4,7 +4,7 @@ becomes Active.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -123,9 +123,15 @@ class AppEnvProvisioning(SinglePhase):
         if appenv.state is ApplicationEnvironmentState.DECOMMISSIONING:
             work.application_environments.save(appenv.moved("call_off_undo"))
 
-    def end_undo(self, work: Work, request: Request) -> None:
+    def end_undo(self, work: Work, request: Request, removed: Collection[str]) -> None:
+        """A secret that was kept is Declared too: provisioned anew, it is found and adopted. What
+        asked for the rotation of one that is gone asks no more.
+        """
         appenvs = work.application_environments
         appenv = existing_environment(work, request)
+        for secret in appenvs.secrets(appenv.id):
+            if _secret_item(secret) in removed:
+                work.rotations.settle_all_causes(secret.id)
         if appenv.state is not ApplicationEnvironmentState.DECOMMISSIONING:
             return
         appenvs.save(replace(appenv.moved("end_undo"), revision=None))
@@ -231,18 +237,22 @@ def _move_to_provisioning(
 
 
 def _is_in_use_by(work: Work, request: Request, appenv: ApplicationEnvironment) -> bool:
-    """Whether the environment is in use since that request, and not since a later one."""
+    """Whether the environment is in use since that request, and not since another one."""
     kind, workflow = SubjectKind.APPLICATION_ENVIRONMENT, request.workflow
-    newest = work.requests.newest_succeeded_on(kind, appenv.id, workflow)
-    return newest == request.id and appenv.state is not ApplicationEnvironmentState.DECLARED
+    last = work.requests.last_succeeded_on(kind, appenv.id, workflow)
+    return last == request.id and appenv.state is not ApplicationEnvironmentState.DECLARED
 
 
 def _activated(secret: Secret, results: Results, now: datetime) -> Secret:
-    item = f"secret/{secret.id}"
+    item = _secret_item(secret)
     path = reference(results, Step.PROVISION_SECRETS, item, "storePath")
     version = reference(results, Step.PROVISION_SECRETS, item, "version")
     stored = replace(secret.moved("activate"), store_path=str(path))
     return stored.at_version(int(version), now).with_binding_moved("activate")
+
+
+def _secret_item(secret: Secret) -> str:
+    return f"secret/{secret.id}"
 
 
 def _revision(result: StepResult) -> str:

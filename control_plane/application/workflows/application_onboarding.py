@@ -4,7 +4,7 @@ declared.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from control_plane.application.access import found
@@ -119,7 +119,7 @@ class ApplicationOnboarding(SinglePhase):
         if application.state is ApplicationState.DECOMMISSIONING:
             work.applications.save(application.moved("call_off_undo"))
 
-    def end_undo(self, work: Work, request: Request) -> None:
+    def end_undo(self, work: Work, request: Request, _removed: Collection[str]) -> None:
         applications = work.applications
         application = onboarded_application(work, request)
         if application.state is not ApplicationState.DECOMMISSIONING:
@@ -223,11 +223,11 @@ def _environments(work: Work, wanted: OnboardingDesiredState) -> list[Environmen
 
 
 def _is_in_use_by(work: Work, request: Request, application: Application) -> bool:
-    """Whether the application is in use since that request, and not since a later one."""
-    newest = work.requests.newest_succeeded_on(
+    """Whether the application is in use since that request, and not since another one."""
+    last = work.requests.last_succeeded_on(
         SubjectKind.APPLICATION, application.id, request.workflow
     )
-    return newest == request.id and application.state is not ApplicationState.APPROVED
+    return last == request.id and application.state is not ApplicationState.APPROVED
 
 
 def _refuse_while_in_use(work: Work, request: Request) -> None:

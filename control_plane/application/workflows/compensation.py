@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,10 +23,15 @@ from idp_kernel.wire.engine import (
     CompensationDesiredState,
     OnboardingDesiredState,
 )
-from idp_kernel.workflows import DomainEvent, WorkflowName
+from idp_kernel.wire.worker import GONE, EffectKind, ItemEffect
+from idp_kernel.workflows import DomainEvent, RequestState, Step, WorkflowName
 
 LEFT_BEHIND: Final = (
     "The undo came to no end: some of what was to go may be there still. Ask for it again."
+)
+KEPT: Final = (
+    "Kept, since it is another's, others live on it or it was changed since: {items}. Another undo"
+    " of the same request takes what is free by then."
 )
 
 
@@ -51,12 +56,17 @@ class Compensation(SinglePhase):
         undone = undone_request(work, request)
         flow = self._flow_of(undone)
         if has_begun(request):
-            flow.end_undo(work, undone)
+            flow.end_undo(work, undone, _removed(_effects(work.requests.results(request))))
         else:
             flow.call_off_undo(work, undone)
 
-    def left_behind(self, _work: Work, request: Request) -> str | None:
-        return LEFT_BEHIND if has_begun(request) else None
+    def left_behind(self, work: Work, request: Request) -> str | None:
+        told = []
+        if request.state is not RequestState.SUCCEEDED and has_begun(request):
+            told.append(LEFT_BEHIND)
+        if kept := _kept(_effects(work.requests.results(request))):
+            told.append(KEPT.format(items=", ".join(_named(each) for each in kept)))
+        return " ".join(told) or None
 
     def restart(self, work: Work, request: Request) -> None:
         undone = self._begin(work, undone_request(work, request))
@@ -68,9 +78,9 @@ class Compensation(SinglePhase):
                 details={"workflowRequestId": undone.id},
             )
 
-    def finalize(self, work: Work, request: Request, _results: Results) -> None:
+    def finalize(self, work: Work, request: Request, results: Results) -> None:
         undone = undone_request(work, request)
-        self._flow_of(undone).end_undo(work, undone)
+        self._flow_of(undone).end_undo(work, undone, _removed(_effects(results)))
 
     def launch(self, work: Work, initiator: Initiator, subject_id: str) -> Request:
         """Raises `NotFound`; `Conflict`: `not_undoable`, `request_not_ended`, `request_undone`,
@@ -117,7 +127,7 @@ class Compensation(SinglePhase):
                 details={"workflowRequestId": request.id},
             )
         undone_by = work.requests.undone_by(request.id)
-        if undone_by is not None:
+        if undone_by is not None and not _has_kept_something(work, undone_by):
             raise request_undone(request.id, undone_by)
         plan = undo_plan(work, request)
         if not plan.undoable:
@@ -160,6 +170,32 @@ def request_undone(request_id: str, undone_by: str) -> Conflict:
         code="request_undone",
         details={"workflowRequestId": request_id, "undoneBy": undone_by},
     )
+
+
+def _has_kept_something(work: Work, undo_id: str) -> bool:
+    """Whether that undo, which succeeded, let something be that a further one may find free."""
+    undo = found(work.requests.by_id(undo_id), "workflow request", undo_id)
+    return bool(_kept(_effects(work.requests.results(undo))))
+
+
+def _effects(results: Results) -> Sequence[ItemEffect]:
+    """What an undo did to each thing, as far as it told."""
+    told = results.get(Step.UNDO_EFFECTS)
+    return () if told is None else told.items
+
+
+def _kept(effects: Iterable[ItemEffect]) -> list[ItemEffect]:
+    return [each for each in effects if each.effect is EffectKind.KEPT]
+
+
+def _removed(effects: Iterable[ItemEffect]) -> frozenset[str]:
+    return frozenset(each.item for each in effects if each.effect in GONE)
+
+
+def _named(effect: ItemEffect) -> str:
+    """The item, and where the store has it if it is a secret."""
+    path = effect.references.get("storePath")
+    return effect.item if path is None else f"{effect.item} at {path}"
 
 
 def _desired_state(work: Work, plan: UndoPlan) -> CompensationDesiredState:

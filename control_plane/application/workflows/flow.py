@@ -2,12 +2,13 @@
 
 Offers, claims, leases, waits, attempts and ends are the same for all. Locks are taken in one order
 everywhere: team and environment (held), application, application environment, its secrets, the
-request.
+request. One exception: the undo that a team's policy asks for begins when all of that but the team
+is locked, and holds the team last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -56,7 +57,7 @@ class Flow(Protocol):
         ...
 
     def left_behind(self, work: Work, request: Request) -> str | None:
-        """What a request that ends without success leaves, beyond what `give_up` takes back."""
+        """What an ended request leaves that it was to end; asked after `give_up`, if that was."""
         ...
 
     def restart(self, work: Work, request: Request) -> None:
@@ -103,8 +104,10 @@ class UndoableFlow(Flow, Protocol):
         """Back into use: the undo ended before anything was taken back. All is locked."""
         ...
 
-    def end_undo(self, work: Work, request: Request) -> None:
-        """Back to where it can be asked for again, however much was taken back. All is locked."""
+    def end_undo(self, work: Work, request: Request, removed: Collection[str]) -> None:
+        """Back to where it can be asked for again, however much was taken back. `removed` are the
+        items that are known to be gone. All is locked.
+        """
         ...
 
 

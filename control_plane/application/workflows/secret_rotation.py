@@ -218,11 +218,16 @@ def _check_ready(application: Application, appenv: ApplicationEnvironment) -> No
 
 
 def _refuse_when_superseded(work: Work, request: Request) -> None:
-    newest = work.requests.newest_on(SubjectKind.SECRET, request.secret_id or "")
+    """An undo by itself supersedes nothing: of a secret that it removed the next provisioning does,
+    and until then the secret cannot be rotated.
+    """
+    newest = work.requests.newest_on(
+        SubjectKind.SECRET, request.secret_id or "", but=WorkflowName.COMPENSATION
+    )
     if newest is not None and newest != request.id:
         raise Conflict(
-            f"Request {newest} rotated the secret after request {request.id}; what this one made"
-            " may be gone. Ask for a new rotation.",
+            f"Request {newest} is a later one on the secret than request {request.id}; what this"
+            " one made may be gone. Ask for a new rotation.",
             code="request_superseded",
             details={"activeRequestId": newest, "workflowRequestId": newest},
         )

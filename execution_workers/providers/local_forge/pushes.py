@@ -86,6 +86,16 @@ def has_added(copy: BranchCopy, path: str, content: bytes, entity: str, attempt:
     return parent is None or not copy.files([path], parent)
 
 
+def has_work_of_others(client: ForgeClient, repository: RepositoryWanted, attempt: Attempt) -> bool:
+    """Whether the default branch has commits that the platform did not make. No undo touches such
+    a repository: it is not ours to end.
+    """
+    remote = client.git(repository.owner, repository.name)
+    with remote.copy(repository.default_branch) as copy:
+        commits = copy.all_commits()
+    return any(commit.installation_id != attempt.installation_id for commit in commits)
+
+
 def removed(copy: BranchCopy, paths: Iterable[str], message: str, attempt: Attempt) -> str:
     """Removes the files and pushes; the new revision."""
     attempt.check_fence()

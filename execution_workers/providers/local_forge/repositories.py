@@ -9,6 +9,7 @@ from execution_workers.failpoints import REPOSITORY_CREATED
 from execution_workers.manifests import seed_files
 from execution_workers.ports import Attempt, Made, Marker, Undone, foreign_owner
 from execution_workers.providers.local_forge.client import ForgeClient
+from execution_workers.providers.local_forge.pushes import has_work_of_others
 from execution_workers.providers.local_forge.seeding import Seed
 from execution_workers.providers.local_forge.standing import (
     as_json,
@@ -61,13 +62,14 @@ class RepositoryAction:
         )
 
     def undo(self, attempt: Attempt) -> Undone:
-        """Also keeps a repository that holds commits of other people: they are not ours to end."""
+        """Also keeps a repository that holds commits of other people."""
         found = self.client.repository(self.repository.owner, self.repository.name)
         if found is None:
             return Undone(EffectKind.ABSENT, {})
         references = {"name": found.name, "owner": found.owner}
         marker = attempt.marker(self.repository.repository_id)
-        if marker_of(found.marker) != marker or self._has_work_of_others(attempt):
+        is_ours = marker_of(found.marker) == marker
+        if not is_ours or has_work_of_others(self.client, self.repository, attempt):
             return Undone(EffectKind.KEPT, references)
         attempt.check_fence()
         self.client.delete_repository(self.repository.owner, self.repository.name)
@@ -94,12 +96,6 @@ class RepositoryAction:
         seed = Seed(self.client, self.repository, self.subject.application, self.item, files)
         commit, _ = seed.do(attempt)
         return {"revision": commit.revision}
-
-    def _has_work_of_others(self, attempt: Attempt) -> bool:
-        remote = self.client.git(self.repository.owner, self.repository.name)
-        with remote.copy(self.repository.default_branch) as copy:
-            commits = copy.all_commits()
-        return any(commit.installation_id != attempt.installation_id for commit in commits)
 
     def _references(self, standing: ForgeRepository) -> dict[str, str | int]:
         return {
@@ -151,12 +147,14 @@ class ProtectionAction:
         )
 
     def undo(self, attempt: Attempt) -> Undone:
+        """Also keeps it where the repository is kept for the commits of other people."""
         repository = self.client.repository(self.repository.owner, self.repository.name)
         found = default_protection(repository, self.repository)
         if found is None:
             return Undone(EffectKind.ABSENT, {})
         references = {"branch": found.branch}
-        if marker_of(found.marker) != attempt.marker(self.repository.repository_id):
+        is_ours = marker_of(found.marker) == attempt.marker(self.repository.repository_id)
+        if not is_ours or has_work_of_others(self.client, self.repository, attempt):
             return Undone(EffectKind.KEPT, references)
         attempt.check_fence()
         self.client.unprotect(self.repository.owner, self.repository.name, found.branch)

@@ -13,6 +13,7 @@ from execution_workers.providers.local_forge.pushes import (
     commit_message,
     committed,
     has_added,
+    has_work_of_others,
     is_of,
     pushed,
     removed,
@@ -117,8 +118,11 @@ class SeedAction:
         )
 
     def undo(self, attempt: Attempt) -> Undone:
+        """Also keeps it where the repository is kept for the commits of other people."""
         if self.client.repository(self.repository.owner, self.repository.name) is None:
             return Undone(EffectKind.ABSENT, {})
+        if has_work_of_others(self.client, self.repository, attempt):
+            return Undone(EffectKind.KEPT, {})
         return self._seed(attempt).undo(attempt)
 
     def _seed(self, attempt: Attempt) -> Seed:

@@ -154,9 +154,16 @@ def provisioning_results(wanted: Any) -> dict[Step, Any]:
     }
 
 
+def undo_results(wanted: Any) -> dict[Step, Any]:
+    """Everything that the steps named is gone."""
+    named = [each["item"] for step in wanted["steps"] for each in step["result"]["items"]]
+    return {Step.UNDO_EFFECTS: {"items": [{"item": each, "effect": "undone"} for each in named]}}
+
+
 _RESULTS: dict[str, Callable[[Any], dict[Step, Any]]] = {
     WorkflowName.APPLICATION_ONBOARDING: onboarding_results,
     WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING: provisioning_results,
+    WorkflowName.COMPENSATION: undo_results,
 }
 
 

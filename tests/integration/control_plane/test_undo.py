@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import base64
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from control_plane.adapters.database import transaction
 from idp_kernel.ids import new_id
 from idp_kernel.tokens import AUDIENCE_WORKERS
+from idp_kernel.wire.engine import ROTATION_CAUSES
 from idp_kernel.workflows import Step
-from tests.integration.control_plane.conftest import Platform, Subject
+from tests.integration.control_plane.conftest import (
+    Platform,
+    Subject,
+    eventually,
+    somebody_waits_for_a_lock,
+)
 from tests.integration.control_plane.engine_run import STEPS, EngineRun, claimed, launch, offers
 from tests.integration.control_plane.rotations import (
     DAY_SECONDS,
@@ -121,6 +130,8 @@ def test_its_run_speaks_for_the_undone_request_at_the_workers_alone(platform: Pl
     assert claims["fence"] > done.claim["fence"]
     assert claims["aud"] == [AUDIENCE_WORKERS]
     assert claims["run_id"] == run.run_id
+    assert claims["is_for_undo"]
+    assert not claims_of(run.claim["runToken"])["is_for_undo"]
     own = platform.bearer(permit["runToken"])
     told = own.post(
         f"/internal/workflow-requests/{done.request_id}/finalize",
@@ -228,6 +239,143 @@ def test_what_was_provisioned_anew_stays_in_use(platform: Platform) -> None:
     assert environment["secrets"][0]["version"] == 3
 
 
+def retried(platform: Platform, run: EngineRun) -> EngineRun:
+    """The run of the next attempt, which has done nothing yet."""
+    platform.admin.ok(f"/v1/workflow-requests/{run.request_id}/retry", {})
+    return claimed(platform, run.request_id, attempt=2)
+
+
+def test_what_an_elder_request_brought_into_use_last_goes_with_that_one(
+    platform: Platform,
+) -> None:
+    subject = platform.new_subject()
+    elder = claimed(platform, platform.provision(subject))
+    elder.fail(STEPS[0], retryable=False)
+    younger = provisioned(platform, subject)
+    carried_out(platform, undo_of(platform, younger.request_id))
+    again = retried(platform, elder)
+    again.do_all()
+    assert again.finalize().json()["state"] == "succeeded"
+    undo_id = undo_of(platform, elder.request_id)
+    assert platform.environment_of(elder.request_id)["state"] == "Decommissioning"
+    carried_out(platform, undo_id)
+    assert platform.environment_of(elder.request_id)["state"] == "Declared"
+
+
+def test_what_an_elder_onboarding_brought_into_use_last_goes_with_that_one(
+    platform: Platform,
+) -> None:
+    subject = platform.new_subject()
+    accepted = platform.admin.ok("/v1/applications", {"team": subject.team, "slug": "web"})
+    path = f"/v1/applications/{accepted['applicationId']}"
+    elder = claimed(platform, accepted["requestId"])
+    elder.fail(Step.CREATE_CODE_REPOSITORY, retryable=False)
+    younger = claimed(platform, platform.admin.ok(f"{path}/onboarding")["requestId"])
+    assert younger.finalize().json()["state"] == "succeeded"
+    carried_out(platform, undo_of(platform, younger.request_id))
+    assert retried(platform, elder).finalize().json()["state"] == "succeeded"
+    subject.application_id = accepted["applicationId"]
+    done = provisioned(platform, subject)
+    assert refused(ask_undo(platform, elder.request_id)) == "application_in_use"
+    carried_out(platform, undo_of(platform, done.request_id))
+    carried_out(platform, undo_of(platform, elder.request_id))
+    assert platform.admin.seen(path)["state"] == "Approved"
+
+
+def keeping(platform: Platform, undo_id: str, kept: dict[str, Any]) -> None:
+    """An undo that the workers let have all but that item."""
+    run = claimed(platform, undo_id)
+    items = run.results()[Step.UNDO_EFFECTS]["items"]
+    told = [{**each, **(kept if each["item"] == kept["item"] else {})} for each in items]
+    run.start(Step.UNDO_EFFECTS)
+    run.end(Step.UNDO_EFFECTS, result={"items": told})
+    run.do_all((Step.STOP_UNDONE_REQUEST, Step.VERIFY_NOTHING_LEFT))
+    assert run.finalize().json()["state"] == "succeeded"
+
+
+def test_an_undo_that_kept_something_is_followed_by_another(platform: Platform) -> None:
+    failed = failed_after(platform, Step.PROVISION_SECRETS)
+    (secret,) = platform.environment_of(failed.request_id)["secrets"]
+    first = undo_of(platform, failed.request_id)
+    keeping(platform, first, {"item": f"secret/{secret['id']}", "effect": "kept"})
+    assert platform.request(failed.request_id)["undoneBy"] == first
+    retry = platform.admin.post(f"/v1/workflow-requests/{failed.request_id}/retry", {})
+    assert refused(retry) == "request_undone"
+    assert preview(platform, failed.request_id)["mayBeUndone"]
+    second = undo_of(platform, failed.request_id)
+    carried_out(platform, second)
+    assert platform.request(failed.request_id)["undoneBy"] == second
+    assert refused(ask_undo(platform, failed.request_id)) == "request_undone"
+
+
+def test_what_an_undo_kept_is_told_and_where_it_is(platform: Platform) -> None:
+    subject = platform.new_subject()
+    done = provisioned(platform, subject)
+    (secret,) = platform.environment_of(done.request_id)["secrets"]
+    undo_id = undo_of(platform, done.request_id)
+    kept = {
+        "item": f"secret/{secret['id']}",
+        "effect": "kept",
+        "references": {"storePath": "teams/x/app-key", "version": 4},
+    }
+    keeping(platform, undo_id, kept)
+    left = platform.request(undo_id)["leftBehind"]
+    assert f"secret/{secret['id']} at teams/x/app-key" in left
+    assert "repository/" not in left
+    assert platform.environment_of(done.request_id)["secrets"][0]["state"] == "Declared"
+    anew = provisioned(platform, subject)
+    assert platform.environment_of(anew.request_id)["secrets"][0]["state"] == "Active"
+
+
+@pytest.mark.parametrize("effect", ["undone", "absent", "kept"])
+def test_what_asked_for_the_rotation_of_what_is_gone_asks_no_more(
+    lone_platform: Platform, effect: str
+) -> None:
+    platform = lone_platform
+    secret = secret_in_use(platform)
+    platform.admin.ok(f"/v1/secrets/{secret.id}/compromised", {"reason": "seen in a log"})
+    undo_id = undo_of(platform, provisioning_of(platform, secret))
+    keeping(platform, undo_id, {"item": f"secret/{secret.id}", "effect": effect})
+    causes = platform.engine_service.seen(ROTATION_CAUSES)["causes"]
+    assert [each["secretId"] for each in causes] == ([secret.id] if effect == "kept" else [])
+
+
+def test_a_retry_that_waited_for_an_undo_is_refused(platform: Platform) -> None:
+    failed = failed_after(platform, Step.MATERIALIZE_REPOSITORIES)
+    undo_id = undo_of(platform, failed.request_id)
+    claimed(platform, undo_id).fail(Step.UNDO_EFFECTS, retryable=False)
+    lock = text("SELECT 1 FROM workflow_requests WHERE id = :id FOR UPDATE")
+    ended = text("UPDATE workflow_requests SET state = 'succeeded' WHERE id = :id")
+    with ThreadPoolExecutor(1) as executor:
+        with transaction(platform.engine) as connection:
+            connection.execute(lock, {"id": failed.request_id})
+            path = f"/v1/workflow-requests/{failed.request_id}/retry"
+            answer = executor.submit(platform.admin.post, path, {})
+            eventually(lambda: somebody_waits_for_a_lock(platform.engine))
+            connection.execute(ended, {"id": undo_id})
+        assert refused(answer.result()) == "request_undone"
+    assert platform.request(failed.request_id)["state"] == "failed"
+
+
+def test_an_undo_that_was_called_off_stands_in_no_rotations_way(platform: Platform) -> None:
+    secret = secret_in_use(platform)
+    rotation = platform.admin.ok(f"/v1/secrets/{secret.id}/rotation", {})["requestId"]
+    platform.admin.ok(f"/v1/workflow-requests/{rotation}/cancel", {})
+    undo_id = undo_of(platform, provisioning_of(platform, secret))
+    platform.admin.ok(f"/v1/workflow-requests/{undo_id}/cancel", {})
+    platform.admin.ok(f"/v1/workflow-requests/{rotation}/retry", {})
+
+
+def test_a_rotation_does_not_go_on_where_the_secret_was_made_anew(platform: Platform) -> None:
+    secret = secret_in_use(platform)
+    rotation = platform.admin.ok(f"/v1/secrets/{secret.id}/rotation", {})["requestId"]
+    platform.admin.ok(f"/v1/workflow-requests/{rotation}/cancel", {})
+    carried_out(platform, undo_of(platform, provisioning_of(platform, secret)))
+    provisioned(platform, secret.subject)
+    retry = platform.admin.post(f"/v1/workflow-requests/{rotation}/retry", {})
+    assert refused(retry) == "request_superseded"
+
+
 def test_a_retry_after_a_half_undo_begins_a_new_generation(platform: Platform) -> None:
     failed = failed_after(platform, Step.APPLY_BRANCH_PROTECTION)
     undoing = undo_of(platform, failed.request_id)
@@ -272,8 +420,11 @@ def test_an_environment_waits_for_its_secrets_grace(platform: Platform) -> None:
 
 
 def provisioning_of(platform: Platform, secret: SecretInUse) -> str:
-    path = "/v1/workflow-requests"
-    (found,) = platform.admin.seen(path, applicationEnvironmentId=secret.environment_id)["items"]
+    (found,) = platform.admin.seen(
+        "/v1/workflow-requests",
+        applicationEnvironmentId=secret.environment_id,
+        workflow="ApplicationEnvironmentProvisioning",
+    )["items"]
     return str(found["id"])
 
 
@@ -290,6 +441,22 @@ def test_a_preview_says_what_goes_and_changes_nothing(platform: Platform) -> Non
     ]
     assert platform.request(done.request_id) == before
     assert platform.environment_of(done.request_id)["state"] == "Active"
+
+
+def test_a_preview_lists_what_the_undo_does_and_no_more(platform: Platform) -> None:
+    subject = platform.new_subject()
+    path = f"/v1/applications/{subject.application_id}/environments"
+    body = {"environment": subject.environment, "secrets": []}
+    run = claimed(platform, platform.admin.ok(path, body)["requestId"])
+    run.do_all()
+    assert run.finalize().json()["state"] == "succeeded"
+    items = preview(platform, run.request_id)["items"]
+    undo = claimed(platform, undo_of(platform, run.request_id))
+    steps = [each["step"] for each in undo.claim["desiredState"]["steps"]]
+    assert [each["step"] for each in items] == steps
+    assert "create_secret_bindings" not in steps, "they pin nothing and go with their repository"
+    (protection,) = [each for each in items if each["step"] == "apply_branch_protection"]
+    assert protection["reason"].startswith("it named nothing;"), "it succeeded all the same"
 
 
 def test_a_preview_says_whose_the_rest_is(platform: Platform) -> None:

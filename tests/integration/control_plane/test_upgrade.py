@@ -178,5 +178,18 @@ def test_an_undo_under_way_is_not_stranded(platform: Platform) -> None:
     undo = platform.admin.ok(f"{path}/{provisioning['id']}/undo", {})["requestId"]
     with pytest.raises(Conflict, match="there: 1 requests for Compensation"):
         go_back(platform, "0006")
-    platform.admin.ok(f"{path}/{undo}/cancel", {})
+    run = claimed(platform, undo)
+    run.do_all()
+    assert run.finalize().json()["state"] == "succeeded"
     go_back(platform, "0006")
+    with transaction(platform.engine) as connection:
+        left = connection.execute(text("SELECT DISTINCT workflow FROM workflow_requests"))
+        assert set(left.scalars()) == {
+            "ApplicationOnboarding",
+            "ApplicationEnvironmentProvisioning",
+        }, "the older version knows no other"
+        for table in ("request_steps", "request_attempts", "workflow_subjects"):
+            of_the_undo = f"SELECT count(*) FROM {table} WHERE request_id = :id"  # noqa: S608 - the tables above
+            assert connection.execute(text(of_the_undo), {"id": undo}).scalar_one() == 0
+            others = f"SELECT count(*) FROM {table}"  # noqa: S608 - the tables above
+            assert connection.execute(text(others)).scalar_one() > 0

@@ -155,6 +155,16 @@ def test_a_repository_with_other_peoples_commits_is_not_deleted(run: Run, tmp_pa
     assert run.world.forge.repository(run.appenv.team, run.appenv.repository_name) is not None
 
 
+def test_a_repository_with_other_peoples_commits_stays_protected(run: Run, tmp_path: Path) -> None:
+    assert_effect(REPOSITORY.do(run), "created")
+    run.world.forge.push_file(
+        run.appenv.team, run.appenv.repository_name, tmp_path, "app.yaml", "a: 1\n"
+    )
+    assert_effect(PROTECTION.do(run), "created")
+    assert_effect(PROTECTION.undo(run.with_(fence=2)), "kept")
+    assert PROTECTION.times_done(run.world, run.appenv, tmp_path) == 1
+
+
 def test_a_repository_is_needed_for_protection_and_bindings(run: Run) -> None:
     assert_problem(PROTECTION.do(run), 502, "repository_missing")
     assert_problem(BINDINGS.do(run), 502, "repository_missing")

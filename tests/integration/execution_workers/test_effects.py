@@ -21,9 +21,16 @@ from execution_workers.failpoints import (
 )
 from tests.integration.execution_workers.catalogue import (
     BINDINGS,
+    CREDENTIAL,
+    DATABASE_BINDINGS,
+    DATABASE_CREDENTIAL,
+    DATABASE_MOVED_BINDING,
+    DATABASE_RETIREMENT,
     DATABASE_SECRET,
     EFFECTS,
+    MOVED_BINDING,
     REPOSITORY,
+    RETIREMENT,
     SECRET,
     Effect,
     assert_effect,
@@ -194,3 +201,30 @@ def test_a_marked_secret_without_a_value_is_completed(run: Run, tmp_path: Path) 
     assert SECRET.times_done(run.world, run.appenv, tmp_path) == 1
     assert_effect(SECRET.undo(run), "kept")
     assert_effect(SECRET.undo(later), "undone")
+
+
+@pytest.mark.parametrize(
+    ("secret", "bindings", "rotation"),
+    [
+        (SECRET, BINDINGS, (CREDENTIAL, MOVED_BINDING, RETIREMENT)),
+        (
+            DATABASE_SECRET,
+            DATABASE_BINDINGS,
+            (DATABASE_CREDENTIAL, DATABASE_MOVED_BINDING, DATABASE_RETIREMENT),
+        ),
+    ],
+    ids=["openbao", "postgres"],
+)
+def test_a_secret_that_was_rotated_is_kept_and_then_adopted_as_it_is(
+    secret: Effect, bindings: Effect, rotation: tuple[Effect, ...], run: Run
+) -> None:
+    for effect in (REPOSITORY, secret, bindings):
+        assert_effect(effect.do(run), "created")
+    rotating = run.world.new_run(run.appenv)
+    for effect in rotation:
+        assert_effect(effect.do(rotating), "created")
+    kept = assert_effect(secret.undo(run.with_(fence=2)), "kept")
+    assert kept["items"][0]["references"]["storePath"].endswith(run.appenv.secret_path)
+    adopted = assert_effect(secret.do(run.world.new_run(run.appenv)), "adopted")
+    assert adopted["items"][0]["references"] == kept["items"][0]["references"]
+    assert adopted["items"][0]["references"]["version"] == 2

@@ -94,29 +94,29 @@ def test_repositories_are_created_empty_and_described_in_one_commit_each(
     assert not (deployment / "catalog-info.yaml").exists()
 
 
-def test_what_people_wrote_before_stays(run: Run, tmp_path: Path) -> None:
+def test_where_people_wrote_before_everything_stays(run: Run, tmp_path: Path) -> None:
     assert_effect(CODE_REPOSITORY.do(run), "created")
     repository = run.appenv.team, "shop", tmp_path
     run.world.forge.push_file(*repository, "README.md", "Ours.\n")
     run.world.forge.push_file(*repository, "src/main.py", "pass\n")
     assert_effect(SEED.do(run), "created")
-    assert_effect(SEED.undo(run.with_(fence=2)), "undone")
+    assert_effect(SEED.undo(run.with_(fence=2)), "kept")
     clone = run.world.forge.clone(*repository)
     assert (clone / "README.md").read_text() == "Ours.\n"
     assert (clone / "src/main.py").read_text() == "pass\n"
-    assert not (clone / "catalog-info.yaml").exists()
+    assert (clone / "catalog-info.yaml").exists(), "the repository stays, and is described"
     assert_effect(CODE_REPOSITORY.undo(run.with_(fence=3)), "kept")
 
 
-def test_what_people_changed_since_is_not_undone(run: Run, tmp_path: Path) -> None:
+def test_where_people_changed_something_since_nothing_is_undone(run: Run, tmp_path: Path) -> None:
     assert_effect(CODE_REPOSITORY.do(run), "created")
     assert_effect(SEED.do(run), "created")
     repository = run.appenv.team, "shop", tmp_path
     run.world.forge.push_file(*repository, "catalog-info.yaml", "kind: Component\n")
-    assert_effect(SEED.undo(run.with_(fence=2)), "undone")
+    assert_effect(SEED.undo(run.with_(fence=2)), "kept")
     clone = run.world.forge.clone(*repository)
     assert (clone / "catalog-info.yaml").read_text() == "kind: Component\n"
-    assert not (clone / "CODEOWNERS").exists()
+    assert (clone / "CODEOWNERS").exists()
 
 
 def test_an_onboarding_that_is_undone_leaves_nothing(run: Run) -> None:

@@ -41,6 +41,14 @@ def test_an_undo_has_a_key_of_its_own(undo: bool) -> None:  # noqa: FBT001 - a p
     assert refused.value.code == "idempotency_key_mismatch"
 
 
+def test_a_token_for_an_undo_does_nothing() -> None:
+    for_undo = claims().model_copy(update={"is_for_undo": True})
+    with pytest.raises(NotAllowed) as refused:
+        verified_call(for_undo, f"request/3/{STEP}", (STEP,), undo=False)
+    assert refused.value.code == "token_for_undo"
+    assert verified_call(for_undo, f"request/3/{STEP}/undo", (STEP,), undo=True).step is STEP
+
+
 def test_a_missing_key_is_told_with_the_right_one() -> None:
     with pytest.raises(InvalidInput, match=f"request/3/{STEP}") as refused:
         verified_call(claims(), None, (STEP,), undo=False)

@@ -99,6 +99,9 @@ class RecordingClient(ServiceClient):
         self._record(method, path, sent)
         return self._recorder.sample(answer)
 
+    def look(self, path: str, answer: type[Any]) -> tuple[Any, str | None]:
+        return self.call("GET", path, answer), '"tag"'
+
     def send(self, method: str, path: str, **sent: Any) -> httpx.Response:
         self._record(method, path, sent)
         return httpx.Response(200, json={"info": {"version": "0"}})

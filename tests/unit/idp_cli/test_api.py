@@ -1,15 +1,16 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import httpx
 import pytest
 
-from idp_cli.api import IDEMPOTENCY_KEY, TRIES, Api, path_segment
+from idp_cli.api import CHANGED_MEANWHILE, IDEMPOTENCY_KEY, TRIES, Api, path_segment
 from idp_kernel.errors import Conflict, Unavailable
 from idp_kernel.http.client import ServiceClient
 from idp_kernel.http.problems import problem_of
-from idp_kernel.wire.api import Environment
+from idp_kernel.wire.api import DescribeEnvironment, Environment
 
 ENVIRONMENT = {
     "id": "01930000-0000-7000-8000-000000000000",
@@ -81,6 +82,51 @@ def test_a_refusal_is_not_repeated() -> None:
     with pytest.raises(Conflict):
         api(answer).command("/v1/environments", Environment)
     assert tries == 1
+
+
+class Described:
+    """An environment behind `If-Match`; somebody may change it at once, and an answer be lost."""
+
+    def __init__(self, *, after: str | None = None, is_lost: bool = True) -> None:
+        self.present = dict(ENVIRONMENT)
+        self.after = after
+        self.loses_answer = is_lost
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return httpx.Response(200, json=self.present)
+        if request.headers["If-Match"] != f'"{self.present["description"]}"':
+            changed = Conflict("It has changed.", code=CHANGED_MEANWHILE)
+            return httpx.Response(412, json=problem_of(changed, "1"))
+        self.present["description"] = json.loads(request.content)["description"]
+        if self.after is not None:
+            self.present["description"] = self.after
+        if self.loses_answer:
+            self.loses_answer = False
+            raise httpx.ReadTimeout("no answer")
+        return httpx.Response(200, json=self.present)
+
+    def describe(self, text: str, tag: str = '""') -> Environment:
+        body = DescribeEnvironment(description=text)
+        return api(self.answer).put("/v1/environments/dev", Environment, body, if_match=tag)
+
+
+def test_a_change_whose_answer_was_lost_is_found_done() -> None:
+    assert Described().describe("Ours").description == "Ours"
+
+
+def test_a_change_that_somebody_else_overtook_is_not_taken_for_ones_own() -> None:
+    with pytest.raises(Conflict) as refused:
+        Described(after="Theirs").describe("Ours")
+    assert refused.value.code == CHANGED_MEANWHILE
+
+
+def test_what_had_changed_before_the_first_try_is_refused_though_it_looks_as_wanted() -> None:
+    described = Described(is_lost=False)
+    described.present["description"] = "Ours"
+    with pytest.raises(Conflict) as refused:
+        described.describe("Ours")
+    assert refused.value.code == CHANGED_MEANWHILE
 
 
 def test_a_list_is_read_to_its_last_page() -> None:

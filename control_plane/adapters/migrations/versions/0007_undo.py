@@ -33,7 +33,14 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Undos that have ended are forgotten: the older version knows no such workflow. What they told
+    stays in the events and the audit.
+    """
     refuse_while_there_are(op.get_bind(), UNDOS)
+    undos = "SELECT id FROM workflow_requests WHERE workflow = 'Compensation'"
+    for table in ("request_steps", "request_attempts", "workflow_subjects", "lost_runs"):
+        op.execute(f"DELETE FROM {table} WHERE request_id IN ({undos})")  # noqa: S608 - the tables above
+    op.execute("DELETE FROM workflow_requests WHERE workflow = 'Compensation'")
     op.drop_column("request_attempts", "cause")
     op.drop_table("team_policies")
     op.drop_index("ix_workflow_requests_undoes", table_name="workflow_requests")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from idp_cli.api import Api
 from idp_cli.exits import ExitCode
+from idp_kernel.wire.api import TeamPolicy
 from tests.integration.idp_cli.commands.conftest import (
     Idp,
     Perform,
@@ -146,6 +149,22 @@ def test_approvals_are_refused_while_nobody_could_give_one(idp: Idp, team: str) 
     kept = shown_json(idp, "team", "policy", team, "--application-approval", "none")
     assert kept["undoOnFailure"], "what is left out stays"
     assert not shown_json(idp, "team", "policy", team, "--keep-on-failure")["undoOnFailure"]
+
+
+def test_a_policy_that_somebody_changed_meanwhile_is_left_alone(
+    idp: Idp, team: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = Api.put
+
+    def overtaken(api: Api, path: str, *arguments: Any, **more: Any) -> Any:
+        put(api, path, TeamPolicy, TeamPolicy(undo_on_failure=True))
+        return put(api, path, *arguments, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Api, "put", overtaken)
+        said = idp("team", "policy", team, "--application-approval", "none", code=ExitCode.FAILED)
+    assert "precondition_failed" in said
+    assert shown_json(idp, "team", "policy", team)["undoOnFailure"], "theirs stands"
 
 
 def test_one_slug_in_two_teams_has_to_be_told_apart(idp: Idp, team: str) -> None:

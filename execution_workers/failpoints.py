@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from idp_kernel.workflows import Step
+from idp_kernel.workflows import UNDOABLE_STEPS, Step
 
-UNDOABLE_STEPS = (
-    Step.CREATE_CODE_REPOSITORY,
-    Step.CREATE_DEPLOYMENT_REPOSITORY,
-    Step.SEED_REPOSITORIES,
-    Step.APPLY_REPOSITORY_PROTECTION,
-    Step.MATERIALIZE_REPOSITORIES,
-    Step.APPLY_BRANCH_PROTECTION,
-    Step.PROVISION_SECRETS,
-    Step.CREATE_SECRET_BINDINGS,
+STEPS_WITH_UNDO = (
+    *sorted(UNDOABLE_STEPS),
     Step.ISSUE_NEW_CREDENTIAL,
     Step.UPDATE_SECRET_BINDINGS,
 )
-EFFECT_STEPS = (*UNDOABLE_STEPS, Step.RETIRE_OLD_CREDENTIAL)
+"""Those that `Compensation` takes back, and two of a rotation that the workers can take back."""
+EFFECT_STEPS = (*STEPS_WITH_UNDO, Step.RETIRE_OLD_CREDENTIAL)
 """The steps whose effects the ledger keeps; the others are probes, or the control plane's."""
 
 REPOSITORY_CREATED = "execution-workers.materialize_repositories.after_create"
@@ -57,7 +51,7 @@ def after_undo(step: Step) -> str:
 
 FAILPOINTS = (
     *(after_provider(step) for step in EFFECT_STEPS),
-    *(after_undo(step) for step in UNDOABLE_STEPS),
+    *(after_undo(step) for step in STEPS_WITH_UNDO),
     REPOSITORY_CREATED,
     TEAM_LET_IN,
     SECRET_MARKED,

@@ -6,7 +6,7 @@ from execution_workers import failpoints
 from execution_workers.failpoints import (
     EFFECT_STEPS,
     FAILPOINTS,
-    UNDOABLE_STEPS,
+    STEPS_WITH_UNDO,
     after_provider,
     after_undo,
 )
@@ -38,8 +38,8 @@ def test_every_step_with_an_effect_has_its_failpoint() -> None:
 
 
 def test_every_step_but_the_retirement_can_be_undone() -> None:
-    assert set(EFFECT_STEPS) - set(UNDOABLE_STEPS) == {Step.RETIRE_OLD_CREDENTIAL}
-    assert {after_undo(step) for step in UNDOABLE_STEPS} <= set(FAILPOINTS)
+    assert set(EFFECT_STEPS) - set(STEPS_WITH_UNDO) == {Step.RETIRE_OLD_CREDENTIAL}
+    assert {after_undo(step) for step in STEPS_WITH_UNDO} <= set(FAILPOINTS)
 
 
 def test_every_place_is_listed() -> None:

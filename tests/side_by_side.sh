@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Runs the tests in four processes beside each other, each with about a quarter of the work: a test
-# waits part of its time. The first has those of the whole platform, which share its ports; the
-# output of the others comes when they are through.
+# waits part of its time. Two have a whole platform each, at ports of their own; the output of all
+# but the first comes when they are through.
 # usage: side_by_side.sh <pytest> [arguments]
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 platform=(tests/e2e tests/unit tests/integration/idp_cli)
+second_platform=(tests/e2e/test_{drift,observability,runbooks,traces,undo}.py)
 control_plane=(tests/integration/control_plane)
 elsewhere=(tests/integration/control_plane/test_{due_rotations,onboarding}.py)
 parts=(tests/integration/{idp_dagster,local_stack,observability} tests/contract tests/docs tests/endurance
@@ -34,12 +35,15 @@ beside() {
 }
 
 pytest=("$@")
-beside control_plane "${control_plane[@]}" "${elsewhere[@]/#/--ignore=}"
+offset=${IDP_TEST_PORT_OFFSET:-10000}
+IDP_TEST_PORT_OFFSET=$((offset - 2000)) beside control_plane "${control_plane[@]}" \
+    "${elsewhere[@]/#/--ignore=}" "${second_platform[@]}"
 beside parts "${parts[@]}" "${elsewhere[@]}"
 beside others "${platform[@]/#/--ignore=}" "${control_plane[@]/#/--ignore=}" "${parts[@]/#/--ignore=}"
 
 status=0
-"${pytest[@]}" --basetemp="$folder/platform" "${platform[@]}" || status=$?
+"${pytest[@]}" --basetemp="$folder/platform" "${platform[@]}" \
+    "${second_platform[@]/#/--ignore=}" || status=$?
 while ((${#running[@]})); do
     wait "${running[0]}" || status=$?
     running=("${running[@]:1}")

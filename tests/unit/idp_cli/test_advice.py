@@ -109,7 +109,9 @@ def test_what_somebody_typed_is_quoted() -> None:
     assert "environment activate 'a b'`" in told
 
 
-MISUSED_BY_A_SERVICE = {"duplicate_binding", "idempotency_key_mismatch", "wrong_repository_kind"}
+MISUSED_BY_A_SERVICE = {
+    "duplicate_binding", "idempotency_key_mismatch", "token_for_undo", "wrong_repository_kind",
+}  # fmt: skip
 """Codes that a worker has for a call that the engine never makes."""
 NEVER_TYPED = {
     "already_claimed", "assertion_replayed", "claim_lost", "outcomes_missing", "run_already_used",

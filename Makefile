@@ -48,7 +48,7 @@ test: lint typecheck ## Lint, check types and run the tests, but for those of `m
 .PHONY: test-system
 test-system: venv-dev ## Run the tests that need packages of Debian and npm (installs them) or take minutes
 	tests/system/install.sh
-	tests/side_by_side.sh $(BIN)/pytest -m "system or endurance"
+	tests/side_by_side.sh --two $(BIN)/pytest -m "system or endurance"
 
 .PHONY: observe-check
 observe-check: venv-dev ## Check rules, dashboards and runbooks against a platform at work and one that is broken

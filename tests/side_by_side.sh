@@ -1,17 +1,24 @@
 #!/usr/bin/env bash
-# Runs the tests in four processes beside each other, each with about a quarter of the work: a test
-# waits part of its time. Two have a whole platform each, at ports of their own; the output of all
-# but the first comes when they are through.
-# usage: side_by_side.sh <pytest> [arguments]
+# Runs the tests in processes beside each other, since a test waits part of its time: four at once, or
+# with --two two, each with two parts in turn, for tests that start whole platforms. Two parts have a
+# platform each, at ports of their own. The output of all but the first comes when they are through.
+# usage: side_by_side.sh [--two] <pytest> [arguments]
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+at_once=4
+if [[ $1 == --two ]]; then
+    at_once=2
+    shift
+fi
+pytest=("$@")
+offset=${IDP_TEST_PORT_OFFSET:-10000}
+
 platform=(tests/e2e tests/unit tests/integration/idp_cli)
 second_platform=(tests/e2e/test_{drift,observability,runbooks,traces,undo}.py)
 control_plane=(tests/integration/control_plane)
-elsewhere=(tests/integration/control_plane/test_{due_rotations,onboarding}.py)
-parts=(tests/integration/{idp_dagster,local_stack,observability} tests/contract tests/docs tests/endurance
-    tests/property)
+elsewhere=(tests/integration/control_plane/test_{due_rotations,onboarding,rotation_causes}.py)
+several=(tests/integration/{idp_dagster,local_stack,observability} tests/docs tests/endurance tests/property)
 # Folders of our own: pytest closes its default one to other accounts with each session, and root's
 # PostgreSQL runs under another account.
 folder=$(mktemp -d)
@@ -26,24 +33,53 @@ end() {
 }
 trap end EXIT
 
-# Runs pytest in the background: beside <name> <arguments>
+run() {
+    case $1 in
+    platform) "${pytest[@]}" --basetemp="$folder/$1" "${platform[@]}" "${second_platform[@]/#/--ignore=}" ;;
+    control_plane)
+        IDP_TEST_PORT_OFFSET=$((offset - 2000)) "${pytest[@]}" --basetemp="$folder/$1" \
+            "${control_plane[@]}" "${elsewhere[@]/#/--ignore=}" "${second_platform[@]}"
+        ;;
+    several) "${pytest[@]}" --basetemp="$folder/$1" "${several[@]}" "${elsewhere[@]}" ;;
+    others)
+        "${pytest[@]}" --basetemp="$folder/$1" \
+            "${platform[@]/#/--ignore=}" "${control_plane[@]/#/--ignore=}" "${several[@]/#/--ignore=}"
+        ;;
+    esac
+}
+
+# Runs parts in turn, all of them whatever one says, in the background: beside <part>...
 logs=()
 beside() {
-    logs+=("$folder/$1.log")
-    "${pytest[@]}" --basetemp="$folder/$1" "${@:2}" >"$folder/$1.log" 2>&1 &
+    local part
+    for part in "$@"; do logs+=("$folder/$part.log"); done
+    (
+        status=0
+        trap 'kill "$child" 2>/dev/null; wait "$child"; exit 143' TERM
+        for part in "$@"; do
+            run "$part" >"$folder/$part.log" 2>&1 &
+            child=$!
+            wait "$child" || status=$?
+        done
+        exit "$status"
+    ) &
     running+=($!)
 }
 
-pytest=("$@")
-offset=${IDP_TEST_PORT_OFFSET:-10000}
-IDP_TEST_PORT_OFFSET=$((offset - 2000)) beside control_plane "${control_plane[@]}" \
-    "${elsewhere[@]/#/--ignore=}" "${second_platform[@]}"
-beside parts "${parts[@]}" "${elsewhere[@]}"
-beside others "${platform[@]/#/--ignore=}" "${control_plane[@]/#/--ignore=}" "${parts[@]/#/--ignore=}"
+in_front=(platform)
+if ((at_once == 2)); then
+    beside control_plane several
+    in_front+=(others)
+else
+    beside control_plane
+    beside several
+    beside others
+fi
 
 status=0
-"${pytest[@]}" --basetemp="$folder/platform" "${platform[@]}" \
-    "${second_platform[@]/#/--ignore=}" || status=$?
+for part in "${in_front[@]}"; do
+    run "$part" || status=$?
+done
 while ((${#running[@]})); do
     wait "${running[0]}" || status=$?
     running=("${running[@]:1}")

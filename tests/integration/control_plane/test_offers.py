@@ -206,6 +206,7 @@ def engine_headers(platform: Platform, client: httpx.Client) -> dict[str, str]:
     return {"Authorization": f"Bearer {answer.json()['accessToken']}"}
 
 
+@pytest.mark.endurance
 def test_a_server_that_is_asked_to_end_does_not_wait_for_work(
     platform: Platform, migrated: FreshDatabase, keys: Keys
 ) -> None:

@@ -76,6 +76,7 @@ def tell(platform: Platform, team: str, mark: str, **data: Any) -> None:
 # ── events ───────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.endurance
 def test_who_is_cut_off_again_and_again_misses_no_event_and_sees_none_twice(
     platform: Platform, server: Serving
 ) -> None:
@@ -512,6 +513,7 @@ def test_a_missed_notification_loses_nothing(
             assert states.state().state == "running"
 
 
+@pytest.mark.endurance
 def test_a_database_that_is_killed_and_comes_back_loses_nothing(keys: Keys) -> None:
     with private_directory("idp-streams-") as home:
         own = OwnPostgres(home, free_port())

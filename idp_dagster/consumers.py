@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 from idp_dagster.outcomes import StepAttempt
-from idp_dagster.patience import Patience
+from idp_dagster.patience import Patience, is_achieved_in_time
 from idp_dagster.ports import ControlPlane, SecretRotationProvider
 from idp_dagster.rotation import credential_version, moved_revisions, replaced_version
 from idp_kernel.wire.engine import RotationDesiredState, StepResult
-from idp_kernel.wire.worker import ConsumersState, ObserveConsumers
+from idp_kernel.wire.worker import ConsumersState, ConsumersVerdict, ObserveConsumers
 
 CONSUMERS_NOT_CONFIRMED = "consumers_not_confirmed"
 """Why a request waits."""
@@ -28,17 +26,18 @@ def are_confirmed_in_time(
 ) -> bool:
     """Looks until the new version is in use; `False` when the request was sent to wait instead."""
     body = observation(control_plane)
-    started = time.monotonic()
-    while True:
-        with attempt.call() as permit:
-            verdict = provider.consumers(body, permit)
-        if verdict.state in ACCEPTED:
-            attempt.achieved(StepResult(events=verdict.events))
-            return True
-        if time.monotonic() - started >= patience.longest_seconds:
-            control_plane.wait(CONSUMERS_NOT_CONFIRMED, patience.wait_seconds)
-            return False
-        time.sleep(patience.look_every_seconds)
+
+    def judge(verdict: ConsumersVerdict) -> StepResult | None:
+        return StepResult(events=verdict.events) if verdict.state in ACCEPTED else None
+
+    return is_achieved_in_time(
+        control_plane,
+        attempt,
+        patience,
+        look=lambda permit: provider.consumers(body, permit),
+        judge=judge,
+        waiting_reason=CONSUMERS_NOT_CONFIRMED,
+    )
 
 
 def observation(control_plane: ControlPlane) -> ObserveConsumers:

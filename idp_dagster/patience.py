@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
 from dagster import Config
+
+from idp_dagster.outcomes import StepAttempt
+from idp_dagster.ports import CallPermit, ControlPlane
+from idp_kernel.wire.engine import StepResult
+
+Seen = TypeVar("Seen")
 
 
 class Patience(Config):
@@ -19,3 +29,29 @@ class ReconciliationPatience(Patience):
 
     degraded_seconds: float = 10.0
     """An agent may pass through bad health while it applies; longer than this it will stay."""
+
+
+def is_achieved_in_time(
+    control_plane: ControlPlane,
+    attempt: StepAttempt,
+    patience: Patience,
+    *,
+    look: Callable[[CallPermit], Seen],
+    judge: Callable[[Seen], StepResult | None],
+    waiting_reason: str,
+) -> bool:
+    """Looks until what is seen is judged an achievement; `False` when the request was sent to wait
+    instead. What `judge` raises ends the step.
+    """
+    started = time.monotonic()
+    while True:
+        with attempt.call() as permit:
+            seen = look(permit)
+        result = judge(seen)
+        if result is not None:
+            attempt.achieved(result)
+            return True
+        if time.monotonic() - started >= patience.longest_seconds:
+            control_plane.wait(waiting_reason, patience.wait_seconds)
+            return False
+        time.sleep(patience.look_every_seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from idp_dagster.outcomes import StepAttempt
-from idp_dagster.patience import ReconciliationPatience
+from idp_dagster.patience import ReconciliationPatience, is_achieved_in_time
 from idp_dagster.ports import AppEnvProvisioningProvider, ControlPlane
 from idp_kernel.errors import InvariantBroken, ProviderRejected
 from idp_kernel.wire.engine import AppEnvDesiredState, StepResult
@@ -27,23 +27,27 @@ def is_reconciled_in_time(
     Raises `ProviderRejected` when it stays degraded.
     """
     body = verification(control_plane)
-    started = time.monotonic()
-    healthy_at = started
-    while True:
-        with attempt.call() as permit:
-            verdict = provider.verify_gitops(body, permit)
+    healthy_at = time.monotonic()
+
+    def judge(verdict: GitOpsVerdict) -> StepResult | None:
+        nonlocal healthy_at
         now = time.monotonic()
         if verdict.state is GitOpsState.RECONCILED:
-            attempt.achieved(StepResult(events=verdict.events))
-            return True
+            return StepResult(events=verdict.events)
         if verdict.state is not GitOpsState.DEGRADED:
             healthy_at = now
         elif now - healthy_at >= patience.degraded_seconds:
             raise degraded(verdict, now - healthy_at)
-        if now - started >= patience.longest_seconds:
-            control_plane.wait(RECONCILIATION_SLOW, patience.wait_seconds)
-            return False
-        time.sleep(patience.look_every_seconds)
+        return None
+
+    return is_achieved_in_time(
+        control_plane,
+        attempt,
+        patience,
+        look=lambda permit: provider.verify_gitops(body, permit),
+        judge=judge,
+        waiting_reason=RECONCILIATION_SLOW,
+    )
 
 
 def verification(control_plane: ControlPlane) -> VerifyGitOps:

@@ -4,13 +4,12 @@ Each can be repeated: the workers look at the providers every time, and let alon
 is not the undone request's, and what another request lives on.
 """
 
-import time
 from collections.abc import Iterator
 
 from dagster import In, Nothing, OpExecutionContext, Out, Output, ResourceParam, op
 
 from idp_dagster.outcomes import step_attempt
-from idp_dagster.patience import Patience
+from idp_dagster.patience import Patience, is_achieved_in_time
 from idp_dagster.policies import RETRY_POLICIES
 from idp_dagster.ports import ControlPlane, UndoProvider
 from idp_dagster.undo import must_be_gone, undo_body
@@ -77,18 +76,16 @@ def verify_nothing_left(
     wanted = control_plane.claim.wanted(CompensationDesiredState)
     with step_attempt(control_plane, Step.VERIFY_NOTHING_LEFT, context.retry_number) as attempt:
         body = must_be_gone(wanted, control_plane.outcomes[Step.UNDO_EFFECTS].items)
-        started = time.monotonic()
-        while True:
-            with attempt.call() as permit:
-                findings = undo_provider.verify(body, permit)
-            if all(finding.passed for finding in findings.items):
-                attempt.achieved(StepResult())
-                break
-            if time.monotonic() - started >= config.longest_seconds:
-                control_plane.wait(STILL_SEEN, config.wait_seconds)
-                return
-            time.sleep(config.look_every_seconds)
-    yield Output(None)
+        is_gone = is_achieved_in_time(
+            control_plane,
+            attempt,
+            config,
+            look=lambda permit: undo_provider.verify(body, permit),
+            judge=lambda seen: StepResult() if all(each.passed for each in seen.items) else None,
+            waiting_reason=STILL_SEEN,
+        )
+    if is_gone:
+        yield Output(None)
 
 
 @op(ins=_AFTER, out=_DONE, retry_policy=RETRY_POLICIES[Step.FINALIZE_COMPENSATION])

@@ -9,7 +9,6 @@ from idp_dagster.jobs.compensation import compensation, compensation_steps
 from idp_dagster.ops.compensation import STILL_SEEN
 from idp_dagster.resources.workers import UNDO_PATHS
 from idp_dagster.undo import undo_body
-from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
 from idp_kernel.wire.engine import (
     AppEnvDesiredState,
     CompensationDesiredState,
@@ -28,7 +27,6 @@ from tests.unit.idp_dagster.fakes import (
 from tests.unit.idp_dagster.running import QUICK, run_steps
 
 STEPS = list(COMPENSATION.steps)
-OF_THE_WORKERS = STEPS[:3]
 
 
 @pytest.fixture
@@ -103,47 +101,3 @@ def test_what_is_seen_for_long_lets_the_request_wait(control_plane: FakeControlP
     assert carry_out(control_plane, FakeWorkers(still_seen=10_000)).success
     assert control_plane.waits == [(STILL_SEEN, 60.0)]
     assert control_plane.finalized is None
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_a_passing_outage_of_a_step_is_sat_out(step: Step, control_plane: FakeControlPlane) -> None:
-    workers = FakeWorkers()
-    fail(step, Unavailable("away", details={"target": "forge"}), control_plane, workers)
-    assert carry_out(control_plane, workers).success
-    assert [retry for started, retry in control_plane.started if started is step] == [0, 1]
-    assert [met.target for met in control_plane.downstream] == ["forge"]
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_a_refusal_ends_the_run_at_its_step(step: Step, control_plane: FakeControlPlane) -> None:
-    workers = FakeWorkers()
-    fail(step, ProviderRejected("No.", code="quota_used_up"), control_plane, workers)
-    assert not carry_out(control_plane, workers).success
-    assert [started for started, _ in control_plane.started] == STEPS[: STEPS.index(step) + 1]
-    told_step, told = control_plane.told[-1]
-    assert told_step is step
-    assert told is not None
-    assert (told.code, told.retryable) == ("quota_used_up", False)
-    assert control_plane.finalized is None
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_a_rerun_from_any_step_ends_as_well(step: Step, control_plane: FakeControlPlane) -> None:
-    carry_out(control_plane, FakeWorkers())
-    assert control_plane.finalized is not None
-    done = STEPS[: STEPS.index(step)]
-    earlier = {each: control_plane.finalized[each] for each in done}
-    again = FakeControlPlane(control_plane.claim.model_copy(update={"outcomes": earlier}))
-    assert carry_out(again, FakeWorkers(), [f"{step}*"]).success
-    assert again.finalized is not None
-    assert set(again.finalized) == set(STEPS)
-
-
-def fail(
-    step: Step, error: PlatformError, control_plane: FakeControlPlane, workers: FakeWorkers
-) -> None:
-    """The step's next call, whomever it calls, is answered with the error."""
-    if step in OF_THE_WORKERS:
-        workers.errors[step] = [error]
-    else:
-        control_plane.errors[step] = [error]

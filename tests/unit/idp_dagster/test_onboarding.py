@@ -6,7 +6,7 @@ import pytest
 from dagster import ExecuteInProcessResult
 
 from idp_dagster.jobs.onboarding import application_onboarding, application_onboarding_steps
-from idp_kernel.errors import Conflict, PlatformError, ProviderRejected, Unavailable
+from idp_kernel.errors import Conflict
 from idp_kernel.wire.engine import OnboardingDesiredState
 from idp_kernel.wire.worker import EnsureRepositories, ProtectBranches, SeedRepositories
 from idp_kernel.workflows import APPLICATION_ONBOARDING, Step
@@ -15,7 +15,6 @@ from tests.unit.idp_dagster.running import run_steps
 
 STEPS = list(APPLICATION_ONBOARDING.steps)
 WORKER_STEPS = STEPS[:5]
-CONTROL_PLANE_STEPS = STEPS[5:]
 
 
 @pytest.fixture
@@ -82,50 +81,6 @@ def test_a_name_that_is_another_s_is_refused_before_anything_is_made(
     assert told is not None
     assert (told.code, told.retryable) == ("application_not_valid", False)
     assert "expected nobody's, found another's" in told.message
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_a_passing_outage_of_a_step_is_sat_out(step: Step, control_plane: FakeControlPlane) -> None:
-    workers = FakeWorkers()
-    fail(step, Unavailable("away", details={"target": "forge"}), control_plane, workers)
-    assert carry_out(control_plane, workers).success
-    assert [retry for started, retry in control_plane.started if started is step] == [0, 1]
-    assert [met.target for met in control_plane.downstream] == ["forge"]
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_a_refusal_ends_the_run_at_its_step(step: Step, control_plane: FakeControlPlane) -> None:
-    workers = FakeWorkers()
-    fail(step, ProviderRejected("No.", code="quota_used_up"), control_plane, workers)
-    assert not carry_out(control_plane, workers).success
-    assert [started for started, _ in control_plane.started] == STEPS[: STEPS.index(step) + 1]
-    told_step, told = control_plane.told[-1]
-    assert told_step is step
-    assert told is not None
-    assert (told.code, told.retryable) == ("quota_used_up", False)
-    assert control_plane.finalized is None
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_a_rerun_from_any_step_ends_as_well(step: Step, control_plane: FakeControlPlane) -> None:
-    carry_out(control_plane, FakeWorkers())
-    assert control_plane.finalized is not None
-    done = STEPS[: STEPS.index(step)]
-    earlier = {each: control_plane.finalized[each] for each in done}
-    again = FakeControlPlane(control_plane.claim.model_copy(update={"outcomes": earlier}))
-    assert carry_out(again, FakeWorkers(), [f"{step}*"]).success
-    assert again.finalized is not None
-    assert set(again.finalized) == set(STEPS)
-
-
-def fail(
-    step: Step, error: PlatformError, control_plane: FakeControlPlane, workers: FakeWorkers
-) -> None:
-    """The step's next call, whomever it calls, is answered with the error."""
-    if step in CONTROL_PLANE_STEPS:
-        control_plane.errors[step] = [error]
-    else:
-        workers.errors[step] = [error]
 
 
 def test_a_claim_that_was_lost_finalizes_nothing(control_plane: FakeControlPlane) -> None:

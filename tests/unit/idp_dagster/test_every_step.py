@@ -1,0 +1,103 @@
+"""What holds for each step of onboarding and of its undo, whomever the step calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from _pytest.mark.structures import ParameterSet
+from dagster import ExecuteInProcessResult
+
+from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
+from idp_kernel.wire.engine import DesiredState
+from idp_kernel.workflows import Step
+from tests.unit.idp_dagster import test_compensation, test_onboarding
+from tests.unit.idp_dagster.fakes import (
+    FakeControlPlane,
+    FakeWorkers,
+    claim,
+    compensation_state,
+    onboarding_state,
+)
+
+CarryOut = Callable[[FakeControlPlane, FakeWorkers, list[str] | None], ExecuteInProcessResult]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One step of a workflow, with what carries the workflow out."""
+
+    step: Step
+    steps: list[Step]
+    calls_workers: bool
+    wanted: DesiredState
+    carry_out: CarryOut
+
+    def run(
+        self, control_plane: FakeControlPlane, workers: FakeWorkers, *selection: str
+    ) -> ExecuteInProcessResult:
+        return self.carry_out(control_plane, workers, list(selection) or None)
+
+    def fail(
+        self, error: PlatformError, control_plane: FakeControlPlane, workers: FakeWorkers
+    ) -> None:
+        """The step's next call, whomever it calls, is answered with the error."""
+        errors = workers.errors if self.calls_workers else control_plane.errors
+        errors[self.step] = [error]
+
+
+def _cases(
+    steps: list[Step], of_workers: int, wanted: DesiredState, carry_out: CarryOut
+) -> list[ParameterSet]:
+    return [
+        pytest.param(Case(step, steps, number < of_workers, wanted, carry_out), id=step)
+        for number, step in enumerate(steps)
+    ]
+
+
+CASES = [
+    *_cases(test_onboarding.STEPS, 5, onboarding_state(), test_onboarding.carry_out),
+    *_cases(test_compensation.STEPS, 3, compensation_state(), test_compensation.carry_out),
+]
+every_step = pytest.mark.parametrize("case", CASES)
+
+
+@pytest.fixture
+def control_plane(case: Case) -> FakeControlPlane:
+    return FakeControlPlane(claim(wanted=case.wanted))
+
+
+@every_step
+def test_a_passing_outage_is_sat_out(case: Case, control_plane: FakeControlPlane) -> None:
+    workers = FakeWorkers()
+    case.fail(Unavailable("away", details={"target": "forge"}), control_plane, workers)
+    assert case.run(control_plane, workers).success
+    assert [retry for started, retry in control_plane.started if started is case.step] == [0, 1]
+    assert [met.target for met in control_plane.downstream] == ["forge"]
+
+
+@every_step
+def test_a_refusal_ends_the_run_there(case: Case, control_plane: FakeControlPlane) -> None:
+    workers = FakeWorkers()
+    case.fail(ProviderRejected("No.", code="quota_used_up"), control_plane, workers)
+    assert not case.run(control_plane, workers).success
+    until = case.steps[: case.steps.index(case.step) + 1]
+    assert [started for started, _ in control_plane.started] == until
+    told_step, told = control_plane.told[-1]
+    assert told_step is case.step
+    assert told is not None
+    assert (told.code, told.retryable) == ("quota_used_up", False)
+    assert control_plane.finalized is None
+
+
+@every_step
+def test_a_rerun_from_there_ends_as_well(case: Case, control_plane: FakeControlPlane) -> None:
+    case.run(control_plane, FakeWorkers())
+    assert control_plane.finalized is not None
+    done = case.steps[: case.steps.index(case.step)]
+    earlier = {each: control_plane.finalized[each] for each in done}
+    again = FakeControlPlane(control_plane.claim.model_copy(update={"outcomes": earlier}))
+    assert case.run(again, FakeWorkers(), f"{case.step}*").success
+    assert again.finalized is not None
+    assert set(again.finalized) == set(case.steps)

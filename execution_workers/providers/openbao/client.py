@@ -1,14 +1,12 @@
-"""OpenBao's HTTP API as far as secrets need it, over plain httpx.
+"""OpenBao's HTTP API as far as secrets need it.
 
 Not hvac: that has one timeout for everything, honours the machine's proxy variables, and its
-errors carry the answer's text. Here connecting and answering have limits of their own, nothing is
-retried, and no error holds what was sent.
+errors carry the answer's text.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,21 +17,13 @@ import httpx
 
 from execution_workers.credentials import SecretFile
 from execution_workers.providers.calls import ProviderCalls
-from execution_workers.providers.openbao.errors import (
-    CONTENDED,
-    OF_EXCEPTION,
-    OF_STATUS,
-    UNREADABLE,
-    of_status,
-)
+from execution_workers.providers.openbao.errors import ERRORS
+from execution_workers.providers.rest import RestClient
 from idp_kernel.clock import Clock
-from idp_kernel.downstream import OTHER
-from idp_kernel.errors import PlatformError, ProviderRejected
-from idp_kernel.http.client import CONNECT_TIMEOUT_SECONDS
+from idp_kernel.errors import ProviderRejected
 
 MOUNT = "kv"
 LOGIN_ROLES = "auth/jwt/role"
-_CHECK_AND_SET_REFUSED = re.compile(r"check-and-set parameter (did|does) not match")
 MOST_VERSIONS = 1000
 """That a secret keeps: the store forgets the oldest beyond, were it the one in use."""
 _RENEW_AT_SHARE = 0.7
@@ -77,11 +67,8 @@ class OpenBaoClient:
         self._clock = clock
         self._lock = threading.Lock()
         self._login: _Login | None = None
-        self._client = httpx.Client(
-            base_url=f"{base_url.rstrip('/')}/v1/",
-            timeout=httpx.Timeout(timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS),
-            follow_redirects=False,
-            trust_env=False,
+        self._client = RestClient(
+            f"{base_url.rstrip('/')}/v1", calls, ERRORS, timeout_seconds=timeout_seconds
         )
 
     @property
@@ -211,46 +198,15 @@ class OpenBaoClient:
         token: str | None,
     ) -> httpx.Response:
         headers = {} if token is None else {"X-Vault-Token": token}
-        try:
-            return self._client.request(method, path, json=body, headers=headers)
-        except httpx.RequestError as error:
-            cause = type(error)
-        # Raised out here, without its cause: httpx keeps the request on the error, and in it the
-        # value that was sent.
-        raise OF_EXCEPTION[cause].of(self.provider, operation, cause.__name__)
+        return self._client.send(method, path, operation, body=body, headers=headers)
 
     def _decoded(self, response: httpx.Response, operation: str) -> dict[str, Any]:
-        if not response.is_success:
-            raise self._error_of(response, operation)
-        if not response.content:
-            return {}
-        document = _json_of(response)
+        document = self._client.decoded(response, operation)
         if document is None:
-            found, status = "an answer that is no JSON object", str(response.status_code)
-            raise UNREADABLE.of(self.provider, operation, found, status=status)
+            return {}
+        if not isinstance(document, dict):
+            raise self._client.unreadable(response, operation, "an answer that is no JSON object")
         return document
-
-    def _error_of(self, response: httpx.Response, operation: str) -> PlatformError:
-        reasons = _reasons(response)
-        contended = response.status_code == 400 and _CHECK_AND_SET_REFUSED.search(reasons)
-        verdict = CONTENDED if contended else of_status(response.status_code)
-        retry_after = response.headers.get("Retry-After", "")
-        return verdict.of(
-            self.provider,
-            operation,
-            f"status {response.status_code}, {reasons}",
-            status=str(response.status_code) if response.status_code in OF_STATUS else OTHER,
-            retry_after_seconds=float(retry_after) if retry_after.isdigit() else None,
-        )
-
-
-def _json_of(response: httpx.Response) -> dict[str, Any] | None:
-    """None when it is no object; the library's error would carry the answer's text."""
-    try:
-        document = response.json()
-    except ValueError:
-        return None
-    return document if isinstance(document, dict) else None
 
 
 def _metadata_of(data: Mapping[str, Any]) -> SecretMetadata:
@@ -267,11 +223,3 @@ def _metadata_of(data: Mapping[str, Any]) -> SecretMetadata:
         },
         kept=frozenset(kept),
     )
-
-
-def _reasons(response: httpx.Response) -> str:
-    """OpenBao's own words; they name paths and parameters, never values."""
-    try:
-        return "; ".join(str(reason) for reason in response.json()["errors"]) or "no reason given"
-    except (ValueError, KeyError, TypeError):
-        return "no reason given"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx
 
 from execution_workers.providers.calls import Verdict
+from execution_workers.providers.rest import HttpErrors, without_answer
 from idp_kernel.errors import ProviderRejected, Unavailable
 
 _LOOK_AT_CONFIGURATION = "Compare the mount, the workers' policy and OPENBAO_URL with its set-up."
@@ -27,44 +30,29 @@ OF_STATUS: dict[int, Verdict] = {
     503: Verdict(Unavailable, "openbao_sealed", "Unseal it, or wait until maintenance is over."),
     504: Verdict(Unavailable, "openbao_failed", "Look at its log and what stands before it."),
 }
-"""By status; `of_status` says what others mean."""
-
-UNREADABLE = Verdict(Unavailable, "openbao_unreadable", "See what stands before it.")
-"""An answer, but none of OpenBao's."""
-
-OF_EXCEPTION: dict[type[httpx.RequestError], Verdict] = {
-    httpx.ConnectTimeout: Verdict(Unavailable, "openbao_unreachable", "See whether it runs."),
-    httpx.ReadTimeout: Verdict(Unavailable, "openbao_timeout", _WAIT),
-    httpx.WriteTimeout: Verdict(Unavailable, "openbao_timeout", _WAIT),
-    httpx.PoolTimeout: Verdict(Unavailable, "openbao_timeout", _WAIT),
-    httpx.ConnectError: Verdict(Unavailable, "openbao_unreachable", "See whether it runs."),
-    httpx.ReadError: Verdict(Unavailable, "openbao_unreachable", _WAIT),
-    httpx.WriteError: Verdict(Unavailable, "openbao_unreachable", _WAIT),
-    httpx.CloseError: Verdict(Unavailable, "openbao_unreachable", _WAIT),
-    httpx.RemoteProtocolError: Verdict(Unavailable, "openbao_unreachable", _WAIT),
-    httpx.LocalProtocolError: Verdict(
-        ProviderRejected, "openbao_misconfigured", "Correct the credentials and OPENBAO_URL."
-    ),
-    httpx.ProxyError: Verdict(Unavailable, "openbao_unreachable", "See whether the proxy runs."),
-    httpx.UnsupportedProtocol: Verdict(
-        ProviderRejected, "openbao_misconfigured", "OPENBAO_URL begins with http:// or https://."
-    ),
-    httpx.DecodingError: UNREADABLE,
-    httpx.TooManyRedirects: Verdict(
-        ProviderRejected, "openbao_misconfigured", "Point OPENBAO_URL at the active node."
-    ),
-    httpx.TimeoutException: Verdict(Unavailable, "openbao_timeout", _WAIT),
-    httpx.NetworkError: Verdict(Unavailable, "openbao_unreachable", _WAIT),
-    httpx.ProtocolError: Verdict(Unavailable, "openbao_unreachable", _WAIT),
-    httpx.TransportError: Verdict(Unavailable, "openbao_unreachable", _WAIT),
-    httpx.RequestError: Verdict(Unavailable, "openbao_unreachable", _WAIT),
-}
-"""Every end of a request without an answer: `httpx.RequestError` and all its subclasses."""
 
 CONTENDED = Verdict(Unavailable, "openbao_contended", _WAIT)
 """Somebody else wrote the same secret at the same moment: check-and-set refused."""
+_CHECK_AND_SET_REFUSED = re.compile(r"check-and-set parameter (did|does) not match")
 
 
-def of_status(status: int) -> Verdict:
-    """The line of a status; an unknown one is told by its hundred."""
-    return OF_STATUS.get(status) or OF_STATUS[500 if status >= 500 else 400]
+def _reasons(response: httpx.Response) -> str:
+    """OpenBao's own words."""
+    try:
+        return "; ".join(str(reason) for reason in response.json()["errors"]) or "no reason given"
+    except (ValueError, KeyError, TypeError):
+        return "no reason given"
+
+
+def _of_answer(response: httpx.Response) -> Verdict | None:
+    contended = response.status_code == 400 and _CHECK_AND_SET_REFUSED.search(_reasons(response))
+    return CONTENDED if contended else None
+
+
+ERRORS = HttpErrors(
+    of_status=OF_STATUS,
+    of_exception=without_answer("openbao", "OPENBAO_URL"),
+    unreadable=Verdict(Unavailable, "openbao_unreadable", "See what stands before it."),
+    reasons=_reasons,
+    of_answer=_of_answer,
+)

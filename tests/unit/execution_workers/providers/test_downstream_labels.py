@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import execution_workers.providers
 from execution_workers.providers.calls import Verdict
+from execution_workers.providers.rest import HttpErrors
 from idp_kernel.downstream import CODES
 
 OF_CALLS = {"unreachable", "provider_busy", "credential_unreadable"}
@@ -17,6 +18,8 @@ OF_CALLS = {"unreachable", "provider_busy", "credential_unreadable"}
 def verdicts_in(value: object) -> Iterator[Verdict]:
     if isinstance(value, Verdict):
         yield value
+    elif isinstance(value, HttpErrors):
+        yield from verdicts_in((value.of_status, value.of_exception, value.unreadable))
     elif isinstance(value, dict):
         yield from verdicts_in(tuple(value.values()))
     elif isinstance(value, tuple):

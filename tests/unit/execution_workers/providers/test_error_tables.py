@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import httpx
 import psycopg
@@ -18,7 +20,7 @@ from execution_workers.providers.local_forge.errors import (
     is_overtaken,
     of_git,
 )
-from execution_workers.providers.openbao.errors import OF_EXCEPTION, OF_STATUS, of_status
+from execution_workers.providers.openbao.errors import ERRORS as OPENBAO_ERRORS
 from execution_workers.providers.postgres.errors import (
     IN_USE,
     LOGIN_REPLACED,
@@ -30,15 +32,19 @@ from execution_workers.providers.postgres.errors import (
 )
 from execution_workers.providers.postgres.errors import OF_EXCEPTION as OF_POSTGRES
 from execution_workers.providers.problems import ErrorTable, translate
+from execution_workers.providers.rest import HttpErrors, seconds_of
 from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
 from idp_kernel.http.problems import STATUS_BY_ERROR
 
 TABLES = {"local-forge": FORGE_ERRORS, "local-gitops-agent": AGENT_ERRORS}
+VENDORS: dict[str, HttpErrors] = {"openbao": OPENBAO_ERRORS}
+"""Those with a REST API of their own."""
 VERDICTS = [
     *FORGE_ERRORS.values(),
     *AGENT_ERRORS.values(),
-    *OF_STATUS.values(),
-    *OF_EXCEPTION.values(),
+    *(verdict for errors in VENDORS.values() for verdict in errors.of_status.values()),
+    *(verdict for errors in VENDORS.values() for verdict in errors.of_exception.values()),
+    *(errors.unreadable for errors in VENDORS.values()),
     *(verdict for _, verdict in GIT_ERRORS),
     *OF_POSTGRES.values(),
     *(verdict for _, verdict in ON_CONNECTING),
@@ -56,8 +62,9 @@ def _subclasses(of: type[Exception]) -> Iterator[type[Exception]]:
             yield from _subclasses(each)
 
 
-def test_every_exception_of_httpx_is_in_the_table() -> None:
-    assert set(OF_EXCEPTION) == {httpx.RequestError, *_subclasses(httpx.RequestError)}
+@pytest.mark.parametrize("errors", VENDORS.values(), ids=VENDORS)
+def test_every_exception_of_httpx_is_in_the_table(errors: HttpErrors) -> None:
+    assert set(errors.of_exception) == {httpx.RequestError, *_subclasses(httpx.RequestError)}
 
 
 def test_every_exception_of_psycopg_is_in_the_table_or_has_an_sqlstate() -> None:
@@ -117,9 +124,10 @@ def test_every_error_of_our_own_services_is_in_the_table(table: ErrorTable) -> N
     assert set(table) == set(STATUS_BY_ERROR) == set(_subclasses(PlatformError))
 
 
+@pytest.mark.parametrize("errors", VENDORS.values(), ids=VENDORS)
 @pytest.mark.parametrize("status", [*range(400, 430), *range(500, 512), 599])
-def test_every_status_of_openbao_means_something(status: int) -> None:
-    verdict = of_status(status)
+def test_every_status_of_a_vendor_means_something(errors: HttpErrors, status: int) -> None:
+    verdict = errors.of(httpx.Response(status))
     assert verdict.error in (ProviderRejected, Unavailable)
     assert (verdict.error is Unavailable) or status < 500
 
@@ -187,3 +195,17 @@ def test_what_git_says_of_a_push_that_came_second() -> None:
 def test_credentials_in_what_a_provider_says_are_not_repeated() -> None:
     error = GIT_UNKNOWN.of("local-forge", "git push", "sent Authorization: Bearer abc.def-123")
     assert "abc.def-123" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "seconds"),
+    [("0", 0), ("17", 17), ("", None), ("soon", None), ("-3", None), ("\u0661\u0667", None),
+     ("Wed, 21 Oct 2015 07:28:00 GMT", 0)],
+)  # fmt: skip
+def test_a_retry_time_is_a_number_or_a_date(retry_after: str, seconds: float | None) -> None:
+    assert seconds_of(retry_after) == seconds
+
+
+def test_a_retry_time_that_is_a_date_counts_from_now() -> None:
+    in_a_minute = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    assert 50 < (seconds_of(in_a_minute) or 0) <= 60

@@ -20,7 +20,8 @@ from idp_cli.supervision.home import Home, RunRecord
 from idp_cli.supervision.launch import STOPPED_WITHIN_SECONDS
 from idp_cli.supervision.leftovers import CLOCK_SLACK_SECONDS, end_leftovers
 from idp_cli.supervision.ports import LARGEST_OFFSET, shifted_ports
-from idp_cli.supervision.remote import SupervisorRemote
+from idp_cli.supervision.programs import Program
+from idp_cli.supervision.remote import ProcessInfo, ProcessState, SupervisorRemote
 from idp_kernel.errors import Conflict, Unavailable
 from idp_kernel.telemetry.traces import OtlpEndpoint
 from idp_kernel.wire.api import PlatformStanding
@@ -157,7 +158,7 @@ def program_standings(invocation: Invocation) -> list[ProgramStanding]:
         ProgramStanding(
             name=program.name,
             group=program.group,
-            state=infos[program.name].state,
+            state=shown_state(program, infos[program.name]),
             pid=infos[program.name].pid,
             port=program.port,
             started_at=infos[program.name].started_at,
@@ -165,6 +166,15 @@ def program_standings(invocation: Invocation) -> list[ProgramStanding]:
         for program in programs
         if not program.is_one_shot
     ]
+
+
+def shown_state(program: Program, info: ProcessInfo) -> ProcessState:
+    """A program that can do its work is not shown as starting, which to the supervisor is every one
+    that has not run for long yet.
+    """
+    if info.state is ProcessState.STARTING and program.readiness.is_ready(info):
+        return ProcessState.RUNNING
+    return info.state
 
 
 def _show_standing(context: typer.Context, path: str) -> None:

@@ -7,14 +7,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from idp_cli import main as entry
 from idp_cli.commands import platform
+from idp_cli.commands.platform import shown_state
 from idp_cli.exits import ExitCode
 from idp_cli.supervision.home import Home, RunRecord
+from idp_cli.supervision.programs import Group, Program
+from idp_cli.supervision.readiness import HasLogged
+from idp_cli.supervision.remote import ProcessInfo, ProcessState
 
 
 @pytest.fixture
@@ -89,3 +95,16 @@ def test_doctor_complains_of_no_part_of_a_platform_that_only_begins(
     findings = {each["subject"]: each for each in json.loads(capsys.readouterr().out)}
     assert findings["platform"]["found"] == "it is starting, or stopping"
     assert "supervisor" not in findings
+
+
+def test_a_program_that_can_work_is_shown_as_running_however_short_it_has(tmp_path: Path) -> None:
+    log = tmp_path / "worker.log"
+    started = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    info = ProcessInfo("worker", "engine", ProcessState.STARTING, 1, started, 0)
+    program = Program("worker", ("worker",), Group.ENGINE, HasLogged(log, "child_ready"))
+    log.write_text("")
+    assert shown_state(program, info) is ProcessState.STARTING
+    log.write_text(json.dumps({"event": "child_ready", "timestamp": "2026-01-01T12:00:05Z"}))
+    assert shown_state(program, info) is ProcessState.RUNNING
+    ended = replace(info, state=ProcessState.BACKOFF)
+    assert shown_state(program, ended) is ProcessState.BACKOFF

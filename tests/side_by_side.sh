@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs the tests in processes beside each other, since a test waits part of its time: four at once, or
-# with --two two, each with two parts in turn, for tests that start whole platforms. Two parts have a
-# platform each, at ports of their own. The output of all but the first comes when they are through.
+# with --two two, each with two parts in turn, for tests that start whole platforms; after those come,
+# alone, the ones that use the whole machine. Two parts have a platform each, at ports of their own.
+# The output of all but the first comes when they are through.
 # usage: side_by_side.sh [--two] <pytest> [arguments]
 set -euo pipefail
 
@@ -18,7 +19,8 @@ platform=(tests/e2e tests/unit tests/integration/idp_cli)
 second_platform=(tests/e2e/test_{drift,observability,runbooks,traces,undo}.py)
 control_plane=(tests/integration/control_plane)
 elsewhere=(tests/integration/control_plane/test_{due_rotations,onboarding,rotation_causes}.py)
-several=(tests/integration/{idp_dagster,local_stack,observability} tests/docs tests/endurance tests/property)
+several=(tests/integration/{idp_dagster,local_stack,observability} tests/docs tests/property)
+alone=(tests/e2e/test_endurance.py tests/endurance)
 # Folders of our own: pytest closes its default one to other accounts with each session, and root's
 # PostgreSQL runs under another account.
 folder=$(mktemp -d)
@@ -35,7 +37,7 @@ trap end EXIT
 
 run() {
     case $1 in
-    platform) "${pytest[@]}" --basetemp="$folder/$1" "${platform[@]}" "${second_platform[@]/#/--ignore=}" ;;
+    platform) "${pytest[@]}" --basetemp="$folder/$1" "${platform[@]}" "${second_platform[@]/#/--ignore=}" "${alone[@]/#/--ignore=}" ;;
     control_plane)
         IDP_TEST_PORT_OFFSET=$((offset - 2000)) "${pytest[@]}" --basetemp="$folder/$1" \
             "${control_plane[@]}" "${elsewhere[@]/#/--ignore=}" "${second_platform[@]}"
@@ -43,8 +45,10 @@ run() {
     several) "${pytest[@]}" --basetemp="$folder/$1" "${several[@]}" "${elsewhere[@]}" ;;
     others)
         "${pytest[@]}" --basetemp="$folder/$1" \
-            "${platform[@]/#/--ignore=}" "${control_plane[@]/#/--ignore=}" "${several[@]/#/--ignore=}"
+            "${platform[@]/#/--ignore=}" "${control_plane[@]/#/--ignore=}" "${several[@]/#/--ignore=}" \
+            "${alone[@]/#/--ignore=}"
         ;;
+    alone) "${pytest[@]}" --basetemp="$folder/$1" "${alone[@]}" ;;
     esac
 }
 
@@ -85,4 +89,7 @@ while ((${#running[@]})); do
     running=("${running[@]:1}")
 done
 cat "${logs[@]}"
+if ((at_once == 2)); then
+    run alone || status=$?
+fi
 exit "$status"

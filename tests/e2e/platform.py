@@ -219,7 +219,19 @@ class Platform:
             request: dict[str, Any] = answer.json()
             return request
 
-        return eventually(look, within_seconds=within_seconds, what=f"request {request_id} ended")
+        try:
+            return eventually(
+                look, within_seconds=within_seconds, what=f"request {request_id} ended"
+            )
+        except AssertionError as late:
+            raise AssertionError(f"{late}\n{self._account_of(request_id)}") from None
+
+    def _account_of(self, request_id: str) -> str:
+        """All that tells why a request does not get on."""
+        asked = (("request", "show", request_id), ("status",), ("doctor",))
+        armed = sorted(each.name for each in self.failpoints.iterdir())
+        told = [f"$ idp {' '.join(each)}\n{_said(self.idp(*each))}" for each in asked]
+        return "\n".join([*told, f"failpoints: {armed}"])
 
     # ------------------------------------------------------- what it stands on
 
@@ -316,9 +328,14 @@ class Platform:
 
     def pids(self) -> dict[str, int | None]:
         """Every program with its process id; none while the supervisor starts it again."""
+        return {each["name"]: each["pid"] for each in self._standings()}
+
+    def _standings(self) -> list[dict[str, Any]]:
+        """What `idp status` says of each program."""
         ran = self.idp("status", "--output", "json")
-        assert ran.returncode == 0, ran.stdout + ran.stderr
-        return {each["name"]: each["pid"] for each in json.loads(ran.stdout)}
+        assert ran.returncode == 0, _said(ran)
+        standings: list[dict[str, Any]] = json.loads(ran.stdout)
+        return standings
 
     def pid_of(self, program: str) -> int:
         """The process id the supervisor knows a running program by."""
@@ -330,9 +347,16 @@ class Platform:
         os.kill(self.pid_of(program), signal.SIGKILL)
 
     def await_ready(self) -> None:
-        """Until every server answers that it is ready, whatever was killed before."""
+        """Until every program can do its work again, whatever was killed before."""
         ways = [*((port, "/readyz") for port in SERVER_PORTS), STORE_HEALTH]
-        eventually(lambda: all(self._is_ready(*way) for way in ways), what="everything is ready")
+        eventually(lambda: all(self._is_ready(*way) for way in ways), what="every server is ready")
+        eventually(self._runs, what="every program runs")
+
+    def _runs(self) -> bool:
+        standings = self._standings()
+        given_up = [each["name"] for each in standings if each["state"] == "FATAL"]
+        assert not given_up, f"{given_up} of {self.home} were given up"
+        return all(each["state"] == "RUNNING" for each in standings)
 
     def _is_ready(self, port: int, path: str) -> bool:
         try:
@@ -345,6 +369,10 @@ class Platform:
         self.client.close()
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(STOPPED_WITHIN_SECONDS)
+
+
+def _said(ran: subprocess.CompletedProcess[str]) -> str:
+    return ran.stdout + ran.stderr
 
 
 def _belongs_to(process: psutil.Process, home: Path) -> bool:

@@ -30,6 +30,7 @@ def _still_provisions(
 ) -> None:
     request = platform.ended(request_id, within_seconds)
     assert_provisioned_once(platform, subject, request, folder)
+    platform.await_ready()
 
 
 @pytest.mark.parametrize("step", STEPS)

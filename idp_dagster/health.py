@@ -1,14 +1,17 @@
-"""How Dagster itself fares, as its storage tells: daemons, queue, ticks that failed."""
+"""How Dagster itself fares, as its storage tells: daemons, queue, what failed by the clock."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 
 import structlog
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import TickStatus
+from dagster._core.storage.tags import SCHEDULE_NAME_TAG
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
@@ -24,6 +27,8 @@ OPEN_STATUSES = (
 FAILED_TICKS_WITHIN = timedelta(minutes=10)
 MOST_FAILED_TICKS = 100
 """That are counted of one sensor; more say nothing more."""
+MOST_FAILED_RUNS = 10
+"""That are counted of one schedule."""
 
 _log = structlog.get_logger(__name__)
 
@@ -37,6 +42,8 @@ class EngineHealth:
     open_runs: Mapping[DagsterRunStatus, int]
     failed_ticks: Mapping[str, int]
     """Of each sensor and schedule."""
+    failed_runs: Mapping[str, int]
+    """Of each schedule, since one of its runs last succeeded."""
 
 
 ReadHealth = Callable[[], EngineHealth]
@@ -59,6 +66,10 @@ def engine_health(instance: DagsterInstance, now: datetime) -> EngineHealth:
             state.name: _failed_ticks(instance, state.origin.get_id(), state.selector_id, now)
             for state in instance.all_instigator_state()
         },
+        failed_runs={
+            state.name: _failed_in_a_row(instance, state.name)
+            for state in instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
+        },
     )
 
 
@@ -73,6 +84,18 @@ def _failed_ticks(
         statuses=[TickStatus.FAILURE],
     )
     return len(ticks)
+
+
+def _failed_in_a_row(instance: DagsterInstance, schedule: str) -> int:
+    """Runs that somebody cancelled say nothing."""
+    ended = instance.get_runs(
+        RunsFilter(
+            tags={SCHEDULE_NAME_TAG: schedule},
+            statuses=[DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE],
+        ),
+        limit=MOST_FAILED_RUNS,
+    )
+    return sum(1 for _ in takewhile(lambda run: not run.is_success, ended))
 
 
 class HealthCollector(Collector):
@@ -114,3 +137,7 @@ def _families(health: EngineHealth) -> Iterator[Metric]:
     for name, count in health.failed_ticks.items():
         ticks.add_metric([name], count)
     yield ticks
+    scheduled = metrics.DAGSTER_FAILED_SCHEDULED_RUNS.gauges()
+    for name, count in health.failed_runs.items():
+        scheduled.add_metric([name], count)
+    yield scheduled

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from idp_kernel.services import ServiceName
 from idp_kernel.telemetry.metrics import (
+    DAGSTER_FAILED_SCHEDULED_RUNS,
     DAGSTER_FAILED_TICKS,
     DAGSTER_HEARTBEAT_AGE,
     DAGSTER_UP,
@@ -280,6 +281,13 @@ SERVICE_ALERTS = (
         ),
         "5m",
         "{{ $labels.name }} goes on failing: {{ $value }} times within ten minutes.",
+    ),
+    Alert(
+        "ScheduledRunsFail",
+        Severity.TICKET,
+        ((Condition(series(DAGSTER_FAILED_SCHEDULED_RUNS), f"> {limits.FAILED_SCHEDULED_RUNS}"),),),
+        "0m",
+        "The last {{ $value }} runs of {{ $labels.name }} failed.",
     ),
 )
 

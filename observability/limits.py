@@ -33,6 +33,8 @@ SCHEDULE_GAP: Final = "6m"
 """A schedule's failed tick counts for ten minutes; the next is up to a quarter of an hour later."""
 SCHEDULE_FAILED_BEFORE: Final = "15m"
 """A schedule fails that failed now and so long ago: one tick alone is made up for by the next."""
+FAILED_SCHEDULED_RUNS: Final = 2
+"""In a row, of one schedule: an outage of a few minutes fails no more."""
 EXPIRY_DAYS: Final = 2
 """A rotation is asked for a week before; it has failed for five days by then."""
 LOGINS_WITHIN: Final = "10m"

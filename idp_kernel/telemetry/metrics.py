@@ -198,6 +198,12 @@ DAGSTER_FAILED_TICKS = Metric(
     ("name",),
     "Ticks of a sensor or schedule that failed within the last ten minutes.",
 )
+DAGSTER_FAILED_SCHEDULED_RUNS = Metric(
+    "dagster_scheduled_runs_failed_in_a_row",
+    _GAUGE,
+    ("name",),
+    "Runs of a schedule that failed since one last succeeded; ten stand for more.",
+)
 
 HTTP_METRICS = (HTTP_REQUESTS, HTTP_REQUEST_DURATION)
 PROJECTION_METRICS = (
@@ -221,6 +227,7 @@ DAGSTER_METRICS = (
     DAGSTER_HEARTBEAT_AGE,
     DAGSTER_RUNS_OPEN,
     DAGSTER_FAILED_TICKS,
+    DAGSTER_FAILED_SCHEDULED_RUNS,
 )
 METRICS_OF: dict[ServiceName, tuple[Metric, ...]] = {
     ServiceName.CONTROL_PLANE_API: (*HTTP_METRICS, DOWNSTREAM_ERRORS),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from idp_kernel.services import ServiceName
 from idp_kernel.telemetry.metrics import (
+    DAGSTER_FAILED_SCHEDULED_RUNS,
     DAGSTER_FAILED_TICKS,
     DAGSTER_HEARTBEAT_AGE,
     DAGSTER_RUNS_OPEN,
@@ -138,6 +139,14 @@ _HEALTH = Row(
             (Query(series(DAGSTER_FAILED_TICKS), "{{name}}"),),
             "short",
             Red(limits.FAILED_TICKS + 1, "TicksFail"),
+        ),
+        Panel(
+            "Scheduled runs that failed",
+            "Of each schedule, since one of its runs last succeeded; ten stand for more.",
+            "docs/operations/scheduled-runs-fail.md.",
+            (Query(series(DAGSTER_FAILED_SCHEDULED_RUNS), "{{name}}"),),
+            "short",
+            Red(limits.FAILED_SCHEDULED_RUNS + 1, "ScheduledRunsFail"),
         ),
         Panel(
             "Runs in Dagster that have not ended",

@@ -96,6 +96,7 @@ def silent(alert: str, says: str, scraped: Input, at: str, every: str = "1m") ->
 
 
 SECRET = {"sensitivity": "high"}
+FAILED_IN_A_ROW = "dagster_scheduled_runs_failed_in_a_row"
 CASES = (
     fires("WorkflowSuccessBurnsFast", "half fail", ended("0+1x99", error="0+1x99"), "90m", **FLOW),
     silent("WorkflowSuccessBurnsFast", "one of two", ended("0 1x99", error="0 1x99"), "30m"),
@@ -308,6 +309,19 @@ CASES = (
         "a short outage",
         gauge("dagster_failed_ticks", "0 4 4 0x20", name="workflow_requests_sensor"),
         "2m",
+    ),
+    fires(
+        "ScheduledRunsFail",
+        "go on failing",
+        gauge(FAILED_IN_A_ROW, "0 1x4 2x4 3x9", name="secret_checks_schedule"),
+        "15m",
+        name="secret_checks_schedule",
+    ),
+    silent(
+        "ScheduledRunsFail",
+        "two failed in an outage",
+        gauge(FAILED_IN_A_ROW, "0 1x4 2x4 0x9", name="secret_checks_schedule"),
+        "15m",
     ),
     fires(
         "RotationOverdue",

@@ -107,6 +107,7 @@ class Health:
             heartbeat_ages={"SENSOR": 1.5},
             open_runs={DagsterRunStatus.QUEUED: 3, DagsterRunStatus.STARTED: 2},
             failed_ticks={"workflow_requests_sensor": 4},
+            failed_runs={"secret_rotation_schedule": 3},
         )
 
 
@@ -149,6 +150,7 @@ def client(projection: Projection, health: Health) -> TestClient:
         'dagster_daemon_heartbeat_age_seconds{daemon="SENSOR"} 1.5',
         'dagster_runs_open{status="QUEUED"} 3.0',
         'dagster_failed_ticks{name="workflow_requests_sensor"} 4.0',
+        'dagster_scheduled_runs_failed_in_a_row{name="secret_rotation_schedule"} 3.0',
         "dagster_instance_up 1.0",
         "idp_metrics_projection_up 1.0",
         "idp_metrics_projection_age_seconds 1.5",

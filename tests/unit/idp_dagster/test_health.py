@@ -16,18 +16,20 @@ from dagster._core.remote_origin import (
 from dagster._core.scheduler.instigation import (
     InstigatorState,
     InstigatorStatus,
+    ScheduleInstigatorData,
     TickData,
     TickStatus,
 )
+from dagster._core.storage.tags import SCHEDULE_NAME_TAG
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._daemon.types import DaemonHeartbeat
 from dagster_shared.error import SerializableErrorInfo
 
-from idp_dagster.health import FAILED_TICKS_WITHIN, engine_health
+from idp_dagster.health import FAILED_TICKS_WITHIN, MOST_FAILED_RUNS, engine_health
 from idp_kernel.ids import new_id
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-SENSOR = "workflow_requests_sensor"
+SENSOR, SCHEDULE = "workflow_requests_sensor", "secret_rotation_schedule"
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +41,14 @@ def instance() -> Iterator[DagsterInstance]:
 
 @pytest.fixture
 def sensor(instance: DagsterInstance) -> InstigatorState:
+    return declared(instance, SENSOR, InstigatorType.SENSOR)
+
+
+def declared(instance: DagsterInstance, name: str, kind: InstigatorType) -> InstigatorState:
     location = InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="idp_dagster"))
-    origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(location, "repository"), SENSOR)
-    state = InstigatorState(origin, InstigatorType.SENSOR, InstigatorStatus.DECLARED_IN_CODE)
+    origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(location, "repository"), name)
+    data = ScheduleInstigatorData("* * * * *") if kind is InstigatorType.SCHEDULE else None
+    state = InstigatorState(origin, kind, InstigatorStatus.DECLARED_IN_CODE, data)
     return instance.add_instigator_state(state)
 
 
@@ -77,8 +84,27 @@ def test_a_daemons_silence_is_its_age(instance: DagsterInstance) -> None:
 
 
 def test_failed_ticks_count_for_a_while(instance: DagsterInstance, sensor: InstigatorState) -> None:
-    assert engine_health(instance, NOW).failed_ticks == {SENSOR: 0}
+    assert engine_health(instance, NOW).failed_ticks[SENSOR] == 0
     add_tick(instance, sensor, TickStatus.FAILURE, NOW - timedelta(minutes=1))
     add_tick(instance, sensor, TickStatus.SKIPPED, NOW - timedelta(minutes=1))
     add_tick(instance, sensor, TickStatus.FAILURE, NOW - FAILED_TICKS_WITHIN * 2)
-    assert engine_health(instance, NOW).failed_ticks == {SENSOR: 1}
+    assert engine_health(instance, NOW).failed_ticks[SENSOR] == 1
+
+
+def test_runs_of_a_schedule_that_failed_count_until_one_succeeds(instance: DagsterInstance) -> None:
+    declared(instance, SCHEDULE, InstigatorType.SCHEDULE)
+
+    def after(*statuses: DagsterRunStatus, schedule: str = SCHEDULE) -> int:
+        for status in statuses:
+            tags = {SCHEDULE_NAME_TAG: schedule}
+            run = DagsterRun(job_name="job", run_id=new_id(), status=status, tags=tags)
+            instance.run_storage.add_run(run)
+        return engine_health(instance, NOW).failed_runs[SCHEDULE]
+
+    failed, succeeded = DagsterRunStatus.FAILURE, DagsterRunStatus.SUCCESS
+    assert after() == 0
+    assert after(failed, failed, schedule="another_schedule") == 0
+    assert after(failed, failed) == 2
+    assert after(DagsterRunStatus.CANCELED, DagsterRunStatus.STARTED) == 2
+    assert after(succeeded) == 0
+    assert after(*[failed] * (MOST_FAILED_RUNS + 3)) == MOST_FAILED_RUNS

@@ -138,13 +138,22 @@ class Platform:
     def _await_supervisor(self, supervisor: subprocess.Popen[bytes]) -> None:
         give_up_at = time.monotonic() + SUPERVISOR_ANSWERS_WITHIN_SECONDS
         while supervisor.poll() is None and time.monotonic() < give_up_at:
-            if self._home.socket.exists():
-                self._remote.processes()
+            if self._answers():
                 return
             time.sleep(_LOOK_EVERY_SECONDS / 5)
         log = self._home.logs / "supervisord.err"
         self._narrator.trouble(f"The supervisor did not start. The end of {log}:", tail(log))
         raise Unavailable("The supervisor did not start.", code="start_failed")
+
+    def _answers(self) -> bool:
+        """Whether the supervisor can be asked: its socket is there a moment before it listens."""
+        try:
+            self._remote.processes()
+        except Unavailable as error:
+            if error.code != "supervisor_gone":
+                raise
+            return False
+        return True
 
     def _start_programs(self) -> None:
         waiting = list(self._programs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import stat
 import threading
 import time
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 from idp_cli.supervision import watch as watching
-from idp_cli.supervision.home import Home
+from idp_cli.supervision.home import Home, RunRecord
 from idp_cli.supervision.leftovers import leftovers
 from idp_cli.supervision.narration import Narrator
 from idp_cli.supervision.programs import Group
@@ -55,6 +56,24 @@ def test_programs_come_up_after_those_they_need_and_stop_in_reverse(new_stage: N
     assert said_in_order(stage.said, "services stopped", "stores stopped", "no process is left")
     assert ended_at(stage, "service") < ended_at(stage, "store")
     assert not any(is_alive(each) for each in processes)
+
+
+def test_a_socket_that_nobody_listens_on_yet_is_waited_for(
+    new_stage: NewStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor binds its socket a moment before it listens."""
+    deaf = socket.socket(socket.AF_UNIX)
+
+    def bind_and_record(home: Home, record: RunRecord) -> None:
+        deaf.bind(str(home.socket))
+        write_record(home, record)
+
+    write_record = Home.write_record
+    monkeypatch.setattr(Home, "write_record", bind_and_record)
+    stage = new_stage([server("service")])
+    with deaf:
+        stage.platform.start()
+    assert "✓ service" in stage.said
 
 
 def test_programs_see_nothing_but_their_settings(

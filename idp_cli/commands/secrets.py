@@ -13,6 +13,7 @@ from idp_cli.api import (
     COMPROMISED,
     ROTATION,
     ROTATION_POLICY,
+    SECRET,
     SECRET_MOVE,
     SECRETS,
 )
@@ -186,9 +187,10 @@ def policy(
     if default and changes:
         raise InvalidInput("--default goes back to the defaults; leave the other options out.")
     if default or changes:
+        found, tag = invocation.api.look(SECRET.format(secret_id=found.id), Secret)
         body = SetRotationPolicy() if default else changed_policy(found.rotation_policy, changes)
         path = ROTATION_POLICY.format(secret_id=found.id)
-        found = invocation.api.put(path, Secret, body)
+        found = invocation.api.put(path, Secret, body, if_match=tag)
     facts = (
         ("secret", address_of(found)),
         *policy_facts(found.rotation_policy),

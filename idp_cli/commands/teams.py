@@ -206,7 +206,7 @@ def limits(
     """
     invocation = invocation_of(context)
     path = TEAM_LIMITS.format(team=path_segment(team))
-    found = invocation.api.get(path, TeamLimits)
+    found, tag = invocation.api.look(path, TeamLimits)
     given = {
         "max_applications": ("--applications", applications),
         "max_application_environments": ("--environments", environments),
@@ -220,7 +220,7 @@ def limits(
     if changes:
         present = {field: getattr(found, field).own for field in given}
         body = SetTeamLimits.model_validate({**present, **changes})
-        found = invocation.api.put(path, TeamLimits, body)
+        found = invocation.api.put(path, TeamLimits, body, if_match=tag)
     _show_limits(invocation, team, found)
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from idp_cli.api import Api
 from idp_cli.exits import ExitCode
-from idp_kernel.wire.api import TeamPolicy
+from idp_kernel.wire.api import Secret, SetRotationPolicy, SetTeamLimits, TeamLimits, TeamPolicy
 from tests.integration.idp_cli.commands.conftest import (
     Idp,
     Perform,
@@ -165,6 +165,30 @@ def test_a_policy_that_somebody_changed_meanwhile_is_left_alone(
         said = idp("team", "policy", team, "--application-approval", "none", code=ExitCode.FAILED)
     assert "precondition_failed" in said
     assert shown_json(idp, "team", "policy", team)["undoOnFailure"], "theirs stands"
+
+
+def test_limits_and_rotation_policies_that_somebody_changed_meanwhile_are_left_alone(
+    idp: Idp, team: str, onboarded: str, environment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idp("env", "provision", onboarded, environment, "--secret", "db:postgres:high")
+    db = f"{team}/{onboarded}/{environment}/db"
+    put = Api.put
+    theirs = {
+        "limits": (TeamLimits, SetTeamLimits(max_applications=7)),
+        "rotation-policy": (Secret, SetRotationPolicy(grace_seconds=9)),
+    }
+
+    def overtaken(api: Api, path: str, *arguments: Any, **more: Any) -> Any:
+        put(api, path, *theirs[path.rpartition("/")[2]])
+        return put(api, path, *arguments, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Api, "put", overtaken)
+        for change in (("team", "limits", team, "--requests", "3"),
+                       ("secret", "policy", db, "--interval", "30d")):  # fmt: skip
+            assert "precondition_failed" in idp(*change, code=ExitCode.FAILED)
+    assert shown_json(idp, "team", "limits", team)["maxApplications"]["own"] == 7
+    assert shown_json(idp, "secret", "policy", db)["graceSeconds"] == 9
 
 
 def test_one_slug_in_two_teams_has_to_be_told_apart(idp: Idp, team: str) -> None:

@@ -41,8 +41,10 @@ down: venv ## Stop what `make up` started in another shell
 observe: venv ## Watch what `make up` started with Prometheus and Alertmanager; Ctrl-C stops them
 	@exec $(BIN)/python -m observability.serve --port-offset $(PORT_OFFSET)
 
-.PHONY: test
-test: lint typecheck ## Lint, check types and run the tests, but for those of `make test-system`
+.PHONY: test tests
+test: lint ## Lint, check types and run the tests, but for those of `make test-system`
+	@$(MAKE) --jobs=2 typecheck tests
+tests: venv-dev
 	tests/side_by_side.sh $(BIN)/pytest -m "not system and not endurance"
 
 .PHONY: test-system

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from control_plane.adapters.database import count_outages, new_engine, transaction
 from idp_kernel.errors import Unavailable
+from idp_kernel.ids import new_id
 from idp_kernel.services import ServiceName
 from idp_kernel.telemetry.metrics import downstream_errors
 from idp_kernel.workflows import WORKFLOW_SECONDS_BUCKETS, Step, WorkflowName, WorkflowResult
@@ -29,6 +31,7 @@ from tests.integration.control_plane.rotations import (
 from tests.integration.control_plane.test_limits import set_limits
 
 LONG_AGO_ROWS = 100_000
+ASKED_OVER_HTTP = 10_000
 SCRAPE_WITHIN_SECONDS = 0.1
 DAILY = {"intervalSeconds": 86400, "graceSeconds": 0}
 """A policy."""
@@ -216,7 +219,9 @@ def test_an_outage_of_the_database_is_counted(lone_platform: Platform) -> None:
 @pytest.mark.endurance
 def test_a_scrape_is_quick_however_many_rows_there_are(lone_platform: Platform) -> None:
     request_id = _succeeds(lone_platform, lone_platform.new_subject(), "one")
+    shown = _series(lone_platform)
     _multiply(lone_platform, request_id)
+    assert _series(lone_platform) == shown, "no request and no secret has a series of its own"
     lone_platform.provision(lone_platform.new_subject())
     exporter = lone_platform.service(ServiceName.METRICS_EXPORTER)
     before = _sequential_scans(lone_platform)
@@ -228,6 +233,42 @@ def test_a_scrape_is_quick_however_many_rows_there_are(lone_platform: Platform) 
     # The longest is longer while others have the cores; the scrape's own cost is the usual one.
     assert median(took) < SCRAPE_WITHIN_SECONDS
     assert _sequential_scans(lone_platform) == before
+
+
+@pytest.mark.endurance
+def test_ten_thousand_requests_over_http_add_no_series(lone_platform: Platform) -> None:
+    asked = ("/v1/workflow-requests/{id}", "/v1/teams/team-{id}", "/v1/nowhere/{id}")
+
+    def ask() -> None:
+        for path in asked:
+            assert lone_platform.admin.get(path.format(id=new_id())).status_code == 404
+
+    ask()
+    before = _process_series(lone_platform)
+    assert len(before) > 10
+    for _ in range(ASKED_OVER_HTTP // len(asked)):
+        ask()
+    assert _process_series(lone_platform) == before
+
+
+def _process_series(platform: Platform) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
+    """All that the process shows at `/metrics`, by name and labels."""
+    shown = text_string_to_metric_families(platform.client.get("/metrics").text)
+    return {
+        (sample.name, tuple(sorted(sample.labels.items())))
+        for family in shown
+        for sample in family.samples
+    }
+
+
+def _series(platform: Platform) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
+    """What the projection shows, by name and labels."""
+    return {
+        (name, tuple(sorted((key, value) for key, value in each.items() if isinstance(value, str))))
+        for name, items in _shown(platform).items()
+        if isinstance(items, list)
+        for each in items
+    }
 
 
 def _run_all_kinds_of_traffic(platform: Platform) -> None:

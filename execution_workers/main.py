@@ -17,6 +17,7 @@ from execution_workers.gitops import GitOpsVerification
 from execution_workers.ledger.errors import count_outages
 from execution_workers.ledger.ledger import Ledger, new_engine
 from execution_workers.ports import GitOpsAgent
+from execution_workers.providers.limits import LimitMetrics
 from execution_workers.providers.registry import (
     CREDENTIAL_ISSUERS,
     GIT_FORGES,
@@ -77,7 +78,7 @@ def _workers(
 ) -> Workers:
     clock = SystemClock()
     errors = downstream_errors(registry)
-    surroundings = Surroundings(settings, clock, errors, resources)
+    surroundings = Surroundings(settings, clock, errors, LimitMetrics(registry), resources)
     agent = GITOPS_AGENTS[settings.gitops_agent](surroundings)
     ledger = Ledger(_engine(settings, resources, errors), clock, max_calls=settings.max_calls)
     rotation = _rotation(surroundings, agent)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import Counter
 
 from execution_workers.credentials import SecretFile
 from execution_workers.ports import CredentialIssuer, GitForge, GitOpsAgent, SecretStore
 from execution_workers.providers.calls import ProviderCalls
+from execution_workers.providers.limits import LimitMetrics
 from execution_workers.providers.local_agent.client import LocalAgent
 from execution_workers.providers.local_forge.client import ForgeClient
 from execution_workers.providers.local_forge.forge import LocalForge
@@ -38,15 +39,26 @@ class Surroundings:
     settings: ExecutionWorkersSettings
     clock: Clock
     downstream_errors: Counter
+    limit_metrics: LimitMetrics
     resources: ExitStack
     """Closed when the service ends."""
+    _calls: dict[str, ProviderCalls] = field(default_factory=dict)
 
     def calls(self, provider: str) -> ProviderCalls:
+        """The same for whoever calls that provider: its limits hold for all of them together."""
+        if provider not in self._calls:
+            self._calls[provider] = self._new_calls(provider)
+        return self._calls[provider]
+
+    def _new_calls(self, provider: str) -> ProviderCalls:
+        settings = self.settings
         return ProviderCalls(
             provider,
-            concurrency=self.settings.provider_concurrency,
-            wait_seconds=self.settings.call_timeout_seconds,
+            concurrency=settings.provider_concurrency,
+            wait_seconds=settings.call_timeout_seconds,
             errors=self.downstream_errors,
+            limits=settings.limits_of(provider),
+            metrics=self.limit_metrics,
         )
 
 

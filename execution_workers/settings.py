@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from execution_workers.providers.limits import Limits
 from idp_kernel.downstream import TARGETS
+from idp_kernel.ids import Slug
 from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
 from idp_kernel.settings import (
     DatabaseUrl,
@@ -64,6 +65,15 @@ class GitOpsAgentChoice(StrEnum):
     LOCAL = "local"
 
 
+ChoiceT = TypeVar("ChoiceT", bound=StrEnum)
+OfTeams = Annotated[dict[Slug, ChoiceT], NoDecode, BeforeValidator(json_object)]
+
+
+def _of_teams(choices: type[StrEnum]) -> Form:
+    named = ", ".join(each.value for each in choices)
+    return Form(f'a JSON object of {named} by team, such as `{{"payments": "{min(choices)}"}}`')
+
+
 class LedgerSettings(ServiceSettings):
     """What the bootstrap needs; shares the service's variables."""
 
@@ -90,12 +100,17 @@ class ExecutionWorkersSettings(LedgerSettings, TraceOriginSettings):
 
     git_forge: GitForgeChoice = GitForgeChoice.LOCAL
     """Which forge has the repositories."""
+    git_forge_of_teams: Annotated[OfTeams[GitForgeChoice], _of_teams(GitForgeChoice)] = {}
+    """The same for single teams, by slug. A team that has repositories already keeps its forge:
+    nothing moves them."""
     forge_url: HttpUrl = f"http://{LOOPBACK}:{DEFAULT_PORTS.local_forge}"
     """Where the forge is."""
     forge_token_file: SecretFilePath
     """The token of the platform's own bot at the forge."""
     secret_store: SecretStoreChoice = SecretStoreChoice.OPENBAO
     """Which store has the secrets' values."""
+    secret_store_of_teams: Annotated[OfTeams[SecretStoreChoice], _of_teams(SecretStoreChoice)] = {}
+    """The same for single teams, by slug; as for forges, nothing moves what is there."""
     openbao_url: HttpUrl = f"http://{LOOPBACK}:{DEFAULT_PORTS.openbao}"
     """Where OpenBao, or Vault, is."""
     openbao_approle_file: SecretFilePath
@@ -107,6 +122,8 @@ class ExecutionWorkersSettings(LedgerSettings, TraceOriginSettings):
     """How consumers reach that database, where it is not as the issuer does; without a user."""
     gitops_agent: GitOpsAgentChoice = GitOpsAgentChoice.LOCAL
     """Which agent reconciles the repositories."""
+    gitops_agent_of_teams: Annotated[OfTeams[GitOpsAgentChoice], _of_teams(GitOpsAgentChoice)] = {}
+    """The same for single teams, by slug. It has to read the team's forge."""
     gitops_agent_url: HttpUrl = f"http://{LOOPBACK}:{DEFAULT_PORTS.local_gitops_agent}"
     """Where the agent is."""
     gitops_agent_token_file: SecretFilePath

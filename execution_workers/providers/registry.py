@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeVar
 
 from prometheus_client import Counter
 
@@ -15,6 +17,7 @@ from execution_workers.providers.limits import LimitMetrics
 from execution_workers.providers.local_agent.client import LocalAgent
 from execution_workers.providers.local_forge.client import ForgeClient
 from execution_workers.providers.local_forge.forge import LocalForge
+from execution_workers.providers.of_teams import AgentOfTeams, ForgeOfTeams, StoreOfTeams
 from execution_workers.providers.openbao.client import OpenBaoClient
 from execution_workers.providers.openbao.issuer import GeneratedValues
 from execution_workers.providers.openbao.store import OpenBaoStore
@@ -30,6 +33,9 @@ from idp_kernel.clock import Clock
 from idp_kernel.downstream import OPENBAO, POSTGRES
 from idp_kernel.services import ServiceName
 from idp_kernel.wire.worker import CredentialIssuerName
+
+Choice = TypeVar("Choice", bound=StrEnum)
+Party = TypeVar("Party")
 
 
 @dataclass(frozen=True)
@@ -128,3 +134,44 @@ CREDENTIAL_ISSUERS: dict[CredentialIssuerName, Callable[[Surroundings], Credenti
 GITOPS_AGENTS: dict[GitOpsAgentChoice, Callable[[Surroundings], GitOpsAgent]] = {
     GitOpsAgentChoice.LOCAL: _local_agent,
 }
+
+
+def git_forge(surroundings: Surroundings) -> GitForge:
+    """Each team's own, as the settings choose."""
+    settings = surroundings.settings
+    default, of_teams = _chosen(
+        GIT_FORGES, settings.git_forge, settings.git_forge_of_teams, surroundings
+    )
+    return ForgeOfTeams(default, of_teams) if of_teams else default
+
+
+def secret_store(surroundings: Surroundings) -> SecretStore:
+    """As `git_forge`."""
+    settings = surroundings.settings
+    default, of_teams = _chosen(
+        SECRET_STORES, settings.secret_store, settings.secret_store_of_teams, surroundings
+    )
+    return StoreOfTeams(default, of_teams) if of_teams else default
+
+
+def gitops_agent(surroundings: Surroundings) -> GitOpsAgent:
+    """As `git_forge`."""
+    settings = surroundings.settings
+    default, of_teams = _chosen(
+        GITOPS_AGENTS, settings.gitops_agent, settings.gitops_agent_of_teams, surroundings
+    )
+    return AgentOfTeams(default, of_teams) if of_teams else default
+
+
+def _chosen(
+    makers: Mapping[Choice, Callable[[Surroundings], Party]],
+    default: Choice,
+    of_teams: Mapping[str, Choice],
+    surroundings: Surroundings,
+) -> tuple[Party, Mapping[str, Party]]:
+    """The default party and those of single teams, each made once and only if somebody has it."""
+    made = {
+        choice: makers[choice](surroundings)
+        for choice in dict.fromkeys([default, *of_teams.values()])
+    }
+    return made[default], {team: made[choice] for team, choice in of_teams.items()}

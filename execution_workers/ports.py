@@ -144,6 +144,14 @@ class Permission:
     """
 
 
+class Permitted(Protocol):
+    """Any port: what its implementations have in common."""
+
+    def permissions(self) -> Sequence[Permission]:
+        """As `GitForge.permissions`."""
+        ...
+
+
 class GitForge(Protocol):
     """Keeps repositories and guards their branches."""
 

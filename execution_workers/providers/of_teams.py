@@ -17,6 +17,7 @@ from execution_workers.ports import (
     GitOpsAgent,
     Marker,
     Permission,
+    Permitted,
     Pin,
     Properties,
     Rotation,
@@ -35,7 +36,7 @@ from idp_kernel.wire.worker import (
     Subject,
 )
 
-Party = TypeVar("Party", GitForge, GitOpsAgent, SecretStore)
+Party = TypeVar("Party", bound=Permitted)
 
 
 class _OfTeams(Generic[Party]):

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from prometheus_client import Counter
 
 from execution_workers.credentials import SecretFile
-from execution_workers.ports import CredentialIssuer, GitForge, GitOpsAgent, SecretStore
+from execution_workers.ports import CredentialIssuer, GitForge, GitOpsAgent, Permitted, SecretStore
 from execution_workers.providers.calls import ProviderCalls
 from execution_workers.providers.limits import LimitMetrics
 from execution_workers.providers.local_agent.client import LocalAgent
@@ -134,6 +134,26 @@ CREDENTIAL_ISSUERS: dict[CredentialIssuerName, Callable[[Surroundings], Credenti
 GITOPS_AGENTS: dict[GitOpsAgentChoice, Callable[[Surroundings], GitOpsAgent]] = {
     GitOpsAgentChoice.LOCAL: _local_agent,
 }
+
+
+def provider_names() -> list[str]:
+    """Every implementation of every port, by the name that the settings choose it with."""
+    return sorted({choice.value for makers in _ALL for choice in makers})
+
+
+def parties_named(name: str, surroundings: Surroundings) -> list[Permitted]:
+    """What is behind that name, for each port one; none when there is no such name."""
+    return [
+        make(surroundings) for makers in _ALL for choice, make in makers.items() if choice == name
+    ]
+
+
+_ALL: tuple[Mapping[Any, Callable[[Surroundings], Permitted]], ...] = (
+    GIT_FORGES,
+    SECRET_STORES,
+    CREDENTIAL_ISSUERS,
+    GITOPS_AGENTS,
+)
 
 
 def git_forge(surroundings: Surroundings) -> GitForge:

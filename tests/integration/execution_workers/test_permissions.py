@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -28,6 +31,7 @@ from idp_kernel.clock import SystemClock
 from idp_kernel.errors import Unavailable
 from idp_kernel.telemetry.metrics import downstream_errors
 from idp_kernel.tokens import write_private_file
+from idp_kernel.wire.worker import ProviderPermissions
 from local_stack.openbao_setup import WORKERS_POLICY_HCL
 from local_stack.postgres_setup import ISSUER_ROLE, connect_as_superuser
 from tests.fixtures.stack import OpenBaoServer, free_port
@@ -175,3 +179,44 @@ def test_the_issuers_role_may_all_until_something_is_taken_away(
 def grant(superuser: psycopg.Connection[tuple[object, ...]], missing: Permission) -> None:
     """Runs the statement that a person is told to run."""
     superuser.execute(missing.how_to_grant.removeprefix("Run: ").encode())
+
+
+def doctor(world: World, *arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
+    """The workers' own command, with their settings."""
+    settings = {f"IDP_EXECUTION_WORKERS_{name}": value for name, value in changed.items()}
+    return subprocess.run(
+        [sys.executable, "-m", "execution_workers.doctor", *arguments],
+        env={"PATH": os.environ["PATH"], **world.workers.environment, **settings},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("provider", "lines"), [("local", 2), ("openbao", 5), ("postgres", 4)])
+def test_the_workers_command_tells_each_permission(world: World, provider: str, lines: int) -> None:
+    ran = doctor(world, "--provider", provider)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert [line.split()[0] for line in ran.stdout.splitlines()] == ["granted"] * lines
+
+
+def test_the_workers_command_tells_what_is_missing_as_json(world: World, home: Path) -> None:
+    other = str(home / "forge-agent.token")
+    ran = doctor(world, "--provider", "local", "--json", FORGE_TOKEN_FILE=other)
+    assert ran.returncode == 1
+    found = ProviderPermissions.model_validate_json(ran.stdout)
+    assert [each.granted for each in found.permissions] == [False, True]
+    assert found.complaint is None
+
+
+def test_the_workers_command_says_when_a_provider_cannot_be_asked(world: World) -> None:
+    ran = doctor(world, "--provider", "openbao", OPENBAO_URL=f"http://127.0.0.1:{free_port()}")
+    assert ran.returncode == 1
+    assert ran.stdout.startswith("openbao: openbao did not log the workers in: ConnectError")
+
+
+def test_the_workers_command_knows_the_names_of_all_providers(world: World) -> None:
+    ran = doctor(world, "--provider", "cvs")
+    assert ran.returncode == 2
+    assert "openbao" in ran.stderr

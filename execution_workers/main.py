@@ -17,12 +17,13 @@ from execution_workers.gitops import GitOpsVerification
 from execution_workers.ledger.errors import count_outages
 from execution_workers.ledger.ledger import Ledger, new_engine
 from execution_workers.ports import GitOpsAgent
+from execution_workers.providers.limits import LimitMetrics
 from execution_workers.providers.registry import (
     CREDENTIAL_ISSUERS,
-    GIT_FORGES,
-    GITOPS_AGENTS,
-    SECRET_STORES,
     Surroundings,
+    git_forge,
+    gitops_agent,
+    secret_store,
 )
 from execution_workers.rotation import RotationParties
 from execution_workers.run_tokens import RunTokens
@@ -77,8 +78,8 @@ def _workers(
 ) -> Workers:
     clock = SystemClock()
     errors = downstream_errors(registry)
-    surroundings = Surroundings(settings, clock, errors, resources)
-    agent = GITOPS_AGENTS[settings.gitops_agent](surroundings)
+    surroundings = Surroundings(settings, clock, errors, LimitMetrics(registry), resources)
+    agent = gitops_agent(surroundings)
     ledger = Ledger(_engine(settings, resources, errors), clock, max_calls=settings.max_calls)
     rotation = _rotation(surroundings, agent)
     checks = Checks(
@@ -105,8 +106,8 @@ def _rotation(surroundings: Surroundings, agent: GitOpsAgent) -> RotationParties
     settings = surroundings.settings
     return RotationParties(
         installation_id=settings.installation_id,
-        forge=GIT_FORGES[settings.git_forge](surroundings),
-        store=SECRET_STORES[settings.secret_store](surroundings),
+        forge=git_forge(surroundings),
+        store=secret_store(surroundings),
         issuers={name: make(surroundings) for name, make in CREDENTIAL_ISSUERS.items()},
         verification=GitOpsVerification(
             agent, surroundings.clock, settle_seconds=settings.settle_seconds

@@ -131,8 +131,36 @@ class Pin:
     """The same in words."""
 
 
+@dataclass(frozen=True)
+class Permission:
+    """Something that the platform's credential at a provider has to be allowed."""
+
+    name: str
+    """In the provider's own words, as far as it has some."""
+    granted: bool | None
+    """None when the provider does not tell without a change."""
+    how_to_grant: str
+    """What a person does at the provider, one sentence; told while it is not known to be granted.
+    """
+
+
+class Permitted(Protocol):
+    """Any port: what its implementations have in common."""
+
+    def permissions(self) -> Sequence[Permission]:
+        """As `GitForge.permissions`."""
+        ...
+
+
 class GitForge(Protocol):
     """Keeps repositories and guards their branches."""
+
+    def permissions(self) -> Sequence[Permission]:
+        """What the platform's credential needs here and whether it has it; only reads.
+
+        Raises as other calls do when the provider is away or refuses the credential itself.
+        """
+        ...
 
     def repository(self, subject: Subject, wanted: RepositoryWanted) -> Action:
         """One for an application environment is seeded at once, others are empty.
@@ -246,6 +274,10 @@ class SecretStore(Protocol):
         """Its name in errors."""
         ...
 
+    def permissions(self) -> Sequence[Permission]:
+        """As `GitForge.permissions`."""
+        ...
+
     def path_of(self, subject: AppEnvSubject, name: str) -> str:
         """Where the store keeps the secret, below its mount."""
         ...
@@ -293,6 +325,10 @@ class Sessions:
 
 class CredentialIssuer(Protocol):
     """Makes credentials and ends them. A credential is told apart by its properties."""
+
+    def permissions(self) -> Sequence[Permission]:
+        """As `GitForge.permissions`."""
+        ...
 
     def draft(
         self, secret_id: str, in_use: Mapping[int, Properties], *, emergency: bool = False
@@ -362,6 +398,10 @@ class CredentialIssuer(Protocol):
 
 class GitOpsAgent(Protocol):
     """Reconciles what repositories say."""
+
+    def permissions(self) -> Sequence[Permission]:
+        """As `GitForge.permissions`."""
+        ...
 
     def reconciliation(self, owner: str, name: str) -> Reconciliation | None:
         """What the agent saw last; None while it does not know the repository."""

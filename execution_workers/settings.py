@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from pydantic import Field
-from pydantic_settings import SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from execution_workers.providers.limits import Limits
+from idp_kernel.downstream import TARGETS
+from idp_kernel.ids import Slug
 from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
 from idp_kernel.settings import (
     DatabaseUrl,
@@ -20,6 +23,7 @@ from idp_kernel.settings import (
     ServiceSettings,
     SettingsPrefix,
     TraceOriginSettings,
+    json_object,
 )
 
 InstallationId = Annotated[
@@ -28,6 +32,19 @@ InstallationId = Annotated[
     Form("1 to 63 letters, digits, ., _ and -, a letter or digit first and last"),
 ]
 """Fit for a Kubernetes label, since manifests carry it."""
+
+
+def _known_targets(rates: dict[str, float]) -> dict[str, float]:
+    if unknown := sorted(rates.keys() - TARGETS):
+        raise ValueError(f"no such target: {', '.join(unknown)}")
+    return rates
+
+
+Rate = Annotated[float, Field(gt=0, le=10_000)]
+RateOfTarget = Annotated[
+    dict[str, Rate], NoDecode, BeforeValidator(json_object), AfterValidator(_known_targets)
+]
+RATE_OF_TARGET = Form('a JSON object of numbers above 0 by target, such as `{"openbao": 10}`')
 
 
 class GitForgeChoice(StrEnum):
@@ -46,6 +63,15 @@ class GitOpsAgentChoice(StrEnum):
     """Which agent stands behind the port `GitOpsAgent`."""
 
     LOCAL = "local"
+
+
+ChoiceT = TypeVar("ChoiceT", bound=StrEnum)
+OfTeams = Annotated[dict[Slug, ChoiceT], NoDecode, BeforeValidator(json_object)]
+
+
+def _of_teams(choices: type[StrEnum]) -> Form:
+    named = ", ".join(each.value for each in choices)
+    return Form(f'a JSON object of {named} by team, such as `{{"payments": "{min(choices)}"}}`')
 
 
 class LedgerSettings(ServiceSettings):
@@ -74,12 +100,17 @@ class ExecutionWorkersSettings(LedgerSettings, TraceOriginSettings):
 
     git_forge: GitForgeChoice = GitForgeChoice.LOCAL
     """Which forge has the repositories."""
+    git_forge_of_teams: Annotated[OfTeams[GitForgeChoice], _of_teams(GitForgeChoice)] = {}
+    """The same for single teams, by slug. A team that has repositories already keeps its forge:
+    nothing moves them."""
     forge_url: HttpUrl = f"http://{LOOPBACK}:{DEFAULT_PORTS.local_forge}"
     """Where the forge is."""
     forge_token_file: SecretFilePath
     """The token of the platform's own bot at the forge."""
     secret_store: SecretStoreChoice = SecretStoreChoice.OPENBAO
     """Which store has the secrets' values."""
+    secret_store_of_teams: Annotated[OfTeams[SecretStoreChoice], _of_teams(SecretStoreChoice)] = {}
+    """The same for single teams, by slug; as for forges, nothing moves what is there."""
     openbao_url: HttpUrl = f"http://{LOOPBACK}:{DEFAULT_PORTS.openbao}"
     """Where OpenBao, or Vault, is."""
     openbao_approle_file: SecretFilePath
@@ -91,6 +122,8 @@ class ExecutionWorkersSettings(LedgerSettings, TraceOriginSettings):
     """How consumers reach that database, where it is not as the issuer does; without a user."""
     gitops_agent: GitOpsAgentChoice = GitOpsAgentChoice.LOCAL
     """Which agent reconciles the repositories."""
+    gitops_agent_of_teams: Annotated[OfTeams[GitOpsAgentChoice], _of_teams(GitOpsAgentChoice)] = {}
+    """The same for single teams, by slug. It has to read the team's forge."""
     gitops_agent_url: HttpUrl = f"http://{LOOPBACK}:{DEFAULT_PORTS.local_gitops_agent}"
     """Where the agent is."""
     gitops_agent_token_file: SecretFilePath
@@ -102,6 +135,25 @@ class ExecutionWorkersSettings(LedgerSettings, TraceOriginSettings):
     """For one git process."""
     provider_concurrency: Annotated[int, Field(ge=1, le=100)] = 8
     """Calls in flight to one provider, from one process."""
+    provider_calls_per_second: Rate = Limits.calls_per_second
+    """Calls to one provider, from one process; more wait their turn."""
+    provider_calls_per_second_of: Annotated[RateOfTarget, RATE_OF_TARGET] = {}
+    """The same for single providers, by the name that `target` has in metrics."""
+    provider_burst: Annotated[int, Field(ge=1, le=1000)] = Limits.burst
+    """Calls to one provider that may begin at once after a rest."""
+    provider_longest_pause_seconds: Annotated[float, Field(gt=0, le=24 * 3600)] = (
+        Limits.longest_pause_seconds
+    )
+    """A provider that asks for a longer pause (`Retry-After`) is called again after this."""
+    provider_circuit_failures: Annotated[int, Field(ge=1, le=1000)] = Limits.circuit_failures
+    """Calls in a row without an answer, or with an error of the provider's own, after which it is
+    called no more for a while."""
+    provider_circuit_cool_down_seconds: Seconds = Limits.circuit_cool_down_seconds
+    """How long; then one call tries, and doubles the time when it fails."""
+    provider_circuit_longest_cool_down_seconds: Annotated[float, Field(gt=0, le=3600)] = (
+        Limits.circuit_longest_cool_down_seconds
+    )
+    """How long at most."""
     max_calls: Annotated[int, Field(ge=1, le=30)] = 16
     """Calls this process works on at once, each with a database connection; more are refused
     for a moment. Below the threads that serve requests, so that `/fences` finds one."""
@@ -111,3 +163,16 @@ class ExecutionWorkersSettings(LedgerSettings, TraceOriginSettings):
     """How long `/fences` waits for calls in flight."""
     settle_seconds: Annotated[float, Field(ge=0, le=600)] = 1
     """How long the GitOps agent must have called our revision healthy."""
+
+    def limits_of(self, target: str) -> Limits:
+        """How that provider is called."""
+        return Limits(
+            calls_per_second=self.provider_calls_per_second_of.get(
+                target, self.provider_calls_per_second
+            ),
+            burst=self.provider_burst,
+            circuit_failures=self.provider_circuit_failures,
+            circuit_cool_down_seconds=self.provider_circuit_cool_down_seconds,
+            circuit_longest_cool_down_seconds=self.provider_circuit_longest_cool_down_seconds,
+            longest_pause_seconds=self.provider_longest_pause_seconds,
+        )

@@ -15,6 +15,7 @@ from idp_cli.invocation import Invocation
 from idp_cli.observers import EmbeddedObservers
 from idp_cli.output import program_word
 from idp_cli.part_findings import clock_finding, part_findings
+from idp_cli.provider_findings import provider_findings
 from idp_cli.supervision.embedded import Embedded
 from idp_cli.supervision.keys import readable_by_others
 from idp_cli.supervision.leftovers import leftovers
@@ -49,10 +50,15 @@ class Doctor:
         self._invocation = invocation
         self._home = invocation.home
 
-    def examine(self) -> bool:
-        """Says every finding; answers whether all are good."""
+    def examine(self, provider: str | None = None) -> bool:
+        """Says every finding, or what one provider lets the platform do; answers whether all are
+        good.
+        """
         findings = []
-        for finding in self._findings():
+        looks = (
+            self._findings() if provider is None else provider_findings(self._invocation, provider)
+        )
+        for finding in looks:
             findings.append(finding)
             self._say(finding)
         if self._invocation.output.is_for_programs:

@@ -25,6 +25,7 @@ from idp_kernel.workflows import (
     RequestState,
     Step,
     StepState,
+    WaitingReason,
 )
 
 LOOK_EVERY_SECONDS = 0.3
@@ -39,7 +40,12 @@ PLANNED = "planned"
 WAITING = "waiting"
 
 _WAITING_WORDS: dict[str, str] = {
-    ROTATION_GRACE.reason: "grace period",
+    WaitingReason.ROTATION_GRACE: "grace period",
+    WaitingReason.GITOPS_RECONCILIATION_SLOW: "the GitOps agent has not taken it up yet",
+    WaitingReason.CONSUMERS_NOT_CONFIRMED: "consumers still have the old version",
+    WaitingReason.UNDONE_STILL_SEEN: "what was undone is still seen",
+    WaitingReason.PROVIDER_PAUSED: "a provider asked for a pause",
+    WaitingReason.CIRCUIT_OPEN: "a provider does not answer",
 }
 _MARKS: dict[str, tuple[str, str]] = {
     PLANNED: ("·", "dim"),

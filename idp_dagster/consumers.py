@@ -8,9 +8,7 @@ from idp_dagster.ports import ControlPlane, SecretRotationProvider
 from idp_dagster.rotation import credential_version, moved_revisions, replaced_version
 from idp_kernel.wire.engine import RotationDesiredState, StepResult
 from idp_kernel.wire.worker import ConsumersState, ConsumersVerdict, ObserveConsumers
-
-CONSUMERS_NOT_CONFIRMED = "consumers_not_confirmed"
-"""Why a request waits."""
+from idp_kernel.workflows import WaitingReason
 
 ACCEPTED = frozenset({ConsumersState.CONFIRMED, ConsumersState.UNKNOWN})
 """Where nobody can know who reads a secret, an applied binding has to do: the grace period is
@@ -36,7 +34,7 @@ def are_confirmed_in_time(
         patience,
         look=lambda permit: provider.consumers(body, permit),
         judge=judge,
-        waiting_reason=CONSUMERS_NOT_CONFIRMED,
+        waiting_reason=WaitingReason.CONSUMERS_NOT_CONFIRMED,
     )
 
 

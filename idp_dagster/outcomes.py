@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from idp_dagster.failpoints import after_call, before_call
-from idp_dagster.policies import dagster_failures
+from idp_dagster.policies import SentToWait, dagster_failures, wait_for
 from idp_dagster.ports import CallPermit, ControlPlane
-from idp_kernel.errors import PlatformError
+from idp_kernel.downstream import Refusal
+from idp_kernel.errors import PlatformError, Unavailable
 from idp_kernel.failpoints import failpoint
 from idp_kernel.telemetry.metrics import NO_STATUS
 from idp_kernel.telemetry.run_spans import step_span_id
@@ -16,7 +17,7 @@ from idp_kernel.telemetry.subjects import subject_attributes
 from idp_kernel.telemetry.traces import span
 from idp_kernel.wire.engine import Claim, Offer, StepResult
 from idp_kernel.wire.worker import DownstreamError, StepEffects
-from idp_kernel.workflows import Step
+from idp_kernel.workflows import Step, WaitingReason
 
 
 class StepAttempt:
@@ -45,13 +46,33 @@ class StepAttempt:
 
 
 @contextmanager
+def _waiting_out(control_plane: ControlPlane, step: Step, retry_number: int) -> Iterator[None]:
+    """Sends the request to wait, and raises `SentToWait`, when a provider is to be left alone for
+    longer than the step's retries wait.
+    """
+    try:
+        yield
+    except Unavailable as error:
+        seconds = wait_for(error, step, retry_number)
+        if seconds is None:
+            raise
+        is_open = error.code == Refusal.CIRCUIT_OPEN
+        reason = WaitingReason.CIRCUIT_OPEN if is_open else WaitingReason.PROVIDER_PAUSED
+        control_plane.wait(reason, seconds)
+        raise SentToWait(reason) from error
+
+
+@contextmanager
 def step_attempt(
     control_plane: ControlPlane, step: Step, retry_number: int
 ) -> Iterator[StepAttempt]:
-    """Around all that an op does; raises only what Dagster is to see (`policies`)."""
+    """Around all that an op does; raises only what Dagster is to see (`policies`), and `SentToWait`
+    for `step_op`.
+    """
     claim = control_plane.claim
     with (
         dagster_failures(step),
+        _waiting_out(control_plane, step, retry_number),
         span(
             step,
             attributes={**span_attributes(claim), "idp.retry_number": retry_number},

@@ -11,6 +11,7 @@ from dagster import Config
 from idp_dagster.outcomes import StepAttempt
 from idp_dagster.ports import CallPermit, ControlPlane
 from idp_kernel.wire.engine import StepResult
+from idp_kernel.workflows import WaitingReason
 
 Seen = TypeVar("Seen")
 
@@ -38,7 +39,7 @@ def is_achieved_in_time(
     *,
     look: Callable[[CallPermit], Seen],
     judge: Callable[[Seen], StepResult | None],
-    waiting_reason: str,
+    waiting_reason: WaitingReason,
 ) -> bool:
     """Looks until what is seen is judged an achievement; `False` when the request was sent to wait
     instead. What `judge` raises ends the step.

@@ -2,6 +2,7 @@
 
     error                       in the run                            told as retryable
     Unavailable                 reaches the step's retry policy       yes
+      and a provider is awaited none: the request waits               not told
     any other of our tree       Failure(allow_retries=False)          no
     interrupt                   Failure(allow_retries=False)          yes: the next attempt may work
     anything else (a bug)       Failure(allow_retries=False)          no
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 import structlog
 from dagster import Backoff, DagsterExecutionInterruptedError, Failure, Jitter, RetryPolicy
 
+from idp_kernel.downstream import Refusal
 from idp_kernel.errors import InvariantBroken, PlatformError, Unavailable
 from idp_kernel.telemetry.logs import redact
 from idp_kernel.wire.engine import RUN_INTERRUPTED, StepError
@@ -68,10 +70,39 @@ RETRY_POLICIES: dict[Step, RetryPolicy] = {
     Step.FINALIZE_COMPENSATION: _policy(max_retries=4),
 }
 
+LONGEST_WAIT_SECONDS = 24 * 3600.0
+"""Of those that an error asks for; then it is tried all the same."""
+_SHORTEST_WAIT_SECONDS = 1.0
+
+
+def wait_for(error: Unavailable, step: Step, retry_number: int) -> float | None:
+    """How many seconds the request waits after this error of a step's try, the first being 0; None
+    when the step's own retries sit it out.
+
+    It waits for a provider that says when to come again, unless that is within what is left of the
+    retries' waits, which are half of the longest on average. So no attempt is used up.
+    """
+    seconds = error.retry_after_seconds
+    if seconds is None or "target" not in error.details:
+        return None
+    policy = RETRY_POLICIES[step]
+    longest = (
+        float(policy.delay or 0) * (2**number - 1)
+        for number in range(retry_number + 1, policy.max_retries + 1)
+    )
+    if error.code != Refusal.CIRCUIT_OPEN and seconds <= sum(longest) / 2:
+        return None
+    return min(max(seconds, _SHORTEST_WAIT_SECONDS), LONGEST_WAIT_SECONDS)
+
+
 ENQUEUE_RETRY_POLICY = _policy(max_retries=4)
 """Of `secret_rotation_enqueue`: the next scheduled time finds what an outage left due."""
 CHECK_RETRY_POLICY = _policy(max_retries=2)
 """Of asset checks: the next scheduled look is minutes away."""
+
+
+class SentToWait(Exception):
+    """The request waits, so this run carries out no further step."""
 
 
 @contextmanager
@@ -79,6 +110,8 @@ def dagster_failures(step: str) -> Iterator[None]:
     """Translates what is raised inside the op of that name, as the table above says."""
     try:
         yield
+    except SentToWait:
+        raise
     except Unavailable as error:
         error.args = (redact(error.message),)
         raise

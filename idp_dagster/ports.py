@@ -45,7 +45,7 @@ from idp_kernel.wire.worker import (
     VerifyGitOps,
     VerifyUndone,
 )
-from idp_kernel.workflows import Step
+from idp_kernel.workflows import Step, WaitingReason
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class ControlPlane(Protocol):
         """
         ...
 
-    def wait(self, reason: str, seconds: float) -> None:
+    def wait(self, reason: WaitingReason, seconds: float) -> None:
         """Ends the claim: the request waits and is offered again in the same phase."""
         ...
 

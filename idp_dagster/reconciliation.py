@@ -10,10 +10,7 @@ from idp_dagster.ports import AppEnvProvisioningProvider, ControlPlane
 from idp_kernel.errors import InvariantBroken, ProviderRejected
 from idp_kernel.wire.engine import AppEnvDesiredState, StepResult
 from idp_kernel.wire.worker import GitOpsState, GitOpsVerdict, VerifyGitOps
-from idp_kernel.workflows import Step
-
-RECONCILIATION_SLOW = "gitops_reconciliation_slow"
-"""Why a request waits."""
+from idp_kernel.workflows import Step, WaitingReason
 
 
 def is_reconciled_in_time(
@@ -46,7 +43,7 @@ def is_reconciled_in_time(
         patience,
         look=lambda permit: provider.verify_gitops(body, permit),
         judge=judge,
-        waiting_reason=RECONCILIATION_SLOW,
+        waiting_reason=WaitingReason.GITOPS_RECONCILIATION_SLOW,
     )
 
 

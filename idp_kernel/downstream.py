@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Final
 
 from idp_kernel.services import ServiceName
@@ -9,13 +10,31 @@ from idp_kernel.services import ServiceName
 OPENBAO: Final = "openbao"
 POSTGRES: Final = "postgres"
 
+
+class CircuitState(StrEnum):
+    """Whether a provider is called, by what its last calls came to."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class Refusal(StrEnum):
+    """Why a call to a provider was not made; also the code of the error."""
+
+    BUSY = "provider_busy"
+    RATE_LIMITED = "provider_rate_limited"
+    PAUSED = "provider_paused"
+    CIRCUIT_OPEN = "circuit_open"
+
+
 TARGETS: Final = frozenset({*ServiceName, OPENBAO, POSTGRES})
 """Providers, and services that gave no answer."""
 
 CODES: Final = frozenset(
     {
         "unreachable",
-        "provider_busy",
+        *Refusal,
         "credential_unreadable",
         "agent_denied",
         "agent_failed",

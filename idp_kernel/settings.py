@@ -8,6 +8,7 @@ secret that somebody put into the wrong variable.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -57,6 +58,16 @@ def _absolute(path: Path) -> Path:
     if not path.is_absolute():
         raise ValueError("not absolute")
     return path
+
+
+def json_object(text: object) -> object:
+    """A variable that holds a JSON object, decoded; raises `ValueError` for other text."""
+    if not isinstance(text, str):
+        return text
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError("no JSON object")  # noqa: TRY004 - pydantic's word for what is refused
+    return found
 
 
 Host = Annotated[str, Form("an address or name of this machine")]

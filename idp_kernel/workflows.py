@@ -112,11 +112,24 @@ IRREVERSIBLE_STEPS = frozenset({Step.RETIRE_OLD_CREDENTIAL})
 """Steps whose effects nothing can take back."""
 
 
+class WaitingReason(StrEnum):
+    """Why a request waits: the `reason` label."""
+
+    ROTATION_GRACE = "rotation_grace"
+    GITOPS_RECONCILIATION_SLOW = "gitops_reconciliation_slow"
+    CONSUMERS_NOT_CONFIRMED = "consumers_not_confirmed"
+    UNDONE_STILL_SEEN = "undone_still_seen"
+    PROVIDER_PAUSED = "provider_paused"
+    """A provider said when to come again, and that is longer than a run may wait."""
+    CIRCUIT_OPEN = "circuit_open"
+    """A provider gave no answer several times in a row and is called no more for a while."""
+
+
 @dataclass(frozen=True)
 class PhaseWait:
     """The wait that follows a phase; no run, worker or connection is held meanwhile."""
 
-    reason: str
+    reason: WaitingReason
     is_exclusive: bool
     """Whether the request keeps its subjects to itself while it waits."""
 
@@ -204,7 +217,7 @@ APPLICATION_ENVIRONMENT_PROVISIONING = Workflow(
     deadline_seconds=30 * 60,
 )
 
-ROTATION_GRACE = PhaseWait(reason="rotation_grace", is_exclusive=False)
+ROTATION_GRACE = PhaseWait(reason=WaitingReason.ROTATION_GRACE, is_exclusive=False)
 """Both credentials work; whoever still has the old one takes up the new one meanwhile."""
 
 SECRET_ROTATION = Workflow(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from prometheus_client import Counter
 
 from execution_workers.credentials import SecretFile
-from execution_workers.ports import CredentialIssuer, GitForge, GitOpsAgent, SecretStore
+from execution_workers.ports import CredentialIssuer, GitForge, GitOpsAgent, Permitted, SecretStore
 from execution_workers.providers.calls import ProviderCalls
+from execution_workers.providers.limits import LimitMetrics
 from execution_workers.providers.local_agent.client import LocalAgent
 from execution_workers.providers.local_forge.client import ForgeClient
 from execution_workers.providers.local_forge.forge import LocalForge
+from execution_workers.providers.of_teams import AgentOfTeams, ForgeOfTeams, StoreOfTeams
 from execution_workers.providers.openbao.client import OpenBaoClient
 from execution_workers.providers.openbao.issuer import GeneratedValues
 from execution_workers.providers.openbao.store import OpenBaoStore
@@ -30,6 +34,9 @@ from idp_kernel.downstream import OPENBAO, POSTGRES
 from idp_kernel.services import ServiceName
 from idp_kernel.wire.worker import CredentialIssuerName
 
+Choice = TypeVar("Choice", bound=StrEnum)
+Party = TypeVar("Party")
+
 
 @dataclass(frozen=True)
 class Surroundings:
@@ -38,15 +45,26 @@ class Surroundings:
     settings: ExecutionWorkersSettings
     clock: Clock
     downstream_errors: Counter
+    limit_metrics: LimitMetrics
     resources: ExitStack
     """Closed when the service ends."""
+    _calls: dict[str, ProviderCalls] = field(default_factory=dict)
 
     def calls(self, provider: str) -> ProviderCalls:
+        """The same for whoever calls that provider: its limits hold for all of them together."""
+        if provider not in self._calls:
+            self._calls[provider] = self._new_calls(provider)
+        return self._calls[provider]
+
+    def _new_calls(self, provider: str) -> ProviderCalls:
+        settings = self.settings
         return ProviderCalls(
             provider,
-            concurrency=self.settings.provider_concurrency,
-            wait_seconds=self.settings.call_timeout_seconds,
+            concurrency=settings.provider_concurrency,
+            wait_seconds=settings.call_timeout_seconds,
             errors=self.downstream_errors,
+            limits=settings.limits_of(provider),
+            metrics=self.limit_metrics,
         )
 
 
@@ -116,3 +134,64 @@ CREDENTIAL_ISSUERS: dict[CredentialIssuerName, Callable[[Surroundings], Credenti
 GITOPS_AGENTS: dict[GitOpsAgentChoice, Callable[[Surroundings], GitOpsAgent]] = {
     GitOpsAgentChoice.LOCAL: _local_agent,
 }
+
+
+def provider_names() -> list[str]:
+    """Every implementation of every port, by the name that the settings choose it with."""
+    return sorted({choice.value for makers in _ALL for choice in makers})
+
+
+def parties_named(name: str, surroundings: Surroundings) -> list[Permitted]:
+    """What is behind that name, for each port one; none when there is no such name."""
+    return [
+        make(surroundings) for makers in _ALL for choice, make in makers.items() if choice == name
+    ]
+
+
+_ALL: tuple[Mapping[Any, Callable[[Surroundings], Permitted]], ...] = (
+    GIT_FORGES,
+    SECRET_STORES,
+    CREDENTIAL_ISSUERS,
+    GITOPS_AGENTS,
+)
+
+
+def git_forge(surroundings: Surroundings) -> GitForge:
+    """Each team's own, as the settings choose."""
+    settings = surroundings.settings
+    default, of_teams = _chosen(
+        GIT_FORGES, settings.git_forge, settings.git_forge_of_teams, surroundings
+    )
+    return ForgeOfTeams(default, of_teams) if of_teams else default
+
+
+def secret_store(surroundings: Surroundings) -> SecretStore:
+    """As `git_forge`."""
+    settings = surroundings.settings
+    default, of_teams = _chosen(
+        SECRET_STORES, settings.secret_store, settings.secret_store_of_teams, surroundings
+    )
+    return StoreOfTeams(default, of_teams) if of_teams else default
+
+
+def gitops_agent(surroundings: Surroundings) -> GitOpsAgent:
+    """As `git_forge`."""
+    settings = surroundings.settings
+    default, of_teams = _chosen(
+        GITOPS_AGENTS, settings.gitops_agent, settings.gitops_agent_of_teams, surroundings
+    )
+    return AgentOfTeams(default, of_teams) if of_teams else default
+
+
+def _chosen(
+    makers: Mapping[Choice, Callable[[Surroundings], Party]],
+    default: Choice,
+    of_teams: Mapping[str, Choice],
+    surroundings: Surroundings,
+) -> tuple[Party, Mapping[str, Party]]:
+    """The default party and those of single teams, each made once and only if somebody has it."""
+    made = {
+        choice: makers[choice](surroundings)
+        for choice in dict.fromkeys([default, *of_teams.values()])
+    }
+    return made[default], {team: made[choice] for team, choice in of_teams.items()}

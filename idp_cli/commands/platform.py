@@ -50,6 +50,14 @@ OtlpAddress = Annotated[
         help="A collector that takes traces as OTLP over HTTP, such as http://127.0.0.1:4318.",
     ),
 ]
+ProviderName = Annotated[
+    str | None,
+    typer.Option(
+        "--provider",
+        metavar="NAME",
+        help="Only this provider, by the name that the settings of execution-workers choose it by.",
+    ),
+]
 RECORD_WITHIN_SECONDS = 10.0
 _LOOK_EVERY_SECONDS = 0.1
 
@@ -130,10 +138,14 @@ def status(context: typer.Context) -> None:
     invocation.output.table(table)
 
 
-def doctor(context: typer.Context) -> None:
-    """Look at every part and say what to do; works when nothing runs, too."""
+def doctor(context: typer.Context, provider: ProviderName = None) -> None:
+    """Look at every part and say what to do; works when nothing runs, too.
+
+    With --provider, asks that provider whether the platform's credential there is allowed all that
+    it needs, and says how to grant what is missing. Nothing is changed.
+    """
     invocation = invocation_of(context)
-    is_well = Doctor(invocation).examine()
+    is_well = Doctor(invocation).examine(provider)
     raise typer.Exit(ExitCode.OK if is_well else ExitCode.FAILED)
 
 

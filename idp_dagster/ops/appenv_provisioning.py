@@ -4,17 +4,16 @@ Each passes on references only, and nothing to the next op: what a later step ne
 one it takes from the outcomes at the control plane, so that a re-run from failure finds it too.
 """
 
-from collections.abc import Iterator
-
-from dagster import In, Nothing, OpExecutionContext, Out, Output, ResourceParam, op
+from dagster import OpExecutionContext, ResourceParam
 
 from idp_dagster.catalog import record_finalized
 from idp_dagster.materializations import provisioned
 from idp_dagster.outcomes import effects_result, step_attempt
 from idp_dagster.patience import ReconciliationPatience
-from idp_dagster.policies import RETRY_POLICIES
+from idp_dagster.policies import SentToWait
 from idp_dagster.ports import AppEnvProvisioningProvider, ControlPlane, GitProvider
 from idp_dagster.reconciliation import is_reconciled_in_time
+from idp_dagster.step_ops import AFTER, step_op
 from idp_kernel.wire.engine import AppEnvDesiredState, StepResult
 from idp_kernel.wire.worker import (
     CreateSecretBindings,
@@ -26,11 +25,8 @@ from idp_kernel.workflows import Step
 
 # No postponed annotations here: Dagster reads those of the decorated functions as classes.
 
-_AFTER = {"before": In(Nothing)}
-_DONE = Out(Nothing)
 
-
-@op(out=_DONE, retry_policy=RETRY_POLICIES[Step.MATERIALIZE_REPOSITORIES])
+@step_op(Step.MATERIALIZE_REPOSITORIES)
 def materialize_repositories(
     context: OpExecutionContext,
     control_plane: ResourceParam[ControlPlane],
@@ -47,7 +43,7 @@ def materialize_repositories(
         attempt.achieved(effects_result(effects))
 
 
-@op(ins=_AFTER, out=_DONE, retry_policy=RETRY_POLICIES[Step.APPLY_BRANCH_PROTECTION])
+@step_op(Step.APPLY_BRANCH_PROTECTION, ins=AFTER)
 def apply_branch_protection(
     context: OpExecutionContext,
     control_plane: ResourceParam[ControlPlane],
@@ -66,7 +62,7 @@ def apply_branch_protection(
         attempt.achieved(effects_result(effects))
 
 
-@op(ins=_AFTER, out=_DONE, retry_policy=RETRY_POLICIES[Step.PROVISION_SECRETS])
+@step_op(Step.PROVISION_SECRETS, ins=AFTER)
 def provision_secrets(
     context: OpExecutionContext,
     control_plane: ResourceParam[ControlPlane],
@@ -81,7 +77,7 @@ def provision_secrets(
         attempt.achieved(effects_result(effects))
 
 
-@op(ins=_AFTER, out=_DONE, retry_policy=RETRY_POLICIES[Step.CREATE_SECRET_BINDINGS])
+@step_op(Step.CREATE_SECRET_BINDINGS, ins=AFTER)
 def create_secret_bindings(
     context: OpExecutionContext,
     control_plane: ResourceParam[ControlPlane],
@@ -100,17 +96,13 @@ def create_secret_bindings(
         attempt.achieved(effects_result(effects))
 
 
-@op(
-    ins=_AFTER,
-    out=Out(Nothing, is_required=False),
-    retry_policy=RETRY_POLICIES[Step.VERIFY_GITOPS_RECONCILIATION],
-)
+@step_op(Step.VERIFY_GITOPS_RECONCILIATION, ins=AFTER)
 def verify_gitops_reconciliation(
     context: OpExecutionContext,
     config: ReconciliationPatience,
     control_plane: ResourceParam[ControlPlane],
     appenv_provisioning_provider: ResourceParam[AppEnvProvisioningProvider],
-) -> Iterator[Output[None]]:
+) -> None:
     """Looks until the GitOps agent has our bindings in good health.
 
     When that takes longer than a run may wait, the request is sent to wait and the run ends here:
@@ -122,15 +114,11 @@ def verify_gitops_reconciliation(
         reconciled = is_reconciled_in_time(
             control_plane, appenv_provisioning_provider, attempt, config
         )
-    if reconciled:
-        yield Output(None)
+    if not reconciled:
+        raise SentToWait
 
 
-@op(
-    ins=_AFTER,
-    out=_DONE,
-    retry_policy=RETRY_POLICIES[Step.FINALIZE_APPLICATION_ENVIRONMENT_PROVISIONING],
-)
+@step_op(Step.FINALIZE_APPLICATION_ENVIRONMENT_PROVISIONING, ins=AFTER)
 def finalize_application_environment_provisioning(
     context: OpExecutionContext, control_plane: ResourceParam[ControlPlane]
 ) -> None:

@@ -4,29 +4,22 @@ Each can be repeated: the workers look at the providers every time, and let alon
 is not the undone request's, and what another request lives on.
 """
 
-from collections.abc import Iterator
-
-from dagster import In, Nothing, OpExecutionContext, Out, Output, ResourceParam, op
+from dagster import OpExecutionContext, ResourceParam
 
 from idp_dagster.outcomes import step_attempt
 from idp_dagster.patience import Patience, is_achieved_in_time
-from idp_dagster.policies import RETRY_POLICIES
+from idp_dagster.policies import SentToWait
 from idp_dagster.ports import ControlPlane, UndoProvider
+from idp_dagster.step_ops import AFTER, step_op
 from idp_dagster.undo import must_be_gone, undo_body
 from idp_kernel.wire.engine import CompensationDesiredState, StepResult
 from idp_kernel.wire.worker import ItemEffect
-from idp_kernel.workflows import Step
+from idp_kernel.workflows import Step, WaitingReason
 
 # No postponed annotations here: Dagster reads those of the decorated functions as classes.
 
-_AFTER = {"before": In(Nothing)}
-_DONE = Out(Nothing)
 
-STILL_SEEN = "undone_still_seen"
-"""Why a request waits."""
-
-
-@op(out=_DONE, retry_policy=RETRY_POLICIES[Step.STOP_UNDONE_REQUEST])
+@step_op(Step.STOP_UNDONE_REQUEST)
 def stop_undone_request(
     context: OpExecutionContext,
     control_plane: ResourceParam[ControlPlane],
@@ -40,7 +33,7 @@ def stop_undone_request(
         attempt.achieved(StepResult())
 
 
-@op(ins=_AFTER, out=_DONE, retry_policy=RETRY_POLICIES[Step.UNDO_EFFECTS])
+@step_op(Step.UNDO_EFFECTS, ins=AFTER)
 def undo_effects(
     context: OpExecutionContext,
     control_plane: ResourceParam[ControlPlane],
@@ -58,17 +51,13 @@ def undo_effects(
         attempt.achieved(StepResult(items=tuple(items)))
 
 
-@op(
-    ins=_AFTER,
-    out=Out(Nothing, is_required=False),
-    retry_policy=RETRY_POLICIES[Step.VERIFY_NOTHING_LEFT],
-)
+@step_op(Step.VERIFY_NOTHING_LEFT, ins=AFTER)
 def verify_nothing_left(
     context: OpExecutionContext,
     config: Patience,
     control_plane: ResourceParam[ControlPlane],
     undo_provider: ResourceParam[UndoProvider],
-) -> Iterator[Output[None]]:
+) -> None:
     """Looks until forge, store and GitOps agent have no more what was removed.
 
     When that takes longer than a run may wait, the request is sent to wait and the run ends here.
@@ -82,13 +71,13 @@ def verify_nothing_left(
             config,
             look=lambda permit: undo_provider.verify(body, permit),
             judge=lambda seen: StepResult() if all(each.passed for each in seen.items) else None,
-            waiting_reason=STILL_SEEN,
+            waiting_reason=WaitingReason.UNDONE_STILL_SEEN,
         )
-    if is_gone:
-        yield Output(None)
+    if not is_gone:
+        raise SentToWait
 
 
-@op(ins=_AFTER, out=_DONE, retry_policy=RETRY_POLICIES[Step.FINALIZE_COMPENSATION])
+@step_op(Step.FINALIZE_COMPENSATION, ins=AFTER)
 def finalize_compensation(
     context: OpExecutionContext, control_plane: ResourceParam[ControlPlane]
 ) -> None:

@@ -1,10 +1,10 @@
 """The steps of ApplicationOnboarding; what they pass on is as in `appenv_provisioning`."""
 
-from dagster import In, Nothing, OpExecutionContext, Out, ResourceParam, op
+from dagster import OpExecutionContext, ResourceParam
 
 from idp_dagster.outcomes import effects_result, step_attempt
-from idp_dagster.policies import RETRY_POLICIES
 from idp_dagster.ports import ControlPlane, GitProvider
+from idp_dagster.step_ops import AFTER, step_op
 from idp_dagster.validation import require_passed
 from idp_kernel.wire.engine import OnboardingDesiredState, StepResult
 from idp_kernel.wire.worker import (
@@ -19,11 +19,8 @@ from idp_kernel.workflows import Step
 
 # No postponed annotations here: Dagster reads those of the decorated functions as classes.
 
-_AFTER = {"before": In(Nothing)}
-_DONE = Out(Nothing)
 
-
-@op(out=_DONE, retry_policy=RETRY_POLICIES[Step.VALIDATE_APPLICATION])
+@step_op(Step.VALIDATE_APPLICATION)
 def validate_application(
     context: OpExecutionContext,
     control_plane: ResourceParam[ControlPlane],
@@ -39,7 +36,7 @@ def validate_application(
         attempt.achieved(StepResult())
 
 
-@op(ins=_AFTER, out=_DONE, retry_policy=RETRY_POLICIES[Step.CREATE_CODE_REPOSITORY])
+@step_op(Step.CREATE_CODE_REPOSITORY, ins=AFTER)
 def create_code_repository(
     context: OpExecutionContext,
     control_plane: ResourceParam[ControlPlane],
@@ -51,7 +48,7 @@ def create_code_repository(
     _create(control_plane, git_provider, step, repository, context.retry_number)
 
 
-@op(ins=_AFTER, out=_DONE, retry_policy=RETRY_POLICIES[Step.CREATE_DEPLOYMENT_REPOSITORY])
+@step_op(Step.CREATE_DEPLOYMENT_REPOSITORY, ins=AFTER)
 def create_deployment_repository(
     context: OpExecutionContext,
     control_plane: ResourceParam[ControlPlane],
@@ -78,7 +75,7 @@ def _create(
         attempt.achieved(effects_result(effects))
 
 
-@op(ins=_AFTER, out=_DONE, retry_policy=RETRY_POLICIES[Step.SEED_REPOSITORIES])
+@step_op(Step.SEED_REPOSITORIES, ins=AFTER)
 def seed_repositories(
     context: OpExecutionContext,
     control_plane: ResourceParam[ControlPlane],
@@ -95,7 +92,7 @@ def seed_repositories(
         attempt.achieved(effects_result(effects))
 
 
-@op(ins=_AFTER, out=_DONE, retry_policy=RETRY_POLICIES[Step.APPLY_REPOSITORY_PROTECTION])
+@step_op(Step.APPLY_REPOSITORY_PROTECTION, ins=AFTER)
 def apply_repository_protection(
     context: OpExecutionContext,
     control_plane: ResourceParam[ControlPlane],
@@ -115,7 +112,7 @@ def apply_repository_protection(
         attempt.achieved(effects_result(effects))
 
 
-@op(ins=_AFTER, out=_DONE, retry_policy=RETRY_POLICIES[Step.DECLARE_APPLICATION_ENVIRONMENTS])
+@step_op(Step.DECLARE_APPLICATION_ENVIRONMENTS, ins=AFTER)
 def declare_application_environments(
     context: OpExecutionContext, control_plane: ResourceParam[ControlPlane]
 ) -> None:
@@ -138,7 +135,7 @@ def _declared(environment: str, application_environment_id: str) -> ItemEffect:
     )
 
 
-@op(ins=_AFTER, out=_DONE, retry_policy=RETRY_POLICIES[Step.FINALIZE_APPLICATION_ONBOARDING])
+@step_op(Step.FINALIZE_APPLICATION_ONBOARDING, ins=AFTER)
 def finalize_application_onboarding(
     context: OpExecutionContext, control_plane: ResourceParam[ControlPlane]
 ) -> None:

@@ -3,7 +3,7 @@
 Until `retire_old_credential` the old credential works, whatever fails.
 """
 
-from dagster import In, Nothing, OpExecutionContext, Out, ResourceParam, op
+from dagster import OpExecutionContext, ResourceParam
 
 from idp_dagster.catalog import record_finalized
 from idp_dagster.consumers import are_confirmed_in_time
@@ -11,9 +11,9 @@ from idp_dagster.failpoints import AFTER_END_PHASE, BEFORE_END_PHASE
 from idp_dagster.materializations import rotated
 from idp_dagster.outcomes import effects_result, step_attempt
 from idp_dagster.patience import Patience
-from idp_dagster.policies import RETRY_POLICIES
 from idp_dagster.ports import ControlPlane, SecretRotationProvider
 from idp_dagster.rotation import credential_version, replaced_version
+from idp_dagster.step_ops import AFTER, step_op
 from idp_dagster.validation import require_passed
 from idp_kernel.errors import ProviderRejected
 from idp_kernel.failpoints import failpoint
@@ -28,11 +28,8 @@ from idp_kernel.workflows import Step
 
 # No postponed annotations here: Dagster reads those of the decorated functions as classes.
 
-_AFTER = {"before": In(Nothing)}
-_DONE = Out(Nothing)
 
-
-@op(out=_DONE, retry_policy=RETRY_POLICIES[Step.VALIDATE_ROTATION])
+@step_op(Step.VALIDATE_ROTATION)
 def validate_rotation(
     context: OpExecutionContext,
     control_plane: ResourceParam[ControlPlane],
@@ -47,7 +44,7 @@ def validate_rotation(
         attempt.achieved(StepResult())
 
 
-@op(ins=_AFTER, out=_DONE, retry_policy=RETRY_POLICIES[Step.ISSUE_NEW_CREDENTIAL])
+@step_op(Step.ISSUE_NEW_CREDENTIAL, ins=AFTER)
 def issue_new_credential(
     context: OpExecutionContext,
     control_plane: ResourceParam[ControlPlane],
@@ -61,7 +58,7 @@ def issue_new_credential(
         attempt.achieved(effects_result(effects))
 
 
-@op(ins=_AFTER, out=_DONE, retry_policy=RETRY_POLICIES[Step.VERIFY_NEW_CREDENTIAL])
+@step_op(Step.VERIFY_NEW_CREDENTIAL, ins=AFTER)
 def verify_new_credential(
     context: OpExecutionContext,
     control_plane: ResourceParam[ControlPlane],
@@ -88,7 +85,7 @@ def verify_new_credential(
         attempt.achieved(StepResult(events=verdict.events))
 
 
-@op(ins=_AFTER, out=_DONE, retry_policy=RETRY_POLICIES[Step.UPDATE_SECRET_BINDINGS])
+@step_op(Step.UPDATE_SECRET_BINDINGS, ins=AFTER)
 def update_secret_bindings(
     context: OpExecutionContext,
     control_plane: ResourceParam[ControlPlane],
@@ -110,7 +107,7 @@ def update_secret_bindings(
         attempt.achieved(effects_result(effects))
 
 
-@op(ins=_AFTER, out=_DONE, retry_policy=RETRY_POLICIES[Step.CONFIRM_CONSUMERS])
+@step_op(Step.CONFIRM_CONSUMERS, ins=AFTER)
 def confirm_consumers(
     context: OpExecutionContext,
     config: Patience,
@@ -129,7 +126,7 @@ def confirm_consumers(
             failpoint(AFTER_END_PHASE)
 
 
-@op(out=_DONE, retry_policy=RETRY_POLICIES[Step.RETIRE_OLD_CREDENTIAL])
+@step_op(Step.RETIRE_OLD_CREDENTIAL)
 def retire_old_credential(
     context: OpExecutionContext,
     control_plane: ResourceParam[ControlPlane],
@@ -150,7 +147,7 @@ def retire_old_credential(
         attempt.achieved(effects_result(effects))
 
 
-@op(ins=_AFTER, out=_DONE, retry_policy=RETRY_POLICIES[Step.FINALIZE_SECRET_ROTATION])
+@step_op(Step.FINALIZE_SECRET_ROTATION, ins=AFTER)
 def finalize_secret_rotation(
     context: OpExecutionContext, control_plane: ResourceParam[ControlPlane]
 ) -> None:

@@ -31,7 +31,7 @@ from idp_kernel.wire.engine import (
     WaitRequested,
 )
 from idp_kernel.wire.worker import UNDO_SUFFIX, DownstreamError
-from idp_kernel.workflows import Step
+from idp_kernel.workflows import Step, WaitingReason
 
 
 class HeldClaim:
@@ -102,7 +102,7 @@ class HeldClaim:
         )
         self._post(STEP_OUTCOME, body, token=self._lease.token(), step=step)
 
-    def wait(self, reason: str, seconds: float) -> None:
+    def wait(self, reason: WaitingReason, seconds: float) -> None:
         body = WaitRequested(
             run_id=self._claim.run_id,
             attempt=self._claim.attempt,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -50,6 +50,10 @@ class Metric:
     def counter(self, registry: CollectorRegistry) -> Counter:
         """A counter of this process, 0 at its start."""
         return Counter(self.name, self.meaning, self.labels, registry=registry)
+
+    def gauge(self, registry: CollectorRegistry) -> Gauge:
+        """What stands in this process, set when it changes."""
+        return Gauge(self.name, self.meaning, self.labels, registry=registry)
 
     def histogram(self, registry: CollectorRegistry, buckets: tuple[float, ...]) -> Histogram:
         """A histogram of this process, empty at its start."""
@@ -98,6 +102,19 @@ EFFECTS = Metric(
     _COUNTER,
     ("step", "effect"),
     "Items of steps by what became of them.",
+)
+
+PROVIDER_CIRCUIT = Metric(
+    "execution_workers_provider_circuit",
+    _GAUGE,
+    ("target", "circuit"),
+    "1 for the state that a provider's circuit breaker is in, 0 for the others.",
+)
+PROVIDER_REFUSALS = Metric(
+    "execution_workers_provider_refusals_total",
+    _COUNTER,
+    ("target", "refusal"),
+    "Calls to providers that were not made, since a limit stood against them.",
 )
 
 LOCAL_CONSUMER_LOGINS = Metric(
@@ -231,7 +248,13 @@ DAGSTER_METRICS = (
 )
 METRICS_OF: dict[ServiceName, tuple[Metric, ...]] = {
     ServiceName.CONTROL_PLANE_API: (*HTTP_METRICS, DOWNSTREAM_ERRORS),
-    ServiceName.EXECUTION_WORKERS: (*HTTP_METRICS, DOWNSTREAM_ERRORS, EFFECTS),
+    ServiceName.EXECUTION_WORKERS: (
+        *HTTP_METRICS,
+        DOWNSTREAM_ERRORS,
+        EFFECTS,
+        PROVIDER_CIRCUIT,
+        PROVIDER_REFUSALS,
+    ),
     ServiceName.METRICS_EXPORTER: (*HTTP_METRICS, *PROJECTION_METRICS, *DAGSTER_METRICS),
     ServiceName.LOCAL_FORGE: HTTP_METRICS,
     ServiceName.LOCAL_GITOPS_AGENT: HTTP_METRICS,

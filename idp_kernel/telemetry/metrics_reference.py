@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
+from idp_kernel.downstream import CircuitState, Refusal
 from idp_kernel.services import DEFAULT_PORTS, ServiceName
 from idp_kernel.settings_reference import GENERATED_NOTE
 from idp_kernel.telemetry.metrics import METRICS_OF, OWN_DATABASE, Metric
@@ -14,6 +15,7 @@ from idp_kernel.wire.worker import SecretSensitivity
 from idp_kernel.workflows import (
     WORKFLOW_SECONDS_BUCKETS,
     RequestState,
+    WaitingReason,
     WorkflowName,
     WorkflowResult,
 )
@@ -59,8 +61,10 @@ _SETS: dict[str, Iterable[str] | str] = {
     "workflow": WorkflowName,
     "result": f"of durations {_DURATIONS}; of events `success`, or `error` for `…_failed`",
     "state": (RequestState.PENDING, RequestState.RUNNING, RequestState.WAITING),
-    "reason": "why a phase ends in a wait, such as `rotation_grace`, or what a step waits for",
+    "reason": WaitingReason,
     "sensitivity": SecretSensitivity,
+    "circuit": CircuitState,
+    "refusal": Refusal,
     "event": "`event_names()` of [the workflows](../idp_kernel/workflows.py)",
     "route": "templates such as `/v1/applications/{application_id}`; `unmatched` for any other",
     "method": "HTTP's own; `OTHER` for any other",

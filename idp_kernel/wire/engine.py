@@ -33,7 +33,7 @@ from idp_kernel.wire.worker import (
     SecretWanted,
     StorePath,
 )
-from idp_kernel.workflows import ProviderEvent, RequestState, Step, WorkflowName
+from idp_kernel.workflows import ProviderEvent, RequestState, Step, WaitingReason, WorkflowName
 
 Desired = TypeVar("Desired", bound=WireModel)
 
@@ -386,7 +386,7 @@ class WaitRequested(WireModel):
 
     run_id: RunId
     attempt: Annotated[int, Field(ge=1)]
-    reason: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,59}$")]
+    reason: WaitingReason
     wait_seconds: Annotated[float, Field(gt=0, le=7 * 24 * 3600)]
 
 

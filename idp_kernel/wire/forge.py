@@ -16,6 +16,7 @@ from idp_kernel.wire.base import Timestamp, WireModel
 REPOSITORIES = "/api/v1/repositories"
 REPOSITORY = "/api/v1/repositories/{owner}/{name}"
 PROTECTION = "/api/v1/repositories/{owner}/{name}/protection/{branch}"
+CALLER = "/api/v1/caller"
 MERGES = "/api/v1/repositories/{owner}/{name}/merges"
 
 RepositoryName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,99}$")]
@@ -79,6 +80,14 @@ class ForgeRepository(WireModel):
 
 class ForgeRepositories(WireModel):
     items: tuple[ForgeRepository, ...]
+
+
+class ForgeCaller(WireModel):
+    """Whom the forge takes the caller for."""
+
+    name: str
+    administers: bool
+    """Whether it creates, protects and deletes repositories and pushes past protections."""
 
 
 class MergeBranch(WireModel):

@@ -365,6 +365,24 @@ class CheckSecrets(WireModel):
     items: Annotated[tuple[SecretExpected, ...], Field(max_length=CHECKS_PER_CALL)]
 
 
+class ProviderPermission(WireModel):
+    """Something that the platform's credential at a provider has to be allowed."""
+
+    name: str
+    granted: bool | None
+    """None when the provider does not tell without a change."""
+    how_to_grant: str
+
+
+class ProviderPermissions(WireModel):
+    """What `python -m execution_workers.doctor` found."""
+
+    provider: str
+    permissions: tuple[ProviderPermission, ...] = ()
+    complaint: str | None = None
+    """Why the provider could not be asked; None when it could."""
+
+
 class EffectKind(StrEnum):
     """How an item came to be as wanted."""
 

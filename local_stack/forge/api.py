@@ -11,6 +11,7 @@ from idp_kernel.errors import InvalidInput
 from idp_kernel.ids import Slug
 from idp_kernel.services import LOOPBACK
 from idp_kernel.wire.forge import (
+    CALLER,
     MERGES,
     PROTECTION,
     REPOSITORIES,
@@ -18,6 +19,7 @@ from idp_kernel.wire.forge import (
     BranchName,
     BranchProtection,
     CreateForgeRepository,
+    ForgeCaller,
     ForgeRepositories,
     ForgeRepository,
     MergeBranch,
@@ -25,7 +27,14 @@ from idp_kernel.wire.forge import (
     RepositoryName,
 )
 from local_stack.forge.authentication import Authentication
-from local_stack.forge.callers import Caller, may_see, require_bot, require_merge, require_sight
+from local_stack.forge.callers import (
+    Bot,
+    Caller,
+    may_see,
+    require_bot,
+    require_merge,
+    require_sight,
+)
 from local_stack.forge.merges import merge_branch
 from local_stack.forge.repositories import Repositories, Repository, no_such_protection
 from local_stack.git import Git
@@ -40,6 +49,7 @@ def rest_routes(
     """All REST routes of the forge."""
     router = APIRouter()
     caller = Depends(_authenticated(authentication))
+    _add_caller_route(router, caller)
     _add_repository_routes(router, repositories, caller, port)
     _add_protection_routes(router, repositories, caller)
     _add_merge_route(router, repositories, caller, git)
@@ -51,6 +61,12 @@ def _authenticated(authentication: Authentication) -> Callable[[str | None], Cal
         return authentication.caller(authorization)
 
     return authenticated
+
+
+def _add_caller_route(router: APIRouter, authenticated: Any) -> None:
+    @router.get(CALLER)
+    def get_caller(caller: Caller = authenticated) -> ForgeCaller:
+        return ForgeCaller(name=caller.name, administers=isinstance(caller, Bot))
 
 
 def _add_repository_routes(

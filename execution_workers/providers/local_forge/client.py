@@ -15,11 +15,13 @@ from idp_kernel.errors import Conflict, NotFound, PlatformError
 from idp_kernel.http.client import ServiceClient
 from idp_kernel.services import ServiceName
 from idp_kernel.wire.forge import (
+    CALLER,
     PROTECTION,
     REPOSITORIES,
     REPOSITORY,
     BranchProtection,
     CreateForgeRepository,
+    ForgeCaller,
     ForgeRepository,
 )
 
@@ -55,6 +57,14 @@ class ForgeClient:
     @property
     def calls(self) -> ProviderCalls:
         return self._calls
+
+    def caller(self) -> ForgeCaller:
+        """Whom the forge takes the platform for."""
+
+        def call(bearer: str) -> ForgeCaller:
+            return self._client.call("GET", CALLER, ForgeCaller, bearer=bearer)
+
+        return self._answer("read caller", call)
 
     def repository(self, owner: str, name: str) -> ForgeRepository | None:
         """None when there is no such repository."""

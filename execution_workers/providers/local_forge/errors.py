@@ -68,7 +68,7 @@ OF_ONE_REPOSITORY = frozenset(
     each.code for each in (GIT_TIMEOUT, GIT_UNKNOWN, _BROKEN_OFF, _FAILED, _MISSING, _REJECTED)
 )
 """What git says that may be one repository's own fault, if the forge answers all the same."""
-BRANCH_BUSY = Verdict(Unavailable, "forge_branch_busy", _AGAIN)
+BRANCH_BUSY = Verdict(Unavailable, "forge_branch_busy", _AGAIN, contended=True)
 """Others pushed between our reading and our pushing, several times in a row."""
 
 _OVERTAKEN = re.compile(

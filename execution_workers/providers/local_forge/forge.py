@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from execution_workers.ports import BindingMove, Pin, StandingRepository
+from execution_workers.ports import BindingMove, Permission, Pin, StandingRepository
 from execution_workers.providers.local_forge.bindings import (
     BindingsAction,
     MovedBindingAction,
@@ -31,6 +31,16 @@ class LocalForge:
     def __init__(self, client: ForgeClient, installation_id: str) -> None:
         self._client = client
         self._installation_id = installation_id
+
+    def permissions(self) -> Sequence[Permission]:
+        caller = self._client.caller()
+        return (
+            Permission(
+                "create, protect and delete repositories, and push past protections",
+                caller.administers,
+                f"FORGE_TOKEN_FILE has to hold the bot's token; it is that of {caller.name}.",
+            ),
+        )
 
     def repository(self, subject: Subject, wanted: RepositoryWanted) -> RepositoryAction:
         return RepositoryAction(self._client, subject, wanted)

@@ -135,6 +135,12 @@ class OpenBaoClient:
     def write_login_role(self, name: str, settings: Mapping[str, object]) -> None:
         self._call("POST", f"{LOGIN_ROLES}/{name}", "write login role", settings)
 
+    def capabilities(self, paths: Sequence[str]) -> Mapping[str, frozenset[str]]:
+        """What the workers' token may do at each path; `root` and `deny` are told as such."""
+        body = {"paths": list(paths)}
+        answer = self._call("POST", "sys/capabilities-self", "read capabilities", body)
+        return {path: frozenset(answer["data"][path] or ()) for path in paths}
+
     def close(self) -> None:
         """Closes the pooled connections."""
         self._client.close()

@@ -19,7 +19,7 @@ OF_STATUS: dict[int, Verdict] = {
     403: Verdict(ProviderRejected, "openbao_denied", "Give the workers' role its policy again."),
     404: Verdict(ProviderRejected, "openbao_missing", _LOOK_AT_CONFIGURATION),
     405: Verdict(ProviderRejected, "openbao_rejected", _LOOK_AT_CONFIGURATION),
-    412: Verdict(Unavailable, "openbao_behind", _WAIT),
+    412: Verdict(Unavailable, "openbao_behind", _WAIT, contended=True),
     413: Verdict(ProviderRejected, "openbao_rejected", _LOOK_AT_CONFIGURATION),
     429: Verdict(Unavailable, "openbao_rate_limited", _WAIT),
     472: Verdict(Unavailable, "openbao_standby", "Point OPENBAO_URL at the active node."),
@@ -31,7 +31,7 @@ OF_STATUS: dict[int, Verdict] = {
     504: Verdict(Unavailable, "openbao_failed", "Look at its log and what stands before it."),
 }
 
-CONTENDED = Verdict(Unavailable, "openbao_contended", _WAIT)
+CONTENDED = Verdict(Unavailable, "openbao_contended", _WAIT, contended=True)
 """Somebody else wrote the same secret at the same moment: check-and-set refused."""
 _CHECK_AND_SET_REFUSED = re.compile(r"check-and-set parameter (did|does) not match")
 

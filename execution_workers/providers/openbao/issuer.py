@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from execution_workers.ports import Attempt, Properties, Sessions
+from execution_workers.ports import Attempt, Permission, Properties, Sessions
 
 VALUE_BYTES = 32
 VALUE = "value"
@@ -13,6 +13,10 @@ VALUE = "value"
 
 class GeneratedValues:
     """The port `CredentialIssuer` for values that are good as soon as the store has them."""
+
+    def permissions(self) -> Sequence[Permission]:
+        """None: it calls nobody."""
+        return ()
 
     def draft(
         self,

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from execution_workers.ports import Attempt, Marker, Properties, Rotation, StoredSecret, StoredValue
+from execution_workers.ports import (
+    Attempt,
+    Marker,
+    Permission,
+    Properties,
+    Rotation,
+    StoredSecret,
+    StoredValue,
+)
 from execution_workers.providers.openbao.client import OpenBaoClient, SecretMetadata
+from execution_workers.providers.openbao.permissions import permissions_of
 from execution_workers.providers.openbao.teams import ensure_team
 from idp_kernel.wire.worker import AppEnvSubject
 
@@ -24,6 +33,9 @@ class OpenBaoStore:
     @property
     def provider(self) -> str:
         return self._client.provider
+
+    def permissions(self) -> Sequence[Permission]:
+        return permissions_of(self._client)
 
     def path_of(self, subject: AppEnvSubject, name: str) -> str:
         return f"teams/{subject.team}/appenv/{subject.application_environment_id}/{name}"

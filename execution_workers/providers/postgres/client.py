@@ -57,6 +57,28 @@ class LoginRole:
     can_log_in: bool
 
 
+@dataclass(frozen=True)
+class Rights:
+    """What a role may do."""
+
+    database: str
+    role: str
+    makes_roles: bool
+    creates_schemas: bool
+    grants_connect: bool
+    acts_as_roles_it_makes: bool
+
+
+_RIGHTS = """
+    SELECT rolname,
+           rolsuper OR rolcreaterole,
+           has_database_privilege(current_database(), 'CREATE'),
+           has_database_privilege(current_database(), 'CONNECT WITH GRANT OPTION'),
+           rolsuper OR current_setting('createrole_self_grant', true) ~ 'set.*inherit|inherit.*set'
+    FROM pg_roles WHERE rolname = current_user
+"""
+
+
 class PostgresClient:
     """Logged in as the issuer's role. Thread-safe."""
 
@@ -120,6 +142,13 @@ class PostgresClient:
                 raise self._replaced("disable login", role, standing)
             _execute(connection, "ALTER ROLE {} NOLOGIN PASSWORD NULL", role)
             _set_comment(connection, role, marker, None)
+
+    def rights(self) -> Rights:
+        """What the issuer's role may do in its database."""
+        with self._connection("read rights") as connection:
+            row = connection.execute(_RIGHTS).fetchone()
+            assert row is not None  # noqa: S101 - narrows for mypy: one role is logged in
+            return Rights(self._database, *row)
 
     def sessions(self, role: str) -> int:
         """How many are logged in with the role."""

@@ -22,7 +22,7 @@ _MISCONFIGURED = Verdict(
 )
 _BUG = Verdict(InvariantBroken, "postgres_misused", "Report this as a bug.")
 _UNREACHABLE = Verdict(Unavailable, "postgres_unreachable", "See whether it runs.")
-BUSY = Verdict(Unavailable, "postgres_busy", _WAIT)
+BUSY = Verdict(Unavailable, "postgres_busy", _WAIT, contended=True)
 _FAILED = Verdict(Unavailable, "postgres_failed", "Look at its log.")
 
 OF_EXCEPTION: dict[type[psycopg.Error], Verdict] = {

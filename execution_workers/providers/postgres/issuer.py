@@ -7,12 +7,13 @@ secret it has the password of, so that repeating a step finds what a killed one 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from execution_workers.failpoints import CREDENTIAL_INSTALLED, LOGIN_DISABLED
-from execution_workers.ports import Attempt, Properties, Sessions, foreign_owner
+from execution_workers.ports import Attempt, Permission, Properties, Sessions, foreign_owner
 from execution_workers.providers.postgres.client import LoginRole, PostgresClient
 from execution_workers.providers.postgres.errors import IN_USE, LOGIN_REPLACED, NO_FREE_LOGIN
+from execution_workers.providers.postgres.permissions import permissions_of
 from idp_kernel.failpoints import failpoint
 
 PASSWORD_BYTES = 32
@@ -24,6 +25,9 @@ class PostgresIssuer:
 
     def __init__(self, client: PostgresClient) -> None:
         self._client = client
+
+    def permissions(self) -> Sequence[Permission]:
+        return permissions_of(self._client)
 
     def draft(
         self, secret_id: str, in_use: Mapping[int, Properties], *, emergency: bool = False

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from execution_workers.gitops import GitOpsVerification
+from execution_workers.ports import Permission
 from idp_kernel.ids import new_id
 from idp_kernel.wire.agent import AppliedSecret, Reconciliation
 from idp_kernel.wire.worker import (
@@ -40,6 +42,9 @@ class Agent:
     """An agent that says what a test wants it to say."""
 
     says: Reconciliation | None = None
+
+    def permissions(self) -> Sequence[Permission]:
+        return ()
 
     def reconciliation(self, owner: str, name: str) -> Reconciliation | None:
         assert (owner, name) == ("payments", "appenv-x")

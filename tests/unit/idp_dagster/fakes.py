@@ -70,7 +70,14 @@ from idp_kernel.wire.worker import (
     VerifyUndone,
     appenv_repository_name,
 )
-from idp_kernel.workflows import UNDOABLE_STEPS, WORKFLOWS, ProviderEvent, Step, WorkflowName
+from idp_kernel.workflows import (
+    UNDOABLE_STEPS,
+    WORKFLOWS,
+    ProviderEvent,
+    Step,
+    WaitingReason,
+    WorkflowName,
+)
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -277,12 +284,12 @@ class FakeControlPlane:
     def tell(self, step: Step, error: StepError | None) -> None:
         if self.cannot_be_told:
             raise RuntimeError("nobody listens")
-        if self.ended is not None or self.finalized is not None:
+        if self.waits or self.ended is not None or self.finalized is not None:
             return
         if error is not None or step in self.own:
             self.told.append((step, error))
 
-    def wait(self, reason: str, seconds: float) -> None:
+    def wait(self, reason: WaitingReason, seconds: float) -> None:
         self.waits.append((reason, seconds))
 
     def end_phase(self) -> None:

@@ -31,7 +31,6 @@ from idp_dagster.jobs.appenv_provisioning import (
     application_environment_provisioning,
     application_environment_provisioning_steps,
 )
-from idp_dagster.reconciliation import RECONCILIATION_SLOW
 from idp_dagster.resources.control_plane import kept
 from idp_dagster.resources.interrupts import interrupt_run
 from idp_dagster.resources.lease import Closing, LeaseKeeper
@@ -44,7 +43,12 @@ from idp_kernel.wire.worker import (
     ProtectBranches,
     VerifyGitOps,
 )
-from idp_kernel.workflows import APPLICATION_ENVIRONMENT_PROVISIONING, ProviderEvent, Step
+from idp_kernel.workflows import (
+    APPLICATION_ENVIRONMENT_PROVISIONING,
+    ProviderEvent,
+    Step,
+    WaitingReason,
+)
 from tests.unit.idp_dagster.fakes import REVISION, FakeControlPlane, FakeWorkers, claim
 from tests.unit.idp_dagster.running import QUICK, materialized, run_steps
 
@@ -265,7 +269,7 @@ def test_slow_reconciliation_sends_the_request_to_wait_and_ends_the_run_well() -
     control_plane = FakeControlPlane()
     workers = FakeWorkers(verdicts=[GitOpsState.PROGRESSING] * 1000)
     assert carry_out(control_plane, workers, wait_seconds=30).success
-    assert control_plane.waits == [(RECONCILIATION_SLOW, 30)]
+    assert control_plane.waits == [(WaitingReason.GITOPS_RECONCILIATION_SLOW, 30)]
     assert control_plane.finalized is None
     assert control_plane.started[-1] == (VERIFY, 0)
     assert control_plane.told == [(step, None) for step in STEPS[:4]]

@@ -6,7 +6,6 @@ import pytest
 from dagster import ExecuteInProcessResult
 
 from idp_dagster.jobs.compensation import compensation, compensation_steps
-from idp_dagster.ops.compensation import STILL_SEEN
 from idp_dagster.resources.workers import UNDO_PATHS
 from idp_dagster.undo import undo_body
 from idp_kernel.wire.engine import (
@@ -15,7 +14,7 @@ from idp_kernel.wire.engine import (
     UndoneDesiredState,
 )
 from idp_kernel.wire.worker import CreateSecretBindings, VerifyUndone
-from idp_kernel.workflows import COMPENSATION, UNDOABLE_STEPS, Step
+from idp_kernel.workflows import COMPENSATION, UNDOABLE_STEPS, Step, WaitingReason
 from tests.unit.idp_dagster.fakes import (
     FakeControlPlane,
     FakeWorkers,
@@ -99,5 +98,5 @@ def test_it_looks_until_the_providers_have_it_no_more(control_plane: FakeControl
 
 def test_what_is_seen_for_long_lets_the_request_wait(control_plane: FakeControlPlane) -> None:
     assert carry_out(control_plane, FakeWorkers(still_seen=10_000)).success
-    assert control_plane.waits == [(STILL_SEEN, 60.0)]
+    assert control_plane.waits == [(WaitingReason.UNDONE_STILL_SEEN, 60.0)]
     assert control_plane.finalized is None

@@ -53,6 +53,13 @@ def test_a_job_has_the_steps_of_its_phase_in_order(defs: Definitions) -> None:
             assert tuple(node.name for node in job.nodes_in_topological_order) == phase.steps
 
 
+def test_any_step_can_end_the_run_by_sending_the_request_to_wait(defs: Definitions) -> None:
+    for workflow in WORKFLOWS.values():
+        for phase in workflow.phases:
+            for node in defs.resolve_job_def(phase.job_name).nodes:
+                assert not any(each.is_required for each in node.definition.output_defs), node.name
+
+
 def test_only_a_job_that_holds_no_request_has_a_limit_of_its_own(defs: Definitions) -> None:
     for each in defs.get_repository_def().get_all_jobs():
         if each.name != "__ASSET_JOB":

@@ -11,7 +11,7 @@ from dagster import ExecuteInProcessResult
 
 from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
 from idp_kernel.wire.engine import DesiredState
-from idp_kernel.workflows import Step
+from idp_kernel.workflows import Step, WaitingReason
 from tests.unit.idp_dagster import test_compensation, test_onboarding
 from tests.unit.idp_dagster.fakes import (
     FakeControlPlane,
@@ -75,6 +75,28 @@ def test_a_passing_outage_is_sat_out(case: Case, control_plane: FakeControlPlane
     assert case.run(control_plane, workers).success
     assert [retry for started, retry in control_plane.started if started is case.step] == [0, 1]
     assert [met.target for met in control_plane.downstream] == ["forge"]
+
+
+@every_step
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("circuit_open", WaitingReason.CIRCUIT_OPEN),
+        ("forge_rate_limited", WaitingReason.PROVIDER_PAUSED),
+    ],
+)
+def test_a_provider_that_is_to_be_left_alone_is_awaited_without_a_run(
+    case: Case, control_plane: FakeControlPlane, code: str, reason: WaitingReason
+) -> None:
+    workers = FakeWorkers()
+    alone = Unavailable("No.", code=code, details={"target": "forge"}, retry_after_seconds=17)
+    case.fail(alone, control_plane, workers)
+    assert case.run(control_plane, workers).success
+    assert control_plane.waits == [(reason, 17)]
+    until = case.steps[: case.steps.index(case.step) + 1]
+    assert [started for started, _ in control_plane.started] == until
+    assert case.step not in {told for told, _ in control_plane.told}
+    assert control_plane.finalized is None
 
 
 @every_step

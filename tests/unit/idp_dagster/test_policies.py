@@ -7,9 +7,12 @@ from dagster import DagsterExecutionInterruptedError, Failure, RetryPolicy
 
 from idp_dagster.policies import (
     LONGEST_RETRY_WAITS_SECONDS,
+    LONGEST_WAIT_SECONDS,
     RETRY_POLICIES,
+    SentToWait,
     dagster_failures,
     step_error,
+    wait_for,
 )
 from idp_kernel import errors
 from idp_kernel.wire.engine import RUN_INTERRUPTED
@@ -103,3 +106,38 @@ def longest_waits(policy: RetryPolicy) -> list[float]:
     """Without jitter."""
     bare = RetryPolicy(policy.max_retries, policy.delay, policy.backoff, jitter=None)
     return [float(bare.calculate_delay(n)) for n in range(1, policy.max_retries + 1)]
+
+
+def alone(
+    seconds: float | None, code: str = "openbao_rate_limited", target: str | None = "openbao"
+) -> errors.Unavailable:
+    details = {} if target is None else {"target": target}
+    return errors.Unavailable("m", code=code, retry_after_seconds=seconds, details=details)
+
+
+@pytest.mark.parametrize(
+    ("error", "retry_number", "seconds"),
+    [
+        (alone(3.8), 0, None),
+        (alone(4), 0, 4),
+        (alone(3.8), 1, 3.8),
+        (alone(2), 3, None),
+        (alone(2), 4, 2),
+        (alone(0.1), 4, 1),
+        (alone(0.1), 0, None),
+        (alone(0.1, "circuit_open"), 0, 1),
+        (alone(90 * 24 * 3600), 0, LONGEST_WAIT_SECONDS),
+        (alone(None), 4, None),
+        (alone(None, "circuit_open"), 0, None),
+        (alone(60, target=None), 4, None),
+    ],
+)
+def test_a_provider_is_awaited_without_a_run_when_retries_would_not_last(
+    error: errors.Unavailable, retry_number: int, seconds: float | None
+) -> None:
+    assert wait_for(error, A_STEP, retry_number) == seconds
+
+
+def test_the_end_of_a_run_whose_request_waits_is_no_failure() -> None:
+    with pytest.raises(SentToWait), dagster_failures(A_STEP):
+        raise SentToWait

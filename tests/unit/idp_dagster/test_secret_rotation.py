@@ -6,7 +6,6 @@ import pytest
 from dagster import DagsterInstance, ExecuteInProcessResult
 
 from idp_dagster.catalog import APPLICATION_ENVIRONMENTS, SECRETS
-from idp_dagster.consumers import CONSUMERS_NOT_CONFIRMED
 from idp_dagster.jobs.secret_rotation import (
     secret_rotation,
     secret_rotation_retirement,
@@ -23,7 +22,7 @@ from idp_kernel.wire.worker import (
     UpdateSecretBindings,
     VerifyCredential,
 )
-from idp_kernel.workflows import SECRET_ROTATION, ProviderEvent, Step
+from idp_kernel.workflows import SECRET_ROTATION, ProviderEvent, Step, WaitingReason
 from tests.unit.idp_dagster.fakes import (
     REVISION,
     FakeControlPlane,
@@ -181,7 +180,7 @@ def test_slow_consumers_send_the_request_to_wait_in_this_phase(
 ) -> None:
     workers = FakeWorkers(consumers_seen=[ConsumersState.PENDING] * 1000)
     assert rotate(control_plane, workers, wait_seconds=30).success
-    assert control_plane.waits == [(CONSUMERS_NOT_CONFIRMED, 30)]
+    assert control_plane.waits == [(WaitingReason.CONSUMERS_NOT_CONFIRMED, 30)]
     assert control_plane.ended is None
     assert CONFIRM not in control_plane.outcomes
     assert control_plane.told == [(step, None) for step in PHASE_1[:-1]]

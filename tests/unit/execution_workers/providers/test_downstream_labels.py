@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import execution_workers.providers
 from execution_workers.providers.calls import Verdict
 from execution_workers.providers.rest import HttpErrors
-from idp_kernel.downstream import CODES
+from idp_kernel.downstream import CODES, Refusal
 
-OF_CALLS = {"unreachable", "provider_busy", "credential_unreadable"}
+OF_CALLS = {"unreachable", "credential_unreadable", *Refusal}
 """Told before there is an answer that a table could be asked about."""
 
 

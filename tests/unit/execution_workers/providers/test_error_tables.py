@@ -138,7 +138,8 @@ def test_an_error_names_provider_operation_finding_and_remedy(verdict: Verdict) 
     assert all(part in error.message for part in ("openbao", "write secret", "status 400"))
     assert verdict.remedy in error.message
     assert verdict.remedy.endswith(".")
-    assert error.details == {"target": "openbao", "targetStatus": "400"}
+    contended = {"contended": True} if verdict.contended else {}
+    assert error.details == {"target": "openbao", "targetStatus": "400", **contended}
 
 
 @pytest.mark.parametrize(("name", "table"), TABLES.items())

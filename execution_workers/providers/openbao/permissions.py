@@ -1,0 +1,39 @@
+"""What the workers' policy in OpenBao has to allow, and whether it does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from execution_workers.ports import Permission
+from execution_workers.providers.openbao.client import LOGIN_ROLES, MOUNT, OpenBaoClient
+
+NEEDED: dict[str, frozenset[str]] = {
+    f"{MOUNT}/data/teams/*": frozenset({"create", "read", "update"}),
+    f"{MOUNT}/destroy/teams/*": frozenset({"update"}),
+    f"{MOUNT}/metadata/teams/*": frozenset({"create", "read", "update", "delete"}),
+    "sys/policies/acl/team-*": frozenset({"create", "read", "update"}),
+    f"{LOGIN_ROLES}/team-*": frozenset({"create", "read", "update"}),
+}
+"""By path as a policy writes it."""
+_ALL = "root"
+_SOMEBODY = "idp-doctor"
+"""In the place of `*`: the store answers for paths, not for patterns."""
+
+
+def permissions_of(client: OpenBaoClient) -> Sequence[Permission]:
+    """One for each line of the policy."""
+    asked = {path: path.replace("*", _SOMEBODY) for path in NEEDED}
+    found = client.capabilities(list(asked.values()))
+    return [
+        Permission(
+            f"{', '.join(sorted(needed))} at {path}",
+            _ALL in found[asked[path]] or needed <= found[asked[path]],
+            _line(path, needed),
+        )
+        for path, needed in NEEDED.items()
+    ]
+
+
+def _line(path: str, needed: frozenset[str]) -> str:
+    listed = ", ".join(f'"{each}"' for each in sorted(needed))
+    return f'Add to the workers\' policy: path "{path}" {{ capabilities = [{listed}] }}.'

@@ -12,14 +12,14 @@ import psycopg.errors
 import pytest
 
 from execution_workers.providers.calls import Verdict
-from execution_workers.providers.local_agent.errors import ERRORS as AGENT_ERRORS
-from execution_workers.providers.local_forge.errors import ERRORS as FORGE_ERRORS
-from execution_workers.providers.local_forge.errors import (
+from execution_workers.providers.forges.git_errors import (
     GIT_ERRORS,
     GIT_UNKNOWN,
     is_overtaken,
     of_git,
 )
+from execution_workers.providers.local_agent.errors import ERRORS as AGENT_ERRORS
+from execution_workers.providers.local_forge.errors import ERRORS as FORGE_ERRORS
 from execution_workers.providers.openbao.errors import ERRORS as OPENBAO_ERRORS
 from execution_workers.providers.postgres.errors import (
     IN_USE,

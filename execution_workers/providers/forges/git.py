@@ -65,6 +65,8 @@ class GitRemote:
     authorization: Authorization
     calls: ProviderCalls
     timeout_seconds: float
+    ca_file: Path | None = None
+    """The authorities that vouch for the forge, as PEM; the well-known ones without it."""
 
     @contextmanager
     def copy(self, branch: str) -> Iterator[BranchCopy]:
@@ -122,6 +124,8 @@ class GitRemote:
             "protocol.https.allow": "always",
             "http.followRedirects": "false",
         }
+        if self.ca_file is not None:
+            configuration["http.sslCAInfo"] = str(self.ca_file)
         if talks_to_forge:
             # Before the token: git passes over what is less specific than what it has.
             if (traceparent := current_traceparent()) is not None:

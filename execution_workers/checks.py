@@ -124,6 +124,8 @@ class Checks:
             words = f"there is no repository {name}"
         else:
             words = f"a repository {name} is there, {'not ' if is_foreign else ''}made for this"
+            if is_foreign and found.how_to_adopt:
+                words = f"{words}. {found.how_to_adopt}"
         return Finding(
             id=wanted.repository_id,
             passed=not is_foreign,
@@ -175,10 +177,10 @@ class Checks:
         elif found.required_approvals is None:
             words = f"{branch} of {name} is not protected"
         else:
-            passed = found.required_approvals >= wanted
-            words = (
-                f"{branch} of {name} is protected and needs {_approvals(found.required_approvals)}"
-            )
+            passed = found.required_approvals >= wanted and not found.weaknesses
+            approvals = _approvals(found.required_approvals)
+            words = f"{branch} of {name} is protected and needs {approvals}"
+            words = "; but ".join((words, *found.weaknesses))
         return _finding(
             expected,
             f"{branch} of {name} is protected and needs at least {_approvals(wanted)}",

@@ -53,7 +53,7 @@ team **{team}**. A GitOps agent applies everything below `manifests/` from the b
 """
 CODEOWNERS = """\
 # Who reviews changes. `.idp/` and the managed manifests are written by the platform.
-* @{team}
+{code_owners}
 """
 
 
@@ -67,12 +67,16 @@ def namespace_name(subject: AppEnvSubject) -> str:
 
 
 def seed_files(
-    subject: AppEnvSubject, repository: RepositoryWanted, installation_id: str
+    subject: AppEnvSubject,
+    repository: RepositoryWanted,
+    installation_id: str,
+    *,
+    code_owners: str,
 ) -> dict[str, bytes]:
-    """The first commit's files, by path."""
+    """The first commit's files, by path; `code_owners` is a line as the forge takes it."""
     return {
         README_PATH: _readme(subject, repository).encode(),
-        CODEOWNERS_PATH: CODEOWNERS.format(team=subject.team).encode(),
+        CODEOWNERS_PATH: CODEOWNERS.format(code_owners=code_owners).encode(),
         OWNERSHIP_PATH: as_yaml(_ownership(subject, repository, installation_id)),
         NAMESPACE_PATH: as_yaml(_namespace(subject, installation_id)),
     }

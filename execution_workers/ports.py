@@ -119,6 +119,12 @@ class StandingRepository:
     marker: Marker
     required_approvals: int | None
     """Of the protection of the default branch; None while that is unprotected."""
+    weaknesses: tuple[str, ...] = ()
+    """What the protection lets happen though the platform's own would not; in words."""
+    how_to_adopt: str = ""
+    """What an administrator of the forge does so that the platform takes it over, one sentence;
+    empty where there is no way.
+    """
 
 
 @dataclass(frozen=True)
@@ -415,10 +421,10 @@ def secret_lock(secret_id: str) -> str:
     return f"secret/{secret_id}"
 
 
-def foreign_owner(provider: str, what: str) -> ProviderRejected:
-    """Somebody else's thing stands where ours should."""
-    return ProviderRejected(
+def foreign_owner(provider: str, what: str, *, otherwise: str = "") -> ProviderRejected:
+    """Somebody else's thing stands where ours should; `otherwise` is one more way out of it."""
+    message = (
         f"{provider} has {what} already and it is not marked as this platform's for this entity. "
-        "Remove or rename it there, or let the entity have another name.",
-        code="foreign_owner",
+        "Remove or rename it there, or let the entity have another name."
     )
+    return ProviderRejected(f"{message} {otherwise}".rstrip(), code="foreign_owner")

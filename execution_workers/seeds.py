@@ -51,9 +51,13 @@ What every environment of **{application}** shares; kept by team **{team}**.
 
 
 def application_seed_files(
-    body: SeedRepositories, repository: RepositoryWanted, installation_id: str
+    body: SeedRepositories,
+    repository: RepositoryWanted,
+    installation_id: str,
+    *,
+    code_owners: str,
 ) -> dict[str, bytes]:
-    """The first commit's files, by path."""
+    """The first commit's files, by path; `code_owners` is a line as the forge takes it."""
     files = _FILES_OF_KIND.get(repository.kind)
     if files is None:
         raise InvalidInput(
@@ -61,7 +65,7 @@ def application_seed_files(
             code="wrong_repository_kind",
         )
     return {
-        CODEOWNERS_PATH: CODEOWNERS.format(team=body.subject.team).encode(),
+        CODEOWNERS_PATH: CODEOWNERS.format(code_owners=code_owners).encode(),
         OWNERSHIP_PATH: as_yaml(_ownership(body, repository, installation_id)),
         **files(body, repository),
     }

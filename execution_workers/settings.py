@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from execution_workers.providers.gitea.settings import GiteaSettings
 from execution_workers.providers.limits import Limits
 from idp_kernel.downstream import TARGETS
 from idp_kernel.ids import Slug
@@ -51,6 +52,8 @@ class GitForgeChoice(StrEnum):
     """Which forge stands behind the port `GitForge`."""
 
     LOCAL = "local"
+    GITEA = "gitea"
+    """Gitea or Forgejo."""
 
 
 class SecretStoreChoice(StrEnum):
@@ -83,7 +86,7 @@ class LedgerSettings(ServiceSettings):
     """Where the ledger of effects is kept, as a role of its own."""
 
 
-class ExecutionWorkersSettings(LedgerSettings, TraceOriginSettings):
+class ExecutionWorkersSettings(GiteaSettings, LedgerSettings, TraceOriginSettings):
     """What the server needs."""
 
     model_config = SettingsConfigDict(env_prefix=SettingsPrefix.EXECUTION_WORKERS)

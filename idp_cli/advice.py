@@ -234,7 +234,15 @@ _BY_CODE: dict[str, str] = {
     "another name with another issuer.",
 }
 
-_PROVIDER_PREFIXES = ("openbao_", "postgres_", "forge_", "agent_", "git_", "ledger_")
+_PROVIDER_PREFIXES = (
+    "agent_",
+    "forge_",
+    "git_",
+    "gitea_",
+    "ledger_",
+    "openbao_",
+    "postgres_",
+)
 _BY_PROVIDER = (
     "Set right what the message names; `{idp} doctor` looks at every part. Then " + _RETRY + "."
 )

@@ -7,6 +7,7 @@ from typing import Final
 
 from idp_kernel.services import ServiceName
 
+GITEA: Final = "gitea"
 OPENBAO: Final = "openbao"
 POSTGRES: Final = "postgres"
 
@@ -28,7 +29,7 @@ class Refusal(StrEnum):
     CIRCUIT_OPEN = "circuit_open"
 
 
-TARGETS: Final = frozenset({*ServiceName, OPENBAO, POSTGRES})
+TARGETS: Final = frozenset({*ServiceName, GITEA, OPENBAO, POSTGRES})
 """Providers, and services that gave no answer."""
 
 CODES: Final = frozenset(
@@ -50,6 +51,18 @@ CODES: Final = frozenset(
         "git_broken_off",
         "git_failed",
         "git_timeout",
+        "gitea_contended",
+        "gitea_denied",
+        "gitea_failed",
+        "gitea_misconfigured",
+        "gitea_missing",
+        "gitea_moved",
+        "gitea_quota",
+        "gitea_rate_limited",
+        "gitea_rejected",
+        "gitea_timeout",
+        "gitea_unreachable",
+        "gitea_unreadable",
         "openbao_behind",
         "openbao_contended",
         "openbao_denied",

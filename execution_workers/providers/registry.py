@@ -13,6 +13,9 @@ from prometheus_client import Counter
 from execution_workers.credentials import SecretFile
 from execution_workers.ports import CredentialIssuer, GitForge, GitOpsAgent, Permitted, SecretStore
 from execution_workers.providers.calls import ProviderCalls
+from execution_workers.providers.forges.forge import HostedForge
+from execution_workers.providers.gitea.client import GiteaClient
+from execution_workers.providers.gitea.forge import GiteaHost
 from execution_workers.providers.limits import LimitMetrics
 from execution_workers.providers.local_agent.client import LocalAgent
 from execution_workers.providers.local_forge.client import ForgeClient
@@ -30,8 +33,9 @@ from execution_workers.settings import (
     SecretStoreChoice,
 )
 from idp_kernel.clock import Clock
-from idp_kernel.downstream import OPENBAO, POSTGRES
+from idp_kernel.downstream import GITEA, OPENBAO, POSTGRES
 from idp_kernel.services import ServiceName
+from idp_kernel.settings import required
 from idp_kernel.wire.worker import CredentialIssuerName
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -81,6 +85,22 @@ def _local_forge(surroundings: Surroundings) -> GitForge:
     return LocalForge(client, settings.installation_id)
 
 
+def _gitea(surroundings: Surroundings) -> GitForge:
+    settings, chosen = surroundings.settings, "the forge gitea"
+    client = GiteaClient(
+        required(settings.gitea_url, settings, "gitea_url", chosen),
+        SecretFile(required(settings.gitea_token_file, settings, "gitea_token_file", chosen)),
+        surroundings.calls(GITEA),
+        ca_file=settings.gitea_ca_file,
+        timeout_seconds=settings.call_timeout_seconds,
+        git_timeout_seconds=settings.git_timeout_seconds,
+    )
+    client = surroundings.resources.enter_context(closing(client))
+    return HostedForge(
+        lambda: GiteaHost(client, settings.gitea_organisation), settings.installation_id
+    )
+
+
 def _openbao(surroundings: Surroundings) -> SecretStore:
     settings = surroundings.settings
     client = OpenBaoClient(
@@ -122,6 +142,7 @@ def _local_agent(surroundings: Surroundings) -> GitOpsAgent:
 
 GIT_FORGES: dict[GitForgeChoice, Callable[[Surroundings], GitForge]] = {
     GitForgeChoice.LOCAL: _local_forge,
+    GitForgeChoice.GITEA: _gitea,
 }
 SECRET_STORES: dict[SecretStoreChoice, Callable[[Surroundings], SecretStore]] = {
     SecretStoreChoice.OPENBAO: _openbao,

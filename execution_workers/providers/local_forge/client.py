@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from execution_workers.credentials import SecretFile
 from execution_workers.providers.calls import ProviderCalls
+from execution_workers.providers.forges.git import GitRemote, bearer
 from execution_workers.providers.local_forge.errors import ERRORS
-from execution_workers.providers.local_forge.git import GitRemote
 from execution_workers.providers.problems import expect, translate
 from idp_kernel.errors import Conflict, NotFound, PlatformError
 from idp_kernel.http.client import ServiceClient
@@ -116,7 +116,7 @@ class ForgeClient:
     def git(self, owner: str, name: str) -> GitRemote:
         """The repository for git, at this forge's own address whatever it calls itself."""
         url = f"{self._base_url}/{quote(owner)}/{quote(name)}.git"
-        return GitRemote(url, self._token, self._calls, self._git_timeout_seconds)
+        return GitRemote(url, bearer(self._token), self._calls, self._git_timeout_seconds)
 
     def close(self) -> None:
         """Closes the pooled connections."""

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from execution_workers.ports import BindingMove, Permission, Pin, StandingRepository
-from execution_workers.providers.local_forge.bindings import (
-    BindingsAction,
-    MovedBindingAction,
-    read_pins,
-)
+from execution_workers.ports import Attempt, Marker, Permission
+from execution_workers.providers.forges.forge import HostedForge
+from execution_workers.providers.forges.git import GitRemote
+from execution_workers.providers.forges.host import HostedProtection, HostedRepository
 from execution_workers.providers.local_forge.client import ForgeClient
-from execution_workers.providers.local_forge.errors import OF_ONE_REPOSITORY
-from execution_workers.providers.local_forge.repositories import ProtectionAction, RepositoryAction
-from execution_workers.providers.local_forge.seeding import SeedAction
-from execution_workers.providers.local_forge.standing import default_protection, marker_of
-from idp_kernel.errors import PlatformError
-from idp_kernel.wire.worker import (
-    AppEnvSubject,
-    RepositoryWanted,
-    SecretBindingWanted,
-    SeedRepositories,
-    Subject,
+from idp_kernel.wire.forge import (
+    BranchProtection,
+    CreateForgeRepository,
+    ForgeRepository,
+    OwnershipMarker,
 )
+from idp_kernel.wire.worker import RepositoryWanted
 
 
-class LocalForge:
+class LocalForge(HostedForge):
     """Repositories with their protections, seeds and bindings. Thread-safe."""
 
     def __init__(self, client: ForgeClient, installation_id: str) -> None:
+        super().__init__(lambda: LocalForgeHost(client), installation_id)
+
+
+class LocalForgeHost:
+    """The forge's side of it: markers are fields of what it keeps, and teams are the platform's."""
+
+    def __init__(self, client: ForgeClient) -> None:
         self._client = client
-        self._installation_id = installation_id
+
+    @property
+    def provider(self) -> str:
+        return self._client.calls.provider
 
     def permissions(self) -> Sequence[Permission]:
         caller = self._client.caller()
@@ -42,48 +45,82 @@ class LocalForge:
             ),
         )
 
-    def repository(self, subject: Subject, wanted: RepositoryWanted) -> RepositoryAction:
-        return RepositoryAction(self._client, subject, wanted)
+    def full_name(self, wanted: RepositoryWanted) -> str:
+        return f"{wanted.owner}/{wanted.name}"
 
-    def seed(self, body: SeedRepositories, wanted: RepositoryWanted) -> SeedAction:
-        return SeedAction(self._client, body, wanted)
+    def code_owners(self, team: str) -> str:
+        return f"* @{team}"
 
-    def protection(
-        self, subject: Subject, wanted: RepositoryWanted, required_approvals: int
-    ) -> ProtectionAction:
-        return ProtectionAction(self._client, subject, wanted, required_approvals)
+    def how_to_adopt(self, _wanted: RepositoryWanted, _installation_id: str) -> str:
+        """Nobody but the platform makes repositories there."""
+        return ""
 
-    def secret_bindings(
-        self,
-        subject: AppEnvSubject,
-        repository: RepositoryWanted,
-        bindings: Sequence[SecretBindingWanted],
-    ) -> BindingsAction:
-        return BindingsAction(self._client, subject, repository, tuple(bindings))
-
-    def moved_binding(self, move: BindingMove) -> MovedBindingAction:
-        return MovedBindingAction(self._client, move)
-
-    def standing(self, wanted: RepositoryWanted) -> StandingRepository | None:
+    def find(self, wanted: RepositoryWanted) -> HostedRepository | None:
         found = self._client.repository(wanted.owner, wanted.name)
-        if found is None:
-            return None
-        protection = default_protection(found, wanted)
-        approvals = None if protection is None else protection.required_approvals
-        return StandingRepository(marker_of(found.marker), approvals)
+        return None if found is None else _hosted(found, wanted)
 
-    def pins(
-        self, repository: RepositoryWanted, bindings: Sequence[SecretBindingWanted]
-    ) -> Mapping[str, Pin]:
-        return read_pins(self._client, repository, bindings, self._installation_id)
+    def create(self, wanted: RepositoryWanted, attempt: Attempt) -> HostedRepository | None:
+        asked = CreateForgeRepository(
+            owner=wanted.owner,
+            name=wanted.name,
+            description=wanted.description,
+            default_branch=wanted.default_branch,
+            marker=_wire_marker(attempt.marker(wanted.repository_id)),
+        )
+        attempt.check_fence()
+        created = self._client.create_repository(asked)
+        return None if created is None else _hosted(created, wanted)
 
-    def concerns_one(self, repository: RepositoryWanted, error: PlatformError) -> bool:
-        if error.code not in OF_ONE_REPOSITORY:
-            return False
-        self._client.repository(repository.owner, repository.name)
-        return True
+    def let_team_in(self, _wanted: RepositoryWanted, _attempt: Attempt) -> None:
+        """It is in: the forge asks the control plane who is in the team that owns a repository."""
 
-    def is_followed_by(self, repository: RepositoryWanted, revision: str, later: str) -> bool:
-        remote = self._client.git(repository.owner, repository.name)
-        with remote.copy(repository.default_branch) as copy:
-            return copy.is_followed_by(revision, later)
+    def delete(self, wanted: RepositoryWanted, attempt: Attempt) -> None:
+        attempt.check_fence()
+        self._client.delete_repository(wanted.owner, wanted.name)
+
+    def protect(
+        self, wanted: RepositoryWanted, required_approvals: int, marker: Marker, attempt: Attempt
+    ) -> None:
+        """The forge exempts the platform's bot."""
+        protection = BranchProtection(
+            branch=wanted.default_branch,
+            required_approvals=required_approvals,
+            marker=_wire_marker(marker),
+        )
+        attempt.check_fence()
+        self._client.protect(wanted.owner, wanted.name, protection)
+
+    def unprotect(self, wanted: RepositoryWanted, attempt: Attempt) -> None:
+        attempt.check_fence()
+        self._client.unprotect(wanted.owner, wanted.name, wanted.default_branch)
+
+    def git(self, wanted: RepositoryWanted) -> GitRemote:
+        return self._client.git(wanted.owner, wanted.name)
+
+
+def _hosted(found: ForgeRepository, wanted: RepositoryWanted) -> HostedRepository:
+    protections = (each for each in found.protections if each.branch == wanted.default_branch)
+    protection = next(map(_hosted_protection, protections), None)
+    return HostedRepository(
+        owner=found.owner,
+        name=found.name,
+        url=found.clone_url,
+        marker=_marker_of(found.marker),
+        protection=lambda: protection,
+    )
+
+
+def _hosted_protection(found: BranchProtection) -> HostedProtection:
+    return HostedProtection(found.branch, found.required_approvals, _marker_of(found.marker))
+
+
+def _marker_of(marker: OwnershipMarker) -> Marker:
+    return Marker(marker.installation_id, marker.entity_id, marker.request_id)
+
+
+def _wire_marker(marker: Marker) -> OwnershipMarker:
+    return OwnershipMarker(
+        installation_id=marker.installation_id,
+        entity_id=marker.entity_id,
+        request_id=marker.request_id,
+    )

@@ -17,10 +17,10 @@ from prometheus_client import CollectorRegistry
 from execution_workers.credentials import SecretFile
 from execution_workers.ports import Attempt
 from execution_workers.providers.calls import ProviderCalls
+from execution_workers.providers.forges import git as forge_git
+from execution_workers.providers.forges.git import GitRemote, Overtaken, bearer
 from execution_workers.providers.local_agent.client import LocalAgent
-from execution_workers.providers.local_forge import git as forge_git
 from execution_workers.providers.local_forge.client import ForgeClient
-from execution_workers.providers.local_forge.git import GitRemote, Overtaken
 from execution_workers.providers.openbao.client import LOGIN_ROLES, MOUNT, OpenBaoClient
 from execution_workers.providers.postgres.client import PostgresClient
 from execution_workers.providers.postgres.issuer import PostgresIssuer
@@ -86,7 +86,7 @@ def test_git_with_a_wrong_token(
 ) -> None:
     with (
         pytest.raises(PlatformError) as refused,
-        GitRemote(repository_url, wrong_token, calls, 20).copy("main"),
+        GitRemote(repository_url, bearer(wrong_token), calls, 20).copy("main"),
     ):
         pass
     # Without a control plane nobody can say that the token is nobody's: away, or denied.
@@ -97,14 +97,14 @@ def test_git_with_a_wrong_token(
 def test_git_on_a_repository_that_is_not_there(
     forge: Forge, bot_token: SecretFile, calls: ProviderCalls
 ) -> None:
-    remote = GitRemote(f"{forge.url}/team-x/appenv-none.git", bot_token, calls, 20)
+    remote = GitRemote(f"{forge.url}/team-x/appenv-none.git", bearer(bot_token), calls, 20)
     with pytest.raises(ProviderRejected) as refused, remote.copy("main"):
         pass
     assert refused.value.code == "forge_missing"
 
 
 def test_git_when_the_forge_is_away(bot_token: SecretFile, calls: ProviderCalls) -> None:
-    remote = GitRemote(f"{nowhere()}/team-x/appenv-x.git", bot_token, calls, 20)
+    remote = GitRemote(f"{nowhere()}/team-x/appenv-x.git", bearer(bot_token), calls, 20)
     with pytest.raises(Unavailable) as away, remote.copy("main"):
         pass
     assert away.value.code == "forge_unreachable"
@@ -118,7 +118,7 @@ def test_git_reads_no_branch_but_the_wanted_one(
     git("commit", "--quiet", "--allow-empty", "-m", "Aside", cwd=clone)
     git("push", "--quiet", "origin", "HEAD:refs/heads/side", cwd=clone)
     side = git("rev-parse", "HEAD", cwd=clone).strip()
-    remote = GitRemote(repository_url, bot_token, calls, 20)
+    remote = GitRemote(repository_url, bearer(bot_token), calls, 20)
     with remote.copy("main") as copy:
         with pytest.raises(PlatformError, match="git ls-tree"):
             copy.files(["README.md"], side)
@@ -133,7 +133,7 @@ def test_git_that_takes_too_long(
 ) -> None:
     with (
         pytest.raises(Unavailable) as slow,
-        GitRemote(repository_url, bot_token, calls, 0.0001).copy("main"),
+        GitRemote(repository_url, bearer(bot_token), calls, 0.0001).copy("main"),
     ):
         pass
     assert slow.value.code == "git_timeout"
@@ -142,7 +142,7 @@ def test_git_that_takes_too_long(
 def test_a_push_that_came_second_is_told_and_can_be_done_again(
     repository_url: str, bot_token: SecretFile, calls: ProviderCalls
 ) -> None:
-    remote = GitRemote(repository_url, bot_token, calls, 20)
+    remote = GitRemote(repository_url, bearer(bot_token), calls, 20)
     with remote.copy("main") as first, remote.copy("main") as second:
         first.push(first.commit({"a": first.content_id(b"a")}, "A"))
         late = second.commit({"b": second.content_id(b"b")}, "B")
@@ -171,7 +171,7 @@ def test_the_bots_token_is_in_gits_environment_and_not_in_its_arguments(
     path = f"{shim.parent}:{forge_git._BARE_ENVIRONMENT['PATH']}"
     monkeypatch.setitem(forge_git._BARE_ENVIRONMENT, "PATH", path)
     monkeypatch.setenv("SOMETHING_PRIVATE", "of-the-service")
-    with GitRemote(repository_url, bot_token, calls, 20).copy("main") as copy:
+    with GitRemote(repository_url, bearer(bot_token), calls, 20).copy("main") as copy:
         copy.push(copy.commit({"a": copy.content_id(b"a")}, "A"))
     assert repository_url in arguments.read_text()
     assert bot_token.read() not in arguments.read_text()

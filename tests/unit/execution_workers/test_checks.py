@@ -26,6 +26,7 @@ from idp_kernel.wire.worker import (
     CHECKS_PER_CALL,
     AppEnvExpected,
     AppEnvSubject,
+    EnsureRepositories,
     RepositoryWanted,
     SecretBindingWanted,
 )
@@ -45,6 +46,9 @@ class CountingForge:
         self.error: PlatformError | None = None
         """Of reading the repository whose name is `bad`."""
         self.is_away = False
+        self.weaknesses: tuple[str, ...] = ()
+        self.owner = "ours"
+        """The installation that all repositories belong to."""
 
     def wait_for(self, looks: int) -> None:
         with self._changed:
@@ -60,7 +64,9 @@ class CountingForge:
         with self._changed:
             self._in_flight -= 1
             self._changed.notify_all()
-        return StandingRepository(Marker("ours", wanted.repository_id, ""), 1)
+        return StandingRepository(
+            Marker(self.owner, wanted.repository_id, ""), 1, self.weaknesses, "Mark it as ours."
+        )
 
     def pins(
         self, repository: RepositoryWanted, bindings: Sequence[SecretBindingWanted]
@@ -140,3 +146,29 @@ def test_a_forge_that_is_away_is_no_finding(checks: Checks, forge: CountingForge
     forge.error, forge.is_away = Unavailable("refused", code="forge_unreachable"), False
     with pytest.raises(Unavailable, match="refused"):
         checks.bindings_present([expected("bad"), expected()])
+
+
+def test_a_protection_that_lets_too_much_happen_is_no_protection(
+    checks: Checks, forge: CountingForge
+) -> None:
+    forge.may_go_on.set()
+    (guarded,) = checks.repositories_protected([expected()]).items
+    assert guarded.passed
+    forge.weaknesses = ("everybody may force",)
+    (weak,) = checks.repositories_protected([expected()]).items
+    assert not weak.passed
+    assert weak.found.endswith("is protected and needs 1 approval; but everybody may force")
+
+
+def test_who_may_not_have_a_name_is_told_how_to_get_it(
+    checks: Checks, forge: CountingForge
+) -> None:
+    forge.may_go_on.set()
+    item = expected()
+    wanted = EnsureRepositories(subject=item.subject, repositories=(item.repository,))
+    (free,) = checks.repositories_free(wanted).items
+    assert (free.passed, "Mark it" in free.found) == (True, False)
+    forge.owner = "theirs"
+    (taken,) = checks.repositories_free(wanted).items
+    assert not taken.passed
+    assert taken.found.endswith("not made for this. Mark it as ours.")

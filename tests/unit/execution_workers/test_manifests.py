@@ -26,6 +26,7 @@ from idp_kernel.wire.worker import (
 from tests.fixtures.hostile_yaml import BOMB, MERGE_BOMB
 
 INSTALLATION = "here"
+OWNERS = "* @payments"
 
 
 def subject(application: str = "shop", environment: str = "dev") -> AppEnvSubject:
@@ -54,7 +55,7 @@ def binding(version: int = 1) -> SecretBindingWanted:
 
 
 def test_kubernetes_accepts_the_namespace() -> None:
-    files = seed_files(subject(), repository(), INSTALLATION)
+    files = seed_files(subject(), repository(), INSTALLATION, code_owners=OWNERS)
     manifest = yaml.safe_load(files[NAMESPACE_PATH])
     kubernetes_validate.validate(manifest, "1.36", strict=True)
     assert manifest["metadata"]["name"] == "shop-dev"
@@ -68,14 +69,16 @@ def test_long_names_make_a_namespace_kubernetes_takes_and_stay_apart() -> None:
 
 
 def test_slugs_that_yaml_takes_for_something_else_stay_text() -> None:
-    files = seed_files(subject("no", "on"), repository(), INSTALLATION)
+    files = seed_files(subject("no", "on"), repository(), INSTALLATION, code_owners=OWNERS)
     labels = yaml.safe_load(files[NAMESPACE_PATH])["metadata"]["labels"]
     assert labels["idp.example/application"] == "no"
     assert labels["idp.example/environment"] == "on"
 
 
 def test_a_description_cannot_add_lines_to_the_readme() -> None:
-    files = seed_files(subject(), repository("One\n# Two\n{braces}"), INSTALLATION)
+    files = seed_files(
+        subject(), repository("One\n# Two\n{braces}"), INSTALLATION, code_owners=OWNERS
+    )
     assert b"One # Two {braces}" in files["README.md"]
 
 
@@ -199,7 +202,7 @@ def test_no_manifest_pins_nothing() -> None:
 
 def test_an_ownership_file_is_recognised_by_its_lines() -> None:
     wanted = repository()
-    content = seed_files(subject(), wanted, INSTALLATION)[".idp/ownership.yaml"]
+    content = seed_files(subject(), wanted, INSTALLATION, code_owners=OWNERS)[".idp/ownership.yaml"]
     assert is_ownership_of(content + BOMB.encode(), wanted, INSTALLATION)
     assert not is_ownership_of(content, repository(), INSTALLATION)
     assert not is_ownership_of(content, wanted, "there")

@@ -37,7 +37,7 @@ def files(
         description=description,
         repositories=(repository,),
     )
-    found = application_seed_files(body, repository, "here")
+    found = application_seed_files(body, repository, "here", code_owners="* @payments")
     assert is_ownership_of(found[".idp/ownership.yaml"], repository, "here")
     return found
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
+from execution_workers.providers.forges.forge import HostedForge
+from execution_workers.providers.limits import LimitMetrics
 from execution_workers.providers.registry import (
     CREDENTIAL_ISSUERS,
     GIT_FORGES,
     GITOPS_AGENTS,
     SECRET_STORES,
+    Surroundings,
 )
 from execution_workers.settings import (
     ExecutionWorkersSettings,
@@ -20,6 +25,8 @@ from execution_workers.settings import (
     GitOpsAgentChoice,
     SecretStoreChoice,
 )
+from idp_kernel.clock import SystemClock
+from idp_kernel.telemetry.metrics import downstream_errors
 from idp_kernel.wire.worker import CredentialIssuerName
 
 REQUIRED: dict[str, Any] = {
@@ -69,3 +76,37 @@ def test_the_environment_is_read_with_its_prefix(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("IDP_EXECUTION_WORKERS_GIT_FORGE", "cvs")
     with pytest.raises(ValidationError, match="git_forge"):
         ExecutionWorkersSettings(**REQUIRED)
+
+
+def surroundings(**settings: Any) -> Surroundings:
+    registry = CollectorRegistry()
+    return Surroundings(
+        ExecutionWorkersSettings(**{**REQUIRED, **settings}),
+        SystemClock(),
+        downstream_errors(registry),
+        LimitMetrics(registry),
+        ExitStack(),
+    )
+
+
+GITEA: dict[str, Any] = {
+    "gitea_url": "https://git.example.test",
+    "gitea_token_file": Path("/keys/gitea.token"),
+}
+
+
+@pytest.mark.parametrize("missing", GITEA)
+def test_gitea_without_what_it_needs_is_refused_by_the_settings_name(
+    missing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {name: value for name, value in GITEA.items() if name != missing}
+    with pytest.raises(SystemExit):
+        GIT_FORGES[GitForgeChoice.GITEA](surroundings(**given))
+    said = capsys.readouterr().err
+    assert said.startswith(f"IDP_EXECUTION_WORKERS_{missing.upper()}: the forge gitea needs it")
+
+
+def test_gitea_with_all_it_needs() -> None:
+    found = surroundings(**GITEA)
+    with found.resources:
+        assert isinstance(GIT_FORGES[GitForgeChoice.GITEA](found), HostedForge)

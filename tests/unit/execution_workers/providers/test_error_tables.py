@@ -12,14 +12,15 @@ import psycopg.errors
 import pytest
 
 from execution_workers.providers.calls import Verdict
-from execution_workers.providers.local_agent.errors import ERRORS as AGENT_ERRORS
-from execution_workers.providers.local_forge.errors import ERRORS as FORGE_ERRORS
-from execution_workers.providers.local_forge.errors import (
+from execution_workers.providers.forges.git_errors import (
     GIT_ERRORS,
     GIT_UNKNOWN,
     is_overtaken,
     of_git,
 )
+from execution_workers.providers.gitea.errors import ERRORS as GITEA_ERRORS
+from execution_workers.providers.local_agent.errors import ERRORS as AGENT_ERRORS
+from execution_workers.providers.local_forge.errors import ERRORS as FORGE_ERRORS
 from execution_workers.providers.openbao.errors import ERRORS as OPENBAO_ERRORS
 from execution_workers.providers.postgres.errors import (
     IN_USE,
@@ -37,7 +38,7 @@ from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
 from idp_kernel.http.problems import STATUS_BY_ERROR
 
 TABLES = {"local-forge": FORGE_ERRORS, "local-gitops-agent": AGENT_ERRORS}
-VENDORS: dict[str, HttpErrors] = {"openbao": OPENBAO_ERRORS}
+VENDORS: dict[str, HttpErrors] = {"gitea": GITEA_ERRORS, "openbao": OPENBAO_ERRORS}
 """Those with a REST API of their own."""
 VERDICTS = [
     *FORGE_ERRORS.values(),

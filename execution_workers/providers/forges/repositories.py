@@ -8,24 +8,11 @@ from dataclasses import dataclass
 from execution_workers.failpoints import REPOSITORY_CREATED
 from execution_workers.manifests import seed_files
 from execution_workers.ports import Attempt, Made, Marker, Undone, foreign_owner
-from execution_workers.providers.local_forge.client import ForgeClient
-from execution_workers.providers.local_forge.pushes import has_work_of_others
-from execution_workers.providers.local_forge.seeding import Seed
-from execution_workers.providers.local_forge.standing import (
-    as_json,
-    default_protection,
-    marker_of,
-    own_repository,
-    required_repository,
-    wire_marker,
-)
+from execution_workers.providers.forges.host import ForgeHost, HostedProtection, HostedRepository
+from execution_workers.providers.forges.pushes import has_work_of_others
+from execution_workers.providers.forges.seeding import Seed
+from execution_workers.providers.forges.standing import as_json, own_repository, required_repository
 from idp_kernel.failpoints import failpoint
-from idp_kernel.wire.forge import (
-    BranchProtection,
-    CreateForgeRepository,
-    ForgeRepository,
-    OwnershipMarker,
-)
 from idp_kernel.wire.worker import AppEnvSubject, EffectKind, RepositoryWanted, Subject
 from idp_kernel.workflows import ProviderEvent
 
@@ -34,7 +21,7 @@ from idp_kernel.workflows import ProviderEvent
 class RepositoryAction:
     """A repository; that of an application environment with its seed commit."""
 
-    client: ForgeClient
+    host: ForgeHost
     subject: Subject
     repository: RepositoryWanted
 
@@ -52,65 +39,61 @@ class RepositoryAction:
 
     def do(self, attempt: Attempt) -> Made:
         marker = attempt.marker(self.repository.repository_id)
-        found = own_repository(self.client, self.repository, marker)
+        found = own_repository(self.host, self.repository, marker)
         standing = found or self._create(marker, attempt)
+        self.host.let_team_in(self.repository, attempt)
         return Made(
             references={**self._references(standing), **self._seed(attempt)},
             created_by=standing.marker.request_id,
-            created=found is None and marker_of(standing.marker) == marker,
+            created=found is None and standing.marker == marker,
             event=_repository_event(standing, attempt),
         )
 
     def undo(self, attempt: Attempt) -> Undone:
         """Also keeps a repository that holds commits of other people."""
-        found = self.client.repository(self.repository.owner, self.repository.name)
+        found = self.host.find(self.repository)
         if found is None:
             return Undone(EffectKind.ABSENT, {})
         references = {"name": found.name, "owner": found.owner}
-        marker = attempt.marker(self.repository.repository_id)
-        is_ours = marker_of(found.marker) == marker
-        if not is_ours or has_work_of_others(self.client, self.repository, attempt):
+        is_ours = found.marker == attempt.marker(self.repository.repository_id)
+        if not is_ours or has_work_of_others(self.host, self.repository, attempt):
             return Undone(EffectKind.KEPT, references)
-        attempt.check_fence()
-        self.client.delete_repository(self.repository.owner, self.repository.name)
+        self.host.delete(self.repository, attempt)
         return Undone(EffectKind.UNDONE, references)
 
-    def _create(self, marker: Marker, attempt: Attempt) -> ForgeRepository:
-        wanted = CreateForgeRepository(
-            owner=self.repository.owner,
-            name=self.repository.name,
-            description=self.repository.description,
-            default_branch=self.repository.default_branch,
-            marker=wire_marker(marker),
-        )
-        attempt.check_fence()
-        created = self.client.create_repository(wanted)
-        return created or required_repository(self.client, self.repository, marker)
+    def _create(self, marker: Marker, attempt: Attempt) -> HostedRepository:
+        created = self.host.create(self.repository, attempt)
+        return created or required_repository(self.host, self.repository, marker)
 
     def _seed(self, attempt: Attempt) -> dict[str, str]:
         """The reference of the seed commit, where this call makes one."""
         if not isinstance(self.subject, AppEnvSubject):
             return {}
         failpoint(REPOSITORY_CREATED)
-        files = seed_files(self.subject, self.repository, attempt.installation_id)
-        seed = Seed(self.client, self.repository, self.subject.application, self.item, files)
+        files = seed_files(
+            self.subject,
+            self.repository,
+            attempt.installation_id,
+            code_owners=self.host.code_owners(self.subject.team),
+        )
+        seed = Seed(self.host, self.repository, self.subject.application, self.item, files)
         commit, _ = seed.do(attempt)
         return {"revision": commit.revision}
 
-    def _references(self, standing: ForgeRepository) -> dict[str, str | int]:
+    def _references(self, standing: HostedRepository) -> dict[str, str | int]:
         return {
             "repositoryId": self.repository.repository_id,
             "name": standing.name,
             "owner": standing.owner,
-            "url": standing.clone_url,
+            "url": standing.url,
         }
 
 
 @dataclass(frozen=True)
 class ProtectionAction:
-    """The protection of a repository's default branch; the forge exempts the platform's bot."""
+    """The protection of a repository's default branch."""
 
-    client: ForgeClient
+    host: ForgeHost
     subject: Subject
     repository: RepositoryWanted
     required_approvals: int
@@ -129,15 +112,15 @@ class ProtectionAction:
         return as_json(self.subject, repository=repository, approvals=self.required_approvals)
 
     def do(self, attempt: Attempt) -> Made:
+        """A changed protection keeps the marker of who made it."""
         marker = attempt.marker(self.repository.repository_id)
-        repository = required_repository(self.client, self.repository, marker)
-        found = default_protection(repository, self.repository)
-        if found is not None and not marker_of(found.marker).is_of_same_entity(marker):
-            raise foreign_owner(self.client.calls.provider, f"a protection of {found.branch}")
-        changed = found is None or found.required_approvals != self.required_approvals
-        created_by = found.marker if found is not None else wire_marker(marker)
+        found = required_repository(self.host, self.repository, marker).protection()
+        if found is not None and not found.marker.is_of_same_entity(marker):
+            raise foreign_owner(self.host.provider, f"a protection of {found.branch}")
+        changed = found is None or not self._is_as_wanted(found)
+        created_by = found.marker if found is not None else marker
         if changed:
-            self._protect(created_by, attempt)
+            self.host.protect(self.repository, self.required_approvals, created_by, attempt)
         is_told = changed or created_by.request_id == attempt.request_id
         return Made(
             references={"branch": self.repository.default_branch},
@@ -148,30 +131,22 @@ class ProtectionAction:
 
     def undo(self, attempt: Attempt) -> Undone:
         """Also keeps it where the repository is kept for the commits of other people."""
-        repository = self.client.repository(self.repository.owner, self.repository.name)
-        found = default_protection(repository, self.repository)
+        repository = self.host.find(self.repository)
+        found = None if repository is None else repository.protection()
         if found is None:
             return Undone(EffectKind.ABSENT, {})
         references = {"branch": found.branch}
-        is_ours = marker_of(found.marker) == attempt.marker(self.repository.repository_id)
-        if not is_ours or has_work_of_others(self.client, self.repository, attempt):
+        is_ours = found.marker == attempt.marker(self.repository.repository_id)
+        if not is_ours or has_work_of_others(self.host, self.repository, attempt):
             return Undone(EffectKind.KEPT, references)
-        attempt.check_fence()
-        self.client.unprotect(self.repository.owner, self.repository.name, found.branch)
+        self.host.unprotect(self.repository, attempt)
         return Undone(EffectKind.UNDONE, references)
 
-    def _protect(self, marker: OwnershipMarker, attempt: Attempt) -> None:
-        """A changed protection keeps the marker of who made it."""
-        protection = BranchProtection(
-            branch=self.repository.default_branch,
-            required_approvals=self.required_approvals,
-            marker=marker,
-        )
-        attempt.check_fence()
-        self.client.protect(self.repository.owner, self.repository.name, protection)
+    def _is_as_wanted(self, found: HostedProtection) -> bool:
+        return found.required_approvals == self.required_approvals and not found.weaknesses
 
 
-def _repository_event(standing: ForgeRepository, attempt: Attempt) -> ProviderEvent:
+def _repository_event(standing: HostedRepository, attempt: Attempt) -> ProviderEvent:
     if standing.marker.request_id == attempt.request_id:
         return ProviderEvent.GIT_REPOSITORY_CREATED
     return ProviderEvent.GIT_REPOSITORY_ADOPTED

@@ -15,9 +15,9 @@ from execution_workers.ports import (
     foreign_owner,
     secret_lock,
 )
-from execution_workers.providers.local_forge.client import ForgeClient
-from execution_workers.providers.local_forge.git import BranchCopy, Commit
-from execution_workers.providers.local_forge.pushes import (
+from execution_workers.providers.forges.git import BranchCopy, Commit
+from execution_workers.providers.forges.host import ForgeHost
+from execution_workers.providers.forges.pushes import (
     commit_message,
     committed,
     has_added,
@@ -25,7 +25,7 @@ from execution_workers.providers.local_forge.pushes import (
     pushed,
     removed,
 )
-from execution_workers.providers.local_forge.standing import as_json, missing, required_repository
+from execution_workers.providers.forges.standing import as_json, missing, required_repository
 from idp_kernel.errors import InvalidInput, ProviderRejected
 from idp_kernel.wire.worker import (
     AppEnvSubject,
@@ -40,7 +40,7 @@ from idp_kernel.workflows import ProviderEvent
 class BindingsAction:
     """All secret bindings of an application environment, in one commit on the default branch."""
 
-    client: ForgeClient
+    host: ForgeHost
     subject: AppEnvSubject
     repository: RepositoryWanted
     bindings: tuple[SecretBindingWanted, ...]
@@ -68,18 +68,18 @@ class BindingsAction:
 
     def do(self, attempt: Attempt) -> Made:
         marker = attempt.marker(self.repository.repository_id)
-        required_repository(self.client, self.repository, marker)
-        return pushed(self.client, self.repository, lambda copy: self._bound(copy, attempt))
+        required_repository(self.host, self.repository, marker)
+        return pushed(self.host, self.repository, lambda copy: self._bound(copy, attempt))
 
     def undo(self, attempt: Attempt) -> Undone:
         """A commit that removes the manifests which this request added and nobody changed."""
-        if self.client.repository(self.repository.owner, self.repository.name) is None:
+        if self.host.find(self.repository) is None:
             return Undone(EffectKind.ABSENT, {})
-        return pushed(self.client, self.repository, lambda copy: self._unbound(copy, attempt))
+        return pushed(self.host, self.repository, lambda copy: self._unbound(copy, attempt))
 
     def _bound(self, copy: BranchCopy, attempt: Attempt) -> Made:
         if copy.head is None:
-            raise missing(self.client, f"{self._name} has no commit yet")
+            raise missing(self.host, f"{self._name} has no commit yet")
         contents = self._contents(attempt)
         present = copy.files(list(contents))
         changed = {
@@ -132,14 +132,14 @@ class BindingsAction:
 
     @property
     def _name(self) -> str:
-        return f"{self.repository.owner}/{self.repository.name}"
+        return self.host.full_name(self.repository)
 
 
 @dataclass(frozen=True)
 class MovedBindingAction:
     """One binding at another version, in one commit with its neighbours'."""
 
-    client: ForgeClient
+    host: ForgeHost
     move: BindingMove
 
     @property
@@ -156,15 +156,15 @@ class MovedBindingAction:
 
     def do(self, attempt: Attempt) -> Made:
         repository = self.move.repository
-        required_repository(self.client, repository, attempt.marker(repository.repository_id))
-        return pushed(self.client, repository, lambda copy: self._moved(copy, attempt))
+        required_repository(self.host, repository, attempt.marker(repository.repository_id))
+        return pushed(self.host, repository, lambda copy: self._moved(copy, attempt))
 
     def undo(self, attempt: Attempt) -> Undone:
         """A commit that pins the former version again, if this request's own moved it last."""
         repository = self.move.repository
-        if self.client.repository(repository.owner, repository.name) is None:
+        if self.host.find(repository) is None:
             return Undone(EffectKind.ABSENT, {})
-        return pushed(self.client, repository, lambda copy: self._moved_back(copy, attempt))
+        return pushed(self.host, repository, lambda copy: self._moved_back(copy, attempt))
 
     def _moved(self, copy: BranchCopy, attempt: Attempt) -> Made:
         present = copy.files([self._path])
@@ -175,7 +175,7 @@ class MovedBindingAction:
         for binding in self.move.neighbours:
             standing = copy.files([binding_path(binding)]).get(binding_path(binding))
             if standing is None:
-                raise _binding_missing(self.client, self.move.repository, binding)
+                raise _binding_missing(self.host, self.move.repository, binding)
             _require_ours(copy, binding, standing, attempt)
             self._require_unmoved(copy, binding, standing, attempt)
             changed[binding_path(binding)] = self._content(binding, attempt)
@@ -200,7 +200,7 @@ class MovedBindingAction:
         if pin.version not in (replaced, wanted):
             raise ProviderRejected(
                 f"Version {wanted} of {binding.store_path} was to replace version {replaced} in "
-                f"{self.move.repository.owner}/{self.move.repository.name}, but there {pin.found}. "
+                f"{self.host.full_name(self.move.repository)}, but there {pin.found}. "
                 "Nothing was moved; ask for a new rotation.",
                 code="binding_moved",
             )
@@ -253,13 +253,13 @@ class MovedBindingAction:
 
 
 def read_pins(
-    client: ForgeClient,
+    host: ForgeHost,
     repository: RepositoryWanted,
     bindings: Sequence[SecretBindingWanted],
     installation_id: str,
 ) -> dict[str, Pin]:
     """By binding id, what the default branch has now."""
-    with client.git(repository.owner, repository.name).copy(repository.default_branch) as copy:
+    with host.git(repository).copy(repository.default_branch) as copy:
         present = copy.files([binding_path(binding) for binding in bindings])
         return {
             binding.binding_id: pin_of(
@@ -286,11 +286,11 @@ def _require_ours(
 
 
 def _binding_missing(
-    client: ForgeClient, repository: RepositoryWanted, binding: SecretBindingWanted
+    host: ForgeHost, repository: RepositoryWanted, binding: SecretBindingWanted
 ) -> ProviderRejected:
     return ProviderRejected(
-        f"{client.calls.provider}: there is no {binding_path(binding)} in "
-        f"{repository.owner}/{repository.name}. Revert the commit that removed or "
+        f"{host.provider}: there is no {binding_path(binding)} in "
+        f"{host.full_name(repository)}. Revert the commit that removed or "
         "changed it.",
         code="binding_missing",
     )

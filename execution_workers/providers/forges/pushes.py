@@ -9,9 +9,9 @@ from pathlib import PurePosixPath
 from typing import TypeVar
 
 from execution_workers.ports import Attempt, foreign_owner
-from execution_workers.providers.local_forge.client import ForgeClient
-from execution_workers.providers.local_forge.errors import BRANCH_BUSY
-from execution_workers.providers.local_forge.git import BranchCopy, Commit, Overtaken, with_trailers
+from execution_workers.providers.forges.git import BranchCopy, Commit, Overtaken, with_trailers
+from execution_workers.providers.forges.git_errors import BRANCH_BUSY
+from execution_workers.providers.forges.host import ForgeHost
 from idp_kernel.wire.worker import RepositoryWanted
 
 MOST_PUSHES = 8
@@ -21,10 +21,10 @@ Result = TypeVar("Result")
 
 
 def pushed(
-    client: ForgeClient, repository: RepositoryWanted, work: Callable[[BranchCopy], Result]
+    host: ForgeHost, repository: RepositoryWanted, work: Callable[[BranchCopy], Result]
 ) -> Result:
     """What `work` answers on a fresh copy of the branch; again after others were faster."""
-    with client.git(repository.owner, repository.name).copy(repository.default_branch) as copy:
+    with host.git(repository).copy(repository.default_branch) as copy:
         for number in range(MOST_PUSHES):
             try:
                 return work(copy)
@@ -32,9 +32,7 @@ def pushed(
                 # Jitter, not cryptography: two workers that collided shall not collide again.
                 time.sleep(random.uniform(0, _PAUSE_SECONDS * (number + 1)))  # noqa: S311
                 copy.fetch()
-    raise BRANCH_BUSY.of(
-        client.calls.provider, "git push", f"others pushed first {MOST_PUSHES} times"
-    )
+    raise BRANCH_BUSY.of(host.provider, "git push", f"others pushed first {MOST_PUSHES} times")
 
 
 def committed(
@@ -86,11 +84,11 @@ def has_added(copy: BranchCopy, path: str, content: bytes, entity: str, attempt:
     return parent is None or not copy.files([path], parent)
 
 
-def has_work_of_others(client: ForgeClient, repository: RepositoryWanted, attempt: Attempt) -> bool:
+def has_work_of_others(host: ForgeHost, repository: RepositoryWanted, attempt: Attempt) -> bool:
     """Whether the default branch has commits that the platform did not make. No undo touches such
     a repository: it is not ours to end.
     """
-    remote = client.git(repository.owner, repository.name)
+    remote = host.git(repository)
     with remote.copy(repository.default_branch) as copy:
         commits = copy.all_commits()
     return any(commit.installation_id != attempt.installation_id for commit in commits)

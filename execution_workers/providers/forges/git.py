@@ -13,14 +13,15 @@ import re
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from execution_workers.credentials import SecretFile
 from execution_workers.providers.calls import ProviderCalls
-from execution_workers.providers.local_forge.errors import GIT_TIMEOUT, is_overtaken, of_git
+from execution_workers.providers.forges.git_errors import GIT_TIMEOUT, is_overtaken, of_git
 from idp_kernel.telemetry.traces import current_traceparent
 
 COMMITTER_NAME = "IDP execution-workers"
@@ -36,6 +37,10 @@ LARGEST_FILE_READ_BYTES = 256 * 1024
 _FILE_MODE = "100644"
 _NO_OBJECT = "0" * 40
 _FIELD = "\x1f"
+
+
+Authorization = Callable[[], str]
+"""Gives the value of the header, each time anew: a credential may be replaced meanwhile."""
 
 
 class Overtaken(Exception):
@@ -57,9 +62,11 @@ class GitRemote:
     """One repository of the forge, as git reaches it."""
 
     url: str
-    token: SecretFile
+    authorization: Authorization
     calls: ProviderCalls
     timeout_seconds: float
+    ca_file: Path | None = None
+    """The authorities that vouch for the forge, as PEM; the well-known ones without it."""
 
     @contextmanager
     def copy(self, branch: str) -> Iterator[BranchCopy]:
@@ -117,13 +124,13 @@ class GitRemote:
             "protocol.https.allow": "always",
             "http.followRedirects": "false",
         }
+        if self.ca_file is not None:
+            configuration["http.sslCAInfo"] = str(self.ca_file)
         if talks_to_forge:
             # Before the token: git passes over what is less specific than what it has.
             if (traceparent := current_traceparent()) is not None:
                 configuration["http.extraHeader"] = f"traceparent: {traceparent}"
-            configuration[f"http.{self.url}.extraHeader"] = (
-                f"Authorization: Bearer {self.token.read()}"
-            )
+            configuration[f"http.{self.url}.extraHeader"] = f"Authorization: {self.authorization()}"
         return {**_BARE_ENVIRONMENT, **_as_variables(configuration)}
 
 
@@ -254,6 +261,16 @@ class BranchCopy:
 
     def _git_with_token(self, *arguments: str) -> bytes:
         return self._remote.run(self._folder, arguments, talks_to_forge=True)
+
+
+def bearer(token: SecretFile) -> Authorization:
+    """The token as it is, for forges that take it so."""
+    return lambda: f"Bearer {token.read()}"
+
+
+def basic(user: str, token: Callable[[], str]) -> Authorization:
+    """The token as the user's password, which is how git itself would send it."""
+    return lambda: f"Basic {b64encode(f'{user}:{token()}'.encode()).decode()}"
 
 
 _BARE_ENVIRONMENT = {

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from execution_workers.manifests import OWNERSHIP_PATH, is_ownership_of
 from execution_workers.ports import Attempt, Made, Undone, foreign_owner
-from execution_workers.providers.local_forge.client import ForgeClient
-from execution_workers.providers.local_forge.git import BranchCopy, Commit
-from execution_workers.providers.local_forge.pushes import (
+from execution_workers.providers.forges.git import BranchCopy, Commit
+from execution_workers.providers.forges.host import ForgeHost
+from execution_workers.providers.forges.pushes import (
     commit_message,
     committed,
     has_added,
@@ -18,7 +18,7 @@ from execution_workers.providers.local_forge.pushes import (
     pushed,
     removed,
 )
-from execution_workers.providers.local_forge.standing import as_json, required_repository
+from execution_workers.providers.forges.standing import as_json, required_repository
 from execution_workers.seeds import application_seed_files
 from idp_kernel.wire.worker import EffectKind, RepositoryWanted, SeedRepositories
 from idp_kernel.workflows import ProviderEvent
@@ -28,7 +28,7 @@ from idp_kernel.workflows import ProviderEvent
 class Seed:
     """Files that a repository begins with."""
 
-    client: ForgeClient
+    host: ForgeHost
     repository: RepositoryWanted
     application: str
     entity: str
@@ -37,11 +37,11 @@ class Seed:
 
     def do(self, attempt: Attempt) -> tuple[Commit, bool]:
         """The commit that has them, and whether it was made now since they were not there."""
-        return pushed(self.client, self.repository, lambda copy: self._seeded(copy, attempt))
+        return pushed(self.host, self.repository, lambda copy: self._seeded(copy, attempt))
 
     def undo(self, attempt: Attempt) -> Undone:
         """A commit that removes what this request's own brought and nobody changed since."""
-        return pushed(self.client, self.repository, lambda copy: self._unseeded(copy, attempt))
+        return pushed(self.host, self.repository, lambda copy: self._unseeded(copy, attempt))
 
     def _seeded(self, copy: BranchCopy, attempt: Attempt) -> tuple[Commit, bool]:
         standing = copy.files([OWNERSHIP_PATH]).get(OWNERSHIP_PATH)
@@ -73,15 +73,15 @@ class Seed:
     def _require_own(self, content: bytes | None, attempt: Attempt) -> None:
         installation = attempt.installation_id
         if content is None or not is_ownership_of(content, self.repository, installation):
-            name = f"{self.repository.owner}/{self.repository.name}"
-            raise foreign_owner(self.client.calls.provider, f"another's {OWNERSHIP_PATH} in {name}")
+            name = self.host.full_name(self.repository)
+            raise foreign_owner(self.host.provider, f"another's {OWNERSHIP_PATH} in {name}")
 
 
 @dataclass(frozen=True)
 class SeedAction:
     """The first commit of an application's own repository."""
 
-    client: ForgeClient
+    host: ForgeHost
     body: SeedRepositories
     repository: RepositoryWanted
 
@@ -103,7 +103,7 @@ class SeedAction:
 
     def do(self, attempt: Attempt) -> Made:
         marker = attempt.marker(self.repository.repository_id)
-        required_repository(self.client, self.repository, marker)
+        required_repository(self.host, self.repository, marker)
         commit, created = self._seed(attempt).do(attempt)
         is_ours = is_of(commit, self.item, attempt)
         is_this_requests = is_ours and commit.request_id == attempt.request_id
@@ -119,13 +119,18 @@ class SeedAction:
 
     def undo(self, attempt: Attempt) -> Undone:
         """Also keeps it where the repository is kept for the commits of other people."""
-        if self.client.repository(self.repository.owner, self.repository.name) is None:
+        if self.host.find(self.repository) is None:
             return Undone(EffectKind.ABSENT, {})
-        if has_work_of_others(self.client, self.repository, attempt):
+        if has_work_of_others(self.host, self.repository, attempt):
             return Undone(EffectKind.KEPT, {})
         return self._seed(attempt).undo(attempt)
 
     def _seed(self, attempt: Attempt) -> Seed:
-        files = application_seed_files(self.body, self.repository, attempt.installation_id)
-        application = self.body.subject.application
-        return Seed(self.client, self.repository, application, self.item, files)
+        application, team = self.body.subject.application, self.body.subject.team
+        files = application_seed_files(
+            self.body,
+            self.repository,
+            attempt.installation_id,
+            code_owners=self.host.code_owners(team),
+        )
+        return Seed(self.host, self.repository, application, self.item, files)

@@ -1,0 +1,43 @@
+"""Whose repository stands at the forge, told by the marker it was created with."""
+
+from __future__ import annotations
+
+from execution_workers.ports import Marker, foreign_owner
+from execution_workers.providers.forges.host import ForgeHost, HostedRepository
+from idp_kernel.errors import ProviderRejected
+from idp_kernel.wire.worker import RepositoryWanted, Subject
+
+
+def own_repository(
+    host: ForgeHost, wanted: RepositoryWanted, marker: Marker
+) -> HostedRepository | None:
+    """The entity's repository, None when it is not there; a foreign one is refused."""
+    found = host.find(wanted)
+    if found is not None and not found.marker.is_of_same_entity(marker):
+        raise foreign_owner(
+            host.provider,
+            f"a repository {host.full_name(wanted)}",
+            otherwise=host.how_to_adopt(wanted, marker.installation_id),
+        )
+    return found
+
+
+def required_repository(
+    host: ForgeHost, wanted: RepositoryWanted, marker: Marker
+) -> HostedRepository:
+    found = own_repository(host, wanted, marker)
+    if found is None:
+        raise missing(host, f"there is no repository {host.full_name(wanted)}")
+    return found
+
+
+def missing(host: ForgeHost, found: str) -> ProviderRejected:
+    return ProviderRejected(
+        f"{host.provider}: {found}. Restore it at the forge; what is "
+        "not active yet may begin again with its first step.",
+        code="repository_missing",
+    )
+
+
+def as_json(subject: Subject, **wanted: object) -> dict[str, object]:
+    return {"subject": subject.model_dump(mode="json"), **wanted}

@@ -1,0 +1,1 @@
+"""Gitea, and Forgejo, which has the same REST API: `docs/providers/gitea.md`."""

@@ -1,0 +1,58 @@
+"""A bench for each forge, once for the directory: every thing on it is one test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.stack import private_directory
+from tests.integration.execution_workers.behaviour.forges import (
+    Bench,
+    Thing,
+    gitea_bench,
+    local_bench,
+)
+from tests.integration.execution_workers.driver import Forge
+
+
+@pytest.fixture(scope="package")
+def folder() -> Iterator[Path]:
+    with private_directory("idp-forges-") as folder:
+        yield folder
+
+
+@pytest.fixture(scope="package")
+def local(home: Path, forge: Forge, folder: Path) -> Iterator[Bench]:
+    (folder / "local").mkdir()
+    with local_bench(forge, home / "forge-bot.token", folder / "local") as bench:
+        yield bench
+
+
+@pytest.fixture(scope="package")
+def gitea(folder: Path) -> Iterator[Bench]:
+    with ExitStack() as stack:
+        yield stack.enter_context(gitea_bench(folder / "gitea"))
+
+
+STAND_INS = ("gitea",)
+"""The forges of vendors."""
+
+
+@pytest.fixture(params=("local", *STAND_INS))
+def bench(request: pytest.FixtureRequest) -> Bench:
+    found: Bench = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(params=STAND_INS)
+def vendor(request: pytest.FixtureRequest) -> Bench:
+    found: Bench = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def thing() -> Thing:
+    return Thing()

@@ -1,0 +1,332 @@
+"""A forge of each kind as its port and its people see it, and what is asked of each alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from prometheus_client import CollectorRegistry
+
+from execution_workers.credentials import SecretFile
+from execution_workers.ports import Action, Attempt, BindingMove, GitForge
+from execution_workers.providers.calls import ProviderCalls
+from execution_workers.providers.forges.forge import HostedForge
+from execution_workers.providers.gitea.client import GiteaClient
+from execution_workers.providers.gitea.forge import GiteaHost
+from execution_workers.providers.limits import Limits
+from execution_workers.providers.local_forge.client import ForgeClient
+from execution_workers.providers.local_forge.forge import LocalForge
+from idp_kernel.downstream import GITEA
+from idp_kernel.ids import new_id
+from idp_kernel.services import ServiceName
+from idp_kernel.telemetry.metrics import downstream_errors
+from idp_kernel.tokens import write_private_file
+from idp_kernel.wire.worker import (
+    AppEnvSubject,
+    ApplicationSubject,
+    RepositoryKind,
+    RepositoryWanted,
+    SecretBindingWanted,
+    SeedRepositories,
+    appenv_repository_name,
+)
+from tests.fixtures.vendors.gitea import GiteaServer
+from tests.fixtures.vendors.gitea import Organisation as GiteaOrganisation
+from tests.fixtures.vendors.server import VendorServer
+from tests.integration.execution_workers.driver import Forge
+
+INSTALLATION = "behaviour"
+TIMEOUT_SECONDS = 1.0
+"""For a call to a stand-in, so that one without an answer ends soon."""
+
+
+def attempt(request_id: str | None = None) -> Attempt:
+    """On behalf of a request, a new one unless told, that no newer run overtakes."""
+    return Attempt(INSTALLATION, request_id or new_id(), lambda: None)
+
+
+@dataclass(frozen=True)
+class Thing:
+    """An application environment and its application, which no other test has."""
+
+    team: str = field(default_factory=lambda: f"team-x{new_id()[-12:]}")
+    environment_id: str = field(default_factory=new_id)
+    application_id: str = field(default_factory=new_id)
+    repository_id: str = field(default_factory=new_id)
+    code_repository_id: str = field(default_factory=new_id)
+    binding_id: str = field(default_factory=new_id)
+    secret_id: str = field(default_factory=new_id)
+
+    @property
+    def subject(self) -> AppEnvSubject:
+        return AppEnvSubject(
+            application_environment_id=self.environment_id,
+            team=self.team,
+            application="shop",
+            environment="dev",
+        )
+
+    @property
+    def application(self) -> ApplicationSubject:
+        return ApplicationSubject(
+            application_id=self.application_id, team=self.team, application="shop"
+        )
+
+    @property
+    def repository(self) -> RepositoryWanted:
+        return RepositoryWanted(
+            repository_id=self.repository_id,
+            owner=self.team,
+            name=appenv_repository_name(self.environment_id),
+            description="The shop in dev",
+        )
+
+    @property
+    def code_repository(self) -> RepositoryWanted:
+        return RepositoryWanted(
+            repository_id=self.code_repository_id,
+            kind=RepositoryKind.CODE,
+            owner=self.team,
+            name=f"shop-{self.application_id[-12:]}",
+        )
+
+    def binding(self, version: int = 1) -> SecretBindingWanted:
+        return SecretBindingWanted(
+            binding_id=self.binding_id,
+            secret_id=self.secret_id,
+            name="app-key",
+            store_path=f"teams/{self.team}/appenv/{self.environment_id}/app-key",
+            version=version,
+        )
+
+    @property
+    def move(self) -> BindingMove:
+        return BindingMove(
+            subject=self.subject,
+            repository=self.repository,
+            binding=self.binding(2),
+            neighbours=(self.binding(2),),
+            replaces_version=1,
+            asked={},
+        )
+
+
+class People(Protocol):
+    """The forge beside its port: what its people do and see there."""
+
+    def is_there(self, wanted: RepositoryWanted) -> bool: ...
+
+    def is_protected(self, wanted: RepositoryWanted) -> bool: ...
+
+    def revisions(self, wanted: RepositoryWanted, *paths: str) -> list[str]:
+        """Of main, newest first; those that changed one of the paths, if some are given."""
+        ...
+
+    def merge_file(self, wanted: RepositoryWanted, path: str, content: str) -> str:
+        """A person's change gets onto main; its revision."""
+        ...
+
+    def make_repository(self, wanted: RepositoryWanted) -> None:
+        """One that the platform did not make."""
+        ...
+
+    def protect(self, wanted: RepositoryWanted) -> None:
+        """As the platform did not."""
+        ...
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of effect on a forge."""
+
+    name: str
+    make: Callable[[GitForge, Thing], Action]
+    needs: tuple[Kind, ...] = ()
+    """What other requests have done before."""
+    times_done: Callable[[People, Thing], int] = lambda _people, _thing: 0
+    """How often it is there now."""
+
+    def prepare(self, forge: GitForge, thing: Thing) -> None:
+        for need in self.needs:
+            need.make(forge, thing).do(attempt())
+
+
+SEED_FILE = ".idp/ownership.yaml"
+MANIFEST = "manifests/external-secrets/app-key.yaml"
+
+
+def _commits(people: People, wanted: RepositoryWanted, path: str) -> int:
+    return len(people.revisions(wanted, path)) if people.is_there(wanted) else 0
+
+
+REPOSITORY = Kind(
+    "repository",
+    lambda forge, thing: forge.repository(thing.subject, thing.repository),
+    times_done=lambda people, thing: _commits(people, thing.repository, SEED_FILE),
+)
+CODE_REPOSITORY = Kind(
+    "code repository",
+    lambda forge, thing: forge.repository(thing.application, thing.code_repository),
+    times_done=lambda people, thing: int(people.is_there(thing.code_repository)),
+)
+SEED = Kind(
+    "seed",
+    lambda forge, thing: forge.seed(
+        SeedRepositories(subject=thing.application, repositories=(thing.code_repository,)),
+        thing.code_repository,
+    ),
+    needs=(CODE_REPOSITORY,),
+    times_done=lambda people, thing: _commits(people, thing.code_repository, SEED_FILE),
+)
+PROTECTION = Kind(
+    "protection",
+    lambda forge, thing: forge.protection(thing.subject, thing.repository, 1),
+    needs=(REPOSITORY,),
+    times_done=lambda people, thing: int(people.is_protected(thing.repository)),
+)
+BINDINGS = Kind(
+    "bindings",
+    lambda forge, thing: forge.secret_bindings(thing.subject, thing.repository, [thing.binding()]),
+    needs=(REPOSITORY, PROTECTION),
+    times_done=lambda people, thing: _commits(people, thing.repository, MANIFEST),
+)
+MOVED_BINDING = Kind(
+    "moved binding",
+    lambda forge, thing: forge.moved_binding(thing.move),
+    needs=(REPOSITORY, PROTECTION, BINDINGS),
+    times_done=lambda people, thing: _commits(people, thing.repository, MANIFEST) - 1,
+)
+KINDS = (REPOSITORY, CODE_REPOSITORY, SEED, PROTECTION, BINDINGS, MOVED_BINDING)
+
+
+def provider_calls(name: str) -> ProviderCalls:
+    """With hardly a limit: a fault is followed by the repeat at once."""
+    limits = Limits(
+        calls_per_second=10_000, burst=1000, circuit_failures=1000, longest_pause_seconds=0
+    )
+    errors = downstream_errors(CollectorRegistry())
+    return ProviderCalls(name, concurrency=8, wait_seconds=10, errors=errors, limits=limits)
+
+
+@dataclass
+class Bench:
+    """A forge under test."""
+
+    name: str
+    forge: HostedForge
+    people: People
+    server: VendorServer | None = None
+    """The stand-in, where there is one."""
+
+    @property
+    def stand_in(self) -> VendorServer:
+        assert self.server is not None
+        return self.server
+
+
+@dataclass
+class LocalPeople:
+    """People at the real `local-forge`, with the bot's token: nobody else has one here."""
+
+    forge: Forge
+    folder: Path
+
+    def is_there(self, wanted: RepositoryWanted) -> bool:
+        return self.forge.repository(wanted.owner, wanted.name) is not None
+
+    def is_protected(self, wanted: RepositoryWanted) -> bool:
+        found = self.forge.repository(wanted.owner, wanted.name)
+        return found is not None and bool(found["protections"])
+
+    def revisions(self, wanted: RepositoryWanted, *paths: str) -> list[str]:
+        clone = self.forge.clone(wanted.owner, wanted.name, self.folder)
+        return self.forge.git("log", "--format=%H", "--", *paths, cwd=clone).split()
+
+    def merge_file(self, wanted: RepositoryWanted, path: str, content: str) -> str:
+        return self.forge.push_file(wanted.owner, wanted.name, self.folder, path, content)
+
+    def make_repository(self, wanted: RepositoryWanted) -> None:
+        body = {"owner": wanted.owner, "name": wanted.name, "marker": _foreign_marker()}
+        answer = self.forge.request("POST", "/api/v1/repositories", body)
+        assert answer.status_code == 201, answer.text
+
+    def protect(self, wanted: RepositoryWanted) -> None:
+        path = f"/api/v1/repositories/{wanted.owner}/{wanted.name}/protection/main"
+        body = {"branch": "main", "marker": _foreign_marker()}
+        assert self.forge.request("PUT", path, body).status_code == 200
+
+
+def _foreign_marker() -> dict[str, Any]:
+    return {"installationId": INSTALLATION, "entityId": new_id(), "requestId": new_id()}
+
+
+@contextmanager
+def local_bench(forge: Forge, token: Path, folder: Path) -> Iterator[Bench]:
+    client = ForgeClient(
+        forge.url,
+        SecretFile(token),
+        provider_calls(ServiceName.LOCAL_FORGE),
+        timeout_seconds=10,
+        git_timeout_seconds=20,
+    )
+    with closing(client):
+        yield Bench("local", LocalForge(client, INSTALLATION), LocalPeople(forge, folder))
+
+
+@dataclass
+class GiteaPeople:
+    """The administrator of a Gitea, who sees and may everything."""
+
+    server: GiteaServer
+    folder: Path
+
+    def is_there(self, wanted: RepositoryWanted) -> bool:
+        return (wanted.owner, wanted.name) in self.server.repositories
+
+    def is_protected(self, wanted: RepositoryWanted) -> bool:
+        return "main" in self.server.repositories[wanted.owner, wanted.name].rules
+
+    def revisions(self, wanted: RepositoryWanted, *paths: str) -> list[str]:
+        if not self.server.git.has_branch(wanted.owner, wanted.name):
+            return []
+        return self.server.git.revisions(wanted.owner, wanted.name, *paths)
+
+    def merge_file(self, wanted: RepositoryWanted, path: str, content: str) -> str:
+        return self.server.git.push_file(wanted.owner, wanted.name, self.folder, path, content)
+
+    def make_repository(self, wanted: RepositoryWanted) -> None:
+        self.server.add_repository(wanted.owner, wanted.name, "Somebody's")
+
+    def protect(self, wanted: RepositoryWanted) -> None:
+        self.server.add_rule(wanted.owner, wanted.name, "main")
+
+
+class OpenOrganisations(dict[str, GiteaOrganisation]):
+    """Every team has an organisation, with a team in it of the same name."""
+
+    def get(self, owner: str, default: Any = None) -> GiteaOrganisation:
+        return self.setdefault(owner, GiteaOrganisation(teams={owner}))
+
+    def __missing__(self, owner: str) -> GiteaOrganisation:
+        return self.get(owner)
+
+
+@contextmanager
+def gitea_bench(folder: Path, organisation: str | None = None) -> Iterator[Bench]:
+    (folder / "clones").mkdir(parents=True)
+    with GiteaServer(folder / "git") as server:
+        server.organisations = OpenOrganisations()
+        write_private_file(folder / "gitea.token", server.token)
+        client = GiteaClient(
+            server.url,
+            SecretFile(folder / "gitea.token"),
+            provider_calls(GITEA),
+            timeout_seconds=TIMEOUT_SECONDS,
+            git_timeout_seconds=20,
+        )
+        with closing(client):
+            forge = HostedForge(lambda: GiteaHost(client, organisation), INSTALLATION)
+            yield Bench("gitea", forge, GiteaPeople(server, folder / "clones"), server)

@@ -1,0 +1,123 @@
+"""Each fault at each call: told by provider, operation and remedy, and done once by the repeat."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from execution_workers.ports import Made
+from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
+from idp_kernel.ids import new_id
+from tests.fixtures.vendors import RecordedCall
+from tests.fixtures.vendors.server import RETRY_AFTER_SECONDS, Fault
+from tests.integration.execution_workers.behaviour.forges import (
+    BINDINGS,
+    PROTECTION,
+    REPOSITORY,
+    Bench,
+    Kind,
+    Thing,
+    attempt,
+)
+
+TOLD = re.compile(r"^(?P<provider>[\w-]+) did not [\w -]+: .+\. [A-Z].+\.$")
+REJECTED = frozenset({Fault.EXPIRED, Fault.DENIED})
+"""A person has to do something, so nothing is tried again by itself."""
+
+
+def is_git(call: RecordedCall) -> bool:
+    return ".git/" in call.path
+
+
+def changes_something(call: RecordedCall) -> bool:
+    return call.method != "GET" and not call.path.endswith("git-upload-pack")
+
+
+def is_worth_failing(call: RecordedCall) -> bool:
+    return changes_something(call) or not is_git(call)
+
+
+AT: dict[Fault, Callable[[RecordedCall], bool]] = {
+    Fault.RATE_LIMITED: is_worth_failing,
+    Fault.FAILED: is_worth_failing,
+    Fault.BAD_GATEWAY: changes_something,
+    Fault.EXPIRED: is_worth_failing,
+    Fault.DENIED: changes_something,
+    Fault.SILENT: lambda call: changes_something(call) and not is_git(call),
+    Fault.RESET: changes_something,
+    Fault.TRUNCATED: lambda call: changes_something(call) and not is_git(call),
+}
+"""At which calls each fault is tried."""
+CASES = [
+    (kind, fault)
+    for kind in (REPOSITORY, PROTECTION, BINDINGS)
+    for fault in Fault
+    if kind is not BINDINGS or fault not in (Fault.SILENT, Fault.TRUNCATED)
+]
+"""Bindings are git's alone, which has its own test of what takes too long."""
+
+
+def calls_of(bench: Bench, kind: Kind, thing: Thing) -> list[RecordedCall]:
+    """What the effect asks of the forge when nothing goes wrong."""
+    kind.prepare(bench.forge, thing)
+    before = len(bench.stand_in.recorded)
+    kind.make(bench.forge, thing).do(attempt())
+    return bench.stand_in.recorded[before:]
+
+
+def done_to(bench: Bench, thing: Thing) -> list[str]:
+    """What was changed of its repository, in order, without its names."""
+    done = (each for each in bench.stand_in.done if thing.environment_id in each)
+    return [each.replace(thing.environment_id, "").replace(thing.team, "") for each in done]
+
+
+def failed_once(
+    bench: Bench, kind: Kind, thing: Thing, fault: Fault, at_call: int
+) -> tuple[PlatformError | None, Made]:
+    """What the first attempt raised, and what the repeat made."""
+    request = new_id()
+    bench.stand_in.fail(fault, at_call=at_call)
+    try:
+        kind.make(bench.forge, thing).do(attempt(request))
+        raised = None
+    except PlatformError as error:
+        raised = error
+    made = kind.make(bench.forge, thing).do(attempt(request))
+    assert made.created_by == request
+    return raised, made
+
+
+@pytest.mark.parametrize(("kind", "fault"), CASES, ids=lambda case: getattr(case, "name", case))
+def test_a_fault_at_any_call_is_told_and_the_repeat_does_it_once(
+    vendor: Bench, kind: Kind, fault: Fault
+) -> None:
+    undisturbed = Thing()
+    calls = calls_of(vendor, kind, undisturbed)
+    tried = [number for number, call in enumerate(calls) if AT[fault](call)]
+    assert tried
+    for number in tried:
+        thing, call = Thing(), calls[number]
+        kind.prepare(vendor.forge, thing)
+        raised, _ = failed_once(vendor, kind, thing, fault, number)
+        check_told(vendor, fault, call, raised)
+        assert done_to(vendor, thing) == done_to(vendor, undisturbed), call.operation_hint
+
+
+def check_told(
+    bench: Bench, fault: Fault, call: RecordedCall, raised: PlatformError | None
+) -> None:
+    if raised is None:
+        # The status alone says that a change was made; and git sends a push that was cut off
+        # once more by itself, which then comes second.
+        assert fault is Fault.TRUNCATED or is_git(call), call.operation_hint
+        return
+    told = TOLD.match(raised.message)
+    assert told is not None, raised.message
+    assert told["provider"] == bench.stand_in.provider
+    wanted = ProviderRejected if fault in REJECTED else Unavailable
+    assert isinstance(raised, wanted), f"{call.operation_hint}: {raised.message}"
+    if fault is Fault.RATE_LIMITED and not is_git(call):
+        assert isinstance(raised, Unavailable)
+        assert raised.retry_after_seconds == RETRY_AFTER_SECONDS

@@ -131,6 +131,19 @@ class Pin:
     """The same in words."""
 
 
+@dataclass(frozen=True)
+class Permission:
+    """Something that the platform's credential at a provider has to be allowed."""
+
+    name: str
+    """In the provider's own words, as far as it has some."""
+    granted: bool | None
+    """None when the provider does not tell without a change."""
+    how_to_grant: str
+    """What a person does at the provider, one sentence; told while it is not known to be granted.
+    """
+
+
 class GitForge(Protocol):
     """Keeps repositories and guards their branches."""
 
@@ -295,10 +308,16 @@ class CredentialIssuer(Protocol):
     """Makes credentials and ends them. A credential is told apart by its properties."""
 
     def draft(
-        self, secret_id: str, in_use: Mapping[int, Properties], *, emergency: bool = False
+        self,
+        secret_id: str,
+        in_use: Mapping[int, Properties],
+        *,
+        team: str,
+        emergency: bool = False,
     ) -> Properties:
         """A credential that opens nothing until `install`, and takes the place of none in use,
-        given by its version; without properties where the store has them no more.
+        given by its version; without properties where the store has them no more. `team` is whose
+        secret it is. Changes nothing.
 
         Raises `ProviderRejected`: `no_free_login` when each place is in use,
         `elder_credential_in_use` while somebody uses what had the place before; not in an

@@ -187,7 +187,10 @@ class IssueAction:
 
     def _written(self, present: Present, rotation: Rotation, attempt: Attempt) -> IssuedVersion:
         properties = self._issuer.draft(
-            self.body.secret.secret_id, present.in_use, emergency=self.body.emergency
+            self.body.secret.secret_id,
+            present.in_use,
+            team=self.body.subject.team,
+            emergency=self.body.emergency,
         )
         self._marked(present, rotation, attempt)
         failpoint(ROTATION_MARKED)

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from execution_workers.providers.harbor.settings import HarborSettings
 from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
 from idp_kernel.settings import (
     DatabaseUrl,
@@ -57,7 +58,7 @@ class LedgerSettings(ServiceSettings):
     """Where the ledger of effects is kept, as a role of its own."""
 
 
-class ExecutionWorkersSettings(LedgerSettings, TraceOriginSettings):
+class ExecutionWorkersSettings(LedgerSettings, HarborSettings, TraceOriginSettings):
     """What the server needs."""
 
     model_config = SettingsConfigDict(env_prefix=SettingsPrefix.EXECUTION_WORKERS)

@@ -231,7 +231,7 @@ _BY_CODE: dict[str, str] = {
     "another name with another issuer.",
 }
 
-_PROVIDER_PREFIXES = ("openbao_", "postgres_", "forge_", "agent_", "git_", "ledger_")
+_PROVIDER_PREFIXES = ("openbao_", "harbor_", "postgres_", "forge_", "agent_", "git_", "ledger_")
 _BY_PROVIDER = (
     "Set right what the message names; `{idp} doctor` looks at every part. Then " + _RETRY + "."
 )

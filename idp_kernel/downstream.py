@@ -6,10 +6,11 @@ from typing import Final
 
 from idp_kernel.services import ServiceName
 
+HARBOR: Final = "harbor"
 OPENBAO: Final = "openbao"
 POSTGRES: Final = "postgres"
 
-TARGETS: Final = frozenset({*ServiceName, OPENBAO, POSTGRES})
+TARGETS: Final = frozenset({*ServiceName, HARBOR, OPENBAO, POSTGRES})
 """Providers, and services that gave no answer."""
 
 CODES: Final = frozenset(
@@ -31,6 +32,16 @@ CODES: Final = frozenset(
         "git_broken_off",
         "git_failed",
         "git_timeout",
+        "harbor_contended",
+        "harbor_denied",
+        "harbor_failed",
+        "harbor_misconfigured",
+        "harbor_missing",
+        "harbor_rate_limited",
+        "harbor_rejected",
+        "harbor_timeout",
+        "harbor_unreachable",
+        "harbor_unreadable",
         "openbao_behind",
         "openbao_contended",
         "openbao_denied",

@@ -11,6 +11,8 @@ from prometheus_client import Counter
 from execution_workers.credentials import SecretFile
 from execution_workers.ports import CredentialIssuer, GitForge, GitOpsAgent, SecretStore
 from execution_workers.providers.calls import ProviderCalls
+from execution_workers.providers.harbor.client import HarborClient
+from execution_workers.providers.harbor.issuer import HarborIssuer
 from execution_workers.providers.local_agent.client import LocalAgent
 from execution_workers.providers.local_forge.client import ForgeClient
 from execution_workers.providers.local_forge.forge import LocalForge
@@ -26,7 +28,7 @@ from execution_workers.settings import (
     SecretStoreChoice,
 )
 from idp_kernel.clock import Clock
-from idp_kernel.downstream import OPENBAO, POSTGRES
+from idp_kernel.downstream import HARBOR, OPENBAO, POSTGRES
 from idp_kernel.services import ServiceName
 from idp_kernel.wire.worker import CredentialIssuerName
 
@@ -91,6 +93,21 @@ def _postgres(surroundings: Surroundings) -> CredentialIssuer:
     )
 
 
+def _harbor(surroundings: Surroundings) -> CredentialIssuer:
+    settings = surroundings.settings
+    credentials = settings.harbor_credentials_file
+    client = HarborClient(
+        settings.harbor_url,
+        None if credentials is None else SecretFile(credentials),
+        surroundings.calls(HARBOR),
+        registry=settings.harbor_registry,
+        robot_prefix=settings.harbor_robot_prefix,
+        robots_push=settings.harbor_robots_push,
+        timeout_seconds=settings.call_timeout_seconds,
+    )
+    return HarborIssuer(surroundings.resources.enter_context(closing(client)), surroundings.clock)
+
+
 def _local_agent(surroundings: Surroundings) -> GitOpsAgent:
     settings = surroundings.settings
     agent = LocalAgent(
@@ -111,6 +128,7 @@ SECRET_STORES: dict[SecretStoreChoice, Callable[[Surroundings], SecretStore]] = 
 CREDENTIAL_ISSUERS: dict[CredentialIssuerName, Callable[[Surroundings], CredentialIssuer]] = {
     CredentialIssuerName.OPENBAO: _generated_values,
     CredentialIssuerName.POSTGRES: _postgres,
+    CredentialIssuerName.HARBOR: _harbor,
 }
 """Each secret says which it has."""
 GITOPS_AGENTS: dict[GitOpsAgentChoice, Callable[[Surroundings], GitOpsAgent]] = {

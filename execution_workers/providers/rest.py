@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx
@@ -23,6 +24,8 @@ from idp_kernel.services import ServiceName
 
 RETRY_AFTER = "Retry-After"
 _AGAIN = "It is tried again."
+_NO_COOKIES = DefaultCookiePolicy(allowed_domains=[])
+"""A session that a vendor opens for one call would speak for the next, whoever that is from."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class RestClient:
                 timeout_seconds, connect=min(timeout_seconds, CONNECT_TIMEOUT_SECONDS)
             ),
             headers={"User-Agent": ServiceName.EXECUTION_WORKERS, **(headers or {})},
+            cookies=CookieJar(_NO_COOKIES),
             follow_redirects=False,
             trust_env=False,
             transport=transport,

@@ -12,6 +12,13 @@ import psycopg.errors
 import pytest
 
 from execution_workers.providers.calls import Verdict
+from execution_workers.providers.harbor.errors import ERRORS as HARBOR_ERRORS
+from execution_workers.providers.harbor.errors import (
+    NO_FREE_ROBOT,
+    OTHER_PREFIX,
+    ROBOT_REPLACED,
+)
+from execution_workers.providers.harbor.errors import NOT_CONFIGURED as NO_HARBOR
 from execution_workers.providers.local_agent.errors import ERRORS as AGENT_ERRORS
 from execution_workers.providers.local_forge.errors import ERRORS as FORGE_ERRORS
 from execution_workers.providers.local_forge.errors import (
@@ -37,7 +44,7 @@ from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
 from idp_kernel.http.problems import STATUS_BY_ERROR
 
 TABLES = {"local-forge": FORGE_ERRORS, "local-gitops-agent": AGENT_ERRORS}
-VENDORS: dict[str, HttpErrors] = {"openbao": OPENBAO_ERRORS}
+VENDORS: dict[str, HttpErrors] = {"openbao": OPENBAO_ERRORS, "harbor": HARBOR_ERRORS}
 """Those with a REST API of their own."""
 VERDICTS = [
     *FORGE_ERRORS.values(),
@@ -52,6 +59,10 @@ VERDICTS = [
     LOGIN_REPLACED,
     NO_FREE_LOGIN,
     NOT_CONFIGURED,
+    NO_HARBOR,
+    NO_FREE_ROBOT,
+    ROBOT_REPLACED,
+    OTHER_PREFIX,
 ]
 
 

@@ -8,6 +8,8 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from execution_workers.providers.argocd.settings import ArgoCdSettings
+from execution_workers.providers.flux.settings import FluxSettings
 from execution_workers.providers.harbor.settings import HarborSettings
 from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
 from idp_kernel.settings import (
@@ -47,6 +49,8 @@ class GitOpsAgentChoice(StrEnum):
     """Which agent stands behind the port `GitOpsAgent`."""
 
     LOCAL = "local"
+    ARGOCD = "argocd"
+    FLUX = "flux"
 
 
 class LedgerSettings(ServiceSettings):
@@ -58,7 +62,9 @@ class LedgerSettings(ServiceSettings):
     """Where the ledger of effects is kept, as a role of its own."""
 
 
-class ExecutionWorkersSettings(LedgerSettings, HarborSettings, TraceOriginSettings):
+class ExecutionWorkersSettings(
+    LedgerSettings, ArgoCdSettings, FluxSettings, HarborSettings, TraceOriginSettings
+):
     """What the server needs."""
 
     model_config = SettingsConfigDict(env_prefix=SettingsPrefix.EXECUTION_WORKERS)
@@ -93,9 +99,9 @@ class ExecutionWorkersSettings(LedgerSettings, HarborSettings, TraceOriginSettin
     gitops_agent: GitOpsAgentChoice = GitOpsAgentChoice.LOCAL
     """Which agent reconciles the repositories."""
     gitops_agent_url: HttpUrl = f"http://{LOOPBACK}:{DEFAULT_PORTS.local_gitops_agent}"
-    """Where the agent is."""
-    gitops_agent_token_file: SecretFilePath
-    """The token that reads the agent's conditions."""
+    """Where the agent `local` is."""
+    gitops_agent_token_file: SecretFilePath | None = None
+    """The token that reads the conditions of the agent `local`, which needs it."""
 
     call_timeout_seconds: Seconds = 10
     """For one HTTP call to a provider."""

@@ -231,7 +231,17 @@ _BY_CODE: dict[str, str] = {
     "another name with another issuer.",
 }
 
-_PROVIDER_PREFIXES = ("openbao_", "harbor_", "postgres_", "forge_", "agent_", "git_", "ledger_")
+_PROVIDER_PREFIXES = (
+    "openbao_",
+    "harbor_",
+    "argocd_",
+    "flux_",
+    "postgres_",
+    "forge_",
+    "agent_",
+    "git_",
+    "ledger_",
+)
 _BY_PROVIDER = (
     "Set right what the message names; `{idp} doctor` looks at every part. Then " + _RETRY + "."
 )

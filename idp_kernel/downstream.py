@@ -6,11 +6,13 @@ from typing import Final
 
 from idp_kernel.services import ServiceName
 
+ARGOCD: Final = "argocd"
+FLUX: Final = "flux"
 HARBOR: Final = "harbor"
 OPENBAO: Final = "openbao"
 POSTGRES: Final = "postgres"
 
-TARGETS: Final = frozenset({*ServiceName, HARBOR, OPENBAO, POSTGRES})
+TARGETS: Final = frozenset({*ServiceName, ARGOCD, FLUX, HARBOR, OPENBAO, POSTGRES})
 """Providers, and services that gave no answer."""
 
 CODES: Final = frozenset(
@@ -22,6 +24,21 @@ CODES: Final = frozenset(
         "agent_failed",
         "agent_rejected",
         "agent_unavailable",
+        *(
+            f"{agent}_{code}"
+            for agent in (ARGOCD, FLUX)
+            for code in (
+                "denied",
+                "failed",
+                "misconfigured",
+                "missing",
+                "rate_limited",
+                "rejected",
+                "timeout",
+                "unreachable",
+                "unreadable",
+            )
+        ),
         "forge_branch_busy",
         "forge_denied",
         "forge_failed",

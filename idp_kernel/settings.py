@@ -77,6 +77,7 @@ LogLevel = Annotated[
     Field(pattern=r"^(DEBUG|INFO|WARNING|ERROR)$"),
     Form("DEBUG, INFO, WARNING or ERROR"),
 ]
+OnOff = Annotated[bool, Form("true or false")]
 AbsoluteFolder = Annotated[
     Path, AfterValidator(_absolute), Form("the absolute path of a folder; it is made if missing")
 ]
@@ -120,6 +121,7 @@ class TraceOriginSettings(TelemetrySettings):
     began."""
 
 
+Given = TypeVar("Given")
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 
 
@@ -139,6 +141,20 @@ def read_settings(settings: type[SettingsT]) -> SettingsT:
     if missing_files:
         refuse(missing_files)
     return found
+
+
+def required(value: Given | None, settings: ServiceSettings, name: str, chosen: str) -> Given:
+    """The value of the field of that name, which the choice needs.
+
+    Without one the process ends like one that was told something wrong.
+    """
+    if value is None:
+        kind = type(settings)
+        words = form_of(kind.model_fields[name]).words
+        refuse(
+            [f"{variable_of(kind, name)}: {chosen} needs it and it is not set; it must be {words}"]
+        )
+    return value
 
 
 def refuse(complaints: list[str]) -> NoReturn:

@@ -10,7 +10,9 @@ from prometheus_client import Counter
 
 from execution_workers.credentials import SecretFile
 from execution_workers.ports import CredentialIssuer, GitForge, GitOpsAgent, SecretStore
+from execution_workers.providers.argocd.client import ArgoCd
 from execution_workers.providers.calls import ProviderCalls
+from execution_workers.providers.flux.client import Flux
 from execution_workers.providers.harbor.client import HarborClient
 from execution_workers.providers.harbor.issuer import HarborIssuer
 from execution_workers.providers.local_agent.client import LocalAgent
@@ -28,9 +30,12 @@ from execution_workers.settings import (
     SecretStoreChoice,
 )
 from idp_kernel.clock import Clock
-from idp_kernel.downstream import HARBOR, OPENBAO, POSTGRES
+from idp_kernel.downstream import ARGOCD, FLUX, HARBOR, OPENBAO, POSTGRES
 from idp_kernel.services import ServiceName
+from idp_kernel.settings import required
 from idp_kernel.wire.worker import CredentialIssuerName
+
+_LOCAL_AGENT = "the GitOps agent local"
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,7 @@ def _harbor(surroundings: Surroundings) -> CredentialIssuer:
         robot_prefix=settings.harbor_robot_prefix,
         robots_push=settings.harbor_robots_push,
         timeout_seconds=settings.call_timeout_seconds,
+        ca_file=settings.harbor_ca_file,
     )
     return HarborIssuer(surroundings.resources.enter_context(closing(client)), surroundings.clock)
 
@@ -112,9 +118,39 @@ def _local_agent(surroundings: Surroundings) -> GitOpsAgent:
     settings = surroundings.settings
     agent = LocalAgent(
         settings.gitops_agent_url,
-        SecretFile(settings.gitops_agent_token_file),
+        SecretFile(
+            required(
+                settings.gitops_agent_token_file, settings, "gitops_agent_token_file", _LOCAL_AGENT
+            )
+        ),
         surroundings.calls(ServiceName.LOCAL_GITOPS_AGENT),
         timeout_seconds=settings.call_timeout_seconds,
+    )
+    return surroundings.resources.enter_context(closing(agent))
+
+
+def _argocd(surroundings: Surroundings) -> GitOpsAgent:
+    settings, chosen = surroundings.settings, "the GitOps agent argocd"
+    agent = ArgoCd(
+        required(settings.argocd_url, settings, "argocd_url", chosen),
+        SecretFile(required(settings.argocd_token_file, settings, "argocd_token_file", chosen)),
+        surroundings.calls(ARGOCD),
+        project=settings.argocd_project,
+        timeout_seconds=settings.call_timeout_seconds,
+        ca_file=settings.argocd_ca_file,
+    )
+    return surroundings.resources.enter_context(closing(agent))
+
+
+def _flux(surroundings: Surroundings) -> GitOpsAgent:
+    settings, chosen = surroundings.settings, "the GitOps agent flux"
+    agent = Flux(
+        required(settings.flux_kubernetes_url, settings, "flux_kubernetes_url", chosen),
+        SecretFile(required(settings.flux_token_file, settings, "flux_token_file", chosen)),
+        surroundings.calls(FLUX),
+        namespace=settings.flux_namespace,
+        timeout_seconds=settings.call_timeout_seconds,
+        ca_file=settings.flux_ca_file,
     )
     return surroundings.resources.enter_context(closing(agent))
 
@@ -133,4 +169,6 @@ CREDENTIAL_ISSUERS: dict[CredentialIssuerName, Callable[[Surroundings], Credenti
 """Each secret says which it has."""
 GITOPS_AGENTS: dict[GitOpsAgentChoice, Callable[[Surroundings], GitOpsAgent]] = {
     GitOpsAgentChoice.LOCAL: _local_agent,
+    GitOpsAgentChoice.ARGOCD: _argocd,
+    GitOpsAgentChoice.FLUX: _flux,
 }

@@ -6,11 +6,13 @@ and a request may carry a secret.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -65,8 +67,12 @@ class RestClient:
         *,
         timeout_seconds: float,
         headers: Mapping[str, str] | None = None,
+        ca_file: Path | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
+        """`ca_file` has the authorities that vouch for the vendor, as PEM; the well-known ones
+        without it.
+        """
         self.calls = calls
         self._errors = errors
         self._client = httpx.Client(
@@ -78,6 +84,7 @@ class RestClient:
             cookies=CookieJar(_NO_COOKIES),
             follow_redirects=False,
             trust_env=False,
+            verify=True if ca_file is None else ssl.create_default_context(cafile=ca_file),
             transport=transport,
         )
 

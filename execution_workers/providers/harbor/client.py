@@ -10,6 +10,7 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -68,6 +69,7 @@ class HarborClient:
         robot_prefix: str,
         robots_push: bool,
         timeout_seconds: float,
+        ca_file: Path | None = None,
     ) -> None:
         self._url = base_url
         self._credentials = credentials
@@ -75,7 +77,9 @@ class HarborClient:
         self._registry = registry
         self.robot_prefix = robot_prefix
         self._actions = ("pull", "push") if robots_push else ("pull",)
-        self._client = RestClient(base_url or "", calls, ERRORS, timeout_seconds=timeout_seconds)
+        self._client = RestClient(
+            base_url or "", calls, ERRORS, timeout_seconds=timeout_seconds, ca_file=ca_file
+        )
 
     @property
     def provider(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from execution_workers.main import create_app
 from execution_workers.providers.registry import (
     CREDENTIAL_ISSUERS,
     GIT_FORGES,
@@ -27,7 +28,6 @@ REQUIRED: dict[str, Any] = {
     "installation_id": "here",
     "forge_token_file": Path("/keys/forge-bot.token"),
     "openbao_approle_file": Path("/keys/openbao-workers.json"),
-    "gitops_agent_token_file": Path("/keys/gitops-agent-reader.token"),
 }
 
 
@@ -69,3 +69,25 @@ def test_the_environment_is_read_with_its_prefix(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("IDP_EXECUTION_WORKERS_GIT_FORGE", "cvs")
     with pytest.raises(ValidationError, match="git_forge"):
         ExecutionWorkersSettings(**REQUIRED)
+
+
+@pytest.mark.parametrize(
+    ("agent", "given", "named"),
+    [
+        ("local", {}, "GITOPS_AGENT_TOKEN_FILE"),
+        ("argocd", {}, "ARGOCD_URL"),
+        ("argocd", {"argocd_url": "https://argocd.example.test"}, "ARGOCD_TOKEN_FILE"),
+        ("flux", {}, "FLUX_KUBERNETES_URL"),
+        ("flux", {"flux_kubernetes_url": "https://10.0.0.1"}, "FLUX_TOKEN_FILE"),
+    ],
+)
+def test_a_chosen_agent_without_its_settings_is_refused_by_their_names(
+    agent: str, given: dict[str, Any], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ExecutionWorkersSettings(**{**REQUIRED, **given, "gitops_agent": agent})
+    with pytest.raises(SystemExit) as ended:
+        create_app(settings)
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert f"IDP_EXECUTION_WORKERS_{named}: the GitOps agent {agent} needs it" in told
+    assert told.count("\n") == 1

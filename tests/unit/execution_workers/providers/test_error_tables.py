@@ -11,7 +11,9 @@ import psycopg
 import psycopg.errors
 import pytest
 
+from execution_workers.providers.argocd.errors import ERRORS as ARGOCD_ERRORS
 from execution_workers.providers.calls import Verdict
+from execution_workers.providers.flux.errors import ERRORS as FLUX_ERRORS
 from execution_workers.providers.harbor.errors import ERRORS as HARBOR_ERRORS
 from execution_workers.providers.harbor.errors import (
     NO_FREE_ROBOT,
@@ -44,7 +46,12 @@ from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
 from idp_kernel.http.problems import STATUS_BY_ERROR
 
 TABLES = {"local-forge": FORGE_ERRORS, "local-gitops-agent": AGENT_ERRORS}
-VENDORS: dict[str, HttpErrors] = {"openbao": OPENBAO_ERRORS, "harbor": HARBOR_ERRORS}
+VENDORS: dict[str, HttpErrors] = {
+    "argocd": ARGOCD_ERRORS,
+    "flux": FLUX_ERRORS,
+    "harbor": HARBOR_ERRORS,
+    "openbao": OPENBAO_ERRORS,
+}
 """Those with a REST API of their own."""
 VERDICTS = [
     *FORGE_ERRORS.values(),

@@ -239,7 +239,7 @@ class StoredSecret:
     live: Mapping[int, datetime]
     """The versions that can be read, each with the time it was written."""
     kept: frozenset[int]
-    """The versions that are not destroyed; some may be deleted."""
+    """The versions that have not ended, as `SecretStore.end` ends them; some may be deleted."""
 
 
 @dataclass(frozen=True)
@@ -287,8 +287,10 @@ class SecretStore(Protocol):
         """None when the version is missing, deleted or destroyed."""
         ...
 
-    def destroy(self, path: str, versions: Sequence[int]) -> None:
-        """Ends the versions for good; destroyed ones are fine."""
+    def end(self, path: str, versions: Sequence[int]) -> None:
+        """Nobody reads the versions any more; ended ones are fine. For good, unless a setting lets
+        the store keep what a person may bring back.
+        """
         ...
 
     def delete(self, path: str) -> None:

@@ -178,7 +178,7 @@ class IssueAction:
         self._issuer.withdraw(marker.entity_id, own.properties, own.number, attempt)
         failpoint(CREDENTIAL_WITHDRAWN)
         attempt.check_fence()
-        self.parties.store.destroy(self.body.store_path, [own.number])
+        self.parties.store.end(self.body.store_path, [own.number])
         return Undone(EffectKind.UNDONE, references)
 
     def _present(self, attempt: Attempt) -> Present:
@@ -294,7 +294,7 @@ class RetireAction:
         others = sorted(stored.kept - {self.body.version})
         if others:
             attempt.check_fence()
-            self.parties.store.destroy(self.body.store_path, others)
+            self.parties.store.end(self.body.store_path, others)
         rotated_by = stored.rotation.request_id if stored.rotation else attempt.request_id
         return Made(
             references={

@@ -11,6 +11,7 @@ from pydantic_settings import SettingsConfigDict
 from execution_workers.providers.argocd.settings import ArgoCdSettings
 from execution_workers.providers.flux.settings import FluxSettings
 from execution_workers.providers.harbor.settings import HarborSettings
+from execution_workers.providers.openbao.settings import OpenBaoSettings
 from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
 from idp_kernel.settings import (
     DatabaseUrl,
@@ -63,7 +64,12 @@ class LedgerSettings(ServiceSettings):
 
 
 class ExecutionWorkersSettings(
-    LedgerSettings, ArgoCdSettings, FluxSettings, HarborSettings, TraceOriginSettings
+    LedgerSettings,
+    ArgoCdSettings,
+    FluxSettings,
+    HarborSettings,
+    OpenBaoSettings,
+    TraceOriginSettings,
 ):
     """What the server needs."""
 
@@ -87,10 +93,6 @@ class ExecutionWorkersSettings(
     """The token of the platform's own bot at the forge."""
     secret_store: SecretStoreChoice = SecretStoreChoice.OPENBAO
     """Which store has the secrets' values."""
-    openbao_url: HttpUrl = f"http://{LOOPBACK}:{DEFAULT_PORTS.openbao}"
-    """Where OpenBao, or Vault, is."""
-    openbao_approle_file: SecretFilePath
-    """The workers' login at the store: JSON with `role_id` and `secret_id`."""
     postgres_issuer_url: DatabaseUrl | None = None
     """Where database logins are made, as a role that may. Without it a secret of the issuer
     `postgres` is refused."""

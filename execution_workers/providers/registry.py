@@ -20,6 +20,8 @@ from execution_workers.providers.local_forge.client import ForgeClient
 from execution_workers.providers.local_forge.forge import LocalForge
 from execution_workers.providers.openbao.client import OpenBaoClient
 from execution_workers.providers.openbao.issuer import GeneratedValues
+from execution_workers.providers.openbao.logins import AppRoleLogin, StoreLogin, TokenLogin
+from execution_workers.providers.openbao.settings import StoreLoginChoice
 from execution_workers.providers.openbao.store import OpenBaoStore
 from execution_workers.providers.postgres.client import PostgresClient
 from execution_workers.providers.postgres.issuer import PostgresIssuer
@@ -74,12 +76,26 @@ def _openbao(surroundings: Surroundings) -> SecretStore:
     settings = surroundings.settings
     client = OpenBaoClient(
         settings.openbao_url,
-        SecretFile(settings.openbao_approle_file),
+        _store_login(settings),
         surroundings.calls(OPENBAO),
         surroundings.clock,
         timeout_seconds=settings.call_timeout_seconds,
+        namespace=settings.openbao_namespace,
+        ca_file=settings.openbao_ca_file,
     )
-    return OpenBaoStore(surroundings.resources.enter_context(closing(client)))
+    client = surroundings.resources.enter_context(closing(client))
+    return OpenBaoStore(client, settings.openbao_retired_versions)
+
+
+def _store_login(settings: ExecutionWorkersSettings) -> StoreLogin:
+    method = settings.openbao_login
+    mount, chosen = settings.openbao_login_mount or method, f"the login {method}"
+    if method is StoreLoginChoice.APPROLE:
+        file = required(settings.openbao_approle_file, settings, "openbao_approle_file", chosen)
+        return AppRoleLogin(SecretFile(file), mount)
+    file = required(settings.openbao_login_token_file, settings, "openbao_login_token_file", chosen)
+    role = required(settings.openbao_login_role, settings, "openbao_login_role", chosen)
+    return TokenLogin(SecretFile(file), role, mount)
 
 
 def _generated_values(_surroundings: Surroundings) -> CredentialIssuer:

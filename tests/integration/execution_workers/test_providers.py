@@ -22,6 +22,7 @@ from execution_workers.providers.local_forge import git as forge_git
 from execution_workers.providers.local_forge.client import ForgeClient
 from execution_workers.providers.local_forge.git import GitRemote, Overtaken
 from execution_workers.providers.openbao.client import LOGIN_ROLES, MOUNT, OpenBaoClient
+from execution_workers.providers.openbao.logins import AppRoleLogin
 from execution_workers.providers.postgres.client import PostgresClient
 from execution_workers.providers.postgres.issuer import PostgresIssuer
 from idp_kernel.clock import SystemClock
@@ -214,7 +215,7 @@ def test_the_agent_is_away(bot_token: SecretFile, calls: ProviderCalls) -> None:
 def openbao(url: str, approle: Path, calls: ProviderCalls) -> Iterator[OpenBaoClient]:
     clock = SystemClock()
     with closing(
-        OpenBaoClient(url, SecretFile(approle), calls, clock, timeout_seconds=2)
+        OpenBaoClient(url, AppRoleLogin(SecretFile(approle)), calls, clock, timeout_seconds=2)
     ) as client:
         yield client
 

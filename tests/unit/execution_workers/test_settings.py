@@ -27,8 +27,10 @@ REQUIRED: dict[str, Any] = {
     "database_url": "postgresql+psycopg://ledger@127.0.0.1/idp",
     "installation_id": "here",
     "forge_token_file": Path("/keys/forge-bot.token"),
-    "openbao_approle_file": Path("/keys/openbao-workers.json"),
 }
+
+
+AGENT = {"gitops_agent_token_file": Path("/keys/gitops-agent-reader.token")}
 
 
 def test_every_choice_has_an_implementation() -> None:
@@ -72,22 +74,36 @@ def test_the_environment_is_read_with_its_prefix(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("agent", "given", "named"),
+    ("chosen", "given", "named"),
     [
-        ("local", {}, "GITOPS_AGENT_TOKEN_FILE"),
-        ("argocd", {}, "ARGOCD_URL"),
-        ("argocd", {"argocd_url": "https://argocd.example.test"}, "ARGOCD_TOKEN_FILE"),
-        ("flux", {}, "FLUX_KUBERNETES_URL"),
-        ("flux", {"flux_kubernetes_url": "https://10.0.0.1"}, "FLUX_TOKEN_FILE"),
+        ("the GitOps agent local", {}, "GITOPS_AGENT_TOKEN_FILE"),
+        ("the GitOps agent argocd", {"gitops_agent": "argocd"}, "ARGOCD_URL"),
+        (
+            "the GitOps agent argocd",
+            {"gitops_agent": "argocd", "argocd_url": "https://argocd.example.test"},
+            "ARGOCD_TOKEN_FILE",
+        ),
+        ("the GitOps agent flux", {"gitops_agent": "flux"}, "FLUX_KUBERNETES_URL"),
+        (
+            "the GitOps agent flux",
+            {"gitops_agent": "flux", "flux_kubernetes_url": "https://10.0.0.1"},
+            "FLUX_TOKEN_FILE",
+        ),
+        ("the login approle", {**AGENT, "openbao_approle_file": None}, "OPENBAO_APPROLE_FILE"),
+        ("the login kubernetes", {**AGENT, "openbao_login": "kubernetes"},
+         "OPENBAO_LOGIN_TOKEN_FILE"),
+        ("the login jwt", {**AGENT, "openbao_login": "jwt", "openbao_login_token_file": "/x"},
+         "OPENBAO_LOGIN_ROLE"),
     ],
-)
-def test_a_chosen_agent_without_its_settings_is_refused_by_their_names(
-    agent: str, given: dict[str, Any], named: str, capsys: pytest.CaptureFixture[str]
+)  # fmt: skip
+def test_a_choice_without_its_settings_is_refused_by_their_names(
+    chosen: str, given: dict[str, Any], named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = ExecutionWorkersSettings(**{**REQUIRED, **given, "gitops_agent": agent})
+    login = {"openbao_approle_file": Path("/keys/openbao-workers.json")}
+    settings = ExecutionWorkersSettings(**{**REQUIRED, **login, **given})
     with pytest.raises(SystemExit) as ended:
         create_app(settings)
     assert ended.value.code == 2
     told = capsys.readouterr().err
-    assert f"IDP_EXECUTION_WORKERS_{named}: the GitOps agent {agent} needs it" in told
+    assert f"IDP_EXECUTION_WORKERS_{named}: {chosen} needs it" in told
     assert told.count("\n") == 1

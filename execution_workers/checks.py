@@ -265,7 +265,7 @@ class Checks:
             return False, f"version {expected.version} is deleted"
         if written_at is None:
             is_known = expected.version <= stored.version
-            state = "is destroyed" if is_known else "was never written"
+            state = "has ended" if is_known else "was never written"
             return False, f"version {expected.version} {state}"
         age = timedelta(seconds=round((self._clock.now() - written_at).total_seconds()))
         if age > longest:

@@ -27,6 +27,12 @@ ROTATION_MARKED = "execution-workers.issue_new_credential.after_marker"
 """The store knows who rotates the secret, the new version is not written yet."""
 CREDENTIAL_WRITTEN = "execution-workers.issue_new_credential.after_value"
 """The store has the new version, its issuer does not let it in yet."""
+PROJECT_CREATED = "execution-workers.provision_secrets.after_project"
+"""The registry has the team's project, without the platform's label yet."""
+ROBOT_CREATED = "execution-workers.issue_new_credential.after_robot"
+"""The registry has a robot whose secret nobody knows yet."""
+ROBOT_SECRET_SET = "execution-workers.issue_new_credential.after_secret"
+"""The robot has the credential's secret, its description does not say so yet."""
 CREDENTIAL_INSTALLED = "execution-workers.issue_new_credential.after_install"
 """The issuer lets the new credential in, sessions of its elder are not ended yet."""
 CREDENTIAL_WITHDRAWN = "execution-workers.issue_new_credential.after_withdrawal"
@@ -59,6 +65,9 @@ FAILPOINTS = (
     SECRET_REMOVED_AT_ISSUER,
     ROTATION_MARKED,
     CREDENTIAL_WRITTEN,
+    PROJECT_CREATED,
+    ROBOT_CREATED,
+    ROBOT_SECRET_SET,
     CREDENTIAL_INSTALLED,
     CREDENTIAL_WITHDRAWN,
     PINS_SEEN,

@@ -6,14 +6,12 @@ import threading
 from collections import OrderedDict
 from datetime import datetime, timedelta
 
-from execution_workers.ports import GitOpsAgent
+from execution_workers.ports import GitForge, GitOpsAgent
 from idp_kernel.clock import Clock
-from idp_kernel.wire.agent import Reconciliation
+from idp_kernel.wire.agent import LASTING_REASONS, READY, Reconciliation
 from idp_kernel.wire.worker import GitOpsCondition, GitOpsState, GitOpsVerdict, VerifyGitOps
 from idp_kernel.workflows import ProviderEvent
 
-READY = "Ready"
-VALIDATION_FAILED = "ValidationFailed"
 REMEMBERED_REVISIONS = 1000
 
 RevisionKey = tuple[str, str, str]
@@ -23,16 +21,19 @@ RevisionKey = tuple[str, str, str]
 class GitOpsVerification:
     """Answers at once with what the agent tells now; whoever waits asks again. Thread-safe."""
 
-    def __init__(self, agent: GitOpsAgent, clock: Clock, *, settle_seconds: float) -> None:
+    def __init__(
+        self, agent: GitOpsAgent, forge: GitForge, clock: Clock, *, settle_seconds: float
+    ) -> None:
         self._agent = agent
+        self._forge = forge
         self._clock = clock
         self._settle = timedelta(seconds=settle_seconds)
         self._healthy = _FirstSeen()
 
     def verify(self, wanted: VerifyGitOps) -> GitOpsVerdict:
         """`RECONCILED` when the observed revision is ours or follows ours, still has our bindings
-        and has been `Ready` for the settle window; `DEGRADED` when the agent calls it invalid;
-        else `PROGRESSING`.
+        and has been `Ready` for the settle window; `DEGRADED` when the agent calls it invalid,
+        refused or unhealthy; else `PROGRESSING`.
         """
         seen = self._agent.reconciliation(wanted.repository.owner, wanted.repository.name)
         if seen is None:
@@ -42,20 +43,29 @@ class GitOpsVerification:
 
     def _judge(self, wanted: VerifyGitOps, seen: Reconciliation) -> tuple[GitOpsState, str]:
         ready = ready_condition(seen)
-        if wanted.revision not in (seen.observed_revision, *seen.ancestors):
+        if not self._has_ours(wanted, seen):
             return GitOpsState.PROGRESSING, "The agent has not seen the revision yet."
         if ready.status != "True":
             self._healthy.forget(_key(wanted))
-        if ready.status == "False" and ready.reason == VALIDATION_FAILED:
-            return GitOpsState.DEGRADED, f"The agent refuses the manifests: {ready.message}"
         if ready.status != "True":
-            return GitOpsState.PROGRESSING, f"The agent is not ready: {ready.reason}."
+            found = f"The agent is not ready: {ready.reason}: {ready.message}"
+            is_lasting = ready.status == "False" and ready.reason in LASTING_REASONS
+            return (GitOpsState.DEGRADED if is_lasting else GitOpsState.PROGRESSING), found
         missing = _missing_bindings(wanted, seen)
         if missing:
             return GitOpsState.PROGRESSING, f"Not applied yet: {', '.join(missing)}."
         if not self._is_settled(wanted, ready):
             return GitOpsState.PROGRESSING, "Healthy, not for long enough yet."
         return GitOpsState.RECONCILED, "The agent has applied the revision and is healthy."
+
+    def _has_ours(self, wanted: VerifyGitOps, seen: Reconciliation) -> bool:
+        """An agent that tells no ancestors leaves it to the forge which commit follows which."""
+        observed = seen.observed_revision
+        if wanted.revision in (observed, *seen.ancestors):
+            return True
+        if observed is None or seen.ancestors:
+            return False
+        return self._forge.is_followed_by(wanted.repository, wanted.revision, observed)
 
     def _is_settled(self, wanted: VerifyGitOps, ready: GitOpsCondition) -> bool:
         """Since the agent's own transition, which is about this revision: for a new one it first

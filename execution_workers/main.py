@@ -104,13 +104,14 @@ def _workers(
 
 def _rotation(surroundings: Surroundings, agent: GitOpsAgent) -> RotationParties:
     settings = surroundings.settings
+    forge = git_forge(surroundings)
     return RotationParties(
         installation_id=settings.installation_id,
-        forge=git_forge(surroundings),
+        forge=forge,
         store=secret_store(surroundings),
         issuers={name: make(surroundings) for name, make in CREDENTIAL_ISSUERS.items()},
         verification=GitOpsVerification(
-            agent, surroundings.clock, settle_seconds=settings.settle_seconds
+            agent, forge, surroundings.clock, settle_seconds=settings.settle_seconds
         ),
     )
 

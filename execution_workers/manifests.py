@@ -18,6 +18,7 @@ import yaml
 from execution_workers.ports import Pin
 from idp_kernel.wire.worker import (
     CREDENTIAL_PROPERTIES,
+    DOCKER_CONFIG,
     AppEnvSubject,
     RepositoryWanted,
     SecretBindingWanted,
@@ -31,6 +32,9 @@ NAMESPACE_PATH = "manifests/namespace.yaml"
 BINDINGS_FOLDER = "manifests/external-secrets"
 REFRESH_INTERVAL = "1h"
 SECRET_STORE = {"name": "openbao", "kind": "ClusterSecretStore"}
+KUBERNETES_KEYS = {DOCKER_CONFIG: ".dockerconfigjson"}
+"""Where Kubernetes wants a property under another name than the store has it."""
+PULL_SECRET_TYPE = "kubernetes.io/dockerconfigjson"
 NAMESPACE_MAX_LENGTH = 63
 _DIGEST_LENGTH = 8
 _LABEL_LINE = re.compile(rb"^ {4}(%s/[^\r\n]*)" % re.escape(LABEL_PREFIX).encode(), re.MULTILINE)
@@ -105,10 +109,10 @@ def binding_manifest(
             "spec": {
                 "refreshInterval": REFRESH_INTERVAL,
                 "secretStoreRef": SECRET_STORE,
-                "target": {"name": binding.name, "creationPolicy": "Owner"},
+                "target": _target(binding),
                 "data": [
                     {
-                        "secretKey": name,
+                        "secretKey": KUBERNETES_KEYS.get(name, name),
                         "remoteRef": {
                             "key": binding.store_path,
                             "property": name,
@@ -120,6 +124,14 @@ def binding_manifest(
             },
         }
     )
+
+
+def _target(binding: SecretBindingWanted) -> dict[str, Any]:
+    """The Secret in the cluster; one with a registry login is fit for `imagePullSecrets`."""
+    target = {"name": binding.name, "creationPolicy": "Owner"}
+    if DOCKER_CONFIG not in CREDENTIAL_PROPERTIES[binding.issuer]:
+        return target
+    return {**target, "template": {"type": PULL_SECRET_TYPE}}
 
 
 def is_binding_of(content: bytes, binding: SecretBindingWanted, installation_id: str) -> bool:

@@ -260,7 +260,7 @@ class StoredSecret:
     live: Mapping[int, datetime]
     """The versions that can be read, each with the time it was written."""
     kept: frozenset[int]
-    """The versions that are not destroyed; some may be deleted."""
+    """The versions that have not ended, as `SecretStore.end` ends them; some may be deleted."""
 
 
 @dataclass(frozen=True)
@@ -312,8 +312,10 @@ class SecretStore(Protocol):
         """None when the version is missing, deleted or destroyed."""
         ...
 
-    def destroy(self, path: str, versions: Sequence[int]) -> None:
-        """Ends the versions for good; destroyed ones are fine."""
+    def end(self, path: str, versions: Sequence[int]) -> None:
+        """Nobody reads the versions any more; ended ones are fine. For good, unless a setting lets
+        the store keep what a person may bring back.
+        """
         ...
 
     def delete(self, path: str) -> None:
@@ -337,10 +339,16 @@ class CredentialIssuer(Protocol):
         ...
 
     def draft(
-        self, secret_id: str, in_use: Mapping[int, Properties], *, emergency: bool = False
+        self,
+        secret_id: str,
+        in_use: Mapping[int, Properties],
+        *,
+        team: str,
+        emergency: bool = False,
     ) -> Properties:
         """A credential that opens nothing until `install`, and takes the place of none in use,
-        given by its version; without properties where the store has them no more.
+        given by its version; without properties where the store has them no more. `team` is whose
+        secret it is. Changes nothing.
 
         Raises `ProviderRejected`: `no_free_login` when each place is in use,
         `elder_credential_in_use` while somebody uses what had the place before; not in an

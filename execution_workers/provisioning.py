@@ -105,7 +105,7 @@ class SecretAction:
 
     def _written(self, found: StoredSecret | None, marker: Marker, attempt: Attempt) -> Made:
         """Marked as this request's, also over a marker that a killed one left without value."""
-        properties = self.issuer.draft(self.secret.secret_id, {})
+        properties = self.issuer.draft(self.secret.secret_id, {}, team=self.subject.team)
         attempt.check_fence()
         self.store.mark(self.path, found, marker, None)
         failpoint(SECRET_MARKED)

@@ -178,7 +178,7 @@ class IssueAction:
         self._issuer.withdraw(marker.entity_id, own.properties, own.number, attempt)
         failpoint(CREDENTIAL_WITHDRAWN)
         attempt.check_fence()
-        self.parties.store.destroy(self.body.store_path, [own.number])
+        self.parties.store.end(self.body.store_path, [own.number])
         return Undone(EffectKind.UNDONE, references)
 
     def _present(self, attempt: Attempt) -> Present:
@@ -187,7 +187,10 @@ class IssueAction:
 
     def _written(self, present: Present, rotation: Rotation, attempt: Attempt) -> IssuedVersion:
         properties = self._issuer.draft(
-            self.body.secret.secret_id, present.in_use, emergency=self.body.emergency
+            self.body.secret.secret_id,
+            present.in_use,
+            team=self.body.subject.team,
+            emergency=self.body.emergency,
         )
         self._marked(present, rotation, attempt)
         failpoint(ROTATION_MARKED)
@@ -291,7 +294,7 @@ class RetireAction:
         others = sorted(stored.kept - {self.body.version})
         if others:
             attempt.check_fence()
-            self.parties.store.destroy(self.body.store_path, others)
+            self.parties.store.end(self.body.store_path, others)
         rotated_by = stored.rotation.request_id if stored.rotation else attempt.request_id
         return Made(
             references={

@@ -145,6 +145,9 @@ def _place_found(
         return f"its version {own.number} is the new credential, issued by this request before"
     if body.emergency or present.unfinished is None:
         parties.issuer_of(body).draft(
-            body.secret.secret_id, present.in_use, emergency=body.emergency
+            body.secret.secret_id,
+            present.in_use,
+            team=body.subject.team,
+            emergency=body.emergency,
         )
     return f"its newest version is {stored.version}, and a new credential has a place"

@@ -8,8 +8,12 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from execution_workers.providers.argocd.settings import ArgoCdSettings
+from execution_workers.providers.flux.settings import FluxSettings
 from execution_workers.providers.gitea.settings import GiteaSettings
+from execution_workers.providers.harbor.settings import HarborSettings
 from execution_workers.providers.limits import Limits
+from execution_workers.providers.openbao.settings import OpenBaoSettings
 from idp_kernel.downstream import TARGETS
 from idp_kernel.ids import Slug
 from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
@@ -66,6 +70,8 @@ class GitOpsAgentChoice(StrEnum):
     """Which agent stands behind the port `GitOpsAgent`."""
 
     LOCAL = "local"
+    ARGOCD = "argocd"
+    FLUX = "flux"
 
 
 ChoiceT = TypeVar("ChoiceT", bound=StrEnum)
@@ -86,7 +92,15 @@ class LedgerSettings(ServiceSettings):
     """Where the ledger of effects is kept, as a role of its own."""
 
 
-class ExecutionWorkersSettings(GiteaSettings, LedgerSettings, TraceOriginSettings):
+class ExecutionWorkersSettings(
+    LedgerSettings,
+    ArgoCdSettings,
+    FluxSettings,
+    GiteaSettings,
+    HarborSettings,
+    OpenBaoSettings,
+    TraceOriginSettings,
+):
     """What the server needs."""
 
     model_config = SettingsConfigDict(env_prefix=SettingsPrefix.EXECUTION_WORKERS)
@@ -114,10 +128,6 @@ class ExecutionWorkersSettings(GiteaSettings, LedgerSettings, TraceOriginSetting
     """Which store has the secrets' values."""
     secret_store_of_teams: Annotated[OfTeams[SecretStoreChoice], _of_teams(SecretStoreChoice)] = {}
     """The same for single teams, by slug; as for forges, nothing moves what is there."""
-    openbao_url: HttpUrl = f"http://{LOOPBACK}:{DEFAULT_PORTS.openbao}"
-    """Where OpenBao, or Vault, is."""
-    openbao_approle_file: SecretFilePath
-    """The workers' login at the store: JSON with `role_id` and `secret_id`."""
     postgres_issuer_url: DatabaseUrl | None = None
     """Where database logins are made, as a role that may. Without it a secret of the issuer
     `postgres` is refused."""
@@ -128,9 +138,9 @@ class ExecutionWorkersSettings(GiteaSettings, LedgerSettings, TraceOriginSetting
     gitops_agent_of_teams: Annotated[OfTeams[GitOpsAgentChoice], _of_teams(GitOpsAgentChoice)] = {}
     """The same for single teams, by slug. It has to read the team's forge."""
     gitops_agent_url: HttpUrl = f"http://{LOOPBACK}:{DEFAULT_PORTS.local_gitops_agent}"
-    """Where the agent is."""
-    gitops_agent_token_file: SecretFilePath
-    """The token that reads the agent's conditions."""
+    """Where the agent `local` is."""
+    gitops_agent_token_file: SecretFilePath | None = None
+    """The token that reads the conditions of the agent `local`, which needs it."""
 
     call_timeout_seconds: Seconds = 10
     """For one HTTP call to a provider."""

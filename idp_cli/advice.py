@@ -236,9 +236,12 @@ _BY_CODE: dict[str, str] = {
 
 _PROVIDER_PREFIXES = (
     "agent_",
+    "argocd_",
+    "flux_",
     "forge_",
     "git_",
     "gitea_",
+    "harbor_",
     "ledger_",
     "openbao_",
     "postgres_",

@@ -18,7 +18,8 @@ SECRET_METAVAR = "NAME[:WORD]…"
 SECRET_HELP = (
     "A secret it shall have, such as db:postgres or pay:external_integration:high; can be given "
     "several times. "
-    f"Issuers: {', '.join(CredentialIssuerName)} (a database login). "
+    f"Issuers: {', '.join(CredentialIssuerName)} (a generated value, a database login, a registry "
+    "login). "
     f"Purposes: {', '.join(SecretPurpose)}. Sensitivities: {', '.join(SecretSensitivity)}."
 )
 

@@ -7,7 +7,10 @@ from typing import Final
 
 from idp_kernel.services import ServiceName
 
+ARGOCD: Final = "argocd"
+FLUX: Final = "flux"
 GITEA: Final = "gitea"
+HARBOR: Final = "harbor"
 OPENBAO: Final = "openbao"
 POSTGRES: Final = "postgres"
 
@@ -29,7 +32,7 @@ class Refusal(StrEnum):
     CIRCUIT_OPEN = "circuit_open"
 
 
-TARGETS: Final = frozenset({*ServiceName, GITEA, OPENBAO, POSTGRES})
+TARGETS: Final = frozenset({*ServiceName, ARGOCD, FLUX, GITEA, HARBOR, OPENBAO, POSTGRES})
 """Providers, and services that gave no answer."""
 
 CODES: Final = frozenset(
@@ -41,6 +44,21 @@ CODES: Final = frozenset(
         "agent_failed",
         "agent_rejected",
         "agent_unavailable",
+        *(
+            f"{agent}_{code}"
+            for agent in (ARGOCD, FLUX)
+            for code in (
+                "denied",
+                "failed",
+                "misconfigured",
+                "missing",
+                "rate_limited",
+                "rejected",
+                "timeout",
+                "unreachable",
+                "unreadable",
+            )
+        ),
         "forge_branch_busy",
         "forge_denied",
         "forge_failed",
@@ -63,6 +81,16 @@ CODES: Final = frozenset(
         "gitea_timeout",
         "gitea_unreachable",
         "gitea_unreadable",
+        "harbor_contended",
+        "harbor_denied",
+        "harbor_failed",
+        "harbor_misconfigured",
+        "harbor_missing",
+        "harbor_rate_limited",
+        "harbor_rejected",
+        "harbor_timeout",
+        "harbor_unreachable",
+        "harbor_unreadable",
         "openbao_behind",
         "openbao_contended",
         "openbao_denied",

@@ -135,8 +135,8 @@ class StoreOfTeams(_OfTeams[SecretStore]):
     def read(self, path: str, version: int) -> StoredValue | None:
         return self._at(path).read(path, version)
 
-    def destroy(self, path: str, versions: Sequence[int]) -> None:
-        self._at(path).destroy(path, versions)
+    def end(self, path: str, versions: Sequence[int]) -> None:
+        self._at(path).end(path, versions)
 
     def delete(self, path: str) -> None:
         self._at(path).delete(path)

@@ -12,10 +12,14 @@ from prometheus_client import Counter
 
 from execution_workers.credentials import SecretFile
 from execution_workers.ports import CredentialIssuer, GitForge, GitOpsAgent, Permitted, SecretStore
+from execution_workers.providers.argocd.client import ArgoCd
 from execution_workers.providers.calls import ProviderCalls
+from execution_workers.providers.flux.client import Flux
 from execution_workers.providers.forges.forge import HostedForge
 from execution_workers.providers.gitea.client import GiteaClient
 from execution_workers.providers.gitea.forge import GiteaHost
+from execution_workers.providers.harbor.client import HarborClient
+from execution_workers.providers.harbor.issuer import HarborIssuer
 from execution_workers.providers.limits import LimitMetrics
 from execution_workers.providers.local_agent.client import LocalAgent
 from execution_workers.providers.local_forge.client import ForgeClient
@@ -23,6 +27,8 @@ from execution_workers.providers.local_forge.forge import LocalForge
 from execution_workers.providers.of_teams import AgentOfTeams, ForgeOfTeams, StoreOfTeams
 from execution_workers.providers.openbao.client import OpenBaoClient
 from execution_workers.providers.openbao.issuer import GeneratedValues
+from execution_workers.providers.openbao.logins import AppRoleLogin, StoreLogin, TokenLogin
+from execution_workers.providers.openbao.settings import StoreLoginChoice
 from execution_workers.providers.openbao.store import OpenBaoStore
 from execution_workers.providers.postgres.client import PostgresClient
 from execution_workers.providers.postgres.issuer import PostgresIssuer
@@ -33,13 +39,14 @@ from execution_workers.settings import (
     SecretStoreChoice,
 )
 from idp_kernel.clock import Clock
-from idp_kernel.downstream import GITEA, OPENBAO, POSTGRES
+from idp_kernel.downstream import ARGOCD, FLUX, GITEA, HARBOR, OPENBAO, POSTGRES
 from idp_kernel.services import ServiceName
 from idp_kernel.settings import required
 from idp_kernel.wire.worker import CredentialIssuerName
 
 Choice = TypeVar("Choice", bound=StrEnum)
 Party = TypeVar("Party")
+_LOCAL_AGENT = "the GitOps agent local"
 
 
 @dataclass(frozen=True)
@@ -105,12 +112,26 @@ def _openbao(surroundings: Surroundings) -> SecretStore:
     settings = surroundings.settings
     client = OpenBaoClient(
         settings.openbao_url,
-        SecretFile(settings.openbao_approle_file),
+        _store_login(settings),
         surroundings.calls(OPENBAO),
         surroundings.clock,
         timeout_seconds=settings.call_timeout_seconds,
+        namespace=settings.openbao_namespace,
+        ca_file=settings.openbao_ca_file,
     )
-    return OpenBaoStore(surroundings.resources.enter_context(closing(client)))
+    client = surroundings.resources.enter_context(closing(client))
+    return OpenBaoStore(client, settings.openbao_retired_versions)
+
+
+def _store_login(settings: ExecutionWorkersSettings) -> StoreLogin:
+    method = settings.openbao_login
+    mount, chosen = settings.openbao_login_mount or method, f"the login {method}"
+    if method is StoreLoginChoice.APPROLE:
+        file = required(settings.openbao_approle_file, settings, "openbao_approle_file", chosen)
+        return AppRoleLogin(SecretFile(file), mount)
+    file = required(settings.openbao_login_token_file, settings, "openbao_login_token_file", chosen)
+    role = required(settings.openbao_login_role, settings, "openbao_login_role", chosen)
+    return TokenLogin(SecretFile(file), role, mount)
 
 
 def _generated_values(_surroundings: Surroundings) -> CredentialIssuer:
@@ -129,13 +150,59 @@ def _postgres(surroundings: Surroundings) -> CredentialIssuer:
     )
 
 
+def _harbor(surroundings: Surroundings) -> CredentialIssuer:
+    settings = surroundings.settings
+    credentials = settings.harbor_credentials_file
+    client = HarborClient(
+        settings.harbor_url,
+        None if credentials is None else SecretFile(credentials),
+        surroundings.calls(HARBOR),
+        registry=settings.harbor_registry,
+        robot_prefix=settings.harbor_robot_prefix,
+        robots_push=settings.harbor_robots_push,
+        timeout_seconds=settings.call_timeout_seconds,
+        ca_file=settings.harbor_ca_file,
+    )
+    return HarborIssuer(surroundings.resources.enter_context(closing(client)), surroundings.clock)
+
+
 def _local_agent(surroundings: Surroundings) -> GitOpsAgent:
     settings = surroundings.settings
     agent = LocalAgent(
         settings.gitops_agent_url,
-        SecretFile(settings.gitops_agent_token_file),
+        SecretFile(
+            required(
+                settings.gitops_agent_token_file, settings, "gitops_agent_token_file", _LOCAL_AGENT
+            )
+        ),
         surroundings.calls(ServiceName.LOCAL_GITOPS_AGENT),
         timeout_seconds=settings.call_timeout_seconds,
+    )
+    return surroundings.resources.enter_context(closing(agent))
+
+
+def _argocd(surroundings: Surroundings) -> GitOpsAgent:
+    settings, chosen = surroundings.settings, "the GitOps agent argocd"
+    agent = ArgoCd(
+        required(settings.argocd_url, settings, "argocd_url", chosen),
+        SecretFile(required(settings.argocd_token_file, settings, "argocd_token_file", chosen)),
+        surroundings.calls(ARGOCD),
+        project=settings.argocd_project,
+        timeout_seconds=settings.call_timeout_seconds,
+        ca_file=settings.argocd_ca_file,
+    )
+    return surroundings.resources.enter_context(closing(agent))
+
+
+def _flux(surroundings: Surroundings) -> GitOpsAgent:
+    settings, chosen = surroundings.settings, "the GitOps agent flux"
+    agent = Flux(
+        required(settings.flux_kubernetes_url, settings, "flux_kubernetes_url", chosen),
+        SecretFile(required(settings.flux_token_file, settings, "flux_token_file", chosen)),
+        surroundings.calls(FLUX),
+        namespace=settings.flux_namespace,
+        timeout_seconds=settings.call_timeout_seconds,
+        ca_file=settings.flux_ca_file,
     )
     return surroundings.resources.enter_context(closing(agent))
 
@@ -150,10 +217,13 @@ SECRET_STORES: dict[SecretStoreChoice, Callable[[Surroundings], SecretStore]] = 
 CREDENTIAL_ISSUERS: dict[CredentialIssuerName, Callable[[Surroundings], CredentialIssuer]] = {
     CredentialIssuerName.OPENBAO: _generated_values,
     CredentialIssuerName.POSTGRES: _postgres,
+    CredentialIssuerName.HARBOR: _harbor,
 }
 """Each secret says which it has."""
 GITOPS_AGENTS: dict[GitOpsAgentChoice, Callable[[Surroundings], GitOpsAgent]] = {
     GitOpsAgentChoice.LOCAL: _local_agent,
+    GitOpsAgentChoice.ARGOCD: _argocd,
+    GitOpsAgentChoice.FLUX: _flux,
 }
 
 

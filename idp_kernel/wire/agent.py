@@ -6,11 +6,24 @@ The agent finds the repositories to reconcile by itself at the forge (names that
 
 from __future__ import annotations
 
+from typing import Final
+
 from idp_kernel.wire.base import Timestamp, WireModel
 from idp_kernel.wire.worker import GitOpsCondition
 
 RECONCILIATIONS = "/api/v1/reconciliations"
 RECONCILIATION = "/api/v1/reconciliations/{owner}/{name}"
+
+
+READY: Final = "Ready"
+VALIDATION_FAILED: Final = "ValidationFailed"
+"""The agent takes the manifests for wrong."""
+SYNC_FAILED: Final = "SyncFailed"
+"""The cluster has refused what the agent would apply."""
+UNHEALTHY: Final = "Unhealthy"
+"""It is applied, and something of it does not work."""
+LASTING_REASONS: Final = frozenset({VALIDATION_FAILED, SYNC_FAILED, UNHEALTHY})
+"""Why an agent is not `Ready` where waiting alone is no way out; other reasons pass."""
 
 
 class AppliedSecret(WireModel):

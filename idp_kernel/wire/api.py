@@ -175,7 +175,8 @@ class DeclareSecret(WireModel):
     purpose: SecretPurpose = SecretPurpose.RUNTIME
     sensitivity: SecretSensitivity = SecretSensitivity.MEDIUM
     issuer: CredentialIssuerName = CredentialIssuerName.OPENBAO
-    """`postgres` makes a database login; only a secret that is not there yet chooses."""
+    """`postgres` makes a database login, `harbor` a registry login to the team's project; only a
+    secret that is not there yet chooses."""
 
 
 class DeclareEnvironment(WireModel):

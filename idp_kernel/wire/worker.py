@@ -69,11 +69,16 @@ class CredentialIssuerName(StrEnum):
     """A random value; whoever reads it decides what it opens."""
     POSTGRES = "postgres"
     """A database login: two roles take turns."""
+    HARBOR = "harbor"
+    """A registry login to the team's project: robot accounts take turns."""
 
 
+DOCKER_CONFIG: Final = "dockerconfigjson"
+"""The property that has a registry login as container runtimes read it."""
 CREDENTIAL_PROPERTIES: dict[CredentialIssuerName, tuple[str, ...]] = {
     CredentialIssuerName.OPENBAO: ("value",),
     CredentialIssuerName.POSTGRES: ("host", "port", "database", "username", "password"),
+    CredentialIssuerName.HARBOR: ("registry", "project", "username", "password", DOCKER_CONFIG),
 }
 """The properties of a secret's version in the store, by its issuer; bindings name them all."""
 

@@ -11,11 +11,11 @@ import structlog
 from idp_kernel.clock import Clock
 from idp_kernel.errors import PlatformError
 from idp_kernel.telemetry.logs import redact
-from idp_kernel.wire.agent import Reconciliation
+from idp_kernel.wire.agent import READY, VALIDATION_FAILED, Reconciliation
 from idp_kernel.wire.worker import GitOpsCondition
 from local_stack.agent.manifests import ManifestObject, Problem, read_objects
 from local_stack.agent.mirrors import Mirrors, Snapshot
-from local_stack.agent.reconciliations import READY, SOURCE_AVAILABLE, Reconciliations
+from local_stack.agent.reconciliations import SOURCE_AVAILABLE, Reconciliations
 from local_stack.agent.validation import applied_secrets, validate_objects
 
 TOLD_PROBLEMS = 5
@@ -114,7 +114,7 @@ class Reconciler:
         problems += validate_objects(objects)
         observed = {"observed_revision": snapshot.revision, "ancestors": snapshot.ancestors}
         if problems:
-            verdict = Verdict(READY, "False", "ValidationFailed", _told(problems))
+            verdict = Verdict(READY, "False", VALIDATION_FAILED, _told(problems))
             self._publish(source, verdict, observed)
             return
         message = f"Applied revision {snapshot.revision}: {len(objects)} objects."

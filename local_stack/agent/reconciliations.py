@@ -13,7 +13,6 @@ from idp_kernel.errors import NotFound
 from idp_kernel.wire.agent import Reconciliation
 from local_stack.secret_files import write_secret
 
-READY = "Ready"
 SOURCE_AVAILABLE = "SourceAvailable"
 
 Key = tuple[str, str]

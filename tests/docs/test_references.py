@@ -38,8 +38,12 @@ SOURCES = (
 )  # fmt: skip
 OF_OTHERS = {"private_key_jwt"}
 """Names that standards of others have."""
-NO_FILES_OF_OURS = ("manifests/", "postgres/", "text/", "application/")
-"""Beginnings of paths in an environment's repository and in `.idp`, and of media types."""
+NO_FILES_OF_OURS = (
+    "manifests/", "postgres/", "text/", "application/", "kv/", "jwt/", "sys/", "platform/",
+)  # fmt: skip
+"""Beginnings of paths in an environment's repository, in `.idp` and at the secret store, and of
+media types.
+"""
 PORTS = {str(port) for port in vars(DEFAULT_PORTS).values()}
 PROGRAM = typer.main.get_command(idp)
 OF_OBSERVERS = {"4317", "4318", "3200", *map(str, vars(DEFAULT_OBSERVER_PORTS).values())}

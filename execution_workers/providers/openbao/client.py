@@ -6,28 +6,30 @@ errors carry the answer's text.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
 
-from execution_workers.credentials import SecretFile
 from execution_workers.providers.calls import ProviderCalls
 from execution_workers.providers.openbao.errors import ERRORS
+from execution_workers.providers.openbao.logins import StoreLogin
 from execution_workers.providers.rest import RestClient
 from idp_kernel.clock import Clock
-from idp_kernel.errors import ProviderRejected
 
 MOUNT = "kv"
 LOGIN_ROLES = "auth/jwt/role"
 MOST_VERSIONS = 1000
 """That a secret keeps: the store forgets the oldest beyond, were it the one in use."""
 _RENEW_AT_SHARE = 0.7
-"""Of a token's life; then a new log-in takes its place."""
+"""Of a token's life; then it is renewed."""
+_WORTH_RENEWING_SHARE = 0.5
+"""Of the life it had at first: one that gets less is near its very end, and replaced."""
+NAMESPACE_HEADER = "X-Vault-Namespace"
 
 
 @dataclass(frozen=True)
@@ -47,28 +49,40 @@ class SecretMetadata:
 @dataclass
 class _Login:
     token: str = field(repr=False)
+    lifetime: timedelta
+    """What it had at first."""
+    is_renewable: bool
     renew_at: datetime
 
 
 class OpenBaoClient:
-    """Logged in by AppRole, again before the token ends or when it is refused. Thread-safe."""
+    """Logged in; the token is renewed before it ends, and replaced when it is near its longest life
+    or refused. Thread-safe.
+    """
 
     def __init__(
         self,
         base_url: str,
-        approle: SecretFile,
+        login: StoreLogin,
         calls: ProviderCalls,
         clock: Clock,
         *,
         timeout_seconds: float,
+        namespace: str | None = None,
+        ca_file: Path | None = None,
     ) -> None:
-        self._approle = approle
+        self._proof = login
         self._calls = calls
         self._clock = clock
         self._lock = threading.Lock()
         self._login: _Login | None = None
         self._client = RestClient(
-            f"{base_url.rstrip('/')}/v1", calls, ERRORS, timeout_seconds=timeout_seconds
+            f"{base_url.rstrip('/')}/v1",
+            calls,
+            ERRORS,
+            timeout_seconds=timeout_seconds,
+            headers={} if namespace is None else {NAMESPACE_HEADER: namespace},
+            ca_file=ca_file,
         )
 
     @property
@@ -114,6 +128,10 @@ class OpenBaoClient:
         """Ends the versions for good; destroyed ones are fine."""
         body = {"versions": list(versions)}
         self._call("PUT", f"{MOUNT}/destroy/{path}", "destroy versions", body)
+
+    def delete_versions(self, path: str, versions: Sequence[int]) -> None:
+        """Hides the versions, which can be undeleted; deleted ones are fine."""
+        self._call("POST", f"{MOUNT}/delete/{path}", "delete versions", {"versions": [*versions]})
 
     def delete(self, path: str) -> None:
         """The secret with all its versions; one that is gone already is fine."""
@@ -169,31 +187,48 @@ class OpenBaoClient:
         return self._send(method, path, operation, body, self._logged_in(refused=login).token)
 
     def _logged_in(self, refused: _Login | None = None) -> _Login:
-        """The login in use; a new one when it is old, or is the one that was refused."""
+        """The login in use, renewed when it is due; a new one when it is the one that was refused,
+        or can live on no longer.
+        """
         with self._lock:
             login = self._login
-            if login is None or login is refused or self._clock.now() >= login.renew_at:
-                login = self._login = self._log_in()
+            if login is not None and login is not refused:
+                if self._clock.now() < login.renew_at:
+                    return login
+                login = self._renewed(login)
+                if login is not None:
+                    return login
+            login = self._login = self._log_in()
             return login
 
     def _log_in(self) -> _Login:
         operation = "log the workers in"
-        response = self._send("POST", "auth/approle/login", operation, self._credentials(), None)
+        response = self._send("POST", self._proof.path, operation, self._proof.proof(), None)
         auth = self._decoded(response, operation)["auth"]
-        lifetime = timedelta(seconds=auth["lease_duration"] * _RENEW_AT_SHARE)
-        return _Login(auth["client_token"], self._clock.now() + lifetime)
+        lifetime = timedelta(seconds=auth["lease_duration"])
+        return _Login(
+            auth["client_token"], lifetime, bool(auth.get("renewable")), self._due_after(lifetime)
+        )
 
-    def _credentials(self) -> dict[str, str]:
-        try:
-            document = json.loads(self._approle.read())
-            return {"role_id": document["role_id"], "secret_id": document["secret_id"]}
-        except (ValueError, KeyError, TypeError):
-            raise ProviderRejected(
-                f"{self._approle.path} is no JSON with role_id and secret_id; "
-                "let the store's set-up write it again.",
-                code="credential_unreadable",
-                details={"target": self.provider},
-            ) from None
+    def _renewed(self, login: _Login) -> _Login | None:
+        """The same token with more time; None when the store gives it none or too little. OpenBao
+        refuses one past its longest life with status 500.
+        """
+        if not login.is_renewable:
+            return None
+        operation = "renew the workers' token"
+        response = self._send("POST", "auth/token/renew-self", operation, {}, login.token)
+        if not response.is_success:
+            return None
+        auth = self._decoded(response, operation)["auth"]
+        left = timedelta(seconds=auth["lease_duration"])
+        if left < login.lifetime * _WORTH_RENEWING_SHARE:
+            return None
+        login.renew_at = self._due_after(left)
+        return login
+
+    def _due_after(self, lifetime: timedelta) -> datetime:
+        return self._clock.now() + lifetime * _RENEW_AT_SHARE
 
     def _send(
         self,

@@ -23,6 +23,7 @@ class GeneratedValues:
         secret_id: str,  # noqa: ARG002 - the same for every secret
         in_use: Mapping[int, Properties],  # noqa: ARG002 - it takes the place of none
         *,
+        team: str,  # noqa: ARG002
         emergency: bool = False,  # noqa: ARG002
     ) -> Properties:
         return {VALUE: secrets.token_urlsafe(VALUE_BYTES)}

@@ -15,6 +15,7 @@ from execution_workers.ports import (
 )
 from execution_workers.providers.openbao.client import OpenBaoClient, SecretMetadata
 from execution_workers.providers.openbao.permissions import permissions_of
+from execution_workers.providers.openbao.settings import VersionEnd
 from execution_workers.providers.openbao.teams import ensure_team
 from idp_kernel.wire.worker import AppEnvSubject
 
@@ -27,8 +28,11 @@ _ROTATION_REQUEST, _REPLACES = "idp_rotation_request_id", "idp_replaces_version"
 class OpenBaoStore:
     """The port `SecretStore` on OpenBao."""
 
-    def __init__(self, client: OpenBaoClient) -> None:
+    def __init__(
+        self, client: OpenBaoClient, retired_versions: VersionEnd = VersionEnd.DESTROY
+    ) -> None:
         self._client = client
+        self._retired_versions = retired_versions
 
     @property
     def provider(self) -> str:
@@ -45,7 +49,7 @@ class OpenBaoStore:
 
     def find(self, path: str) -> StoredSecret | None:
         found = self._client.metadata(path)
-        return None if found is None else _stored(found)
+        return None if found is None else self._stored(found)
 
     def mark(
         self, path: str, found: StoredSecret | None, marker: Marker, rotation: Rotation | None
@@ -66,23 +70,26 @@ class OpenBaoStore:
         texts = {key: value for key, value in data.items() if isinstance(value, str)}
         return StoredValue(texts, texts.pop(WRITTEN_BY, ""))
 
-    def destroy(self, path: str, versions: Sequence[int]) -> None:
-        self._client.destroy(path, versions)
+    def end(self, path: str, versions: Sequence[int]) -> None:
+        if self._retired_versions is VersionEnd.DELETE:
+            self._client.delete_versions(path, versions)
+        else:
+            self._client.destroy(path, versions)
 
     def delete(self, path: str) -> None:
         self._client.delete(path)
 
-
-def _stored(found: SecretMetadata) -> StoredSecret:
-    marker = Marker(*(found.custom.get(key, "") for key in (_INSTALLATION, _ENTITY, _REQUEST)))
-    return StoredSecret(
-        marker=marker,
-        rotation=_rotation_of(found.custom),
-        version=found.version,
-        metadata_version=found.metadata_version,
-        live=found.live,
-        kept=found.kept,
-    )
+    def _stored(self, found: SecretMetadata) -> StoredSecret:
+        marker = Marker(*(found.custom.get(key, "") for key in (_INSTALLATION, _ENTITY, _REQUEST)))
+        ends_deleted = self._retired_versions is VersionEnd.DELETE
+        return StoredSecret(
+            marker=marker,
+            rotation=_rotation_of(found.custom),
+            version=found.version,
+            metadata_version=found.metadata_version,
+            live=found.live,
+            kept=frozenset(found.live) if ends_deleted else found.kept,
+        )
 
 
 def _rotation_of(custom: Mapping[str, str]) -> Rotation | None:

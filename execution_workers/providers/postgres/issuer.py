@@ -30,7 +30,12 @@ class PostgresIssuer:
         return permissions_of(self._client)
 
     def draft(
-        self, secret_id: str, in_use: Mapping[int, Properties], *, emergency: bool = False
+        self,
+        secret_id: str,
+        in_use: Mapping[int, Properties],
+        *,
+        team: str,  # noqa: ARG002 - a secret has a schema of its own
+        emergency: bool = False,
     ) -> Properties:
         address = self._client.address
         taken = self._taken(secret_id, in_use)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.fixtures.stack import (
     free_port,
     private_directory,
 )
+from tests.fixtures.vendors.harbor import ACCOUNT, Harbor
 from tests.integration.execution_workers.driver import (
     AppEnv,
     Applications,
@@ -93,8 +95,20 @@ def store(openbao_server: OpenBaoServer) -> Store:
 
 
 @pytest.fixture(scope="package")
+def harbor(home: Path) -> Iterator[Harbor]:
+    write_private_file(home / "harbor.json", json.dumps(ACCOUNT))
+    with Harbor() as harbor:
+        yield harbor
+
+
+@pytest.fixture(scope="package")
 def world(
-    home: Path, forge: Forge, store: Store, agent_url: str, postgres_server: PostgresServer
+    home: Path,
+    forge: Forge,
+    store: Store,
+    agent_url: str,
+    postgres_server: PostgresServer,
+    harbor: Harbor,
 ) -> Iterator[World]:
     key = SigningKey.generate("control-plane")
     database = postgres_server.create_database()
@@ -110,11 +124,12 @@ def world(
             store=store,
             agent_url=agent_url,
             applications=applications,
+            harbor_url=harbor.url,
         )
         workers = WorkersProcess(environment, port, home / "workers.log", home / "failpoints")
         try:
             workers.start()
-            yield World(workers, key, forge, store, database.url, applications)
+            yield World(workers, key, forge, store, database.url, applications, harbor)
         finally:
             workers.stop()
 

@@ -40,6 +40,7 @@ from local_stack.postgres_setup import (
     connect_as_superuser,
 )
 from tests.fixtures.stack import STOP_TIMEOUT_SECONDS, OpenBaoServer, free_port
+from tests.fixtures.vendors.harbor import Harbor
 
 INSTALLATION = "test-installation"
 READY_WITHIN_SECONDS = 30
@@ -338,6 +339,13 @@ class World:
     store: Store
     database_url: str
     applications: Applications
+    harbor: Harbor
+
+    def lets_in(self, content: Json) -> bool:
+        """Whether whoever has this version of a secret gets in with it."""
+        if "registry" in content:
+            return self.harbor.lets_in(content["username"], content["password"])
+        return bool(content.get("value")) or self.applications.lets_in(content)
 
     def new_run(self, appenv: AppEnv) -> Run:
         return Run(self, appenv)
@@ -577,6 +585,7 @@ def workers_environment(
     store: Store,
     agent_url: str,
     applications: Applications,
+    harbor_url: str,
 ) -> tuple[dict[str, str], int]:
     """The settings of a workers process, and its port."""
     port = free_port()
@@ -591,6 +600,8 @@ def workers_environment(
         "OPENBAO_URL": store.server.url,
         "OPENBAO_APPROLE_FILE": str(store.server.workers_file),
         "POSTGRES_ISSUER_URL": applications.issuer_url,
+        "HARBOR_URL": harbor_url,
+        "HARBOR_CREDENTIALS_FILE": str(home / "harbor.json"),
         "GITOPS_AGENT_URL": agent_url,
         "GITOPS_AGENT_TOKEN_FILE": str(home / "gitops-agent-reader.token"),
         "ITEM_WAIT_SECONDS": "20",

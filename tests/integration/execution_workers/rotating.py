@@ -151,8 +151,7 @@ def pinned_version(world: World, appenv: AppEnv, folder: Path) -> int:
 def pinned_login_works(world: World, appenv: AppEnv, folder: Path) -> bool:
     """Whether whoever reads the binding now gets in with it."""
     version = pinned_version(world, appenv, folder)
-    content = world.store.content(appenv.secret_path, version)
-    return bool(content.get("value")) or world.applications.lets_in(content)
+    return world.lets_in(world.store.content(appenv.secret_path, version))
 
 
 def assert_tidy(world: World, appenv: AppEnv, version: int) -> None:
@@ -160,4 +159,7 @@ def assert_tidy(world: World, appenv: AppEnv, version: int) -> None:
     assert world.store.live_versions(appenv.secret_path) == [version]
     if appenv.issuer == "postgres":
         assert sorted(world.applications.roles(appenv.secret_id).values()) == [False, True]
-        assert world.applications.lets_in(world.store.content(appenv.secret_path, version))
+    if appenv.issuer == "harbor":
+        robots = world.harbor.robots_of(appenv.secret_id).values()
+        assert sum(not each.disable for each in robots) == 1
+    assert world.lets_in(world.store.content(appenv.secret_path, version))

@@ -43,7 +43,10 @@ def issuer(client: PostgresClient) -> PostgresIssuer:
 
 def test_an_elder_credential_does_not_take_a_laters_login(issuer: PostgresIssuer) -> None:
     secret_id = new_id()
-    late, later = issuer.draft(secret_id, {}), issuer.draft(secret_id, {})
+    late, later = (
+        issuer.draft(secret_id, {}, team="payments"),
+        issuer.draft(secret_id, {}, team="payments"),
+    )
     assert late["username"] == later["username"]
     issuer.install(secret_id, later, 3, ATTEMPT)
     for emergency in (False, True):
@@ -57,9 +60,9 @@ def test_an_elder_credential_does_not_take_a_laters_login(issuer: PostgresIssuer
 
 def test_a_retirement_ends_no_later_login(issuer: PostgresIssuer) -> None:
     secret_id = new_id()
-    kept = issuer.draft(secret_id, {})
+    kept = issuer.draft(secret_id, {}, team="payments")
     issuer.install(secret_id, kept, 2, ATTEMPT)
-    later = issuer.draft(secret_id, {2: kept})
+    later = issuer.draft(secret_id, {2: kept}, team="payments")
     issuer.install(secret_id, later, 3, ATTEMPT)
     with pytest.raises(ProviderRejected) as refused:
         issuer.retire_others(secret_id, kept, 2, ATTEMPT)
@@ -111,7 +114,7 @@ def test_a_session_that_does_not_end_is_told(
     world: World, issuer: PostgresIssuer, client: PostgresClient
 ) -> None:
     secret_id = new_id()
-    credential = issuer.draft(secret_id, {})
+    credential = issuer.draft(secret_id, {}, team="payments")
     issuer.install(secret_id, credential, 1, ATTEMPT)
     with closing(world.applications.log_in(dict(credential))) as session:
         pid = session.info.backend_pid
@@ -131,7 +134,7 @@ def test_the_issuer_ends_sessions_of_no_role_but_those_it_made(
     world: World, issuer: PostgresIssuer, client: PostgresClient
 ) -> None:
     secret_id = new_id()
-    credential = issuer.draft(secret_id, {})
+    credential = issuer.draft(secret_id, {}, team="payments")
     issuer.install(secret_id, credential, 1, ATTEMPT)
     address = world.applications.address
     with closing(connect_as_superuser(address, "postgres")) as server:

@@ -23,6 +23,7 @@ from execution_workers.providers.local_agent.client import LocalAgent
 from execution_workers.providers.local_forge.client import ForgeClient
 from execution_workers.providers.local_forge.forge import LocalForge
 from execution_workers.providers.openbao.client import OpenBaoClient
+from execution_workers.providers.openbao.logins import AppRoleLogin
 from execution_workers.providers.openbao.permissions import NEEDED
 from execution_workers.providers.openbao.store import OpenBaoStore
 from execution_workers.providers.postgres.client import PostgresClient
@@ -59,7 +60,11 @@ def make_store(
 ) -> MakeStore:
     def make(approle: Path) -> OpenBaoStore:
         client = OpenBaoClient(
-            openbao_server.url, SecretFile(approle), calls, SystemClock(), timeout_seconds=10
+            openbao_server.url,
+            AppRoleLogin(SecretFile(approle)),
+            calls,
+            SystemClock(),
+            timeout_seconds=10,
         )
         return OpenBaoStore(resources.enter_context(closing(client)))
 

@@ -22,6 +22,7 @@ from execution_workers.providers.forges.git import GitRemote, Overtaken, bearer
 from execution_workers.providers.local_agent.client import LocalAgent
 from execution_workers.providers.local_forge.client import ForgeClient
 from execution_workers.providers.openbao.client import LOGIN_ROLES, MOUNT, OpenBaoClient
+from execution_workers.providers.openbao.logins import AppRoleLogin
 from execution_workers.providers.postgres.client import PostgresClient
 from execution_workers.providers.postgres.issuer import PostgresIssuer
 from idp_kernel.clock import SystemClock
@@ -214,7 +215,7 @@ def test_the_agent_is_away(bot_token: SecretFile, calls: ProviderCalls) -> None:
 def openbao(url: str, approle: Path, calls: ProviderCalls) -> Iterator[OpenBaoClient]:
     clock = SystemClock()
     with closing(
-        OpenBaoClient(url, SecretFile(approle), calls, clock, timeout_seconds=2)
+        OpenBaoClient(url, AppRoleLogin(SecretFile(approle)), calls, clock, timeout_seconds=2)
     ) as client:
         yield client
 
@@ -313,18 +314,20 @@ def test_without_an_issuers_database_a_login_is_refused_by_the_settings_name(
     calls: ProviderCalls,
 ) -> None:
     with pytest.raises(ProviderRejected, match="POSTGRES_ISSUER_URL") as refused:
-        postgres(None, calls).draft(new_id(), {})
+        postgres(None, calls).draft(new_id(), {}, team="payments")
     assert refused.value.code == "issuer_not_configured"
 
 
 def test_consumers_may_reach_the_database_elsewhere(world: World, calls: ProviderCalls) -> None:
     url = world.applications.issuer_url
-    own = postgres(url, calls).draft(new_id(), {})
+    own = postgres(url, calls).draft(new_id(), {}, team="payments")
     address = world.applications.address
     assert (own["host"], own["port"], own["database"]) == (
         LOOPBACK, str(address.port), "applications",
     )  # fmt: skip
-    elsewhere = postgres(url, calls, "postgresql://db.example.test/apps").draft(new_id(), {})
+    elsewhere = postgres(url, calls, "postgresql://db.example.test/apps").draft(
+        new_id(), {}, team="payments"
+    )
     assert (elsewhere["host"], elsewhere["port"], elsewhere["database"]) == (
         "db.example.test", "5432", "apps",
     )  # fmt: skip
@@ -332,11 +335,11 @@ def test_consumers_may_reach_the_database_elsewhere(world: World, calls: Provide
 
 def test_both_logins_in_use_leave_none_for_another(world: World, calls: ProviderCalls) -> None:
     secret_id, issuer = new_id(), postgres(world.applications.issuer_url, calls)
-    first = issuer.draft(secret_id, {})
-    second = issuer.draft(secret_id, {1: first})
+    first = issuer.draft(secret_id, {}, team="payments")
+    second = issuer.draft(secret_id, {1: first}, team="payments")
     assert first["username"] != second["username"]
     with pytest.raises(ProviderRejected) as refused:
-        issuer.draft(secret_id, {1: first, 2: second})
+        issuer.draft(secret_id, {1: first, 2: second}, team="payments")
     assert refused.value.code == "no_free_login"
 
 
@@ -368,7 +371,7 @@ def test_another_installations_logins_are_left_alone(world: World, calls: Provid
     ours, theirs = (
         Attempt(installation, new_id(), lambda: None) for installation in ("ours", "theirs")
     )
-    credential = issuer.draft(secret_id, {})
+    credential = issuer.draft(secret_id, {}, team="payments")
     issuer.install(secret_id, credential, 1, theirs)
     for touch in (
         lambda: issuer.install(secret_id, credential, 2, ours),
@@ -387,7 +390,7 @@ def test_logins_made_at_the_same_time_do_not_hinder_each_other(
     issuer = postgres(world.applications.issuer_url, calls)
 
     def made(secret_id: str) -> str | None:
-        credential = issuer.draft(secret_id, {})
+        credential = issuer.draft(secret_id, {}, team="payments")
         issuer.install(secret_id, credential, 1, Attempt("ours", new_id(), lambda: None))
         return issuer.verify(credential)
 

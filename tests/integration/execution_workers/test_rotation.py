@@ -21,6 +21,7 @@ from execution_workers.failpoints import (
     CREDENTIAL_WRITTEN,
     LOGIN_DISABLED,
     LOGIN_RETIRED,
+    ROBOT_SECRET_SET,
     ROTATION_MARKED,
     SECRET_REMOVED_AT_ISSUER,
     SECRET_WRITTEN,
@@ -56,7 +57,7 @@ from tests.integration.execution_workers.rotating import (
     provisioned,
 )
 
-ISSUERS = ["openbao", "postgres"]
+ISSUERS = ["openbao", "postgres", "harbor"]
 every_issuer = pytest.mark.parametrize("issuer", ISSUERS)
 OF_ISSUE = (ROTATION_MARKED, CREDENTIAL_WRITTEN, after_provider(Step.ISSUE_NEW_CREDENTIAL))
 OF_UPDATE = (after_provider(Step.UPDATE_SECRET_BINDINGS),)
@@ -64,6 +65,7 @@ OF_RETIREMENT = (LOGIN_DISABLED, LOGIN_RETIRED, after_provider(Step.RETIRE_OLD_C
 KILLED_OFTEN = {
     "postgres": (CREDENTIAL_WRITTEN, *OF_UPDATE, LOGIN_DISABLED),
     "openbao": (CREDENTIAL_WRITTEN, LOGIN_RETIRED),
+    "harbor": (ROBOT_SECRET_SET,),
 }
 """Of each step one place; the others in the long run."""
 
@@ -100,15 +102,15 @@ def test_a_new_credential_works_beside_the_old_one_until_that_is_retired(
     one.update()
     assert pinned_version(world, appenv, tmp_path) == 2
     new = world.store.content(appenv.secret_path, 2)
-    if issuer == "postgres":
-        assert world.applications.lets_in(old)
-        assert world.applications.lets_in(new)
+    assert world.lets_in(old)
+    assert world.lets_in(new)
+    if issuer != "openbao":
         assert one.issued["role"] == new["username"] != old["username"]
     references = one.retire()
     assert (references["version"], references["destroyedVersions"]) == (2, 1)
     assert_tidy(world, appenv, 2)
-    if issuer == "postgres":
-        assert not world.applications.lets_in(old)
+    if issuer != "openbao":
+        assert not world.lets_in(old)
 
 
 @pytest.mark.endurance
@@ -154,6 +156,7 @@ def test_a_user_who_reads_the_binding_is_never_refused(
     [
         *_often_or_for_long("postgres", (*OF_ISSUE, *OF_UPDATE, *OF_RETIREMENT)),
         *_often_or_for_long("openbao", (*OF_ISSUE, LOGIN_RETIRED)),
+        *_often_or_for_long("harbor", (*OF_ISSUE, ROBOT_SECRET_SET, *OF_RETIREMENT)),
     ],
 )
 def test_killed_between_any_two_calls_it_is_finished_by_a_repeat(
@@ -163,7 +166,7 @@ def test_killed_between_any_two_calls_it_is_finished_by_a_repeat(
     rotation(world, appenv).complete()
     one = rotation(world, appenv)
     steps: list[tuple[tuple[str, ...], Callable[[Rotation], httpx.Response]]] = [
-        (OF_ISSUE, Rotation.ask_to_issue),
+        ((*OF_ISSUE, ROBOT_SECRET_SET), Rotation.ask_to_issue),
         (OF_UPDATE, Rotation.ask_to_update),
         (OF_RETIREMENT, Rotation.ask_to_retire),
     ]
@@ -194,6 +197,7 @@ def test_killed_between_any_two_calls_it_is_finished_by_a_repeat(
         ("postgres", "update"),
         *(for_long("postgres", place) for place in ("marker", "value", "issue")),
         *(for_long("openbao", place) for place in ("value", "update")),
+        *(for_long("harbor", place) for place in ("value", "issue", "update")),
     ],
 )
 def test_after_a_failed_rotation_the_next_succeeds_and_nothing_is_left_over(

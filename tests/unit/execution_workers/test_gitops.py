@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -51,13 +52,21 @@ class Agent:
         return self.says
 
 
+class Forge:
+    """A forge of which no commit follows another."""
+
+    def is_followed_by(self, *_: object) -> bool:
+        return False
+
+
 @dataclass
 class Verification:
     clock: MovedClock = field(default_factory=MovedClock)
     agent: Agent = field(default_factory=Agent)
+    forge: Any = field(default_factory=Forge)
 
     def __post_init__(self) -> None:
-        self.verification = GitOpsVerification(self.agent, self.clock, settle_seconds=1)
+        self.verification = GitOpsVerification(self.agent, self.forge, self.clock, settle_seconds=1)
 
     def state(self, says: Reconciliation | None) -> GitOpsState:
         self.agent.says = says

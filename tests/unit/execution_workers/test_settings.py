@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
+from execution_workers.main import create_app
 from execution_workers.providers.forges.forge import HostedForge
 from execution_workers.providers.limits import LimitMetrics
 from execution_workers.providers.registry import (
@@ -33,9 +34,10 @@ REQUIRED: dict[str, Any] = {
     "database_url": "postgresql+psycopg://ledger@127.0.0.1/idp",
     "installation_id": "here",
     "forge_token_file": Path("/keys/forge-bot.token"),
-    "openbao_approle_file": Path("/keys/openbao-workers.json"),
-    "gitops_agent_token_file": Path("/keys/gitops-agent-reader.token"),
 }
+
+
+AGENT = {"gitops_agent_token_file": Path("/keys/gitops-agent-reader.token")}
 
 
 def test_every_choice_has_an_implementation() -> None:
@@ -110,3 +112,39 @@ def test_gitea_with_all_it_needs() -> None:
     found = surroundings(**GITEA)
     with found.resources:
         assert isinstance(GIT_FORGES[GitForgeChoice.GITEA](found), HostedForge)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "given", "named"),
+    [
+        ("the GitOps agent local", {}, "GITOPS_AGENT_TOKEN_FILE"),
+        ("the GitOps agent argocd", {"gitops_agent": "argocd"}, "ARGOCD_URL"),
+        (
+            "the GitOps agent argocd",
+            {"gitops_agent": "argocd", "argocd_url": "https://argocd.example.test"},
+            "ARGOCD_TOKEN_FILE",
+        ),
+        ("the GitOps agent flux", {"gitops_agent": "flux"}, "FLUX_KUBERNETES_URL"),
+        (
+            "the GitOps agent flux",
+            {"gitops_agent": "flux", "flux_kubernetes_url": "https://10.0.0.1"},
+            "FLUX_TOKEN_FILE",
+        ),
+        ("the login approle", {**AGENT, "openbao_approle_file": None}, "OPENBAO_APPROLE_FILE"),
+        ("the login kubernetes", {**AGENT, "openbao_login": "kubernetes"},
+         "OPENBAO_LOGIN_TOKEN_FILE"),
+        ("the login jwt", {**AGENT, "openbao_login": "jwt", "openbao_login_token_file": "/x"},
+         "OPENBAO_LOGIN_ROLE"),
+    ],
+)  # fmt: skip
+def test_a_choice_without_its_settings_is_refused_by_their_names(
+    chosen: str, given: dict[str, Any], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    login = {"openbao_approle_file": Path("/keys/openbao-workers.json")}
+    settings = ExecutionWorkersSettings(**{**REQUIRED, **login, **given})
+    with pytest.raises(SystemExit) as ended:
+        create_app(settings)
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert f"IDP_EXECUTION_WORKERS_{named}: {chosen} needs it" in told
+    assert told.count("\n") == 1

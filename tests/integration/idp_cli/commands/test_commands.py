@@ -173,7 +173,7 @@ def test_limits_and_rotation_policies_that_somebody_changed_meanwhile_are_left_a
     idp("env", "provision", onboarded, environment, "--secret", "db:postgres:high")
     db = f"{team}/{onboarded}/{environment}/db"
     put = Api.put
-    theirs = {
+    theirs: dict[str, Any] = {
         "limits": (TeamLimits, SetTeamLimits(max_applications=7)),
         "rotation-policy": (Secret, SetRotationPolicy(grace_seconds=9)),
     }

@@ -11,7 +11,9 @@ import psycopg
 import psycopg.errors
 import pytest
 
+from execution_workers.providers.argocd.errors import ERRORS as ARGOCD_ERRORS
 from execution_workers.providers.calls import Verdict
+from execution_workers.providers.flux.errors import ERRORS as FLUX_ERRORS
 from execution_workers.providers.forges.git_errors import (
     GIT_ERRORS,
     GIT_UNKNOWN,
@@ -19,6 +21,13 @@ from execution_workers.providers.forges.git_errors import (
     of_git,
 )
 from execution_workers.providers.gitea.errors import ERRORS as GITEA_ERRORS
+from execution_workers.providers.harbor.errors import ERRORS as HARBOR_ERRORS
+from execution_workers.providers.harbor.errors import (
+    NO_FREE_ROBOT,
+    OTHER_PREFIX,
+    ROBOT_REPLACED,
+)
+from execution_workers.providers.harbor.errors import NOT_CONFIGURED as NO_HARBOR
 from execution_workers.providers.local_agent.errors import ERRORS as AGENT_ERRORS
 from execution_workers.providers.local_forge.errors import ERRORS as FORGE_ERRORS
 from execution_workers.providers.openbao.errors import ERRORS as OPENBAO_ERRORS
@@ -38,7 +47,13 @@ from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
 from idp_kernel.http.problems import STATUS_BY_ERROR
 
 TABLES = {"local-forge": FORGE_ERRORS, "local-gitops-agent": AGENT_ERRORS}
-VENDORS: dict[str, HttpErrors] = {"gitea": GITEA_ERRORS, "openbao": OPENBAO_ERRORS}
+VENDORS: dict[str, HttpErrors] = {
+    "argocd": ARGOCD_ERRORS,
+    "flux": FLUX_ERRORS,
+    "gitea": GITEA_ERRORS,
+    "harbor": HARBOR_ERRORS,
+    "openbao": OPENBAO_ERRORS,
+}
 """Those with a REST API of their own."""
 VERDICTS = [
     *FORGE_ERRORS.values(),
@@ -53,6 +68,10 @@ VERDICTS = [
     LOGIN_REPLACED,
     NO_FREE_LOGIN,
     NOT_CONFIGURED,
+    NO_HARBOR,
+    NO_FREE_ROBOT,
+    ROBOT_REPLACED,
+    OTHER_PREFIX,
 ]
 
 

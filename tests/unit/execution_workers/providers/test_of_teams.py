@@ -47,7 +47,7 @@ CALLS: Mapping[Router, Mapping[str, Callable[[str], tuple[tuple[Any, ...], dict[
             {"written_by": "r", "newest_version": 1},
         ),
         "read": lambda team: ((PATH.format(team=team), 1), {}),
-        "destroy": lambda team: ((PATH.format(team=team), [1]), {}),
+        "end": lambda team: ((PATH.format(team=team), [1]), {}),
         "delete": lambda team: ((PATH.format(team=team),), {}),
     },
 }

@@ -1,0 +1,1 @@
+"""Flux, read from the Kubernetes API with a service account's token."""

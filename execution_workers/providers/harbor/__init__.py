@@ -1,0 +1,1 @@
+"""Harbor as issuer of registry credentials: robot accounts of one secret take turns."""

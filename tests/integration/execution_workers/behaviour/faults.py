@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from execution_workers.providers.calls import ProviderCalls
+from execution_workers.providers.limits import Limits
 from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
+from idp_kernel.telemetry.metrics import downstream_errors
 from tests.fixtures.vendors.stand_in import RETRY_AFTER_SECONDS, Fault
 
 IS_TOLD_AS: dict[Fault, type[PlatformError] | None] = {
@@ -21,6 +25,15 @@ IS_TOLD_AS: dict[Fault, type[PlatformError] | None] = {
     Fault.SKEWED: None,
 }
 """Unavailable is tried again by the engine, the other waits for a person."""
+
+
+def provider_calls(name: str) -> ProviderCalls:
+    """With hardly a limit: a fault is followed by the repeat at once."""
+    limits = Limits(
+        calls_per_second=10_000, burst=1000, circuit_failures=1000, longest_pause_seconds=0
+    )
+    errors = downstream_errors(CollectorRegistry())
+    return ProviderCalls(name, concurrency=8, wait_seconds=10, errors=errors, limits=limits)
 
 
 def assert_told(fault: Fault, provider: str, operation: str, work: Callable[[], object]) -> None:

@@ -8,21 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from prometheus_client import CollectorRegistry
-
 from execution_workers.credentials import SecretFile
 from execution_workers.ports import Action, Attempt, BindingMove, GitForge
-from execution_workers.providers.calls import ProviderCalls
 from execution_workers.providers.forges.forge import HostedForge
 from execution_workers.providers.gitea.client import GiteaClient
 from execution_workers.providers.gitea.forge import GiteaHost
-from execution_workers.providers.limits import Limits
 from execution_workers.providers.local_forge.client import ForgeClient
 from execution_workers.providers.local_forge.forge import LocalForge
 from idp_kernel.downstream import GITEA
 from idp_kernel.ids import new_id
 from idp_kernel.services import ServiceName
-from idp_kernel.telemetry.metrics import downstream_errors
 from idp_kernel.tokens import write_private_file
 from idp_kernel.wire.worker import (
     AppEnvSubject,
@@ -36,6 +31,7 @@ from idp_kernel.wire.worker import (
 from tests.fixtures.vendors.gitea import GiteaServer
 from tests.fixtures.vendors.gitea import Organisation as GiteaOrganisation
 from tests.fixtures.vendors.server import VendorServer
+from tests.integration.execution_workers.behaviour.faults import provider_calls
 from tests.integration.execution_workers.driver import Forge
 
 INSTALLATION = "behaviour"
@@ -200,15 +196,6 @@ MOVED_BINDING = Kind(
     times_done=lambda people, thing: _commits(people, thing.repository, MANIFEST) - 1,
 )
 KINDS = (REPOSITORY, CODE_REPOSITORY, SEED, PROTECTION, BINDINGS, MOVED_BINDING)
-
-
-def provider_calls(name: str) -> ProviderCalls:
-    """With hardly a limit: a fault is followed by the repeat at once."""
-    limits = Limits(
-        calls_per_second=10_000, burst=1000, circuit_failures=1000, longest_pause_seconds=0
-    )
-    errors = downstream_errors(CollectorRegistry())
-    return ProviderCalls(name, concurrency=8, wait_seconds=10, errors=errors, limits=limits)
 
 
 @dataclass

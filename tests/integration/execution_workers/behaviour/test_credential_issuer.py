@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from execution_workers.credentials import SecretFile
 from execution_workers.ports import Attempt, CredentialIssuer, Properties
-from execution_workers.providers.calls import ProviderCalls
 from execution_workers.providers.harbor.client import HarborClient
 from execution_workers.providers.harbor.issuer import HarborIssuer
 from execution_workers.providers.openbao.issuer import GeneratedValues
@@ -23,11 +21,11 @@ from execution_workers.providers.postgres.issuer import PostgresIssuer
 from idp_kernel.clock import SystemClock
 from idp_kernel.errors import ProviderRejected
 from idp_kernel.ids import new_id
-from idp_kernel.telemetry.metrics import downstream_errors
 from idp_kernel.tokens import write_private_file
 from local_stack.postgres_setup import APPLICATIONS_DATABASE, ISSUER_ROLE
 from tests.fixtures.stack import PostgresServer
 from tests.fixtures.vendors.harbor import ACCOUNT, Harbor
+from tests.integration.execution_workers.behaviour.faults import provider_calls
 
 WITH_LOGINS = ["postgres", "harbor"]
 EVERY = ["openbao", *WITH_LOGINS]
@@ -41,11 +39,6 @@ def attempt(installation: str = "ours", request_id: str = "") -> Attempt:
     return Attempt(installation, request_id or new_id(), lambda: None)
 
 
-def calls(provider: str) -> ProviderCalls:
-    errors = downstream_errors(CollectorRegistry())
-    return ProviderCalls(provider, concurrency=8, wait_seconds=5, errors=errors)
-
-
 @contextmanager
 def harbor_issuer(harbor: Harbor, folder: Path, *, push: bool = False) -> Iterator[HarborIssuer]:
     credentials = folder / f"{new_id()}.json"
@@ -53,7 +46,7 @@ def harbor_issuer(harbor: Harbor, folder: Path, *, push: bool = False) -> Iterat
     client = HarborClient(
         harbor.url,
         SecretFile(credentials),
-        calls("harbor"),
+        provider_calls("harbor"),
         registry=None,
         robot_prefix="robot$",
         robots_push=push,
@@ -70,7 +63,9 @@ def issuer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Credentia
     elif request.param == "postgres":
         server: PostgresServer = request.getfixturevalue("postgres_server")
         url = server.ensure_platform().url(ISSUER_ROLE, APPLICATIONS_DATABASE)
-        yield PostgresIssuer(PostgresClient(url, None, calls("postgres"), timeout_seconds=10))
+        yield PostgresIssuer(
+            PostgresClient(url, None, provider_calls("postgres"), timeout_seconds=10)
+        )
     else:
         with Harbor() as harbor, harbor_issuer(harbor, tmp_path) as issuer:
             yield issuer

@@ -9,21 +9,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from execution_workers.credentials import SecretFile
 from execution_workers.gitops import GitOpsVerification, ready_condition
 from execution_workers.manifests import binding_manifest, binding_path
 from execution_workers.ports import GitOpsAgent
 from execution_workers.providers.argocd.client import ArgoCd
-from execution_workers.providers.calls import ProviderCalls
 from execution_workers.providers.flux.client import Flux
 from execution_workers.providers.local_agent.client import LocalAgent
 from idp_kernel.clock import SystemClock
 from idp_kernel.errors import ProviderRejected, Unavailable
 from idp_kernel.ids import new_id
 from idp_kernel.services import LOOPBACK
-from idp_kernel.telemetry.metrics import downstream_errors
 from idp_kernel.tokens import write_private_file
 from idp_kernel.wire.agent import Reconciliation
 from idp_kernel.wire.worker import (
@@ -40,6 +37,7 @@ from tests.fixtures.vendors import argocd, flux
 from tests.fixtures.vendors.argocd import ArgoCdServer
 from tests.fixtures.vendors.cluster import external_secret
 from tests.fixtures.vendors.flux import FluxCluster
+from tests.integration.execution_workers.behaviour.faults import provider_calls
 from tests.integration.execution_workers.driver import Forge, eventually
 
 INSTALLATION = "ours"
@@ -220,11 +218,6 @@ def secret_of(subject: Subject, version: int, **state: Any) -> dict[str, Any]:
     return external_secret(subject.binding.name, subject.binding.store_path, version, **state)
 
 
-def calls(provider: str) -> ProviderCalls:
-    errors = downstream_errors(CollectorRegistry())
-    return ProviderCalls(provider, concurrency=8, wait_seconds=5, errors=errors)
-
-
 def token_file(folder: Path, token: str) -> SecretFile:
     path = folder / f"{new_id()}.token"
     write_private_file(path, token)
@@ -232,18 +225,18 @@ def token_file(folder: Path, token: str) -> SecretFile:
 
 
 def local_agent(url: str, folder: Path, token: str) -> LocalAgent:
-    provider = calls("local-gitops-agent")
+    provider = provider_calls("local-gitops-agent")
     return LocalAgent(url, token_file(folder, token), provider, timeout_seconds=5)
 
 
 def argo_cd(url: str, folder: Path, token: str, project: str | None = None) -> ArgoCd:
     file = token_file(folder, token)
-    return ArgoCd(url, file, calls("argocd"), project=project, timeout_seconds=0.5)
+    return ArgoCd(url, file, provider_calls("argocd"), project=project, timeout_seconds=0.5)
 
 
 def flux_agent(url: str, folder: Path, token: str, namespace: str | None = None) -> Flux:
     file = token_file(folder, token)
-    return Flux(url, file, calls("flux"), namespace=namespace, timeout_seconds=0.5)
+    return Flux(url, file, provider_calls("flux"), namespace=namespace, timeout_seconds=0.5)
 
 
 @pytest.fixture(params=["local", "argocd", "flux"])

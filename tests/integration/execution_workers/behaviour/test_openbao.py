@@ -17,11 +17,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from joserfc import jwt
 from joserfc.jwk import ECKey
-from prometheus_client import CollectorRegistry
 
 from execution_workers.credentials import SecretFile
 from execution_workers.ports import Attempt, Marker
-from execution_workers.providers.calls import ProviderCalls
 from execution_workers.providers.openbao.client import OpenBaoClient
 from execution_workers.providers.openbao.logins import AppRoleLogin, StoreLogin, TokenLogin
 from execution_workers.providers.openbao.settings import VersionEnd
@@ -29,13 +27,12 @@ from execution_workers.providers.openbao.store import OpenBaoStore
 from idp_kernel.clock import Clock, SystemClock
 from idp_kernel.errors import ProviderRejected, Unavailable
 from idp_kernel.ids import new_id
-from idp_kernel.telemetry.metrics import downstream_errors
 from idp_kernel.tokens import write_private_file
 from local_stack.openbao_setup import ROLE_SETTINGS, WORKERS_POLICY_HCL
 from tests.fixtures.stack import OpenBaoServer
 from tests.fixtures.vendors.openbao import ReviewingCluster, WayToOpenBao
 from tests.fixtures.vendors.stand_in import Fault
-from tests.integration.execution_workers.behaviour.faults import assert_told
+from tests.integration.execution_workers.behaviour.faults import assert_told, provider_calls
 from tests.integration.execution_workers.driver import Store, eventually
 
 POLICY = "idp-workers"
@@ -77,8 +74,7 @@ def approle(openbao_server: OpenBaoServer) -> StoreLogin:
 def connected(
     url: str, login: StoreLogin, *, clock: Clock | None = None, namespace: str | None = None
 ) -> Iterator[OpenBaoClient]:
-    errors = downstream_errors(CollectorRegistry())
-    calls = ProviderCalls("openbao", concurrency=8, wait_seconds=5, errors=errors)
+    calls = provider_calls("openbao")
     client = OpenBaoClient(
         url, login, calls, clock or SystemClock(), timeout_seconds=2, namespace=namespace
     )

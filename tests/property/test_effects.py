@@ -45,7 +45,9 @@ LEASE_SECONDS = 16.0
 PAUSE_SECONDS = 40.0
 """Longer than any before a further attempt, and than a lease."""
 ENDED = {"succeeded", "failed", "cancelled", "timed_out"}
-STEPS_AN_EXAMPLE = 70
+STEPS_AN_EXAMPLE = 80
+LEAST_STEPS_AN_EXAMPLE = 67
+"""On average: Hypothesis ends some examples sooner."""
 
 
 @pytest.fixture
@@ -281,7 +283,7 @@ def test_no_effect_is_lost_or_had_twice_over_and_over(
     examples = int(os.environ.get("IDP_TEST_EXAMPLES", "10"))
     done = run(platform, ledger_engine, examples=examples, steps=STEPS_AN_EXAMPLE)
     print(f"\n{examples} examples, {done} steps")  # noqa: T201 - what was shown
-    assert done >= examples * STEPS_AN_EXAMPLE
+    assert done >= examples * LEAST_STEPS_AN_EXAMPLE
 
 
 # ── what the record would show if a guard were missing ───────────────────────────────────────

@@ -59,7 +59,7 @@ observe-check: venv-dev ## Check rules, dashboards and runbooks against a platfo
 		tests/e2e/test_observability.py tests/e2e/test_runbooks.py
 
 .PHONY: endurance
-endurance: venv-dev ## Rotate a login under kills, watch, and try commands, for half an hour and more
+endurance: venv-dev ## Rotate a login under kills, watch, live a day, and try commands, for an hour and more
 	IDP_TEST_ROTATIONS=$(ROTATIONS) IDP_TEST_WATCH_SECONDS=$(WATCH_SECONDS) \
 	IDP_TEST_CASES=$(CASES) IDP_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -s -m endurance \
 		tests/e2e/test_endurance.py tests/endurance tests/contract tests/property

@@ -19,6 +19,7 @@ from control_plane.domain.repositories import (
 )
 from control_plane.domain.requests import REQUEST_MOVES
 from control_plane.domain.teams import TEAM_MOVES
+from idp_kernel.retention import REPEATABLE_FOR
 from idp_kernel.settings_reference import GENERATED_NOTE
 from idp_kernel.workflows import WORKFLOWS, Workflow
 
@@ -149,6 +150,11 @@ REQUEST_CHAPTER = Chapter(
         (
             "What was undone is not retried (`request_undone`); it is asked for anew. It is undone"
             " once, and again only where the undo before kept something."
+        ),
+        (
+            f"It is retried and undone for {REPEATABLE_FOR.days} days from its command on; then it"
+            " is too old (`request_too_old`), since what is known of its effects is not kept for"
+            " ever."
         ),
     ),
 )

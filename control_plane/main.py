@@ -19,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 
 from control_plane.adapters.bearer_tokens import hash_bearer_token, new_bearer_token
 from control_plane.adapters.database import count_outages, new_engine
+from control_plane.adapters.housekeeping import chores
 from control_plane.adapters.journal import EVENTS_CHANNEL, OFFERS_CHANNEL, REQUESTS_CHANNEL
 from control_plane.adapters.listener import Listener
 from control_plane.adapters.queries import SqlQueries
@@ -37,12 +38,13 @@ from control_plane.application.service_tokens import ServiceKeys
 from control_plane.domain.requests import AttemptPolicy
 from control_plane.settings import ControlPlaneSettings
 from idp_kernel.clock import Clock, SystemClock
+from idp_kernel.housekeeping import Housekeeper
 from idp_kernel.http.serving import serving
 from idp_kernel.services import SERVICE_SCOPES, ServiceName
 from idp_kernel.settings import read_settings
 from idp_kernel.telemetry.export import configure_traces
 from idp_kernel.telemetry.logs import configure_logs
-from idp_kernel.telemetry.metrics import downstream_errors
+from idp_kernel.telemetry.metrics import HOUSEKEEPING, downstream_errors
 from idp_kernel.tokens import SigningKey, public_key_set
 
 UNTAKEN_WITHIN_SECONDS = 30
@@ -107,7 +109,6 @@ def build_app(settings: ControlPlaneSettings, clock: Clock | None = None) -> Fas
     sweeper = Sweeper(
         engine=engine,
         begin=services.begin,
-        clock=clock,
         policy=services.attempts,
         rotations_at_once=services.rotations_at_once,
         interval_seconds=settings.sweep_seconds,
@@ -122,13 +123,14 @@ def build_app(settings: ControlPlaneSettings, clock: Clock | None = None) -> Fas
     )
     registry = CollectorRegistry()
     count_outages(engine, downstream_errors(registry))
+    housekeeper = build_housekeeper(settings, engine, clock, registry)
     return create_app(
         services,
         env=settings.env,
         registry=registry,
         is_ready=lambda: check_migrated(engine),
         body_seconds=settings.body_seconds,
-        lifespan=_running(engine, sweeper, listener, services.feed),
+        lifespan=_running(engine, sweeper, housekeeper, listener, services.feed),
     )
 
 
@@ -154,6 +156,17 @@ def build_services(settings: ControlPlaneSettings, engine: Engine, clock: Clock)
     )
 
 
+def build_housekeeper(
+    settings: ControlPlaneSettings, engine: Engine, clock: Clock, registry: CollectorRegistry
+) -> Housekeeper:
+    """Deletes what the control plane need not keep."""
+    return Housekeeper(
+        chores(engine, clock, settings.retention),
+        HOUSEKEEPING.counter(registry),
+        every_seconds=settings.housekeeping_seconds,
+    )
+
+
 def _access(begin: Begin) -> Callable[[Collection[str]], Mapping[str, Caller]]:
     def callers(token_ids: Collection[str]) -> Mapping[str, Caller]:
         with begin() as work:
@@ -170,14 +183,16 @@ def read_service_keys(path: Path) -> ServiceKeys:
 
 
 def _running(
-    engine: Engine, sweeper: Sweeper, listener: Listener, feed: Feed
+    engine: Engine, sweeper: Sweeper, housekeeper: Housekeeper, listener: Listener, feed: Feed
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         feed.start()
         listener.start()
         sweeper.start()
+        housekeeper.start()
         yield
+        await run_in_threadpool(housekeeper.stop)
         await run_in_threadpool(listener.stop)
         await run_in_threadpool(feed.stop)
         await run_in_threadpool(sweeper.stop)

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from control_plane.adapters.housekeeping import Retention
 from control_plane.api.rate_limits import RatePolicy
 from control_plane.domain.limits import TeamLimits
 from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
@@ -64,6 +65,12 @@ class ControlPlaneSettings(DatabaseSettings, TraceOriginSettings):
     """How many runs of a request may be lost or fail before it fails itself."""
     sweep_seconds: Seconds = 0.5
     """How often lost leases, passed deadlines and waits that are over are looked for."""
+    housekeeping_seconds: Seconds = 60
+    """How often rows that are too old are looked for and deleted."""
+    keep_events_days: Annotated[int, Field(ge=1)] = 90
+    """How long domain events are kept; a stream cannot be taken up further back."""
+    keep_audit_days: Annotated[int, Field(ge=1)] | None = None
+    """How long the audit log is kept; none is for ever."""
     rate_limit_per_second: Annotated[float, Field(gt=0)] = 50
     """Calls that each person's or pipeline's token may make for long."""
     rate_limit_burst: Annotated[int, Field(ge=1)] = 500
@@ -92,6 +99,11 @@ class ControlPlaneSettings(DatabaseSettings, TraceOriginSettings):
     @property
     def lease(self) -> timedelta:
         return timedelta(seconds=self.lease_seconds)
+
+    @property
+    def retention(self) -> Retention:
+        audit = None if self.keep_audit_days is None else timedelta(days=self.keep_audit_days)
+        return Retention(events=timedelta(days=self.keep_events_days), audit=audit)
 
     @property
     def default_limits(self) -> TeamLimits:

@@ -9,12 +9,14 @@ from functools import partial
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import Engine
+from starlette.concurrency import run_in_threadpool
 
 from execution_workers.api import Workers, routes
 from execution_workers.checks import Checks
 from execution_workers.effects import Effects
 from execution_workers.gitops import GitOpsVerification
 from execution_workers.ledger.errors import count_outages
+from execution_workers.ledger.housekeeping import ledger_chore
 from execution_workers.ledger.ledger import Ledger, new_engine
 from execution_workers.ports import GitOpsAgent
 from execution_workers.providers.limits import LimitMetrics
@@ -28,7 +30,8 @@ from execution_workers.providers.registry import (
 from execution_workers.rotation import RotationParties
 from execution_workers.run_tokens import RunTokens
 from execution_workers.settings import ExecutionWorkersSettings
-from idp_kernel.clock import SystemClock
+from idp_kernel.clock import Clock, SystemClock
+from idp_kernel.housekeeping import Housekeeper
 from idp_kernel.http.client import ServiceClient
 from idp_kernel.http.server import new_server
 from idp_kernel.http.serving import serve
@@ -36,7 +39,11 @@ from idp_kernel.services import ServiceName
 from idp_kernel.settings import read_settings
 from idp_kernel.telemetry.export import configure_traces
 from idp_kernel.telemetry.logs import configure_logs
-from idp_kernel.telemetry.metrics import count_downstream_error, downstream_errors
+from idp_kernel.telemetry.metrics import (
+    HOUSEKEEPING,
+    count_downstream_error,
+    downstream_errors,
+)
 
 DESCRIPTION = "Performs one step's side effects per call, each once, and takes them back."
 
@@ -59,28 +66,38 @@ def main() -> None:
 
 def create_app(settings: ExecutionWorkersSettings) -> FastAPI:
     """The service; connects to nobody yet."""
-    registry, resources = CollectorRegistry(), ExitStack()
-    workers = _workers(settings, registry, resources)
+    registry, resources, clock = CollectorRegistry(), ExitStack(), SystemClock()
+    errors = downstream_errors(registry)
+    engine = _engine(settings, resources, errors)
+    workers = _workers(settings, registry, errors, resources, engine, clock)
+    housekeeper = Housekeeper(
+        [ledger_chore(engine, clock, settings.keep_ledger_for)],
+        HOUSEKEEPING.counter(registry),
+        every_seconds=settings.housekeeping_seconds,
+    )
     app = new_server(
         service=ServiceName.EXECUTION_WORKERS,
         env=settings.env,
         registry=registry,
         is_ready=workers.ledger.check_ready,
         description=DESCRIPTION,
-        lifespan=_closing(resources),
+        lifespan=_running(housekeeper, resources),
     )
     app.include_router(routes(workers))
     return app
 
 
 def _workers(
-    settings: ExecutionWorkersSettings, registry: CollectorRegistry, resources: ExitStack
+    settings: ExecutionWorkersSettings,
+    registry: CollectorRegistry,
+    errors: Counter,
+    resources: ExitStack,
+    engine: Engine,
+    clock: Clock,
 ) -> Workers:
-    clock = SystemClock()
-    errors = downstream_errors(registry)
     surroundings = Surroundings(settings, clock, errors, LimitMetrics(registry), resources)
     agent = gitops_agent(surroundings)
-    ledger = Ledger(_engine(settings, resources, errors), clock, max_calls=settings.max_calls)
+    ledger = Ledger(engine, clock, max_calls=settings.max_calls)
     rotation = _rotation(surroundings, agent)
     checks = Checks(
         rotation.forge,
@@ -142,10 +159,14 @@ def _control_plane(
     return resources.enter_context(closing(client))
 
 
-def _closing(resources: ExitStack) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _running(
+    housekeeper: Housekeeper, resources: ExitStack
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        housekeeper.start()
         yield
+        await run_in_threadpool(housekeeper.stop)
         resources.close()
 
     return lifespan

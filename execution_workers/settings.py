@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, TypeVar
 
@@ -16,6 +17,7 @@ from execution_workers.providers.limits import Limits
 from execution_workers.providers.openbao.settings import OpenBaoSettings
 from idp_kernel.downstream import TARGETS
 from idp_kernel.ids import Slug
+from idp_kernel.retention import LEDGER_KEPT_FOR
 from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
 from idp_kernel.settings import (
     DatabaseUrl,
@@ -174,8 +176,17 @@ class ExecutionWorkersSettings(
     """How long a call waits for another one that works on the same item."""
     drain_wait_seconds: Seconds = 30
     """How long `/fences` waits for calls in flight."""
+    housekeeping_seconds: Seconds = 60
+    """How often requests that are too old are looked for in the ledger and forgotten."""
+    keep_ledger_days: Annotated[int, Field(ge=LEDGER_KEPT_FOR.days)] = LEDGER_KEPT_FOR.days
+    """How long after its last claim a request's effects are kept; no shorter than it may be
+    retried or undone."""
     settle_seconds: Annotated[float, Field(ge=0, le=600)] = 1
     """How long the GitOps agent must have called our revision healthy."""
+
+    @property
+    def keep_ledger_for(self) -> timedelta:
+        return timedelta(days=self.keep_ledger_days)
 
     def limits_of(self, target: str) -> Limits:
         """How that provider is called."""

@@ -136,6 +136,8 @@ _BY_CODE: dict[str, str] = {
     "platform_draining": "Wait, or have an admin let workflows start again: `{idp} resume`.",
     "workflow_active": "See what is under way with `{idp} request list --state running`.",
     "request_not_ended": "Or end it now: `{idp} request cancel {requestId}`.",
+    "request_too_old": "Ask for it anew; see what it was about with `{idp} request show "
+    "{requestId}`.",
     "request_undone": "What it made was taken back; ask anew instead of retrying. See by what "
     "with `{idp} request show {requestId}`.",
     "not_undoable": "Look at what it did with `{idp} request show {requestId}`; a secret gets a "

@@ -14,6 +14,7 @@ from idp_dagster.ops.asset_checks import ASSET_CHECKS
 from idp_dagster.process import process_log
 from idp_dagster.resources.asset_registry import AssetRegistryResource
 from idp_dagster.resources.control_plane import ControlPlaneResource
+from idp_dagster.resources.housekeeping import HousekeepingResource
 from idp_dagster.resources.io_manager import NoDataIOManager
 from idp_dagster.resources.probes import ProbesResource
 from idp_dagster.resources.rotations import RotationsResource
@@ -35,6 +36,7 @@ from idp_dagster.sensors.endings import (
     run_failed_sensor,
     run_succeeded_sensor,
 )
+from idp_dagster.sensors.housekeeping import housekeeping_sensor
 from idp_dagster.sensors.secret_rotation_events import secret_rotation_events_sensor
 from idp_dagster.sensors.stuck_requests import stuck_requests_sensor
 from idp_dagster.sensors.workflow_requests import workflow_requests_sensor
@@ -68,6 +70,7 @@ def engine_definitions(settings: EngineSettings) -> Definitions:
             run_canceled_sensor,
             stuck_requests_sensor,
             secret_rotation_events_sensor,
+            housekeeping_sensor,
         ],
         resources={
             "control_plane": ControlPlaneResource.configure_at_launch(
@@ -86,6 +89,10 @@ def engine_definitions(settings: EngineSettings) -> Definitions:
             "rotations": RotationsResource(**control_plane),
             "asset_registry": AssetRegistryResource(**control_plane),
             "probes": ProbesResource(**control_plane, workers_url=settings.workers_url),
+            "housekeeping": HousekeepingResource(
+                keep_runs_days=settings.keep_runs_days,
+                keep_frequent_runs_days=settings.keep_frequent_runs_days,
+            ),
             "io_manager": NoDataIOManager(),
         },
         # Also of the run that the UI starts for a single check, which names no executor.

@@ -1,4 +1,4 @@
-"""How Dagster itself fares, as its storage tells: daemons, queue, what failed by the clock."""
+"""How Dagster itself fares: daemons, queue, what failed by the clock, what was deleted."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from dagster._core.storage.tags import SCHEDULE_NAME_TAG
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from idp_dagster.housekeeping import deleted_rows
 from idp_kernel.telemetry import metrics
 
 OPEN_STATUSES = (
@@ -44,6 +45,8 @@ class EngineHealth:
     """Of each sensor and schedule."""
     failed_runs: Mapping[str, int]
     """Of each schedule, since one of its runs last succeeded."""
+    deleted_rows: Mapping[str, int]
+    """What housekeeping has deleted, of each table."""
 
 
 ReadHealth = Callable[[], EngineHealth]
@@ -70,6 +73,7 @@ def engine_health(instance: DagsterInstance, now: datetime) -> EngineHealth:
             state.name: _failed_in_a_row(instance, state.name)
             for state in instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
         },
+        deleted_rows=deleted_rows(instance),
     )
 
 
@@ -141,3 +145,7 @@ def _families(health: EngineHealth) -> Iterator[Metric]:
     for name, count in health.failed_runs.items():
         scheduled.add_metric([name], count)
     yield scheduled
+    deleted = metrics.HOUSEKEEPING.counters()
+    for table, rows in health.deleted_rows.items():
+        deleted.add_metric([table], rows)
+    yield deleted

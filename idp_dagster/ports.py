@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from idp_kernel.wire.base import WireModel
@@ -293,3 +293,20 @@ class Probes(Protocol):
     def gitops_reconciled(self, expected: Sequence[AppEnvExpected]) -> Findings: ...
 
     def secret_within_policy(self, expected: Sequence[SecretExpected]) -> Findings: ...
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long Dagster's storage keeps what has ended."""
+
+    runs: timedelta
+    """Runs of workflows, and whatever else a person started."""
+    frequent: timedelta
+    """Runs of the jobs that begin by the clock, and results of checks."""
+
+
+class Housekeeping(Protocol):
+    """What housekeeping is told."""
+
+    @property
+    def retention(self) -> Retention: ...

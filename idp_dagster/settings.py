@@ -67,6 +67,11 @@ class EngineSettings(DagsterSettings):
     broker_url: BrokerUrl
     """Carries runs to the workers; PostgreSQL itself in the embedded default, as
     `sqla+postgresql+psycopg://…`."""
+    keep_runs_days: Annotated[int, Field(ge=1)] = 30
+    """How long an ended run is kept with its events; a deleted one cannot be run again from the
+    UI, its request can with `idp request retry`."""
+    keep_frequent_runs_days: Annotated[int, Field(ge=1)] = 7
+    """The same for runs of the jobs that begin by the clock, and for results of checks."""
     webserver_host: Host = LOOPBACK
     """The address of Dagster's UI. On any that is not loopback the UI only shows."""
     webserver_port: Port = DEFAULT_PORTS.dagster_webserver

@@ -11,17 +11,14 @@ import structlog
 from sqlalchemy import Engine, func, select, text
 
 from control_plane.adapters.database import transaction
-from control_plane.adapters.work import forget_old_rows
 from control_plane.application.ports import Begin
 from control_plane.application.sweep_requests import overdue_requests, sweep_request
 from control_plane.domain.requests import AttemptPolicy
-from idp_kernel.clock import Clock
 from idp_kernel.errors import Unavailable
 from idp_kernel.telemetry.subjects import WORKFLOW_REQUEST_ID
 from idp_kernel.wire.engine import ROW_HELD
 
 _SWEEP_LOCK: Final = 0x1D953EE9
-_CLEAN_EVERY_SECONDS: Final = 60.0
 _log = structlog.get_logger(__name__)
 
 
@@ -38,7 +35,6 @@ class Sweeper:
         *,
         engine: Engine,
         begin: Begin,
-        clock: Clock,
         policy: AttemptPolicy,
         rotations_at_once: int,
         interval_seconds: float,
@@ -46,13 +42,11 @@ class Sweeper:
     ) -> None:
         self._engine = engine
         self._begin = begin
-        self._clock = clock
         self._policy = policy
         self._rotations_at_once = rotations_at_once
         self._interval_seconds = interval_seconds
         self._monotonic = monotonic
         self._leases_count_from = self._one_lease_from_now()
-        self._clean_at = 0.0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
 
@@ -94,9 +88,6 @@ class Sweeper:
             )
         for request_id in overdue:
             self._sweep_one(request_id, with_leases=with_leases)
-        if self._monotonic() >= self._clean_at:
-            forget_old_rows(self._engine, self._clock.now())
-            self._clean_at = self._monotonic() + _CLEAN_EVERY_SECONDS
 
     def _sweep_one(self, request_id: str, *, with_leases: bool) -> None:
         """One request in its own transaction, so that no other waits for a broken one, or for one

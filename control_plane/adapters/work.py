@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, Engine, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from control_plane.adapters import tables as t
@@ -29,8 +29,6 @@ from control_plane.domain.limits import UNLIMITED, TeamLimits
 from idp_kernel.clock import Clock
 from idp_kernel.errors import InvariantBroken
 
-KEEP_ANSWERS_FOR = timedelta(hours=24)
-KEEP_SCHEDULED_TIMES_FOR = timedelta(days=30)
 _STANDING_ID = 1
 
 
@@ -141,15 +139,3 @@ def beginner(engine: Engine, clock: Clock, default_limits: TeamLimits = UNLIMITE
         work.journal.tell_spans()
 
     return begin
-
-
-def forget_old_rows(engine: Engine, now: datetime) -> None:
-    """Answers nobody can ask for again, assertions that have expired, scheduled times long past."""
-    with transaction(engine) as connection:
-        columns = t.idempotency_keys.c
-        connection.execute(
-            delete(t.idempotency_keys).where(columns.created_at < now - KEEP_ANSWERS_FOR)
-        )
-        connection.execute(delete(t.used_assertions).where(t.used_assertions.c.expires_at < now))
-        ticks = t.rotation_ticks
-        connection.execute(delete(ticks).where(ticks.c.acted_at < now - KEEP_SCHEDULED_TIMES_FOR))

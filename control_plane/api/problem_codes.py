@@ -73,6 +73,7 @@ PROBLEM_CODES: Final[dict[str, tuple[type[PlatformError], str]]] = {
     "workflow_not_available": (Conflict, "There is no workflow yet that could do it."),
     "not_undoable": (Conflict, "What the request did cannot be taken back."),
     "request_not_ended": (Conflict, "The request has not ended; only then it is undone."),
+    "request_too_old": (Conflict, "The request is too old to be retried or undone; ask anew."),
     "request_undone": (Conflict, "What the request made was taken back; `undoneBy` names by whom."),
     "nothing_to_undo": (Conflict, "The request has made nothing that could be taken back."),
     "application_in_use": (Conflict, "The application has environments that are in use."),
@@ -116,6 +117,7 @@ ROTATES: Final = (
 UNDOES: Final = (
     "not_undoable",
     "request_not_ended",
+    "request_too_old",
     "request_undone",
     "nothing_to_undo",
     "application_in_use",

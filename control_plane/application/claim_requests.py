@@ -120,13 +120,13 @@ def _parent_attempt(work: Work, launch: Launch) -> Attempt | None:
 
 def _next_attempt(work: Work, launch: Launch, parent: Attempt) -> Request:
     request = found(work.requests.by_id(parent.request_id), "workflow request", parent.request_id)
-    request.check_phase(launch.workflow, launch.phase)
     if request.state is RequestState.SUCCEEDED:
         raise Conflict(
             f"Request {request.id} has succeeded; there is nothing to repeat.",
             code="request_succeeded",
             details={"workflowRequestId": request.id, "state": request.state},
         )
+    request.check_phase(launch.workflow, launch.phase)
     if request.state in (RequestState.RUNNING, RequestState.WAITING):
         raise workflow_active(request.id, "what this run would repeat")
     if request.state is RequestState.PENDING:

@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from control_plane.domain.moves import Move, MoveTable
 from idp_kernel.errors import Conflict, InvariantBroken
+from idp_kernel.retention import REPEATABLE_FOR
 from idp_kernel.workflows import RESULT_OF_STATE, WORKFLOWS, RequestState, WorkflowName
 
 _S = RequestState
@@ -230,10 +231,10 @@ class Request:
                 details={**self._standing(), "phase": self.phase},
             )
 
-    def check_may_be_undone(self) -> None:
-        """Only what has ended is undone; an undo is not.
+    def check_may_be_undone(self, now: datetime) -> None:
+        """Only what has ended is undone, as long as its effects are known; an undo is not.
 
-        Raises `Conflict`: `not_undoable`, `request_not_ended`.
+        Raises `Conflict`: `not_undoable`, `request_not_ended`, `request_too_old`.
         """
         if self.workflow is WorkflowName.COMPENSATION:
             raise self._conflict("not_undoable", "is an undo itself; ask for what it undid anew")
@@ -244,6 +245,7 @@ class Request:
             )
             conflict.details["activeRequestId"] = self.id
             raise conflict
+        self._check_young(now)
 
     def is_past_deadline(self, now: datetime) -> bool:
         return self.state in (_S.PENDING, _S.RUNNING) and now >= self.deadline_at
@@ -386,8 +388,12 @@ class Request:
         return self.cancelled(now)
 
     def retried(self, now: datetime) -> Request:
-        """A new round: next attempt, attempts and deadline renewed, generation and phase kept."""
+        """A new round: next attempt, attempts and deadline renewed, generation and phase kept.
+
+        Raises `Conflict` (`request_too_old`) when its effects may be known no more.
+        """
         state = self._after("retry")
+        self._check_young(now)
         return replace(
             _next_attempt(self, not_before=None, setbacks=0),
             state=state,
@@ -427,6 +433,12 @@ class Request:
     def _check_deadline(self, now: datetime) -> None:
         if now >= self.deadline_at:
             raise self._conflict("deadline_passed", "is past its deadline")
+
+    def _check_young(self, now: datetime) -> None:
+        if now - self.created_at >= REPEATABLE_FOR:
+            raise self._conflict(
+                "request_too_old", f"is more than {REPEATABLE_FOR.days} days old; ask for it anew"
+            )
 
     def _conflict(self, code: str, standing: str) -> Conflict:
         return Conflict(f"Request {self.id} {standing}.", code=code, details=self._standing())

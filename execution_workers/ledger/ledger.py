@@ -33,7 +33,7 @@ from idp_kernel.workflows import ProviderEvent
 CONNECT_TIMEOUT_SECONDS = 5
 POOL_WAIT_SECONDS = 5
 _SPARE_CONNECTIONS = 4
-"""For `/fences` and readiness, when calls have all they may have."""
+"""For `/fences`, readiness and housekeeping, when calls have all they may have."""
 _log = structlog.get_logger(__name__)
 
 

@@ -34,6 +34,7 @@ effects = Table(
     comment="successful effects only; a failure leaves no row",
 )
 
+fences_by_age = Index("request_fences_by_age", request_fences.c.raised_at)
 live_effects_by_item = Index(
     "effects_live_by_item", effects.c.item, postgresql_where=text("undone_at IS NULL")
 )

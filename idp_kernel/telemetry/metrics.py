@@ -95,6 +95,15 @@ DOWNSTREAM_ERRORS = Metric(
     "Errors met at a party that was called, repeats too.",
 )
 
+# ── whoever keeps tables ─────────────────────────────────────────────────────────────────────
+
+HOUSEKEEPING = Metric(
+    "housekeeping_deleted_rows_total",
+    _COUNTER,
+    ("table",),
+    "Rows deleted since they were too old to be needed; of runs in Dagster the runs.",
+)
+
 # ── execution-workers ────────────────────────────────────────────────────────────────────────
 
 EFFECTS = Metric(
@@ -245,15 +254,17 @@ DAGSTER_METRICS = (
     DAGSTER_RUNS_OPEN,
     DAGSTER_FAILED_TICKS,
     DAGSTER_FAILED_SCHEDULED_RUNS,
+    HOUSEKEEPING,
 )
 METRICS_OF: dict[ServiceName, tuple[Metric, ...]] = {
-    ServiceName.CONTROL_PLANE_API: (*HTTP_METRICS, DOWNSTREAM_ERRORS),
+    ServiceName.CONTROL_PLANE_API: (*HTTP_METRICS, DOWNSTREAM_ERRORS, HOUSEKEEPING),
     ServiceName.EXECUTION_WORKERS: (
         *HTTP_METRICS,
         DOWNSTREAM_ERRORS,
         EFFECTS,
         PROVIDER_CIRCUIT,
         PROVIDER_REFUSALS,
+        HOUSEKEEPING,
     ),
     ServiceName.METRICS_EXPORTER: (*HTTP_METRICS, *PROJECTION_METRICS, *DAGSTER_METRICS),
     ServiceName.LOCAL_FORGE: HTTP_METRICS,

@@ -75,6 +75,7 @@ _SETS: dict[str, Iterable[str] | str] = {
     " other that a run reports",
     "code": "the codes of the error tables, as in problems of the API; `other` for any other that a"
     " run reports",
+    "table": "the table of the process that shows it",
     "env": "the setting `…_ENV` of the process",
 }
 """What each label may be; those that are not here say it by their name."""

@@ -83,8 +83,8 @@ class Compensation(SinglePhase):
         self._flow_of(undone).end_undo(work, undone, _removed(_effects(results)))
 
     def launch(self, work: Work, initiator: Initiator, subject_id: str) -> Request:
-        """Raises `NotFound`; `Conflict`: `not_undoable`, `request_not_ended`, `request_undone`,
-        `nothing_to_undo`, and as the rules of what is undone say.
+        """Raises `NotFound`; `Conflict`: `not_undoable`, `request_not_ended`, `request_too_old`,
+        `request_undone`, `nothing_to_undo`, and as the rules of what is undone say.
         """
         seen = found(work.requests.by_id(subject_id), "workflow request", subject_id)
         undone = self._begin(work, seen)
@@ -119,7 +119,7 @@ class Compensation(SinglePhase):
 
     def _plan(self, work: Work, request: Request) -> UndoPlan:
         """What would be taken back. Raises what `launch` does but for the rules of its subject."""
-        request.check_may_be_undone()
+        request.check_may_be_undone(work.now)
         if not self.can_undo(request.workflow):
             raise Conflict(
                 f"Request {request.id} is a {request.workflow}, which is not undone.",

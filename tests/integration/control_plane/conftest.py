@@ -29,9 +29,10 @@ from control_plane.adapters.work import beginner
 from control_plane.api.app import create_app
 from control_plane.api.services import Services
 from control_plane.bootstrap import ensure_admin
-from control_plane.main import build_services
+from control_plane.main import build_housekeeper, build_services
 from control_plane.settings import ControlPlaneSettings
 from idp_kernel.failpoints import FAILPOINTS_DIR_VARIABLE
+from idp_kernel.housekeeping import Housekeeper
 from idp_kernel.ids import new_id
 from idp_kernel.services import SERVICE_SCOPES, ServiceName
 from idp_kernel.tokens import SigningKey, service_assertion
@@ -111,6 +112,7 @@ class Platform:
     keys: Keys
     clock: MovableClock
     sweeper: Sweeper
+    housekeeper: Housekeeper
     monotonic: list[float]
 
     @property
@@ -295,24 +297,24 @@ def standing_on(app: FastAPI, **state: object) -> ASGIApp:
 
 
 @contextmanager
-def running_platform(database: FreshDatabase, keys: Keys) -> Iterator[Platform]:
-    settings, clock, monotonic = settings_for(database, keys), MovableClock(), [1000.0]
+def running_platform(database: FreshDatabase, keys: Keys, **more: Any) -> Iterator[Platform]:
+    settings, clock, monotonic = settings_for(database, keys, **more), MovableClock(), [1000.0]
     engine = new_engine(settings.database_url)
     services = build_services(settings, engine, clock)
     sweeper = Sweeper(
         engine=engine,
         begin=services.begin,
-        clock=clock,
         policy=services.attempts,
         rotations_at_once=services.rotations_at_once,
         interval_seconds=3600,
         monotonic=lambda: monotonic[0],
     )
     monotonic[0] += 60
+    housekeeper = build_housekeeper(settings, engine, clock, CollectorRegistry())
     app = the_app()
     documented = Documented(standing_on(app, services=services, engine=engine))
     with TestClient(documented, raise_server_exceptions=False) as client:
-        yield Platform(client, app, engine, services, keys, clock, sweeper, monotonic)
+        yield Platform(client, app, engine, services, keys, clock, sweeper, housekeeper, monotonic)
     engine.dispose()
     assert documented.wrong == []
 
@@ -332,6 +334,6 @@ def no_leftover_threads() -> Iterator[None]:
     left = {
         thread.name
         for thread in threading.enumerate()
-        if thread not in before and thread.name in ("sweeper", "listener", "feed")
+        if thread not in before and thread.name in ("sweeper", "listener", "feed", "housekeeper")
     }
     assert not left

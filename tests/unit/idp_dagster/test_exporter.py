@@ -108,6 +108,7 @@ class Health:
             open_runs={DagsterRunStatus.QUEUED: 3, DagsterRunStatus.STARTED: 2},
             failed_ticks={"workflow_requests_sensor": 4},
             failed_runs={"secret_rotation_schedule": 3},
+            deleted_rows={"runs": 7},
         )
 
 

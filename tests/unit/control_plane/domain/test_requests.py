@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from pydantic import ValidationError
 
 from control_plane.domain.requests import (
     ACTIVE_STATES,
@@ -20,7 +21,9 @@ from control_plane.domain.requests import (
     Request,
 )
 from idp_kernel.errors import Conflict, InvariantBroken, MoveRefused
-from idp_kernel.workflows import RequestState, WorkflowName
+from idp_kernel.retention import LEDGER_KEPT_FOR, REPEATABLE_FOR
+from idp_kernel.wire.api import SetRotationPolicy
+from idp_kernel.workflows import WORKFLOWS, RequestState, WorkflowName
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 POLICY = AttemptPolicy(lease=timedelta(seconds=15), max_attempts=5)
@@ -373,3 +376,25 @@ def test_a_run_of_another_phase_or_workflow_is_told_where_the_request_is() -> No
             request.check_phase(workflow, phase)
         assert refused.value.code == "wrong_phase"
         assert refused.value.details["phase"] == 1
+
+
+def test_what_is_too_old_is_neither_retried_nor_undone() -> None:
+    ended = failed()
+    almost = ended.created_at + REPEATABLE_FOR - timedelta(seconds=1)
+    assert ended.retried(almost).state is RequestState.PENDING
+    ended.check_may_be_undone(almost)
+    for act in (ended.retried, ended.check_may_be_undone):
+        with pytest.raises(Conflict) as refused:
+            act(ended.created_at + REPEATABLE_FOR)
+        assert refused.value.code == "request_too_old"
+
+
+def test_the_ledger_outlives_every_way_back() -> None:
+    """A round that begins as late as it may ends before its effects are forgotten."""
+    longest = max(
+        len(flow.phases) * timedelta(seconds=flow.deadline_seconds) for flow in WORKFLOWS.values()
+    )
+    longest_grace = timedelta(days=7)
+    assert REPEATABLE_FOR + longest + longest_grace < LEDGER_KEPT_FOR
+    with pytest.raises(ValidationError):
+        SetRotationPolicy(grace_seconds=int(longest_grace.total_seconds()) + 1)

@@ -1,0 +1,83 @@
+"""Which rows of the control plane grow old, and when.
+
+Requests with their subjects, attempts and steps are kept, and so is what they are about.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final
+
+from sqlalchemy import Column, ColumnElement, Engine, Table, delete, select
+
+from control_plane.adapters import tables as t
+from control_plane.adapters.database import transaction
+from idp_kernel.clock import Clock
+from idp_kernel.housekeeping import BATCH_ROWS, Chore
+
+KEEP_ANSWERS_FOR: Final = timedelta(hours=24)
+"""Of commands, under their idempotency keys."""
+KEEP_ROTATION_RECORDS_FOR: Final = timedelta(days=30)
+"""Of scheduled times that were acted on, and of causes of rotations that are settled."""
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long journals are kept."""
+
+    events: timedelta
+    audit: timedelta | None
+    """For ever when none."""
+
+
+def chores(engine: Engine, clock: Clock, retention: Retention) -> list[Chore]:
+    """Everything that grows with traffic and that nothing needs any more."""
+    keys, ticks, causes = t.idempotency_keys.c, t.rotation_ticks.c, t.rotation_causes.c
+    chore = partial(_chore, engine, clock)
+    all_chores = [
+        chore(t.idempotency_keys, keys.created_at, KEEP_ANSWERS_FOR),
+        chore(t.used_assertions, t.used_assertions.c.expires_at, timedelta(0)),
+        chore(t.rotation_ticks, ticks.acted_at, KEEP_ROTATION_RECORDS_FOR),
+        chore(t.rotation_causes, causes.settled_at, KEEP_ROTATION_RECORDS_FOR),
+        _journal_chore(engine, clock, t.outbox_events, retention.events),
+    ]
+    if retention.audit is not None:
+        all_chores.append(_journal_chore(engine, clock, t.audit_log, retention.audit))
+    return all_chores
+
+
+def _chore(
+    engine: Engine, clock: Clock, table: Table, since: Column[Any], kept_for: timedelta
+) -> Chore:
+    keys = list(table.primary_key)
+
+    def delete_batch() -> int:
+        old = select(*keys).where(since < clock.now() - kept_for).limit(BATCH_ROWS)
+        found = old.with_for_update(skip_locked=True).cte("old")
+        return _deleted(engine, table, *(key == found.c[key.name] for key in keys))
+
+    return Chore(table.name, delete_batch)
+
+
+def _journal_chore(engine: Engine, clock: Clock, table: Table, kept_for: timedelta) -> Chore:
+    """Journals are written in the order of time, so the oldest have the lowest numbers."""
+    columns = table.c
+
+    def delete_batch() -> int:
+        oldest = select(columns.sequence).order_by(columns.sequence).limit(BATCH_ROWS)
+        found = oldest.with_for_update(skip_locked=True).cte("oldest")
+        return _deleted(
+            engine,
+            table,
+            columns.sequence == found.c.sequence,
+            columns.occurred_at < clock.now() - kept_for,
+        )
+
+    return Chore(table.name, delete_batch)
+
+
+def _deleted(engine: Engine, table: Table, *conditions: ColumnElement[bool]) -> int:
+    with transaction(engine) as connection:
+        return connection.execute(delete(table).where(*conditions)).rowcount

@@ -1,0 +1,146 @@
+"""Dagster's storage on a real PostgreSQL, with rows of whatever age."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from dagster import (
+    AssetMaterialization,
+    DagsterEvent,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    EventLogEntry,
+)
+from dagster._core.events import StepMaterializationData
+from sqlalchemy import Engine, create_engine, text
+
+from idp_dagster.catalog import APPLICATION_ENVIRONMENTS, PARTITIONS
+from idp_kernel.ids import new_id
+from tests.fixtures.stack import PostgresServer
+
+TABLES = ("runs", "event_logs", "asset_check_executions", "dynamic_partitions")
+CHECK = "repository_protected"
+
+
+@dataclass(frozen=True)
+class DagsterStorage:
+    """An instance without any process, and the database behind it."""
+
+    instance: DagsterInstance
+    engine: Engine
+
+    def execute(self, statement: str, **values: Any) -> Any:
+        with self.engine.begin() as connection:
+            result = connection.execute(text(statement), values)
+            return result.all() if result.returns_rows else None
+
+    def empty(self) -> None:
+        self.execute(f"TRUNCATE {', '.join(TABLES)} CASCADE")
+
+    def rows(self, table: str) -> int:
+        return int(self.execute(f"SELECT count(*) FROM {table}")[0][0])  # noqa: S608 - the tables above
+
+    def runs(self) -> set[str]:
+        return {row.run_id for row in self.execute("SELECT run_id FROM runs")}
+
+    def events_of(self, run_id: str) -> int:
+        found = self.execute("SELECT count(*) FROM event_logs WHERE run_id = :id", id=run_id)
+        return int(found[0][0])
+
+    def add_run(
+        self, job_name: str, at: datetime, status: DagsterRunStatus = DagsterRunStatus.SUCCESS
+    ) -> str:
+        """A run of that time with a tag and two events."""
+        run = DagsterRun(job_name, new_id(), tags={"idp/team_id": "x"})
+        self.instance.run_storage.add_run(run)
+        for message in ("begins", "ends"):
+            self.instance.event_log_storage.store_event(_entry(run.run_id, job_name, message))
+        self.execute(
+            "UPDATE runs SET create_timestamp = :at, update_timestamp = :at, status = :status"
+            " WHERE run_id = :id",
+            at=_naive(at),
+            status=status.value,
+            id=run.run_id,
+        )
+        return run.run_id
+
+    def show(self, partition: str) -> None:
+        """The catalog has it."""
+        name = PARTITIONS[APPLICATION_ENVIRONMENTS].name
+        assert name is not None
+        self.instance.add_dynamic_partitions(name, [partition])
+
+    def materialize(self, run_id: str, partition: str) -> None:
+        """The run told of that environment."""
+        self.show(partition)
+        told = AssetMaterialization(APPLICATION_ENVIRONMENTS, partition=partition)
+        event = DagsterEvent(
+            DagsterEventType.ASSET_MATERIALIZATION.value,
+            "job",
+            event_specific_data=StepMaterializationData(told),
+        )
+        self.instance.event_log_storage.store_event(_entry(run_id, "job", "told", event))
+
+    def add_result(self, partition: str | None, at: datetime) -> None:
+        """A result of a check of that time."""
+        self.execute(
+            "INSERT INTO asset_check_executions (asset_key, check_name, partition, run_id,"
+            " execution_status, evaluation_event_timestamp)"
+            " VALUES (:asset, :check, :partition, :run, 'SUCCEEDED', :at)",
+            asset=APPLICATION_ENVIRONMENTS.to_string(),
+            check=CHECK,
+            partition=partition,
+            run=new_id(),
+            at=_naive(at),
+        )
+
+    def results(self) -> list[tuple[str | None, datetime]]:
+        found = self.execute(
+            "SELECT partition, evaluation_event_timestamp AS at FROM asset_check_executions"
+            " ORDER BY id"
+        )
+        return [(row.partition, row.at.replace(tzinfo=UTC)) for row in found]
+
+
+def _naive(at: datetime) -> datetime:
+    """As Dagster's tables have it."""
+    return at.astimezone(UTC).replace(tzinfo=None)
+
+
+def _entry(
+    run_id: str, job_name: str, message: str, event: DagsterEvent | None = None
+) -> EventLogEntry:
+    return EventLogEntry(  # type: ignore[no-untyped-call] # Dagster says no types
+        error_info=None,
+        level="info",
+        user_message=message,
+        run_id=run_id,
+        timestamp=datetime.now(UTC).timestamp(),
+        job_name=job_name,
+        dagster_event=event,
+    )
+
+
+@contextmanager
+def dagster_storage(postgres: PostgresServer, home: Path) -> Iterator[DagsterStorage]:
+    """A new one, as `deploy/dagster.yaml` has it."""
+    url = postgres.create_database().url
+    storage = {
+        "module": "idp_dagster.storage",
+        "class": "PooledPostgresStorage",
+        "config": {"postgres_url": url.replace("+psycopg:", "+psycopg2:")},
+    }
+    settings = {"storage": {"custom": storage}, "telemetry": {"enabled": False}}
+    (home / "dagster.yaml").write_text(yaml.safe_dump(settings))
+    engine = create_engine(url)
+    with DagsterInstance.from_config(str(home)) as instance:
+        yield DagsterStorage(instance, engine)
+    engine.dispose()

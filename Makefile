@@ -51,6 +51,12 @@ tests: venv-dev
 test-system: venv-dev ## Run the tests that need packages of Debian and npm (installs them) or take minutes
 	tests/system/install.sh
 	tests/side_by_side.sh --two $(BIN)/pytest -m "system or endurance"
+	$(BIN)/python -m tests.contract.vendors --present
+
+.PHONY: contract
+contract: venv-dev ## Hold every request that providers are sent against the vendors' own descriptions
+	tests/system/install.sh
+	$(BIN)/python -m tests.contract.vendors
 
 .PHONY: observe-check
 observe-check: venv-dev ## Check rules, dashboards and runbooks against a platform at work and one that is broken

@@ -213,8 +213,8 @@ _WORDS: dict[Refusal, str] = {
     Refusal.RATE_LIMITED: "Calls to {provider} are at the rate that this platform keeps to.",
     Refusal.PAUSED: "{provider} asked to be left alone; it is called again in {seconds:.0f} s.",
     Refusal.CIRCUIT_OPEN: (
-        "{provider} did not answer several times in a row; it is tried again in {seconds:.0f} s. "
-        "See whether it runs."
+        "{provider} failed or was away several times in a row; it is tried again in "
+        "{seconds:.0f} s. See whether it runs."
     ),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from idp_kernel.downstream import CircuitState
 from idp_kernel.services import ServiceName
 from idp_kernel.telemetry.metrics import (
     DAGSTER_FAILED_SCHEDULED_RUNS,
@@ -17,6 +18,8 @@ from idp_kernel.telemetry.metrics import (
     LOCAL_CONSUMER_LOGINS,
     PROJECTION_AGE,
     PROJECTION_UP,
+    PROVIDER_CIRCUIT,
+    PROVIDER_REFUSALS,
     SECRET_AGE,
     SECRET_EXPIRY,
     SECRETS_OVERDUE,
@@ -407,6 +410,21 @@ _PROVIDERS = Row(
                 Query(
                     downstream_errors("job", "target", "code", "status"),
                     "{{job}} → {{target}} {{code}} {{status}}",
+                ),
+            ),
+            "short",
+        ),
+        Panel(
+            "Providers that are not called",
+            "1 while a provider's circuit breaker is open, or one call tries whether it is back;"
+            " and calls that were not made, since a limit stood against them.",
+            "docs/operations/provider-errors.md.",
+            (
+                Query(series(PROVIDER_CIRCUIT, circuit=CircuitState.OPEN), "{{target}} open"),
+                Query(series(PROVIDER_CIRCUIT, circuit=CircuitState.HALF_OPEN), "{{target}} tried"),
+                Query(
+                    increase(series(PROVIDER_REFUSALS), RATE_WINDOW, "target", "refusal"),
+                    "{{target}} {{refusal}}",
                 ),
             ),
             "short",

@@ -15,10 +15,11 @@ wanted=(
     "prometheus-alertmanager prometheus-alertmanager"
 )
 
-# Backstage's own rules for its catalog, and what GitHub draws diagrams with, as locked here.
+# Backstage's own rules for its catalog, what checks requests against descriptions of APIs, and what
+# GitHub draws diagrams with, as locked here.
 install_npm_packages() {
     local folder
-    for folder in backstage mermaid; do
+    for folder in backstage contracts mermaid; do
         [[ $folder/node_modules/.package-lock.json -nt $folder/package-lock.json ]] && continue
         npm ci --prefix "$folder" --no-audit --no-fund --loglevel=error
     done

@@ -127,7 +127,7 @@ class OpenBaoClient:
     def destroy(self, path: str, versions: Sequence[int]) -> None:
         """Ends the versions for good; destroyed ones are fine."""
         body = {"versions": list(versions)}
-        self._call("PUT", f"{MOUNT}/destroy/{path}", "destroy versions", body)
+        self._call("POST", f"{MOUNT}/destroy/{path}", "destroy versions", body)
 
     def delete_versions(self, path: str, versions: Sequence[int]) -> None:
         """Hides the versions, which can be undeleted; deleted ones are fine."""
@@ -143,7 +143,7 @@ class OpenBaoClient:
         return None if document is None else str(document["data"]["policy"])
 
     def write_policy(self, name: str, policy: str) -> None:
-        self._call("PUT", f"sys/policies/acl/{name}", "write policy", {"policy": policy})
+        self._call("POST", f"sys/policies/acl/{name}", "write policy", {"policy": policy})
 
     def login_role(self, name: str) -> dict[str, Any] | None:
         """The settings of a role of people's logins; None when there is none."""

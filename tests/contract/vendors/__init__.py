@@ -1,0 +1,1 @@
+"""Whether what the providers send is what the vendors' own descriptions allow."""

@@ -1,0 +1,49 @@
+"""The vendors whose APIs describe themselves: a line for each."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+SPECS_VARIABLE = "IDP_VENDOR_SPECS"
+SUITES = "tests/integration/execution_workers/behaviour"
+
+
+@dataclass(frozen=True)
+class Vendor:
+    """Where a vendor's description is, and what brings about every call that is to be checked."""
+
+    provider: str
+    """As in the recorded calls."""
+    description: str
+    """OpenAPI 3 or Swagger 2: a file in the folder of descriptions, or one that a suite leaves
+    beside the calls it records."""
+    suites: tuple[str, ...]
+    """Paths for pytest."""
+    prefix: str = ""
+    """Of paths as they are sent; the description has none."""
+    one_parameter: tuple[str, ...] = ()
+    """What follows these is a single parameter in the description, slashes and all."""
+    incomplete: tuple[str, ...] = ()
+    """Schemas of which the description has not all properties: others are let pass there."""
+    describes_itself: bool = False
+    """Whether a suite leaves the description."""
+
+
+VENDORS: tuple[Vendor, ...] = (
+    Vendor(
+        "openbao", "openbao.json", ("tests/contract/vendors/test_openbao.py",),
+        prefix="/v1", describes_itself=True,
+        one_parameter=("/kv/data/", "/kv/metadata/", "/kv/destroy/"),
+        # It gives two paths the same name for their bodies, and keeps one body: `role/{name}` has
+        # that of `cel/role/{name}`.
+        incomplete=("JwtWriteRoleRequest",),
+    ),
+)  # fmt: skip
+
+
+def descriptions() -> Path:
+    """The folder with the vendors' own descriptions, which are no part of the repository."""
+    return Path(os.environ.get(SPECS_VARIABLE, ROOT.parent / "shared" / "specs"))

@@ -121,7 +121,7 @@ class GiteaClient:
             GiteaRepository,
             "create repository",
             body=body,
-            none_at=(409,),
+            is_none=lambda response: response.status_code == 409,
         )
 
     def describe_repository(self, owner: str, name: str, description: str) -> None:

@@ -64,6 +64,8 @@ class GiteaProtection(BaseModel):
     block_on_outdated_branch: bool = False
     dismiss_stale_approvals: bool = False
     unprotected_file_patterns: str = ""
+    apply_to_admins: bool | None = None
+    """Forgejo only."""
 
 
 class GiteaClient:

@@ -11,7 +11,7 @@ from execution_workers.ports import Made
 from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
 from idp_kernel.ids import new_id
 from tests.fixtures.vendors import RecordedCall
-from tests.fixtures.vendors.server import OF_GITHUB_ONLY, RETRY_AFTER_SECONDS, Fault
+from tests.fixtures.vendors.server import GIT, OF_GITHUB_ONLY, RETRY_AFTER_SECONDS, Fault
 from tests.integration.execution_workers.behaviour.forges import (
     BINDINGS,
     PROTECTION,
@@ -36,7 +36,7 @@ PAUSES = {
 
 
 def is_git(call: RecordedCall) -> bool:
-    return ".git/" in call.path
+    return call.provider == GIT
 
 
 def changes_something(call: RecordedCall) -> bool:

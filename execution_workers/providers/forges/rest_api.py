@@ -32,9 +32,14 @@ class RestApi:
     """Of each call; with the credential as it is now."""
     prefix: str = ""
     """In front of each path."""
+    prepare: Callable[[], None] = lambda: None
+    """What a call needs that may take a call itself, such as a token; done before, since a call
+    within a call would wait for the other's place.
+    """
 
     def read(self, path: str, answer: type[Answer], operation: str) -> Answer:
         """What is there for sure."""
+        self.prepare()
         with self.rest.calls.calling(operation):
             return self._parsed(self._answered("GET", path, operation), answer, operation)
 
@@ -56,6 +61,7 @@ class RestApi:
         accept: str | None = None,
     ) -> Answer | None:
         """None for an answer without success that means it."""
+        self.prepare()
         with self.rest.calls.calling(operation):
             response = self._answered(method, path, operation, body, is_none, accept)
             return self._parsed(response, answer, operation) if response.is_success else None
@@ -70,6 +76,7 @@ class RestApi:
         fine_at: Collection[int] = (),
     ) -> None:
         """A call whose answer says nothing; the statuses `fine_at` are success too."""
+        self.prepare()
         with self.rest.calls.calling(operation):
             self._answered(
                 method, path, operation, body, lambda response: response.status_code in fine_at

@@ -179,6 +179,7 @@ class GitHubClient:
             server.rest,
             lambda: headers_with(credential.token()),
             server.prefix,
+            credential.prepare,
             server.kept,
         )
 
@@ -242,6 +243,7 @@ class GitHubClient:
 
     def git(self, owner: str, name: str) -> GitRemote:
         """The repository for git, at the address that is set whatever GitHub calls itself."""
+        self.credential.prepare()
         return GitRemote(
             f"{self._server.url}/{quote(owner)}/{quote(name)}.git",
             basic(GIT_USER, self.credential.token),

@@ -56,6 +56,10 @@ class Identity:
 class Credential(Protocol):
     """What one attempt has to show."""
 
+    def prepare(self) -> None:
+        """Has a token ready, so that `token` calls nobody."""
+        ...
+
     def token(self) -> str:
         """For REST and, as a password, for git."""
         ...
@@ -74,6 +78,9 @@ class OwnersToken:
     """A fine-grained token, read each time."""
 
     file: SecretFile
+
+    def prepare(self) -> None:
+        """It is in its file."""
 
     def token(self) -> str:
         return self.file.read()
@@ -139,6 +146,9 @@ class MintedToken:
     app: App
     _found: InstallationToken | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def prepare(self) -> None:
+        self._current()
 
     def token(self) -> str:
         return self._current().token

@@ -16,6 +16,7 @@ from execution_workers.providers.github.client import (
     GitHubProtection,
     GitHubRepository,
     Named,
+    RequiredChecks,
     RequiredReviews,
 )
 from execution_workers.providers.github.credentials import Identity
@@ -155,9 +156,8 @@ def protection_for(
 ) -> dict[str, object]:
     """All of a protection; status checks and a linear history stay as the team has them."""
     former = former or GitHubProtection()
-    checks = former.required_status_checks
     return {
-        "required_status_checks": None if checks is None else checks.model_dump(exclude_none=True),
+        "required_status_checks": _as_asked(former.required_status_checks),
         "enforce_admins": True,
         "required_pull_request_reviews": {
             "dismiss_stale_reviews": True,
@@ -176,6 +176,14 @@ def protection_for(
         "allow_deletions": False,
         "required_conversation_resolution": True,
     }
+
+
+def _as_asked(checks: RequiredChecks | None) -> dict[str, object] | None:
+    """The checks as they were told, and their names alone, which the API asks for beside them."""
+    if checks is None:
+        return None
+    names = [each.context for each in checks.checks]
+    return {**checks.model_dump(exclude_none=True), "contexts": names}
 
 
 _WEAKNESSES: tuple[tuple[str, Callable[[GitHubProtection], bool]], ...] = (

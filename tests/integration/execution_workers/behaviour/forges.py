@@ -214,13 +214,15 @@ MOVED_BINDING = Kind(
 KINDS = (REPOSITORY, CODE_REPOSITORY, SEED, PROTECTION, BINDINGS, MOVED_BINDING)
 
 
-def provider_calls(name: str) -> ProviderCalls:
+def provider_calls(name: str, *, concurrency: int = 8) -> ProviderCalls:
     """With hardly a limit: a fault is followed by the repeat at once."""
     limits = Limits(
         calls_per_second=10_000, burst=1000, circuit_failures=1000, longest_pause_seconds=0
     )
     errors = downstream_errors(CollectorRegistry())
-    return ProviderCalls(name, concurrency=8, wait_seconds=10, errors=errors, limits=limits)
+    return ProviderCalls(
+        name, concurrency=concurrency, wait_seconds=10, errors=errors, limits=limits
+    )
 
 
 @dataclass
@@ -353,6 +355,7 @@ def github_bench(
     *,
     is_app: bool = True,
     clock: Clock | None = None,
+    concurrency: int = 8,
 ) -> Iterator[Bench]:
     """With an App, or with somebody's fine-grained token."""
     (folder / "clones").mkdir(parents=True)
@@ -361,7 +364,7 @@ def github_bench(
         write_private_file(folder / "github.token", server.owners_token)
         github = GitHub(
             server.url,
-            provider_calls(GITHUB),
+            provider_calls(GITHUB, concurrency=concurrency),
             timeout_seconds=TIMEOUT_SECONDS,
             git_timeout_seconds=20,
         )

@@ -288,3 +288,12 @@ def test_the_checks_and_the_history_that_a_team_asks_for_stay(
     assert mended["required_status_checks"]["checks"] == checks["checks"]
     assert mended["required_linear_history"] == {"enabled": True}
     assert mended["allow_deletions"] == {"enabled": False}
+
+
+def test_a_token_is_minted_before_the_call_that_needs_it(folder: Path, thing: Thing) -> None:
+    """A call within another would wait for the place that the other has."""
+    with github_bench(folder / new_id(), concurrency=1) as bench:
+        made(bench, thing)
+        PROTECTION.make(bench.forge, thing).do(attempt())
+        BINDINGS.make(bench.forge, thing).do(attempt())
+        assert bench.forge.pins(thing.repository, [thing.binding()])[thing.binding_id].version == 1

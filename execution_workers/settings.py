@@ -12,6 +12,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from execution_workers.providers.argocd.settings import ArgoCdSettings
 from execution_workers.providers.flux.settings import FluxSettings
 from execution_workers.providers.gitea.settings import GiteaSettings
+from execution_workers.providers.github.settings import GitHubSettings
 from execution_workers.providers.harbor.settings import HarborSettings
 from execution_workers.providers.limits import Limits
 from execution_workers.providers.openbao.settings import OpenBaoSettings
@@ -60,6 +61,7 @@ class GitForgeChoice(StrEnum):
     LOCAL = "local"
     GITEA = "gitea"
     """Gitea or Forgejo."""
+    GITHUB = "github"
 
 
 class SecretStoreChoice(StrEnum):
@@ -99,6 +101,7 @@ class ExecutionWorkersSettings(
     ArgoCdSettings,
     FluxSettings,
     GiteaSettings,
+    GitHubSettings,
     HarborSettings,
     OpenBaoSettings,
     TraceOriginSettings,

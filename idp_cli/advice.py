@@ -243,6 +243,7 @@ _PROVIDER_PREFIXES = (
     "forge_",
     "git_",
     "gitea_",
+    "github_",
     "harbor_",
     "ledger_",
     "openbao_",

@@ -10,6 +10,7 @@ from idp_kernel.services import ServiceName
 ARGOCD: Final = "argocd"
 FLUX: Final = "flux"
 GITEA: Final = "gitea"
+GITHUB: Final = "github"
 HARBOR: Final = "harbor"
 OPENBAO: Final = "openbao"
 POSTGRES: Final = "postgres"
@@ -32,7 +33,7 @@ class Refusal(StrEnum):
     CIRCUIT_OPEN = "circuit_open"
 
 
-TARGETS: Final = frozenset({*ServiceName, ARGOCD, FLUX, GITEA, HARBOR, OPENBAO, POSTGRES})
+TARGETS: Final = frozenset({*ServiceName, ARGOCD, FLUX, GITEA, GITHUB, HARBOR, OPENBAO, POSTGRES})
 """Providers, and services that gave no answer."""
 
 CODES: Final = frozenset(
@@ -81,6 +82,17 @@ CODES: Final = frozenset(
         "gitea_timeout",
         "gitea_unreachable",
         "gitea_unreadable",
+        "github_clock",
+        "github_denied",
+        "github_failed",
+        "github_misconfigured",
+        "github_missing",
+        "github_moved",
+        "github_rate_limited",
+        "github_rejected",
+        "github_timeout",
+        "github_unreachable",
+        "github_unreadable",
         "harbor_contended",
         "harbor_denied",
         "harbor_failed",

@@ -18,6 +18,14 @@ from execution_workers.providers.flux.client import Flux
 from execution_workers.providers.forges.forge import HostedForge
 from execution_workers.providers.gitea.client import GiteaClient
 from execution_workers.providers.gitea.forge import GiteaHost
+from execution_workers.providers.github.client import GitHubClient, GitHubServer
+from execution_workers.providers.github.credentials import (
+    App,
+    Credential,
+    MintedToken,
+    OwnersToken,
+)
+from execution_workers.providers.github.forge import GitHubHost
 from execution_workers.providers.harbor.client import HarborClient
 from execution_workers.providers.harbor.issuer import HarborIssuer
 from execution_workers.providers.limits import LimitMetrics
@@ -39,7 +47,7 @@ from execution_workers.settings import (
     SecretStoreChoice,
 )
 from idp_kernel.clock import Clock
-from idp_kernel.downstream import ARGOCD, FLUX, GITEA, HARBOR, OPENBAO, POSTGRES
+from idp_kernel.downstream import ARGOCD, FLUX, GITEA, GITHUB, HARBOR, OPENBAO, POSTGRES
 from idp_kernel.services import ServiceName
 from idp_kernel.settings import required
 from idp_kernel.wire.worker import CredentialIssuerName
@@ -106,6 +114,48 @@ def _gitea(surroundings: Surroundings) -> GitForge:
     return HostedForge(
         lambda: GiteaHost(client, settings.gitea_organisation), settings.installation_id
     )
+
+
+def _github(surroundings: Surroundings) -> GitForge:
+    settings = surroundings.settings
+    server = GitHubServer(
+        settings.github_url,
+        surroundings.calls(GITHUB),
+        timeout_seconds=settings.call_timeout_seconds,
+        git_timeout_seconds=settings.git_timeout_seconds,
+        ca_file=settings.github_ca_file,
+    )
+    surroundings.resources.enter_context(closing(server))
+    credential = _github_credential(surroundings, server)
+    for_looks = credential()
+
+    def host(shown: Credential) -> GitHubHost:
+        return GitHubHost(GitHubClient(server, shown), settings.github_organisation)
+
+    return HostedForge(
+        lambda: host(credential()), settings.installation_id, looking=lambda: host(for_looks)
+    )
+
+
+def _github_credential(
+    surroundings: Surroundings, server: GitHubServer
+) -> Callable[[], Credential]:
+    """An App's, where there is one; else its owner's token."""
+    settings, chosen = surroundings.settings, "the forge github"
+    if settings.github_app_key_file is None and settings.github_token_file is not None:
+        token = OwnersToken(SecretFile(settings.github_token_file))
+        return lambda: token
+    app = App(
+        server.rest,
+        server.prefix,
+        required(settings.github_app_id, settings, "github_app_id", chosen),
+        required(
+            settings.github_app_installation_id, settings, "github_app_installation_id", chosen
+        ),
+        SecretFile(required(settings.github_app_key_file, settings, "github_app_key_file", chosen)),
+        surroundings.clock,
+    )
+    return lambda: MintedToken(app)
 
 
 def _openbao(surroundings: Surroundings) -> SecretStore:
@@ -210,6 +260,7 @@ def _flux(surroundings: Surroundings) -> GitOpsAgent:
 GIT_FORGES: dict[GitForgeChoice, Callable[[Surroundings], GitForge]] = {
     GitForgeChoice.LOCAL: _local_forge,
     GitForgeChoice.GITEA: _gitea,
+    GitForgeChoice.GITHUB: _github,
 }
 SECRET_STORES: dict[SecretStoreChoice, Callable[[Surroundings], SecretStore]] = {
     SecretStoreChoice.OPENBAO: _openbao,

@@ -26,6 +26,7 @@ _SECRET_VALUES = re.compile(
     r"(?:Bearer|Basic|Digest)\s+[A-Za-z0-9._~+/=-]+"
     r"|idp_pat_[A-Za-z0-9]+"
     r"|\bhv[sbr]\.[A-Za-z0-9_-]{8,}|\b[sbr]\.[A-Za-z0-9]{24,}"  # tokens of OpenBao and Vault
+    r"|\bgh[pousr]_[\w.-]{16,}|\bgithub_pat_\w{16,}"  # tokens of GitHub
     r"|eyJ[\w-]+\.[\w-]+\.[\w-]+"  # a signed JWT
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
     r"|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"

@@ -27,13 +27,22 @@ from idp_kernel.wire.worker import (
 class HostedForge:
     """Repositories with their protections, seeds and bindings. Thread-safe."""
 
-    def __init__(self, host: Callable[[], ForgeHost], installation_id: str) -> None:
-        """`host` gives the forge for one attempt, with a credential of its own where it has one."""
+    def __init__(
+        self,
+        host: Callable[[], ForgeHost],
+        installation_id: str,
+        *,
+        looking: Callable[[], ForgeHost] | None = None,
+    ) -> None:
+        """`host` gives the forge for one attempt, with a credential of its own where it has one;
+        `looking` for what only reads, where that is another.
+        """
         self._host = host
+        self._looking = looking or host
         self._installation_id = installation_id
 
     def permissions(self) -> Sequence[Permission]:
-        return self._host().permissions()
+        return self._looking().permissions()
 
     def repository(self, subject: Subject, wanted: RepositoryWanted) -> RepositoryAction:
         return RepositoryAction(self._host(), subject, wanted)
@@ -58,7 +67,7 @@ class HostedForge:
         return MovedBindingAction(self._host(), move)
 
     def standing(self, wanted: RepositoryWanted) -> StandingRepository | None:
-        host = self._host()
+        host = self._looking()
         found = host.find(wanted)
         if found is None:
             return None
@@ -73,14 +82,14 @@ class HostedForge:
     def pins(
         self, repository: RepositoryWanted, bindings: Sequence[SecretBindingWanted]
     ) -> Mapping[str, Pin]:
-        return read_pins(self._host(), repository, bindings, self._installation_id)
+        return read_pins(self._looking(), repository, bindings, self._installation_id)
 
     def concerns_one(self, repository: RepositoryWanted, error: PlatformError) -> bool:
         if error.code not in OF_ONE_REPOSITORY:
             return False
-        self._host().find(repository)
+        self._looking().find(repository)
         return True
 
     def is_followed_by(self, repository: RepositoryWanted, revision: str, later: str) -> bool:
-        with self._host().git(repository).copy(repository.default_branch) as copy:
+        with self._looking().git(repository).copy(repository.default_branch) as copy:
             return copy.is_followed_by(revision, later)

@@ -15,6 +15,12 @@ from execution_workers.providers.rest import RestClient
 
 Answer = TypeVar("Answer", bound=BaseModel)
 Json = Mapping[str, Any]
+Beside = Callable[[httpx.Response], bool]
+"""Whether an answer without success is one that is counted on."""
+
+
+def _is_not_found(response: httpx.Response) -> bool:
+    return response.status_code == 404
 
 
 @dataclass(frozen=True)
@@ -22,19 +28,26 @@ class RestApi:
     """Calls with one credential. Thread-safe; errors are raised by the vendor's table."""
 
     rest: RestClient
-    headers: Callable[[], Mapping[str, str]]
+    headers: Callable[[], dict[str, str]]
     """Of each call; with the credential as it is now."""
     prefix: str = ""
     """In front of each path."""
+    prepare: Callable[[], None] = lambda: None
+    """What a call needs that may take a call itself, such as a token; done before, since a call
+    within a call would wait for the other's place.
+    """
 
     def read(self, path: str, answer: type[Answer], operation: str) -> Answer:
         """What is there for sure."""
+        self.prepare()
         with self.rest.calls.calling(operation):
-            return self._parsed(self._send("GET", path, operation, None, ()), answer, operation)
+            return self._parsed(self._answered("GET", path, operation), answer, operation)
 
-    def find(self, path: str, answer: type[Answer], operation: str) -> Answer | None:
+    def find(
+        self, path: str, answer: type[Answer], operation: str, *, accept: str | None = None
+    ) -> Answer | None:
         """None when there is no such thing."""
-        return self.ask("GET", path, answer, operation, none_at=(404,))
+        return self.ask("GET", path, answer, operation, is_none=_is_not_found, accept=accept)
 
     def ask(
         self,
@@ -44,14 +57,14 @@ class RestApi:
         operation: str,
         *,
         body: Json | None = None,
-        none_at: Collection[int] = (),
+        is_none: Beside = lambda _response: False,
+        accept: str | None = None,
     ) -> Answer | None:
-        """None for the statuses `none_at`."""
+        """None for an answer without success that means it."""
+        self.prepare()
         with self.rest.calls.calling(operation):
-            response = self._send(method, path, operation, body, none_at)
-            if response.status_code in none_at:
-                return None
-            return self._parsed(response, answer, operation)
+            response = self._answered(method, path, operation, body, is_none, accept)
+            return self._parsed(response, answer, operation) if response.is_success else None
 
     def tell(
         self,
@@ -63,20 +76,35 @@ class RestApi:
         fine_at: Collection[int] = (),
     ) -> None:
         """A call whose answer says nothing; the statuses `fine_at` are success too."""
+        self.prepare()
         with self.rest.calls.calling(operation):
-            self._send(method, path, operation, body, fine_at)
+            self._answered(
+                method, path, operation, body, lambda response: response.status_code in fine_at
+            )
 
-    def _send(
-        self, method: str, path: str, operation: str, body: Json | None, beside: Collection[int]
+    def sent(
+        self, method: str, path: str, operation: str, body: Json | None, headers: dict[str, str]
     ) -> httpx.Response:
-        """A successful answer, or one with a status from `beside`."""
-        response = self.rest.send(
-            method, f"{self.prefix}{path}", operation, body=body, headers=self.headers()
-        )
-        if response.status_code in beside:
-            self._require_own(response, operation)
-        elif not response.is_success:
+        """The raw answer."""
+        return self.rest.send(method, f"{self.prefix}{path}", operation, body=body, headers=headers)
+
+    def _answered(
+        self,
+        method: str,
+        path: str,
+        operation: str,
+        body: Json | None = None,
+        beside: Beside = lambda _response: False,
+        accept: str | None = None,
+    ) -> httpx.Response:
+        """A successful answer, or one that is `beside` that."""
+        headers = {**self.headers(), **({} if accept is None else {"Accept": accept})}
+        response = self.sent(method, path, operation, body, headers)
+        if response.is_success:
+            return response
+        if not beside(response):
             raise self.rest.error_of(response, operation)
+        self._require_own(response, operation)
         return response
 
     def _require_own(self, response: httpx.Response, operation: str) -> None:

@@ -64,6 +64,8 @@ class GiteaProtection(BaseModel):
     block_on_outdated_branch: bool = False
     dismiss_stale_approvals: bool = False
     unprotected_file_patterns: str = ""
+    apply_to_admins: bool | None = None
+    """Forgejo only."""
 
 
 class GiteaClient:
@@ -121,7 +123,7 @@ class GiteaClient:
             GiteaRepository,
             "create repository",
             body=body,
-            none_at=(409,),
+            is_none=lambda response: response.status_code == 409,
         )
 
     def describe_repository(self, owner: str, name: str, description: str) -> None:

@@ -105,11 +105,14 @@ class GiteaHost:
         owner, branch = self._owner(wanted), wanted.default_branch
         rule = rule_for(self._client.user().login, required_approvals)
         self._mark_protection(wanted, marker.request_id, attempt)
+        found = self._client.protection(owner, wanted.name, branch)
         attempt.check_fence()
-        if self._client.protection(owner, wanted.name, branch) is None:
+        if found is None:
             self._client.add_protection(owner, wanted.name, {"rule_name": branch, **rule})
         else:
-            self._client.change_protection(owner, wanted.name, branch, rule)
+            # Forgejo does not know this one, and nowhere is it on unless somebody set it.
+            unforced = {"enable_force_push": False} if found.enable_force_push else {}
+            self._client.change_protection(owner, wanted.name, branch, {**rule, **unforced})
 
     def unprotect(self, wanted: RepositoryWanted, attempt: Attempt) -> None:
         attempt.check_fence()
@@ -171,7 +174,6 @@ def rule_for(bot: str, required_approvals: int) -> Mapping[str, object]:
         "block_on_outdated_branch": True,
         "dismiss_stale_approvals": True,
         "unprotected_file_patterns": "",
-        "enable_force_push": False,
         "apply_to_admins": True,
     }
 
@@ -184,6 +186,7 @@ _WEAKNESSES: tuple[tuple[str, Callable[[GiteaProtection], bool]], ...] = (
     ("nobody waits for the code owners", lambda rule: not rule.block_on_official_review_requests),
     ("an outdated branch may be merged", lambda rule: not rule.block_on_outdated_branch),
     ("an approval outlives a later change", lambda rule: not rule.dismiss_stale_approvals),
+    ("administrators are exempt", lambda rule: rule.apply_to_admins is False),
     ("some files need no review", lambda rule: bool(rule.unprotected_file_patterns)),
 )
 

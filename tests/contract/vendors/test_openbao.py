@@ -16,6 +16,7 @@ from execution_workers.credentials import SecretFile
 from execution_workers.ports import Attempt, Rotation
 from execution_workers.providers.calls import ProviderCalls
 from execution_workers.providers.openbao.client import OpenBaoClient
+from execution_workers.providers.openbao.logins import AppRoleLogin
 from execution_workers.providers.openbao.store import OpenBaoStore
 from idp_kernel.clock import SystemClock
 from idp_kernel.downstream import OPENBAO
@@ -48,7 +49,7 @@ def store(openbao_server: OpenBaoServer, recorder: Recorder) -> Iterator[OpenBao
     with closing(
         OpenBaoClient(
             recorder.url,
-            SecretFile(openbao_server.workers_file),
+            AppRoleLogin(SecretFile(openbao_server.workers_file)),
             calls,
             SystemClock(),
             timeout_seconds=10,
@@ -71,7 +72,7 @@ def test_a_secrets_whole_life(
     store.mark(path, store.find(path), marker, Rotation(new_id(), first))
     second = store.write(path, {"value": "b"}, written_by="r", newest_version=first)
     assert store.read(path, second) is not None
-    store.destroy(path, [first])
+    store.end(path, [first])
     found = store.find(path)
     assert found is not None
     assert found.kept == {second}

@@ -97,6 +97,31 @@ GITEA: dict[str, Any] = {
 }
 
 
+GITHUB: dict[str, Any] = {
+    "github_app_id": 7,
+    "github_app_installation_id": 8,
+    "github_app_key_file": Path("/keys/github.pem"),
+}
+
+
+@pytest.mark.parametrize("missing", GITHUB)
+def test_github_without_what_it_needs_is_refused_by_the_settings_name(
+    missing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {name: value for name, value in GITHUB.items() if name != missing}
+    with pytest.raises(SystemExit):
+        GIT_FORGES[GitForgeChoice.GITHUB](surroundings(**given))
+    said = capsys.readouterr().err
+    assert said.startswith(f"IDP_EXECUTION_WORKERS_{missing.upper()}: the forge github needs it")
+
+
+@pytest.mark.parametrize("given", [GITHUB, {"github_token_file": Path("/keys/github.token")}])
+def test_github_with_an_app_or_a_token(given: dict[str, Any]) -> None:
+    found = surroundings(**given)
+    with found.resources:
+        assert isinstance(GIT_FORGES[GitForgeChoice.GITHUB](found), HostedForge)
+
+
 @pytest.mark.parametrize("missing", GITEA)
 def test_gitea_without_what_it_needs_is_refused_by_the_settings_name(
     missing: str, capsys: pytest.CaptureFixture[str]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from tests.integration.execution_workers.behaviour.forges import (
     Bench,
     Thing,
     gitea_bench,
+    github_bench,
     local_bench,
 )
 from tests.integration.execution_workers.driver import Forge
@@ -33,11 +33,17 @@ def local(home: Path, forge: Forge, folder: Path) -> Iterator[Bench]:
 
 @pytest.fixture(scope="package")
 def gitea(folder: Path) -> Iterator[Bench]:
-    with ExitStack() as stack:
-        yield stack.enter_context(gitea_bench(folder / "gitea"))
+    with gitea_bench(folder / "gitea") as bench:
+        yield bench
 
 
-STAND_INS = ("gitea",)
+@pytest.fixture(scope="package")
+def github(folder: Path) -> Iterator[Bench]:
+    with github_bench(folder / "github") as bench:
+        yield bench
+
+
+STAND_INS = ("gitea", "github")
 """The forges of vendors."""
 
 

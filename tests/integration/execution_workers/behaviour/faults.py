@@ -27,13 +27,15 @@ IS_TOLD_AS: dict[Fault, type[PlatformError] | None] = {
 """Unavailable is tried again by the engine, the other waits for a person."""
 
 
-def provider_calls(name: str) -> ProviderCalls:
+def provider_calls(name: str, *, concurrency: int = 8) -> ProviderCalls:
     """With hardly a limit: a fault is followed by the repeat at once."""
     limits = Limits(
         calls_per_second=10_000, burst=1000, circuit_failures=1000, longest_pause_seconds=0
     )
     errors = downstream_errors(CollectorRegistry())
-    return ProviderCalls(name, concurrency=8, wait_seconds=10, errors=errors, limits=limits)
+    return ProviderCalls(
+        name, concurrency=concurrency, wait_seconds=10, errors=errors, limits=limits
+    )
 
 
 def assert_told(fault: Fault, provider: str, operation: str, work: Callable[[], object]) -> None:

@@ -13,9 +13,19 @@ from execution_workers.ports import Action, Attempt, BindingMove, GitForge
 from execution_workers.providers.forges.forge import HostedForge
 from execution_workers.providers.gitea.client import GiteaClient
 from execution_workers.providers.gitea.forge import GiteaHost
+from execution_workers.providers.github.client import GitHubClient
+from execution_workers.providers.github.client import GitHubServer as GitHub
+from execution_workers.providers.github.credentials import (
+    App,
+    Credential,
+    MintedToken,
+    OwnersToken,
+)
+from execution_workers.providers.github.forge import GitHubHost
 from execution_workers.providers.local_forge.client import ForgeClient
 from execution_workers.providers.local_forge.forge import LocalForge
-from idp_kernel.downstream import GITEA
+from idp_kernel.clock import Clock, SystemClock
+from idp_kernel.downstream import GITEA, GITHUB
 from idp_kernel.ids import new_id
 from idp_kernel.services import ServiceName
 from idp_kernel.tokens import write_private_file
@@ -30,6 +40,8 @@ from idp_kernel.wire.worker import (
 )
 from tests.fixtures.vendors.gitea import GiteaServer
 from tests.fixtures.vendors.gitea import Organisation as GiteaOrganisation
+from tests.fixtures.vendors.gitea import Repository as GiteaRepository
+from tests.fixtures.vendors.github import APP_ID, INSTALLATION_ID, GitHubServer
 from tests.fixtures.vendors.server import VendorServer
 from tests.integration.execution_workers.behaviour.faults import provider_calls
 from tests.integration.execution_workers.driver import Forge
@@ -264,17 +276,19 @@ def local_bench(forge: Forge, token: Path, folder: Path) -> Iterator[Bench]:
 
 
 @dataclass
-class GiteaPeople:
-    """The administrator of a Gitea, who sees and may everything."""
+class StandInPeople:
+    """The administrator of a stand-in, who sees and may everything; one organisation a team."""
 
-    server: GiteaServer
+    server: GiteaServer | GitHubServer
     folder: Path
 
     def is_there(self, wanted: RepositoryWanted) -> bool:
         return (wanted.owner, wanted.name) in self.server.repositories
 
     def is_protected(self, wanted: RepositoryWanted) -> bool:
-        return "main" in self.server.repositories[wanted.owner, wanted.name].rules
+        found = self.server.repositories[wanted.owner, wanted.name]
+        rules = found.rules if isinstance(found, GiteaRepository) else found.protections
+        return "main" in rules
 
     def revisions(self, wanted: RepositoryWanted, *paths: str) -> list[str]:
         if not self.server.git.has_branch(wanted.owner, wanted.name):
@@ -288,7 +302,7 @@ class GiteaPeople:
         self.server.add_repository(wanted.owner, wanted.name, "Somebody's")
 
     def protect(self, wanted: RepositoryWanted) -> None:
-        self.server.add_rule(wanted.owner, wanted.name, "main")
+        self.server.add_protection(wanted.owner, wanted.name, "main")
 
 
 class OpenOrganisations(dict[str, GiteaOrganisation]):
@@ -316,4 +330,41 @@ def gitea_bench(folder: Path, organisation: str | None = None) -> Iterator[Bench
         )
         with closing(client):
             forge = HostedForge(lambda: GiteaHost(client, organisation), INSTALLATION)
-            yield Bench("gitea", forge, GiteaPeople(server, folder / "clones"), server)
+            yield Bench("gitea", forge, StandInPeople(server, folder / "clones"), server)
+
+
+@contextmanager
+def github_bench(
+    folder: Path,
+    organisation: str | None = None,
+    *,
+    is_app: bool = True,
+    clock: Clock | None = None,
+    concurrency: int = 8,
+) -> Iterator[Bench]:
+    """With an App, or with somebody's fine-grained token."""
+    (folder / "clones").mkdir(parents=True)
+    with GitHubServer(folder / "git") as server:
+        write_private_file(folder / "app.pem", server.key_pem)
+        write_private_file(folder / "github.token", server.owners_token)
+        github = GitHub(
+            server.url,
+            provider_calls(GITHUB, concurrency=concurrency),
+            timeout_seconds=TIMEOUT_SECONDS,
+            git_timeout_seconds=20,
+        )
+        key, time = SecretFile(folder / "app.pem"), clock or SystemClock()
+        app = App(github.rest, github.prefix, APP_ID, INSTALLATION_ID, key, time)
+        token = OwnersToken(SecretFile(folder / "github.token"))
+
+        def host(credential: Credential) -> GitHubHost:
+            return GitHubHost(GitHubClient(github, credential), organisation)
+
+        for_looks = MintedToken(app) if is_app else token
+        with closing(github):
+            forge = HostedForge(
+                lambda: host(MintedToken(app) if is_app else token),
+                INSTALLATION,
+                looking=lambda: host(for_looks),
+            )
+            yield Bench("github", forge, StandInPeople(server, folder / "clones"), server)

@@ -11,7 +11,7 @@ from execution_workers.ports import Made
 from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
 from idp_kernel.ids import new_id
 from tests.fixtures.vendors import RecordedCall
-from tests.fixtures.vendors.server import RETRY_AFTER_SECONDS, Fault
+from tests.fixtures.vendors.server import GIT, OF_GITHUB_ONLY, RETRY_AFTER_SECONDS, Fault
 from tests.integration.execution_workers.behaviour.forges import (
     BINDINGS,
     PROTECTION,
@@ -27,8 +27,16 @@ REJECTED = frozenset({Fault.EXPIRED, Fault.DENIED})
 """A person has to do something, so nothing is tried again by itself."""
 
 
+PAUSES = {
+    Fault.RATE_LIMITED: (RETRY_AFTER_SECONDS, RETRY_AFTER_SECONDS),
+    Fault.PRIMARY_LIMIT: (30, 41),
+    Fault.SECONDARY_LIMIT: (60, 60),
+}
+"""How long each limit is told to last, in seconds."""
+
+
 def is_git(call: RecordedCall) -> bool:
-    return ".git/" in call.path
+    return call.provider == GIT
 
 
 def changes_something(call: RecordedCall) -> bool:
@@ -48,6 +56,8 @@ AT: dict[Fault, Callable[[RecordedCall], bool]] = {
     Fault.SILENT: lambda call: changes_something(call) and not is_git(call),
     Fault.RESET: changes_something,
     Fault.TRUNCATED: lambda call: changes_something(call) and not is_git(call),
+    Fault.PRIMARY_LIMIT: lambda call: not is_git(call),
+    Fault.SECONDARY_LIMIT: lambda call: not is_git(call),
 }
 """At which calls each fault is tried."""
 CASES = [
@@ -55,6 +65,7 @@ CASES = [
     for kind in (REPOSITORY, PROTECTION, BINDINGS)
     for fault in Fault
     if kind is not BINDINGS or fault not in (Fault.SILENT, Fault.TRUNCATED)
+    if fault not in OF_GITHUB_ONLY
 ]
 """Bindings are git's alone, which has its own test of what takes too long."""
 
@@ -105,6 +116,12 @@ def test_a_fault_at_any_call_is_told_and_the_repeat_does_it_once(
         assert done_to(vendor, thing) == done_to(vendor, undisturbed), call.operation_hint
 
 
+@pytest.mark.parametrize("fault", sorted(OF_GITHUB_ONLY))
+@pytest.mark.parametrize("kind", [REPOSITORY, PROTECTION], ids=lambda kind: kind.name)
+def test_a_limit_of_githubs_at_any_call(github: Bench, kind: Kind, fault: Fault) -> None:
+    test_a_fault_at_any_call_is_told_and_the_repeat_does_it_once(github, kind, fault)
+
+
 def check_told(
     bench: Bench, fault: Fault, call: RecordedCall, raised: PlatformError | None
 ) -> None:
@@ -118,6 +135,7 @@ def check_told(
     assert told["provider"] == bench.stand_in.provider
     wanted = ProviderRejected if fault in REJECTED else Unavailable
     assert isinstance(raised, wanted), f"{call.operation_hint}: {raised.message}"
-    if fault is Fault.RATE_LIMITED and not is_git(call):
+    if fault in PAUSES and not is_git(call):
         assert isinstance(raised, Unavailable)
-        assert raised.retry_after_seconds == RETRY_AFTER_SECONDS
+        least, most = PAUSES[fault]
+        assert least <= (raised.retry_after_seconds or 0) <= most

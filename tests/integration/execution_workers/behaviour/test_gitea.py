@@ -132,6 +132,7 @@ def test_the_validation_says_how_a_repository_is_handed_over(
         ({"block_on_official_review_requests": False}, "nobody waits for the code owners"),
         ({"block_on_outdated_branch": False}, "an outdated branch may be merged"),
         ({"dismiss_stale_approvals": False}, "an approval outlives a later change"),
+        ({"apply_to_admins": False}, "administrators are exempt"),
         ({"unprotected_file_patterns": "*.md"}, "some files need no review"),
     ],
     ids=lambda found: "" if isinstance(found, str) else next(iter(found)),

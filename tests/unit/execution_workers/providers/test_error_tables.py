@@ -21,6 +21,7 @@ from execution_workers.providers.forges.git_errors import (
     of_git,
 )
 from execution_workers.providers.gitea.errors import ERRORS as GITEA_ERRORS
+from execution_workers.providers.github.errors import ERRORS as GITHUB_ERRORS
 from execution_workers.providers.harbor.errors import ERRORS as HARBOR_ERRORS
 from execution_workers.providers.harbor.errors import (
     NO_FREE_ROBOT,
@@ -51,6 +52,7 @@ VENDORS: dict[str, HttpErrors] = {
     "argocd": ARGOCD_ERRORS,
     "flux": FLUX_ERRORS,
     "gitea": GITEA_ERRORS,
+    "github": GITHUB_ERRORS,
     "harbor": HARBOR_ERRORS,
     "openbao": OPENBAO_ERRORS,
 }

@@ -1,0 +1,1 @@
+"""GitHub, at github.com or as an Enterprise Server: `docs/providers/github.md`."""

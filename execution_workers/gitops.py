@@ -47,7 +47,6 @@ class GitOpsVerification:
             return GitOpsState.PROGRESSING, "The agent has not seen the revision yet."
         if ready.status != "True":
             self._healthy.forget(_key(wanted))
-        if ready.status != "True":
             found = f"The agent is not ready: {ready.reason}: {ready.message}"
             is_lasting = ready.status == "False" and ready.reason in LASTING_REASONS
             return (GitOpsState.DEGRADED if is_lasting else GitOpsState.PROGRESSING), found

@@ -6,23 +6,25 @@ from collections.abc import Sequence
 
 from execution_workers.ports import Permission
 from execution_workers.providers.openbao.client import LOGIN_ROLES, MOUNT, OpenBaoClient
+from execution_workers.providers.openbao.settings import VersionEnd
 
 NEEDED: dict[str, frozenset[str]] = {
     f"{MOUNT}/data/teams/*": frozenset({"create", "read", "update"}),
-    f"{MOUNT}/destroy/teams/*": frozenset({"update"}),
     f"{MOUNT}/metadata/teams/*": frozenset({"create", "read", "update", "delete"}),
     "sys/policies/acl/team-*": frozenset({"create", "read", "update"}),
     f"{LOGIN_ROLES}/team-*": frozenset({"create", "read", "update"}),
+    "auth/token/renew-self": frozenset({"update"}),
 }
-"""By path as a policy writes it."""
+"""By path as a policy writes it; beside these, how retired versions end."""
 _ALL = "root"
 _SOMEBODY = "idp-doctor"
 """In the place of `*`: the store answers for paths, not for patterns."""
 
 
-def permissions_of(client: OpenBaoClient) -> Sequence[Permission]:
+def permissions_of(client: OpenBaoClient, end: VersionEnd) -> Sequence[Permission]:
     """One for each line of the policy."""
-    asked = {path: path.replace("*", _SOMEBODY) for path in NEEDED}
+    all_needed = {**NEEDED, f"{MOUNT}/{end}/teams/*": frozenset({"update"})}
+    asked = {path: path.replace("*", _SOMEBODY) for path in all_needed}
     found = client.capabilities(list(asked.values()))
     return [
         Permission(
@@ -30,7 +32,7 @@ def permissions_of(client: OpenBaoClient) -> Sequence[Permission]:
             _ALL in found[asked[path]] or needed <= found[asked[path]],
             _line(path, needed),
         )
-        for path, needed in NEEDED.items()
+        for path, needed in all_needed.items()
     ]
 
 

@@ -39,7 +39,7 @@ class OpenBaoStore:
         return self._client.provider
 
     def permissions(self) -> Sequence[Permission]:
-        return permissions_of(self._client)
+        return permissions_of(self._client, self._retired_versions)
 
     def path_of(self, subject: AppEnvSubject, name: str) -> str:
         return f"teams/{subject.team}/appenv/{subject.application_environment_id}/{name}"

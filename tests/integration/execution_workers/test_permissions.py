@@ -6,9 +6,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Protocol
 
 import httpx
 import psycopg
@@ -25,6 +26,7 @@ from execution_workers.providers.local_forge.forge import LocalForge
 from execution_workers.providers.openbao.client import OpenBaoClient
 from execution_workers.providers.openbao.logins import AppRoleLogin
 from execution_workers.providers.openbao.permissions import NEEDED
+from execution_workers.providers.openbao.settings import VersionEnd
 from execution_workers.providers.openbao.store import OpenBaoStore
 from execution_workers.providers.postgres.client import PostgresClient
 from execution_workers.providers.postgres.issuer import PostgresIssuer
@@ -38,7 +40,9 @@ from local_stack.postgres_setup import ISSUER_ROLE, connect_as_superuser
 from tests.fixtures.stack import OpenBaoServer, free_port
 from tests.integration.execution_workers.driver import Forge, World
 
-MakeStore = Callable[[Path], OpenBaoStore]
+
+class MakeStore(Protocol):
+    def __call__(self, approle: Path, end: VersionEnd = VersionEnd.DESTROY) -> OpenBaoStore: ...
 
 
 @pytest.fixture
@@ -58,7 +62,7 @@ def resources() -> Iterator[ExitStack]:
 def make_store(
     openbao_server: OpenBaoServer, calls: ProviderCalls, resources: ExitStack
 ) -> MakeStore:
-    def make(approle: Path) -> OpenBaoStore:
+    def make(approle: Path, end: VersionEnd = VersionEnd.DESTROY) -> OpenBaoStore:
         client = OpenBaoClient(
             openbao_server.url,
             AppRoleLogin(SecretFile(approle)),
@@ -66,7 +70,7 @@ def make_store(
             SystemClock(),
             timeout_seconds=10,
         )
-        return OpenBaoStore(resources.enter_context(closing(client)))
+        return OpenBaoStore(resources.enter_context(closing(client)), end)
 
     return make
 
@@ -125,7 +129,14 @@ def test_the_workers_of_the_embedded_store_may_all(
 ) -> None:
     found = make_store(openbao_server.workers_file).permissions()
     assert lacking(found) == []
-    assert len(found) == len(NEEDED)
+    assert len(found) == len(NEEDED) + 1
+
+
+def test_who_deletes_retired_versions_needs_another_line(
+    openbao_server: OpenBaoServer, make_store: MakeStore
+) -> None:
+    (missing,) = lacking(make_store(openbao_server.workers_file, VersionEnd.DELETE).permissions())
+    assert line_of(missing) == 'path "kv/delete/teams/*" { capabilities = ["update"] }'
 
 
 def test_what_a_policy_of_the_store_lacks_is_told_with_its_line(
@@ -199,7 +210,7 @@ def doctor(world: World, *arguments: str, **changed: str) -> subprocess.Complete
     )
 
 
-@pytest.mark.parametrize(("provider", "lines"), [("local", 2), ("openbao", 5), ("postgres", 4)])
+@pytest.mark.parametrize(("provider", "lines"), [("local", 2), ("openbao", 6), ("postgres", 4)])
 def test_the_workers_command_tells_each_permission(world: World, provider: str, lines: int) -> None:
     ran = doctor(world, "--provider", provider)
     assert (ran.returncode, ran.stderr) == (0, "")

@@ -39,7 +39,7 @@ def test_no_word_can_mean_two_things() -> None:
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
-        ("key:password", "there are issuer: openbao, postgres; purpose: "),
+        ("key:password", "there are issuer: openbao, postgres, harbor; purpose: "),
         ("db:postgre", "Did you mean postgres?"),
         ("key:low:high", "two of a kind (sensitivity): low, high"),
         ("Key", "'Key' cannot name a secret"),

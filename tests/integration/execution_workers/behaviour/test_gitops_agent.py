@@ -87,7 +87,8 @@ def subject() -> Subject:
 class Place(Protocol):
     """An agent with what it reconciles."""
 
-    agent: GitOpsAgent
+    @property
+    def agent(self) -> GitOpsAgent: ...
 
     def applied(self, subject: Subject, version: int) -> str:
         """A commit that binds the secret at the version, reconciled and healthy; its revision."""
@@ -144,7 +145,7 @@ class Local:
 class AtArgoCd:
     server: ArgoCdServer
     folder: Path
-    agent: GitOpsAgent
+    agent: ArgoCd
     commits: int = 0
 
     def applied(self, subject: Subject, version: int) -> str:
@@ -180,7 +181,7 @@ class AtArgoCd:
 class AtFlux:
     cluster: FluxCluster
     folder: Path
-    agent: GitOpsAgent
+    agent: Flux
     commits: int = 0
     applied_last: dict[str, str] = field(default_factory=dict)
 

@@ -25,8 +25,10 @@ from execution_workers.calls import (
 )
 from execution_workers.checks import Checks
 from execution_workers.effects import Effects
+from execution_workers.endings import EndAction
 from execution_workers.gitops import GitOpsVerification
 from execution_workers.ledger.ledger import Ledger
+from execution_workers.manifests import binding_at
 from execution_workers.ports import Action, BindingMove, GitForge
 from execution_workers.provisioning import SecretAction
 from execution_workers.rotation import (
@@ -34,7 +36,6 @@ from execution_workers.rotation import (
     MoveAction,
     RetireAction,
     RotationParties,
-    binding_at,
 )
 from execution_workers.rotation_probes import observe_consumers, validate, verify
 from execution_workers.run_tokens import RunTokens
@@ -55,12 +56,15 @@ from idp_kernel.wire.worker import (
     GIT_REPOSITORIES,
     GIT_REPOSITORIES_SEED,
     GIT_REPOSITORIES_VALIDATE,
+    SECRETS_BINDINGS_REMOVE,
     SECRETS_BINDINGS_UPDATE,
     SECRETS_CONSUMERS,
+    SECRETS_END,
     SECRETS_ISSUE,
     SECRETS_RETIRE,
     SECRETS_VALIDATE,
     SECRETS_VERIFY,
+    SECRETS_VERIFY_ENDED,
     UNDO_SUFFIX,
     UNDO_VERIFY,
     CheckAppEnvs,
@@ -68,6 +72,7 @@ from idp_kernel.wire.worker import (
     ConsumersVerdict,
     CreateSecretBindings,
     CredentialVerdict,
+    EndCredentials,
     EnsureRepositories,
     FenceRaised,
     Findings,
@@ -77,6 +82,7 @@ from idp_kernel.wire.worker import (
     ProtectBranches,
     ProvisionSecrets,
     RaiseFence,
+    RemoveSecretBindings,
     RetireCredential,
     RotatedSecret,
     SeedRepositories,
@@ -85,6 +91,7 @@ from idp_kernel.wire.worker import (
     UpdateSecretBindings,
     VerifyCredential,
     VerifyGitOps,
+    VerifySecretEnded,
     VerifyUndone,
 )
 from idp_kernel.workflows import Step
@@ -142,6 +149,7 @@ def routes(workers: Workers) -> APIRouter:
     _add_moved_bindings(router, workers)
     _add_rotation_probes(router, workers)
     _add_retirement(router, workers)
+    _add_endings(router, workers)
     _add_undo_verification(router, workers)
     _add_checks(router, workers)
     _add_fences(router, workers)
@@ -319,6 +327,31 @@ def _add_retirement(router: APIRouter, workers: Workers) -> None:
     def retire_credential(body: RetireCredential, call: Call = done) -> StepEffects:
         require_own_secret(call, body)
         return workers.effects.do(call, body.subject, [RetireAction(workers.rotation, body)])
+
+
+def _add_endings(router: APIRouter, workers: Workers) -> None:
+    removing, _ = _calls_of(workers, Step.REMOVE_SECRET_BINDINGS)
+    ending, _ = _calls_of(workers, Step.END_CREDENTIALS)
+    looking, _ = _calls_of(workers, Step.RELEASE_CONSUMERS, Step.VERIFY_SECRETS_ENDED)
+
+    @router.post(SECRETS_BINDINGS_REMOVE)
+    def remove_secret_bindings(body: RemoveSecretBindings, call: Call = removing) -> StepEffects:
+        require_own_secret(call, body)
+        asked = body.model_dump(mode="json")
+        actions = [
+            workers.forge.removed_binding(each.repository, binding_at(body, each, 1), asked)
+            for each in body.bindings
+        ]
+        return workers.effects.do(call, body.subject, actions)
+
+    @router.post(SECRETS_END)
+    def end_credentials(body: EndCredentials, call: Call = ending) -> StepEffects:
+        require_own_secret(call, body)
+        return workers.effects.do(call, body.subject, [EndAction(workers.rotation, body)])
+
+    @router.post(SECRETS_VERIFY_ENDED)
+    def verify_secret_ended(body: VerifySecretEnded, call: Call = looking) -> Findings:
+        return _secret_probe(workers, call, body, lambda: workers.checks.secret_ended(body))
 
 
 def _add_undo_verification(router: APIRouter, workers: Workers) -> None:

@@ -25,7 +25,7 @@ class ApplicationEnvironmentLaunch(Config):
 
 
 class SecretLaunch(Config):
-    secret_id: str = Field(default="", description="The secret to rotate.")
+    secret_id: str = Field(default="", description="The secret to rotate, or to revoke.")
     reason: str = Field(default="", description=_WHY)
 
 

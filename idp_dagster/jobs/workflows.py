@@ -3,6 +3,7 @@
 from idp_dagster.jobs.appenv_provisioning import application_environment_provisioning
 from idp_dagster.jobs.compensation import compensation
 from idp_dagster.jobs.onboarding import application_onboarding
+from idp_dagster.jobs.secret_revocation import secret_revocation
 from idp_dagster.jobs.secret_rotation import secret_rotation, secret_rotation_retirement
 
 WORKFLOW_JOBS = [
@@ -10,5 +11,6 @@ WORKFLOW_JOBS = [
     application_environment_provisioning,
     secret_rotation,
     secret_rotation_retirement,
+    secret_revocation,
     compensation,
 ]

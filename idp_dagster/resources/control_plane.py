@@ -87,6 +87,7 @@ _SUBJECTS: dict[WorkflowName, str] = {
         "application_environment_id: <the id of the application environment>"
     ),
     WorkflowName.SECRET_ROTATION: "secret_id: <the id of the secret>",
+    WorkflowName.SECRET_REVOCATION: "secret_id: <the id of the secret>",
     WorkflowName.COMPENSATION: "request_id: <the id of the request to undo>",
 }
 

@@ -34,6 +34,9 @@ SECRETS_VERIFY = "/secrets/verify"
 SECRETS_BINDINGS_UPDATE = "/secrets/bindings/update"
 SECRETS_CONSUMERS = "/secrets/consumers"
 SECRETS_RETIRE = "/secrets/retire"
+SECRETS_BINDINGS_REMOVE = "/secrets/bindings/remove"
+SECRETS_END = "/secrets/end"
+SECRETS_VERIFY_ENDED = "/secrets/verify-ended"
 CHECK_REPOSITORY_PROTECTED = "/checks/repository-protected"
 CHECK_BINDINGS_PRESENT = "/checks/bindings-present"
 CHECK_GITOPS_RECONCILED = "/checks/gitops-reconciled"
@@ -230,7 +233,7 @@ Bindings = Annotated[tuple[BindingTarget, ...], Field(max_length=50)]
 
 
 class RotatedSecret(WireModel):
-    """What every call of a rotation says of its secret."""
+    """What every call of a rotation, or of a secret's end, says of its secret."""
 
     subject: AppEnvSubject
     """The application environment the secret belongs to."""
@@ -316,6 +319,31 @@ class RetireCredential(RotatedSecret):
     """
 
     version: Version
+
+
+class RemoveSecretBindings(RotatedSecret):
+    """Body of `/secrets/bindings/remove`: a commit that removes the secret's manifests.
+
+    One item `binding/<binding id>` for each binding, references `revision`: the commit that
+    removed it last; none where the repository is gone.
+    """
+
+
+class EndCredentials(RotatedSecret):
+    """Body of `/secrets/end`: ends every credential of the secret, its logins' sessions too, and
+    destroys every version.
+
+    Cannot be undone. Item `ending/<secret id>`, references `storePath destroyedVersions
+    endedSessions`, and `keptLogins`: how many stand disabled, since somebody's data hangs on them.
+    """
+
+
+class VerifySecretEnded(RotatedSecret):
+    """Body of `/secrets/verify-ended`, a probe: does nobody have the secret any more?
+
+    The first finding is the secret's own: the store has no version of it and its issuer lets no
+    login of it in. One follows for each binding, which neither repository nor GitOps agent has.
+    """
 
 
 class Finding(WireModel):

@@ -47,6 +47,7 @@ BEGINNINGS: dict[WorkflowName, DomainEvent] = {
         DomainEvent.APPLICATION_ENVIRONMENT_PROVISIONING_REQUESTED
     ),
     WorkflowName.SECRET_ROTATION: DomainEvent.SECRET_ROTATION_STARTED,
+    WorkflowName.SECRET_REVOCATION: DomainEvent.SECRET_REVOCATION_STARTED,
     WorkflowName.COMPENSATION: DomainEvent.WORKFLOW_REQUEST_UNDO_REQUESTED,
 }
 """The event that tells of a request; how it ended is told by the workflow's own events."""

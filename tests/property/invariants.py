@@ -64,6 +64,15 @@ AT_ANY_TIME: dict[str, str] = {
             SELECT 1 FROM workflow_requests r WHERE r.secret_id = s.id
             AND r.workflow = 'SecretRotation' AND r.state IN ('pending', 'running', 'waiting'))
     """,
+    "a secret that is about to end is suspended": """
+        SELECT s.id, s.state FROM secrets s JOIN workflow_requests r ON r.secret_id = s.id
+        WHERE r.workflow = 'SecretRevocation' AND r.state IN ('pending', 'running', 'waiting')
+          AND s.state <> 'Suspended'
+    """,
+    "a secret ends with its binding": """
+        SELECT s.id, s.state, b.state FROM secrets s JOIN secret_bindings b ON b.secret_id = s.id
+        WHERE (s.state IN ('Revoked', 'Archived')) <> (b.state = 'Revoked')
+    """,
     "an environment goes out of use by an undo": """
         SELECT e.id, e.state FROM application_environments e
         WHERE e.state = 'Decommissioning' AND NOT EXISTS (
@@ -163,11 +172,12 @@ MOVES: dict[str, set[tuple[str, str]]] = {
         ("Declared", "Provisioning"), ("Provisioning", "Declared"), ("Provisioning", "Active"),
         ("Active", "Rotating"), ("Rotating", "Active"), ("Active", "Suspended"),
         ("Suspended", "Active"), ("Active", "Declared"), ("Suspended", "Declared"),
+        ("Suspended", "Revoked"), ("Revoked", "Archived"),
     },
     "secret_bindings": {
         ("Declared", "Provisioning"), ("Provisioning", "Declared"), ("Provisioning", "Active"),
         ("Active", "Suspended"), ("Suspended", "Active"), ("Active", "Declared"),
-        ("Suspended", "Declared"),
+        ("Suspended", "Declared"), ("Suspended", "Revoked"),
     },
 }  # fmt: skip
 """From one command to the next; a revoked secret, among others, never comes back."""

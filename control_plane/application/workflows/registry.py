@@ -6,6 +6,7 @@ from control_plane.application.workflows.appenv_provisioning import AppEnvProvis
 from control_plane.application.workflows.application_onboarding import ApplicationOnboarding
 from control_plane.application.workflows.compensation import Compensation
 from control_plane.application.workflows.flow import Flow, UndoableFlow
+from control_plane.application.workflows.secret_revocation import SecretRevocation
 from control_plane.application.workflows.secret_rotation import SecretRotation
 from control_plane.domain.requests import Request
 from idp_kernel.errors import InvariantBroken
@@ -20,6 +21,7 @@ COMPENSATION = Compensation(_UNDOABLE)
 FLOWS: dict[WorkflowName, Flow] = {
     **_UNDOABLE,
     WorkflowName.SECRET_ROTATION: SecretRotation(),
+    WorkflowName.SECRET_REVOCATION: SecretRevocation(),
     WorkflowName.COMPENSATION: COMPENSATION,
 }
 

@@ -8,6 +8,7 @@ from execution_workers.ports import BindingMove, Permission, Pin, StandingReposi
 from execution_workers.providers.forges.bindings import (
     BindingsAction,
     MovedBindingAction,
+    RemovedBindingAction,
     read_pins,
 )
 from execution_workers.providers.forges.git_errors import OF_ONE_REPOSITORY
@@ -56,6 +57,14 @@ class HostedForge:
 
     def moved_binding(self, move: BindingMove) -> MovedBindingAction:
         return MovedBindingAction(self._host(), move)
+
+    def removed_binding(
+        self,
+        repository: RepositoryWanted,
+        binding: SecretBindingWanted,
+        asked: Mapping[str, object],
+    ) -> RemovedBindingAction:
+        return RemovedBindingAction(self._host(), repository, binding, asked)
 
     def standing(self, wanted: RepositoryWanted) -> StandingRepository | None:
         host = self._host()

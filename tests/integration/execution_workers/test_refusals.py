@@ -23,6 +23,7 @@ from idp_kernel.wire.worker import (
     SECRETS_CONSUMERS,
     SECRETS_VALIDATE,
     SECRETS_VERIFY,
+    SECRETS_VERIFY_ENDED,
     UNDO_VERIFY,
 )
 from idp_kernel.workflows import Step
@@ -60,6 +61,7 @@ BODIES: dict[str, tuple[Step, Callable[[AppEnv], Json]]] = {
     SECRETS_VALIDATE: (Step.VALIDATE_ROTATION, lambda appenv: appenv.rotated()),
     SECRETS_VERIFY: (Step.VERIFY_NEW_CREDENTIAL, lambda appenv: appenv.rotated(version=2)),
     SECRETS_CONSUMERS: (Step.CONFIRM_CONSUMERS, _observation),
+    SECRETS_VERIFY_ENDED: (Step.VERIFY_SECRETS_ENDED, lambda appenv: appenv.rotated()),
     UNDO_VERIFY: (Step.VERIFY_NOTHING_LEFT, _undone),
 }
 

@@ -61,10 +61,25 @@ def secret_state(secret_id: str) -> engine.RotationDesiredState:
     )
 
 
+def revocation_state(secret_id: str) -> engine.RevocationDesiredState:
+    """The end of that secret."""
+    rotated = secret_state(secret_id)
+    secret = worker.RotatedSecret(
+        subject=rotated.subject,
+        secret=rotated.secret,
+        store_path=rotated.store_path,
+        bindings=rotated.bindings,
+    )
+    return engine.RevocationDesiredState(
+        subject=rotated.subject, secrets=(secret,), suspended=(secret_id, BINDING_ID)
+    )
+
+
 DESIRED_STATES: dict[WorkflowName, Callable[[str], engine.DesiredState]] = {
     WorkflowName.APPLICATION_ONBOARDING: application_state,
     WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING: environment_state,
     WorkflowName.SECRET_ROTATION: secret_state,
+    WorkflowName.SECRET_REVOCATION: revocation_state,
 }
 
 

@@ -29,6 +29,7 @@ SUBJECTS = {
     WorkflowName.APPLICATION_ONBOARDING: "application_id",
     WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING: "application_environment_id",
     WorkflowName.SECRET_ROTATION: "secret_id",
+    WorkflowName.SECRET_REVOCATION: "secret_id",
     WorkflowName.COMPENSATION: "request_id",
 }
 

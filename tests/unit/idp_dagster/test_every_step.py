@@ -1,4 +1,4 @@
-"""What holds for each step of onboarding and of its undo, whomever the step calls."""
+"""What holds for each step of onboarding, of its undo, and of what ends for good."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from dagster import ExecuteInProcessResult
 from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
 from idp_kernel.wire.engine import DesiredState
 from idp_kernel.workflows import Step, WaitingReason
-from tests.unit.idp_dagster import test_compensation, test_onboarding
+from tests.unit.idp_dagster import test_compensation, test_onboarding, test_secret_revocation
 from tests.unit.idp_dagster.fakes import (
     FakeControlPlane,
     FakeWorkers,
     claim,
     compensation_state,
     onboarding_state,
+    revocation_state,
 )
 
 CarryOut = Callable[[FakeControlPlane, FakeWorkers, list[str] | None], ExecuteInProcessResult]
@@ -58,6 +59,7 @@ def _cases(
 
 CASES = [
     *_cases(test_onboarding.STEPS, 5, onboarding_state(), test_onboarding.carry_out),
+    *_cases(test_secret_revocation.STEPS, 4, revocation_state(), test_secret_revocation.carry_out),
     *_cases(test_compensation.STEPS, 3, compensation_state(), test_compensation.carry_out),
 ]
 every_step = pytest.mark.parametrize("case", CASES)

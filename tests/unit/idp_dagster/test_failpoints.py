@@ -16,11 +16,13 @@ from tests.unit.idp_dagster.fakes import (
     claim,
     compensation_state,
     onboarding_state,
+    revocation_state,
     rotation_state,
 )
 from tests.unit.idp_dagster.test_appenv_provisioning import carry_out as provision
 from tests.unit.idp_dagster.test_compensation import carry_out as undo
 from tests.unit.idp_dagster.test_onboarding import carry_out as onboard
+from tests.unit.idp_dagster.test_secret_revocation import carry_out as revoke
 from tests.unit.idp_dagster.test_secret_rotation import next_phase, retire, rotate
 
 
@@ -53,6 +55,7 @@ def test_a_run_stands_still_at_each_place(monkeypatch: pytest.MonkeyPatch, tmp_p
             provision(FakeControlPlane(), FakeWorkers()),
             rotate(rotating, FakeWorkers()),
             retire(next_phase(rotating), FakeWorkers()),
+            revoke(FakeControlPlane(claim(wanted=revocation_state())), FakeWorkers()),
             undo(FakeControlPlane(claim(wanted=one_step_to_undo())), FakeWorkers()),
         ):
             assert job.success

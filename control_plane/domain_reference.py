@@ -80,6 +80,10 @@ CHAPTERS = (
                 "An undo of its provisioning makes it Decommissioning and then Declared; one that"
                 " ends before any run began it gives it back as Active."
             ),
+            (
+                "A decommissioning takes it from Frozen to Retired, with all its secrets; one that"
+                " comes to no end gives it back as Frozen, its secrets suspended if a run began."
+            ),
         ),
     ),
     Chapter(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Header, Security
@@ -54,8 +55,10 @@ from idp_kernel.wire.worker import (
     FENCES,
     GIT_BRANCH_PROTECTION,
     GIT_REPOSITORIES,
+    GIT_REPOSITORIES_ARCHIVE,
     GIT_REPOSITORIES_SEED,
     GIT_REPOSITORIES_VALIDATE,
+    GIT_REPOSITORIES_VERIFY_ARCHIVED,
     SECRETS_BINDINGS_REMOVE,
     SECRETS_BINDINGS_UPDATE,
     SECRETS_CONSUMERS,
@@ -67,6 +70,7 @@ from idp_kernel.wire.worker import (
     SECRETS_VERIFY_ENDED,
     UNDO_SUFFIX,
     UNDO_VERIFY,
+    ArchiveRepositories,
     CheckAppEnvs,
     CheckSecrets,
     ConsumersVerdict,
@@ -150,6 +154,7 @@ def routes(workers: Workers) -> APIRouter:
     _add_rotation_probes(router, workers)
     _add_retirement(router, workers)
     _add_endings(router, workers)
+    _add_archives(router, workers)
     _add_undo_verification(router, workers)
     _add_checks(router, workers)
     _add_fences(router, workers)
@@ -332,7 +337,12 @@ def _add_retirement(router: APIRouter, workers: Workers) -> None:
 def _add_endings(router: APIRouter, workers: Workers) -> None:
     removing, _ = _calls_of(workers, Step.REMOVE_SECRET_BINDINGS)
     ending, _ = _calls_of(workers, Step.END_CREDENTIALS)
-    looking, _ = _calls_of(workers, Step.RELEASE_CONSUMERS, Step.VERIFY_SECRETS_ENDED)
+    looking, _ = _calls_of(
+        workers,
+        Step.RELEASE_CONSUMERS,
+        Step.VERIFY_SECRETS_ENDED,
+        Step.VERIFY_NOTHING_RECONCILED,
+    )
 
     @router.post(SECRETS_BINDINGS_REMOVE)
     def remove_secret_bindings(body: RemoveSecretBindings, call: Call = removing) -> StepEffects:
@@ -352,6 +362,23 @@ def _add_endings(router: APIRouter, workers: Workers) -> None:
     @router.post(SECRETS_VERIFY_ENDED)
     def verify_secret_ended(body: VerifySecretEnded, call: Call = looking) -> Findings:
         return _secret_probe(workers, call, body, lambda: workers.checks.secret_ended(body))
+
+
+def _add_archives(router: APIRouter, workers: Workers) -> None:
+    archiving, _ = _calls_of(workers, Step.ARCHIVE_ENVIRONMENT_REPOSITORY)
+    looking, _ = _calls_of(workers, Step.VERIFY_NOTHING_RECONCILED)
+
+    @router.post(GIT_REPOSITORIES_ARCHIVE)
+    def archive_repositories(body: ArchiveRepositories, call: Call = archiving) -> StepEffects:
+        require_own_team(call, body.subject, *(each.owner for each in body.repositories))
+        actions = [workers.forge.archived(body.subject, each) for each in body.repositories]
+        return workers.effects.do(call, body.subject, actions)
+
+    @router.post(GIT_REPOSITORIES_VERIFY_ARCHIVED)
+    def verify_archived(body: ArchiveRepositories, call: Call = looking) -> Findings:
+        require_own_team(call, body.subject, *(each.owner for each in body.repositories))
+        look = partial(workers.checks.repositories_archived, body)
+        return workers.probed(call, body.subject, look)
 
 
 def _add_undo_verification(router: APIRouter, workers: Workers) -> None:

@@ -31,6 +31,7 @@ from idp_kernel.errors import InvalidInput, PlatformError
 from idp_kernel.wire.worker import (
     AppEnvExpected,
     AppEnvSubject,
+    ArchiveRepositories,
     BindingTarget,
     CredentialIssuerName,
     EnsureRepositories,
@@ -88,6 +89,10 @@ class Checks:
             *(partial(self._secret_gone, wanted.subject, each) for each in wanted.secrets),
         ]
         return self._findings(lambda look: look(), looks)
+
+    def repositories_archived(self, wanted: ArchiveRepositories) -> Findings:
+        """Whether each is archived or gone, and the agent has it no more."""
+        return self._findings(self._repository_archived, wanted.repositories)
 
     def secret_ended(self, wanted: VerifySecretEnded) -> Findings:
         """Whether store, issuer, forge and agent have no more what was ended; the secret's own
@@ -150,9 +155,7 @@ class Checks:
         name = _name(wanted)
         found = self._forge.standing(wanted)
         is_there = found is not None and self._is_own(found.marker, wanted.repository_id)
-        is_listed = wanted.kind is RepositoryKind.APPLICATION_ENVIRONMENT and (
-            self._agent.reconciliation(wanted.owner, wanted.name) is not None
-        )
+        is_listed = self._is_listed(wanted)
         if is_there:
             words = f"the repository {name} is there"
         elif is_listed:
@@ -177,6 +180,30 @@ class Checks:
             passed=not is_there,
             expected=f"there is no secret at {path}",
             found=f"a secret is at {path}" if is_there else f"there is no secret at {path}",
+        )
+
+    def _repository_archived(self, wanted: RepositoryWanted) -> Finding:
+        name = _name(wanted)
+        found = self._forge.standing(wanted)
+        is_open = found is not None and not found.is_archived
+        is_listed = self._is_listed(wanted)
+        if is_open:
+            words = f"the repository {name} takes commits"
+        elif is_listed:
+            words = f"the agent knows {name}"
+        else:
+            words = f"{name} is archived" if found is not None else f"nobody has {name}"
+        return Finding(
+            id=wanted.repository_id,
+            passed=not is_open and not is_listed,
+            expected=f"{name} is archived, and no agent applies it",
+            found=words,
+        )
+
+    def _is_listed(self, wanted: RepositoryWanted) -> bool:
+        """Whether the agent knows the repository; it looks at those of environments alone."""
+        return wanted.kind is RepositoryKind.APPLICATION_ENVIRONMENT and (
+            self._agent.reconciliation(wanted.owner, wanted.name) is not None
         )
 
     def _secret_ended(self, wanted: VerifySecretEnded) -> Finding:

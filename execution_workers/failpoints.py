@@ -15,6 +15,7 @@ EFFECT_STEPS = (
     Step.RETIRE_OLD_CREDENTIAL,
     Step.REMOVE_SECRET_BINDINGS,
     Step.END_CREDENTIALS,
+    Step.ARCHIVE_ENVIRONMENT_REPOSITORY,
 )
 """The steps whose effects the ledger keeps; the others are probes, or the control plane's."""
 

@@ -125,6 +125,8 @@ class StandingRepository:
     """What an administrator of the forge does so that the platform takes it over, one sentence;
     empty where there is no way.
     """
+    is_archived: bool = False
+    """Whether nobody can change anything in it any more."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,12 @@ class GitForge(Protocol):
         self, subject: Subject, wanted: RepositoryWanted, required_approvals: int
     ) -> Action:
         """Protects the default branch, the platform's bot exempted. References: `branch`."""
+        ...
+
+    def archived(self, subject: Subject, wanted: RepositoryWanted) -> Deed:
+        """It keeps all that it has and takes no more, from nobody. References: `name`, `owner`;
+        none when there is no such repository.
+        """
         ...
 
     def secret_bindings(

@@ -76,7 +76,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "env show": (_APPENV,),
     "env freeze": (_APPENV,),
     "env unfreeze": (_APPENV,),
-    "env decommission": (_APPENV,),
+    "env decommission": (f'{_APPENV} --reason "The trial is over" --yes --watch',),
     "secret list": ("", "--app shop --environment staging", "--due"),
     "secret show": ("payments/shop/staging/db",),
     "secret bindings": ("payments/shop/staging/db",),

@@ -24,6 +24,7 @@ from idp_kernel.wire.engine import (
 )
 from idp_kernel.wire.worker import (
     AppEnvExpected,
+    ArchiveRepositories,
     ConsumersVerdict,
     CreateSecretBindings,
     CredentialVerdict,
@@ -200,7 +201,7 @@ class SecretRotationProvider(Protocol):
 
 
 class EndingProvider(Protocol):
-    """Ends secrets for good, through execution-workers. Nothing undoes it."""
+    """Ends secrets and repositories for good, through execution-workers. Nothing undoes it."""
 
     def remove_bindings(self, body: RemoveSecretBindings, permit: CallPermit) -> StepEffects:
         """Commits the removal of a secret's manifests; answers the revisions."""
@@ -212,6 +213,14 @@ class EndingProvider(Protocol):
 
     def look(self, body: VerifySecretEnded, permit: CallPermit) -> Findings:
         """What is there of a secret just now: its own finding, then one for each binding."""
+        ...
+
+    def archive(self, body: ArchiveRepositories, permit: CallPermit) -> StepEffects:
+        """Makes repositories read-only for everybody, with all that they have."""
+        ...
+
+    def look_at_archived(self, body: ArchiveRepositories, permit: CallPermit) -> Findings:
+        """Whether each is archived or gone, and no agent has it."""
         ...
 
 

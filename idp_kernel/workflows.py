@@ -16,6 +16,7 @@ class WorkflowName(StrEnum):
     APPLICATION_ENVIRONMENT_PROVISIONING = "ApplicationEnvironmentProvisioning"
     SECRET_ROTATION = "SecretRotation"
     SECRET_REVOCATION = "SecretRevocation"
+    APPLICATION_ENVIRONMENT_DECOMMISSIONING = "ApplicationEnvironmentDecommissioning"
     COMPENSATION = "Compensation"
 
 
@@ -94,6 +95,11 @@ class Step(StrEnum):
     END_CREDENTIALS = "end_credentials"
     VERIFY_SECRETS_ENDED = "verify_secrets_ended"
     FINALIZE_SECRET_REVOCATION = "finalize_secret_revocation"
+    ARCHIVE_ENVIRONMENT_REPOSITORY = "archive_environment_repository"
+    VERIFY_NOTHING_RECONCILED = "verify_nothing_reconciled"
+    FINALIZE_APPLICATION_ENVIRONMENT_DECOMMISSIONING = (
+        "finalize_application_environment_decommissioning"
+    )
     STOP_UNDONE_REQUEST = "stop_undone_request"
     UNDO_EFFECTS = "undo_effects"
     VERIFY_NOTHING_LEFT = "verify_nothing_left"
@@ -270,6 +276,27 @@ SECRET_REVOCATION = Workflow(
     deadline_seconds=30 * 60,
 )
 
+APPLICATION_ENVIRONMENT_DECOMMISSIONING = Workflow(
+    name=WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING,
+    version=1,
+    event_prefix="workflow_appenv_decommissioning",
+    phases=(
+        Phase(
+            job_name="application_environment_decommissioning",
+            steps=(
+                Step.REMOVE_SECRET_BINDINGS,
+                Step.RELEASE_CONSUMERS,
+                Step.END_CREDENTIALS,
+                Step.ARCHIVE_ENVIRONMENT_REPOSITORY,
+                Step.VERIFY_NOTHING_RECONCILED,
+                Step.FINALIZE_APPLICATION_ENVIRONMENT_DECOMMISSIONING,
+            ),
+        ),
+    ),
+    deadline_seconds=30 * 60,
+)
+"""Its secrets end as they do in `SecretRevocation`, by the same steps."""
+
 COMPENSATION = Workflow(
     name=WorkflowName.COMPENSATION,
     version=1,
@@ -296,6 +323,7 @@ WORKFLOWS: dict[WorkflowName, Workflow] = {
         APPLICATION_ENVIRONMENT_PROVISIONING,
         SECRET_ROTATION,
         SECRET_REVOCATION,
+        APPLICATION_ENVIRONMENT_DECOMMISSIONING,
         COMPENSATION,
     )
 }
@@ -307,6 +335,7 @@ class ProviderEvent(StrEnum):
     GIT_REPOSITORY_CREATED = "git_repository_created"
     GIT_REPOSITORY_ADOPTED = "git_repository_adopted"
     GIT_REPOSITORY_SEEDED = "git_repository_seeded"
+    GIT_REPOSITORY_ARCHIVED = "git_repository_archived"
     GIT_BRANCH_PROTECTION_APPLIED = "git_branch_protection_applied"
     GIT_SECRET_BINDINGS_COMMITTED = "git_secret_bindings_committed"
     GIT_SECRET_BINDINGS_UPDATED = "git_secret_bindings_updated"
@@ -350,6 +379,9 @@ class DomainEvent(StrEnum):
     """Onboarding was to ask for it, and by then a rule stood against it."""
     APPLICATION_ENVIRONMENT_FROZEN = "application_environment_frozen"
     APPLICATION_ENVIRONMENT_UNFROZEN = "application_environment_unfrozen"
+    APPLICATION_ENVIRONMENT_DECOMMISSIONING_REQUESTED = (
+        "application_environment_decommissioning_requested"
+    )
     APPLICATION_ENVIRONMENT_DRIFTED = "application_environment_drifted"
     APPLICATION_ENVIRONMENT_RESTORED = "application_environment_restored"
     SECRET_ROTATION_STARTED = "secret_rotation_started"

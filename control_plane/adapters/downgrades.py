@@ -20,10 +20,12 @@ UNDOS: Final = {
         f"workflow_requests WHERE workflow = 'Compensation' AND {_OPEN}"
     ),
 }
+ENDING_WORKFLOWS: Final = ("SecretRevocation", "ApplicationEnvironmentDecommissioning")
 ENDINGS: Final = {
-    "requests for SecretRevocation that have not ended": (
-        f"workflow_requests WHERE workflow = 'SecretRevocation' AND {_OPEN}"
-    ),
+    f"requests for {workflow} that have not ended": (
+        f"workflow_requests WHERE workflow = '{workflow}' AND {_OPEN}"
+    )
+    for workflow in ENDING_WORKFLOWS
 }
 ONBOARDINGS: Final = {
     "requests for ApplicationOnboarding that have not ended": (

@@ -70,6 +70,9 @@ class ForgeOfTeams(_OfTeams[GitForge]):
     ) -> Action:
         return self._of(wanted.owner).protection(subject, wanted, required_approvals)
 
+    def archived(self, subject: Subject, wanted: RepositoryWanted) -> Deed:
+        return self._of(wanted.owner).archived(subject, wanted)
+
     def secret_bindings(
         self,
         subject: AppEnvSubject,

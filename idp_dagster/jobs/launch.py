@@ -19,7 +19,7 @@ class ApplicationLaunch(Config):
 
 class ApplicationEnvironmentLaunch(Config):
     application_environment_id: str = Field(
-        default="", description="The application environment to provision."
+        default="", description="The application environment to provision, or to decommission."
     )
     reason: str = Field(default="", description=_WHY)
 

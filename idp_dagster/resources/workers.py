@@ -19,8 +19,10 @@ from idp_kernel.wire.worker import (
     FENCES,
     GIT_BRANCH_PROTECTION,
     GIT_REPOSITORIES,
+    GIT_REPOSITORIES_ARCHIVE,
     GIT_REPOSITORIES_SEED,
     GIT_REPOSITORIES_VALIDATE,
+    GIT_REPOSITORIES_VERIFY_ARCHIVED,
     SECRETS_BINDINGS_REMOVE,
     SECRETS_BINDINGS_UPDATE,
     SECRETS_CONSUMERS,
@@ -32,6 +34,7 @@ from idp_kernel.wire.worker import (
     SECRETS_VERIFY_ENDED,
     UNDO_SUFFIX,
     UNDO_VERIFY,
+    ArchiveRepositories,
     ConsumersVerdict,
     CreateSecretBindings,
     CredentialVerdict,
@@ -123,7 +126,7 @@ class SecretRotationProviderResource(ConfigurableResource[None]):
 
 
 class EndingProviderResource(ConfigurableResource[None]):
-    """What ends secrets for good, through execution-workers."""
+    """What ends secrets and repositories for good, through execution-workers."""
 
     workers_url: str
 
@@ -135,6 +138,12 @@ class EndingProviderResource(ConfigurableResource[None]):
 
     def look(self, body: VerifySecretEnded, permit: CallPermit) -> Findings:
         return _call(self.workers_url, SECRETS_VERIFY_ENDED, Findings, body, permit)
+
+    def archive(self, body: ArchiveRepositories, permit: CallPermit) -> StepEffects:
+        return _call(self.workers_url, GIT_REPOSITORIES_ARCHIVE, StepEffects, body, permit)
+
+    def look_at_archived(self, body: ArchiveRepositories, permit: CallPermit) -> Findings:
+        return _call(self.workers_url, GIT_REPOSITORIES_VERIFY_ARCHIVED, Findings, body, permit)
 
 
 UNDO_PATHS: dict[Step, str] = {

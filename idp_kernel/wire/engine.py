@@ -204,6 +204,16 @@ class RevocationDesiredState(SecretsToEnd):
     """The secret and its binding, as far as the command suspended them."""
 
 
+class AppEnvDecommissioningDesiredState(SecretsToEnd):
+    """What ApplicationEnvironmentDecommissioning shall bring about: the end of an environment with
+    all its secrets that have a value.
+    """
+
+    repository: RepositoryWanted
+    suspended: tuple[Id, ...]
+    """The secrets and bindings that the command suspended."""
+
+
 class AppEnvDesiredState(WireModel):
     """What ApplicationEnvironmentProvisioning shall bring about, frozen at the command."""
 
@@ -278,6 +288,7 @@ DesiredState = (
     | AppEnvDesiredState
     | RotationDesiredState
     | RevocationDesiredState
+    | AppEnvDecommissioningDesiredState
     | CompensationDesiredState
 )
 """Told apart by their fields."""
@@ -286,6 +297,7 @@ DESIRED_STATES: dict[WorkflowName, type[DesiredState]] = {
     WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING: AppEnvDesiredState,
     WorkflowName.SECRET_ROTATION: RotationDesiredState,
     WorkflowName.SECRET_REVOCATION: RevocationDesiredState,
+    WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING: AppEnvDecommissioningDesiredState,
     WorkflowName.COMPENSATION: CompensationDesiredState,
 }
 

@@ -23,6 +23,8 @@ from idp_kernel.workflows import ProviderEvent
 GIT_REPOSITORIES = "/git/repositories"
 GIT_REPOSITORIES_VALIDATE = "/git/repositories/validate"
 GIT_REPOSITORIES_SEED = "/git/repositories/seed"
+GIT_REPOSITORIES_ARCHIVE = "/git/repositories/archive"
+GIT_REPOSITORIES_VERIFY_ARCHIVED = "/git/repositories/verify-archived"
 GIT_BRANCH_PROTECTION = "/git/branch-protection"
 APPENV_BRANCH_PROTECTION = "/appenv/branch-protection"
 APPENV_SECRETS = "/appenv/secrets"
@@ -344,6 +346,18 @@ class VerifySecretEnded(RotatedSecret):
     The first finding is the secret's own: the store has no version of it and its issuer lets no
     login of it in. One follows for each binding, which neither repository nor GitOps agent has.
     """
+
+
+class ArchiveRepositories(WireModel):
+    """Body of `/git/repositories/archive`, and of the probe `/git/repositories/verify-archived`.
+
+    An archived repository keeps all its commits and takes no more. Cannot be undone here. Item
+    `archive/<repository id>` for each, references `name owner`; none of one that is gone. The probe
+    answers one finding for each: it is archived or gone, and no GitOps agent has it any more.
+    """
+
+    subject: Subject
+    repositories: Annotated[tuple[RepositoryWanted, ...], Field(min_length=1, max_length=20)]
 
 
 class Finding(WireModel):

@@ -284,6 +284,7 @@ PLANTED = {
     "a secret is being rotated": "UPDATE secrets SET state = 'Rotating'",
     "a secret that is about to end": "UPDATE workflow_requests SET workflow = 'SecretRevocation'"
     ", state = 'pending' WHERE workflow = 'SecretRotation'",
+    "nothing of a retired environment": ("UPDATE application_environments SET state = 'Retired'"),
     "a secret ends with its binding": "UPDATE secret_bindings SET state = 'Revoked'",
     "an environment goes out of use by": (
         "UPDATE application_environments SET state = 'Decommissioning'"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from control_plane.application.workflows.appenv_decommissioning import AppEnvDecommissioning
 from control_plane.application.workflows.appenv_provisioning import AppEnvProvisioning
 from control_plane.application.workflows.application_onboarding import ApplicationOnboarding
 from control_plane.application.workflows.compensation import Compensation
@@ -20,6 +21,7 @@ COMPENSATION = Compensation(_UNDOABLE)
 """The flow that takes back what the others made."""
 FLOWS: dict[WorkflowName, Flow] = {
     **_UNDOABLE,
+    WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING: AppEnvDecommissioning(),
     WorkflowName.SECRET_ROTATION: SecretRotation(),
     WorkflowName.SECRET_REVOCATION: SecretRevocation(),
     WorkflowName.COMPENSATION: COMPENSATION,

@@ -13,7 +13,11 @@ from execution_workers.providers.forges.bindings import (
 )
 from execution_workers.providers.forges.git_errors import OF_ONE_REPOSITORY
 from execution_workers.providers.forges.host import ForgeHost
-from execution_workers.providers.forges.repositories import ProtectionAction, RepositoryAction
+from execution_workers.providers.forges.repositories import (
+    ArchiveAction,
+    ProtectionAction,
+    RepositoryAction,
+)
 from execution_workers.providers.forges.seeding import SeedAction
 from idp_kernel.errors import PlatformError
 from idp_kernel.wire.worker import (
@@ -47,6 +51,9 @@ class HostedForge:
     ) -> ProtectionAction:
         return ProtectionAction(self._host(), subject, wanted, required_approvals)
 
+    def archived(self, subject: Subject, wanted: RepositoryWanted) -> ArchiveAction:
+        return ArchiveAction(self._host(), subject, wanted)
+
     def secret_bindings(
         self,
         subject: AppEnvSubject,
@@ -77,6 +84,7 @@ class HostedForge:
             required_approvals=None if protection is None else protection.required_approvals,
             weaknesses=() if protection is None else protection.weaknesses,
             how_to_adopt=host.how_to_adopt(wanted, self._installation_id),
+            is_archived=found.is_archived,
         )
 
     def pins(

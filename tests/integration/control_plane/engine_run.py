@@ -192,6 +192,7 @@ _RESULTS: dict[str, Callable[[Any], dict[Step, Any]]] = {
     WorkflowName.APPLICATION_ONBOARDING: onboarding_results,
     WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING: provisioning_results,
     WorkflowName.SECRET_REVOCATION: ending_results,
+    WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING: ending_results,
     WorkflowName.COMPENSATION: undo_results,
 }
 

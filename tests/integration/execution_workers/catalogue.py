@@ -19,6 +19,7 @@ from idp_kernel.wire.worker import (
     CHECK_SECRET_WITHIN_POLICY,
     GIT_BRANCH_PROTECTION,
     GIT_REPOSITORIES,
+    GIT_REPOSITORIES_ARCHIVE,
     GIT_REPOSITORIES_SEED,
     SECRETS_BINDINGS_REMOVE,
     SECRETS_BINDINGS_UPDATE,
@@ -153,6 +154,18 @@ def _removals(world: World, appenv: AppEnv, folder: Path) -> int:
     if (clone / MANIFEST).exists():
         return 0
     return len(world.forge.git("log", "--format=%H", "--", MANIFEST, cwd=clone).split()) - 1
+
+
+def _archives(world: World, appenv: AppEnv, _folder: Path) -> int:
+    repository = world.forge.repository(appenv.team, appenv.repository_name)
+    return int(repository is not None and repository["archived"])
+
+
+def _make_repository_foreign(world: World, appenv: AppEnv, folder: Path) -> None:
+    """Another's in its place."""
+    path = f"/api/v1/repositories/{appenv.team}/{appenv.repository_name}"
+    assert world.forge.request("DELETE", path).status_code == 204
+    _plant_repository(world, appenv, folder)
 
 
 def _foreign_marker() -> Json:
@@ -402,6 +415,18 @@ DATABASE_ENDING = replace(
     body=lambda appenv: database(appenv).rotated(),
     needs=(DATABASE_SECRET,),
 )
+ARCHIVE = Effect(
+    name="archive",
+    path=GIT_REPOSITORIES_ARCHIVE,
+    step=Step.ARCHIVE_ENVIRONMENT_REPOSITORY,
+    event="git_repository_archived",
+    body=lambda appenv: {"subject": appenv.subject, "repositories": [appenv.repository]},
+    times_done=_archives,
+    plant_foreign=_make_repository_foreign,
+    needs=(REPOSITORY,),
+    is_adopted=False,
+    has_undo=False,
+)
 EFFECTS = (
     REPOSITORY,
     CODE_REPOSITORY,
@@ -420,4 +445,5 @@ EFFECTS = (
     REMOVED_BINDING,
     ENDING,
     DATABASE_ENDING,
+    ARCHIVE,
 )

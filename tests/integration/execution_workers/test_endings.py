@@ -14,7 +14,13 @@ from execution_workers.failpoints import (
     LOGIN_DISABLED,
     after_provider,
 )
-from idp_kernel.wire.worker import SECRETS_BINDINGS_REMOVE, SECRETS_END, SECRETS_VERIFY_ENDED
+from idp_kernel.wire.worker import (
+    GIT_REPOSITORIES_ARCHIVE,
+    GIT_REPOSITORIES_VERIFY_ARCHIVED,
+    SECRETS_BINDINGS_REMOVE,
+    SECRETS_END,
+    SECRETS_VERIFY_ENDED,
+)
 from idp_kernel.workflows import Step
 from tests.integration.execution_workers.catalogue import MANIFEST, assert_effect, assert_problem
 from tests.integration.execution_workers.driver import (
@@ -180,3 +186,42 @@ def test_a_manifest_that_somebody_made_theirs_is_left_and_told(
     answer = ending(world, appenv).ask_to_remove()
     assert_problem(answer, 502, "foreign_owner")
     assert MANIFEST in answer.json()["detail"]
+
+
+def test_an_archived_repository_keeps_everything_and_takes_no_more(
+    world: World, tmp_path: Path
+) -> None:
+    appenv = provisioned(world, AppEnv())
+    repository = appenv.team, appenv.repository_name, tmp_path
+    world.forge.push_file(*repository, "docs/ours.md", "A team's own words\n")
+    run = world.new_run(appenv)
+    body = {"subject": appenv.subject, "repositories": [appenv.repository]}
+
+    def is_over() -> bool:
+        key = run.key(Step.VERIFY_NOTHING_RECONCILED)
+        answer = run.post(GIT_REPOSITORIES_VERIFY_ARCHIVED, body, key)
+        assert answer.status_code == 200, answer.text
+        return all(each["passed"] for each in answer.json()["items"])
+
+    assert not is_over()
+    key = run.key(Step.ARCHIVE_ENVIRONMENT_REPOSITORY)
+    assert_effect(run.post(GIT_REPOSITORIES_ARCHIVE, body, key), "created")
+    eventually(is_over, what="the agent lets go of it")
+    clone = world.forge.clone(*repository)
+    assert (clone / "docs/ours.md").read_text() == "A team's own words\n"
+    with pytest.raises(AssertionError, match="archived"):
+        world.forge.push_file(*repository, "docs/ours.md", "More\n")
+    later = world.new_run(appenv)
+    key = later.key(Step.ARCHIVE_ENVIRONMENT_REPOSITORY)
+    assert_effect(later.post(GIT_REPOSITORIES_ARCHIVE, body, key), "adopted")
+
+
+def test_a_repository_that_is_gone_needs_no_archive(world: World) -> None:
+    appenv = AppEnv()
+    run = world.new_run(appenv)
+    body = {"subject": appenv.subject, "repositories": [appenv.repository]}
+    key = run.key(Step.ARCHIVE_ENVIRONMENT_REPOSITORY)
+    assert_effect(run.post(GIT_REPOSITORIES_ARCHIVE, body, key), "adopted")
+    key = run.key(Step.VERIFY_NOTHING_RECONCILED)
+    (finding,) = run.post(GIT_REPOSITORIES_VERIFY_ARCHIVED, body, key).json()["items"]
+    assert finding["passed"]

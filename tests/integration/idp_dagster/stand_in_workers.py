@@ -162,6 +162,12 @@ def ended_effects(body: worker.EndCredentials) -> worker.StepEffects:
     return effects([effect(f"ending/{body.secret.secret_id}", storePath=body.store_path)])
 
 
+def archive_effects(body: worker.ArchiveRepositories) -> worker.StepEffects:
+    return effects(
+        effect(f"archive/{each.repository_id}", name=each.name) for each in body.repositories
+    )
+
+
 def add_workers(app: FastAPI, workers: StoodInWorkers) -> None:
     """The routes of the steps."""
     _add_effect(
@@ -183,6 +189,9 @@ def add_workers(app: FastAPI, workers: StoodInWorkers) -> None:
         app, workers, worker.SECRETS_BINDINGS_REMOVE, worker.RemoveSecretBindings, removed_effects
     )
     _add_effect(app, workers, worker.SECRETS_END, worker.EndCredentials, ended_effects)
+    _add_effect(
+        app, workers, worker.GIT_REPOSITORIES_ARCHIVE, worker.ArchiveRepositories, archive_effects
+    )
     _add_probes(app, workers)
     _add_fences(app, workers)
 
@@ -229,6 +238,11 @@ def _add_probes(app: FastAPI, workers: StoodInWorkers) -> None:
         workers.called(worker.SECRETS_VERIFY_ENDED, body, http)
         ids = [body.secret.secret_id, *(each.binding_id for each in body.bindings)]
         return findings(ids, failed=workers.script.drifted)
+
+    @app.post(worker.GIT_REPOSITORIES_VERIFY_ARCHIVED)
+    def verify_archived(body: worker.ArchiveRepositories, http: Request) -> worker.Findings:
+        workers.called(worker.GIT_REPOSITORIES_VERIFY_ARCHIVED, body, http)
+        return findings(each.repository_id for each in body.repositories)
 
     @app.post(worker.APPENV_GITOPS_VERIFY)
     def verify(body: worker.VerifyGitOps, http: Request) -> worker.GitOpsVerdict:

@@ -11,6 +11,7 @@ from idp_kernel.errors import PlatformError
 from idp_kernel.ids import new_id
 from idp_kernel.wire.engine import (
     AppEnvAsset,
+    AppEnvDecommissioningDesiredState,
     AppEnvDesiredState,
     AssetCheckName,
     Claim,
@@ -39,6 +40,7 @@ from idp_kernel.wire.worker import (
     AppEnvExpected,
     AppEnvSubject,
     ApplicationSubject,
+    ArchiveRepositories,
     BindingTarget,
     ConsumersState,
     ConsumersVerdict,
@@ -168,6 +170,18 @@ def revocation_state() -> RevocationDesiredState:
     return RevocationDesiredState(subject=rotated.subject, secrets=(secret,), suspended=())
 
 
+def decommissioning_state() -> AppEnvDecommissioningDesiredState:
+    """The end of an environment with the secret that `revocation_state` has."""
+    revocation = revocation_state()
+    (secret,) = revocation.secrets
+    return AppEnvDecommissioningDesiredState(
+        subject=revocation.subject,
+        repository=secret.bindings[0].repository,
+        secrets=revocation.secrets,
+        suspended=(),
+    )
+
+
 def compensation_state(undone: UndoneDesiredState | None = None) -> CompensationDesiredState:
     """The undo of a provisioning, or an onboarding, of which every step told."""
     wanted = undone or desired_state()
@@ -197,6 +211,7 @@ WORKFLOW_OF: dict[type[DesiredState], WorkflowName] = {
     AppEnvDesiredState: WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING,
     RotationDesiredState: WorkflowName.SECRET_ROTATION,
     RevocationDesiredState: WorkflowName.SECRET_REVOCATION,
+    AppEnvDecommissioningDesiredState: WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING,
     CompensationDesiredState: WorkflowName.COMPENSATION,
 }
 
@@ -509,6 +524,21 @@ class FakeWorkers:
                 *(finding(each.binding_id, passed=not is_seen) for each in body.bindings),
             )
         )
+
+    def archive(self, body: ArchiveRepositories, permit: CallPermit) -> StepEffects:
+        self._called(body, permit)
+        return effects(
+            f"archive/{body.repositories[0].repository_id}",
+            ProviderEvent.GIT_REPOSITORY_ARCHIVED,
+            name=body.repositories[0].name,
+        )
+
+    def look_at_archived(self, body: ArchiveRepositories, permit: CallPermit) -> Findings:
+        self._called(body, permit)
+        is_seen = self.still_seen > 0
+        self.still_seen -= 1
+        ids = (each.repository_id for each in body.repositories)
+        return Findings(items=tuple(finding(each, passed=not is_seen) for each in ids))
 
     def steps_called(self) -> list[Step]:
         return [step for step, _, _ in self.calls]

@@ -12,12 +12,18 @@ from dagster import ExecuteInProcessResult
 from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
 from idp_kernel.wire.engine import DesiredState
 from idp_kernel.workflows import Step, WaitingReason
-from tests.unit.idp_dagster import test_compensation, test_onboarding, test_secret_revocation
+from tests.unit.idp_dagster import (
+    test_appenv_decommissioning,
+    test_compensation,
+    test_onboarding,
+    test_secret_revocation,
+)
 from tests.unit.idp_dagster.fakes import (
     FakeControlPlane,
     FakeWorkers,
     claim,
     compensation_state,
+    decommissioning_state,
     onboarding_state,
     revocation_state,
 )
@@ -60,6 +66,12 @@ def _cases(
 CASES = [
     *_cases(test_onboarding.STEPS, 5, onboarding_state(), test_onboarding.carry_out),
     *_cases(test_secret_revocation.STEPS, 4, revocation_state(), test_secret_revocation.carry_out),
+    *_cases(
+        test_appenv_decommissioning.STEPS,
+        5,
+        decommissioning_state(),
+        test_appenv_decommissioning.carry_out,
+    ),
     *_cases(test_compensation.STEPS, 3, compensation_state(), test_compensation.carry_out),
 ]
 every_step = pytest.mark.parametrize("case", CASES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from alembic import op
 
 from control_plane.adapters.downgrades import (
+    ENDING_WORKFLOWS,
     ENDINGS,
     forget_requests,
     refuse_while_there_are,
@@ -21,4 +22,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Requests that have ended are forgotten; what they ended stays ended."""
     refuse_while_there_are(op.get_bind(), ENDINGS)
-    forget_requests(op.get_bind(), "SecretRevocation")
+    for workflow in ENDING_WORKFLOWS:
+        forget_requests(op.get_bind(), workflow)

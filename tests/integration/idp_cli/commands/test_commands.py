@@ -298,7 +298,11 @@ def test_an_application_environment_is_frozen_and_unfrozen(
     perform(team, onboarded)
     assert "Frozen" in idp("env", "freeze", appenv)
     refused = idp("env", "decommission", appenv, code=ExitCode.FAILED)
-    assert "workflow_not_available" in refused
+    assert "irreversible" in refused
+    accepted = shown_json(idp, "env", "decommission", appenv, "--reason", "Over", "--yes")
+    assert accepted["workflow"] == "ApplicationEnvironmentDecommissioning"
+    assert "Decommissioning" in idp("env", "show", appenv)
+    idp("request", "cancel", accepted["requestId"])
     assert "Active" in idp("env", "unfreeze", appenv)
     assert appenv in idp("env", "list", "--team", team, "--environment", environment)
     assert "none" in idp("env", "list", onboarded, "--state", "Frozen")

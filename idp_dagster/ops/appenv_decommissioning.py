@@ -1,26 +1,23 @@
 """The last steps of ApplicationEnvironmentDecommissioning; those before them are in `endings`."""
 
-from collections.abc import Iterator
-
-from dagster import In, Nothing, OpExecutionContext, Out, Output, ResourceParam, op
+from dagster import OpExecutionContext, ResourceParam
 
 from idp_dagster.endings import are_gone, looks
 from idp_dagster.outcomes import effects_result, step_attempt
 from idp_dagster.patience import Patience, is_achieved_in_time
-from idp_dagster.policies import RETRY_POLICIES
+from idp_dagster.policies import SentToWait
 from idp_dagster.ports import CallPermit, ControlPlane, EndingProvider
+from idp_dagster.step_ops import AFTER, step_op
 from idp_kernel.wire.engine import AppEnvDecommissioningDesiredState, StepResult
 from idp_kernel.wire.worker import ArchiveRepositories, Findings
 from idp_kernel.workflows import Step, WaitingReason
 
 # No postponed annotations here: Dagster reads those of the decorated functions as classes.
 
-_AFTER = {"before": In(Nothing)}
-_DONE = Out(Nothing)
 _FINALIZE = Step.FINALIZE_APPLICATION_ENVIRONMENT_DECOMMISSIONING
 
 
-@op(ins=_AFTER, out=_DONE, retry_policy=RETRY_POLICIES[Step.ARCHIVE_ENVIRONMENT_REPOSITORY])
+@step_op(Step.ARCHIVE_ENVIRONMENT_REPOSITORY, ins=AFTER)
 def archive_environment_repository(
     context: OpExecutionContext,
     control_plane: ResourceParam[ControlPlane],
@@ -35,17 +32,13 @@ def archive_environment_repository(
         attempt.achieved(effects_result(effects))
 
 
-@op(
-    ins=_AFTER,
-    out=Out(Nothing, is_required=False),
-    retry_policy=RETRY_POLICIES[Step.VERIFY_NOTHING_RECONCILED],
-)
+@step_op(Step.VERIFY_NOTHING_RECONCILED, ins=AFTER)
 def verify_nothing_reconciled(
     context: OpExecutionContext,
     config: Patience,
     control_plane: ResourceParam[ControlPlane],
     ending_provider: ResourceParam[EndingProvider],
-) -> Iterator[Output[None]]:
+) -> None:
     """Looks until the agent has let go of the environment and nobody has its secrets.
 
     When that takes longer than a run may wait, the request is sent to wait and the run ends here.
@@ -67,11 +60,11 @@ def verify_nothing_reconciled(
             judge=lambda seen: StepResult() if are_gone(seen) else None,
             waiting_reason=WaitingReason.ENDED_STILL_SEEN,
         )
-    if is_over:
-        yield Output(None)
+    if not is_over:
+        raise SentToWait
 
 
-@op(ins=_AFTER, out=_DONE, retry_policy=RETRY_POLICIES[_FINALIZE])
+@step_op(_FINALIZE, ins=AFTER)
 def finalize_application_environment_decommissioning(
     context: OpExecutionContext, control_plane: ResourceParam[ControlPlane]
 ) -> None:

@@ -1,21 +1,17 @@
 """The last step of SecretRevocation; those before it are in `endings`."""
 
-from dagster import In, Nothing, OpExecutionContext, Out, ResourceParam, op
+from dagster import OpExecutionContext, ResourceParam
 
 from idp_dagster.outcomes import step_attempt
-from idp_dagster.policies import RETRY_POLICIES
 from idp_dagster.ports import ControlPlane
+from idp_dagster.step_ops import AFTER, step_op
 from idp_kernel.wire.engine import StepResult
 from idp_kernel.workflows import Step
 
 # No postponed annotations here: Dagster reads those of the decorated functions as classes.
 
 
-@op(
-    ins={"before": In(Nothing)},
-    out=Out(Nothing),
-    retry_policy=RETRY_POLICIES[Step.FINALIZE_SECRET_REVOCATION],
-)
+@step_op(Step.FINALIZE_SECRET_REVOCATION, ins=AFTER)
 def finalize_secret_revocation(
     context: OpExecutionContext, control_plane: ResourceParam[ControlPlane]
 ) -> None:

@@ -6,6 +6,7 @@ import pytest
 from dagster import ExecuteInProcessResult
 
 from idp_dagster.jobs.secret_revocation import secret_revocation, secret_revocation_steps
+from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
 from idp_kernel.wire.engine import RevocationDesiredState
 from idp_kernel.wire.worker import RotatedSecret
 from idp_kernel.workflows import SECRET_REVOCATION, ProviderEvent, Step, WaitingReason
@@ -85,3 +86,15 @@ def test_who_does_not_let_go_keeps_no_credential_alive(control_plane: FakeContro
         "it is not revoked while it is seen"
     )
     assert control_plane.finalized is None
+
+
+@pytest.mark.parametrize("kind", [Unavailable, ProviderRejected])
+def test_an_agent_that_cannot_be_asked_keeps_no_credential_alive(
+    control_plane: FakeControlPlane, kind: type[PlatformError]
+) -> None:
+    away = [kind("The agent is away.", code="agent_unreachable") for _ in range(10_000)]
+    workers = FakeWorkers(errors={Step.RELEASE_CONSUMERS: [*away]})
+    assert carry_out(control_plane, workers).success
+    assert workers.steps_called().count(Step.END_CREDENTIALS) == 1
+    assert control_plane.waits == []
+    assert control_plane.finalized is not None

@@ -54,7 +54,7 @@ class EndAction:
         versions = () if stored is None else sorted(stored.kept)
         if versions:
             attempt.check_fence()
-            self.parties.store.destroy(self.body.store_path, versions)
+            self.parties.store.end(self.body.store_path, versions)
         return Made(
             references=self._references(ended, len(versions)),
             created_by=attempt.request_id,

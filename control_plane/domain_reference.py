@@ -81,6 +81,10 @@ CHAPTERS = (
                 "An undo of its provisioning makes it Decommissioning and then Declared; one that"
                 " ends before any run began it gives it back as Active."
             ),
+            (
+                "A decommissioning takes it from Frozen to Retired, with all its secrets; one that"
+                " comes to no end gives it back as Frozen, its secrets suspended if a run began."
+            ),
         ),
     ),
     Chapter(
@@ -88,7 +92,11 @@ CHAPTERS = (
         (SECRET_MOVES,),
         "A reference to a value in the secret store; the value itself is never here.",
         (
-            "A revoked secret never comes back.",
+            (
+                "A revoked secret never comes back. It is Suspended while a revocation is at work,"
+                " and stays so when that comes to no end; one that ends before any run began it"
+                " gives it back as it was."
+            ),
             "It rotates only while it is Active.",
             "However a rotation ends, the version that the bindings pin works before and after.",
             (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Header, Security
@@ -25,8 +26,10 @@ from execution_workers.calls import (
 )
 from execution_workers.checks import Checks
 from execution_workers.effects import Effects
+from execution_workers.endings import EndAction
 from execution_workers.gitops import GitOpsVerification
 from execution_workers.ledger.ledger import Ledger
+from execution_workers.manifests import binding_at
 from execution_workers.ports import Action, BindingMove, GitForge
 from execution_workers.provisioning import SecretAction
 from execution_workers.rotation import (
@@ -34,7 +37,6 @@ from execution_workers.rotation import (
     MoveAction,
     RetireAction,
     RotationParties,
-    binding_at,
 )
 from execution_workers.rotation_probes import observe_consumers, validate, verify
 from execution_workers.run_tokens import RunTokens
@@ -53,21 +55,28 @@ from idp_kernel.wire.worker import (
     FENCES,
     GIT_BRANCH_PROTECTION,
     GIT_REPOSITORIES,
+    GIT_REPOSITORIES_ARCHIVE,
     GIT_REPOSITORIES_SEED,
     GIT_REPOSITORIES_VALIDATE,
+    GIT_REPOSITORIES_VERIFY_ARCHIVED,
+    SECRETS_BINDINGS_REMOVE,
     SECRETS_BINDINGS_UPDATE,
     SECRETS_CONSUMERS,
+    SECRETS_END,
     SECRETS_ISSUE,
     SECRETS_RETIRE,
     SECRETS_VALIDATE,
     SECRETS_VERIFY,
+    SECRETS_VERIFY_ENDED,
     UNDO_SUFFIX,
     UNDO_VERIFY,
+    ArchiveRepositories,
     CheckAppEnvs,
     CheckSecrets,
     ConsumersVerdict,
     CreateSecretBindings,
     CredentialVerdict,
+    EndCredentials,
     EnsureRepositories,
     FenceRaised,
     Findings,
@@ -77,6 +86,7 @@ from idp_kernel.wire.worker import (
     ProtectBranches,
     ProvisionSecrets,
     RaiseFence,
+    RemoveSecretBindings,
     RetireCredential,
     RotatedSecret,
     SeedRepositories,
@@ -85,6 +95,7 @@ from idp_kernel.wire.worker import (
     UpdateSecretBindings,
     VerifyCredential,
     VerifyGitOps,
+    VerifySecretEnded,
     VerifyUndone,
 )
 from idp_kernel.workflows import Step
@@ -142,6 +153,8 @@ def routes(workers: Workers) -> APIRouter:
     _add_moved_bindings(router, workers)
     _add_rotation_probes(router, workers)
     _add_retirement(router, workers)
+    _add_endings(router, workers)
+    _add_archives(router, workers)
     _add_undo_verification(router, workers)
     _add_checks(router, workers)
     _add_fences(router, workers)
@@ -319,6 +332,53 @@ def _add_retirement(router: APIRouter, workers: Workers) -> None:
     def retire_credential(body: RetireCredential, call: Call = done) -> StepEffects:
         require_own_secret(call, body)
         return workers.effects.do(call, body.subject, [RetireAction(workers.rotation, body)])
+
+
+def _add_endings(router: APIRouter, workers: Workers) -> None:
+    removing, _ = _calls_of(workers, Step.REMOVE_SECRET_BINDINGS)
+    ending, _ = _calls_of(workers, Step.END_CREDENTIALS)
+    looking, _ = _calls_of(
+        workers,
+        Step.RELEASE_CONSUMERS,
+        Step.VERIFY_SECRETS_ENDED,
+        Step.VERIFY_NOTHING_RECONCILED,
+    )
+
+    @router.post(SECRETS_BINDINGS_REMOVE)
+    def remove_secret_bindings(body: RemoveSecretBindings, call: Call = removing) -> StepEffects:
+        require_own_secret(call, body)
+        asked = body.model_dump(mode="json")
+        actions = [
+            workers.forge.removed_binding(each.repository, binding_at(body, each, 1), asked)
+            for each in body.bindings
+        ]
+        return workers.effects.do(call, body.subject, actions)
+
+    @router.post(SECRETS_END)
+    def end_credentials(body: EndCredentials, call: Call = ending) -> StepEffects:
+        require_own_secret(call, body)
+        return workers.effects.do(call, body.subject, [EndAction(workers.rotation, body)])
+
+    @router.post(SECRETS_VERIFY_ENDED)
+    def verify_secret_ended(body: VerifySecretEnded, call: Call = looking) -> Findings:
+        return _secret_probe(workers, call, body, lambda: workers.checks.secret_ended(body))
+
+
+def _add_archives(router: APIRouter, workers: Workers) -> None:
+    archiving, _ = _calls_of(workers, Step.ARCHIVE_ENVIRONMENT_REPOSITORY)
+    looking, _ = _calls_of(workers, Step.VERIFY_NOTHING_RECONCILED)
+
+    @router.post(GIT_REPOSITORIES_ARCHIVE)
+    def archive_repositories(body: ArchiveRepositories, call: Call = archiving) -> StepEffects:
+        require_own_team(call, body.subject, *(each.owner for each in body.repositories))
+        actions = [workers.forge.archived(body.subject, each) for each in body.repositories]
+        return workers.effects.do(call, body.subject, actions)
+
+    @router.post(GIT_REPOSITORIES_VERIFY_ARCHIVED)
+    def verify_archived(body: ArchiveRepositories, call: Call = looking) -> Findings:
+        require_own_team(call, body.subject, *(each.owner for each in body.repositories))
+        look = partial(workers.checks.repositories_archived, body)
+        return workers.probed(call, body.subject, look)
 
 
 def _add_undo_verification(router: APIRouter, workers: Workers) -> None:

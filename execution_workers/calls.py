@@ -32,7 +32,7 @@ class Call:
     team: str
 
 
-SECRET_ITEMS = frozenset({"secret", "credential", "retirement"})
+SECRET_ITEMS = frozenset({"secret", "credential", "retirement", "ending"})
 """Kinds of items that are named after a secret."""
 
 

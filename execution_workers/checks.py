@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from execution_workers.gitops import ready_condition
 from execution_workers.ledger.errors import workers_busy
+from execution_workers.manifests import binding_at
 from execution_workers.ports import (
     CredentialIssuer,
     GitForge,
@@ -30,6 +31,8 @@ from idp_kernel.errors import InvalidInput, PlatformError
 from idp_kernel.wire.worker import (
     AppEnvExpected,
     AppEnvSubject,
+    ArchiveRepositories,
+    BindingTarget,
     CredentialIssuerName,
     EnsureRepositories,
     Finding,
@@ -39,6 +42,7 @@ from idp_kernel.wire.worker import (
     SecretExpected,
     SecretWanted,
     Subject,
+    VerifySecretEnded,
     VerifyUndone,
 )
 
@@ -83,6 +87,20 @@ class Checks:
         looks: list[Callable[[], Finding]] = [
             *(partial(self._repository_gone, each) for each in wanted.repositories),
             *(partial(self._secret_gone, wanted.subject, each) for each in wanted.secrets),
+        ]
+        return self._findings(lambda look: look(), looks)
+
+    def repositories_archived(self, wanted: ArchiveRepositories) -> Findings:
+        """Whether each is archived or gone, and the agent has it no more."""
+        return self._findings(self._repository_archived, wanted.repositories)
+
+    def secret_ended(self, wanted: VerifySecretEnded) -> Findings:
+        """Whether store, issuer, forge and agent have no more what was ended; the secret's own
+        finding first, then one for each binding.
+        """
+        looks: list[Callable[[], Finding]] = [
+            partial(self._secret_ended, wanted),
+            *(partial(self._binding_gone, wanted, each) for each in wanted.bindings),
         ]
         return self._findings(lambda look: look(), looks)
 
@@ -137,9 +155,7 @@ class Checks:
         name = _name(wanted)
         found = self._forge.standing(wanted)
         is_there = found is not None and self._is_own(found.marker, wanted.repository_id)
-        is_listed = wanted.kind is RepositoryKind.APPLICATION_ENVIRONMENT and (
-            self._agent.reconciliation(wanted.owner, wanted.name) is not None
-        )
+        is_listed = self._is_listed(wanted)
         if is_there:
             words = f"the repository {name} is there"
         elif is_listed:
@@ -164,6 +180,70 @@ class Checks:
             passed=not is_there,
             expected=f"there is no secret at {path}",
             found=f"a secret is at {path}" if is_there else f"there is no secret at {path}",
+        )
+
+    def _repository_archived(self, wanted: RepositoryWanted) -> Finding:
+        name = _name(wanted)
+        found = self._forge.standing(wanted)
+        is_open = found is not None and not found.is_archived
+        is_listed = self._is_listed(wanted)
+        if is_open:
+            words = f"the repository {name} takes commits"
+        elif is_listed:
+            words = f"the agent knows {name}"
+        else:
+            words = f"{name} is archived" if found is not None else f"nobody has {name}"
+        return Finding(
+            id=wanted.repository_id,
+            passed=not is_open and not is_listed,
+            expected=f"{name} is archived, and no agent applies it",
+            found=words,
+        )
+
+    def _is_listed(self, wanted: RepositoryWanted) -> bool:
+        """Whether the agent knows the repository; it looks at those of environments alone."""
+        return wanted.kind is RepositoryKind.APPLICATION_ENVIRONMENT and (
+            self._agent.reconciliation(wanted.owner, wanted.name) is not None
+        )
+
+    def _secret_ended(self, wanted: VerifySecretEnded) -> Finding:
+        stored = self._store.find(wanted.store_path)
+        kept = () if stored is None else sorted(stored.kept)
+        issuer = self._issuers[wanted.secret.issuer]
+        logins = issuer.logins_let_in(wanted.secret.secret_id)
+        standing = [
+            *(f"version {each} of {wanted.store_path} is kept" for each in kept),
+            *(f"the login {each} is let in" for each in logins),
+        ]
+        nothing = f"nothing of {wanted.store_path} is kept or let in"
+        return Finding(
+            id=wanted.secret.secret_id,
+            passed=not standing,
+            expected=nothing,
+            found="; ".join(standing) or nothing,
+        )
+
+    def _binding_gone(self, wanted: VerifySecretEnded, target: BindingTarget) -> Finding:
+        name = _name(target.repository)
+        seen = self._agent.reconciliation(target.repository.owner, target.repository.name)
+        is_applied = seen is not None and any(
+            each.remote_key == wanted.store_path for each in seen.applied_secrets
+        )
+        binding = binding_at(wanted, target, 1)
+        is_bound = self._forge.standing(target.repository) is not None and (
+            self._forge.pins(target.repository, [binding])[target.binding_id].is_there
+        )
+        if is_bound:
+            words = f"{name} has the binding {target.name}"
+        elif is_applied:
+            words = f"the agent still brings {target.name}"
+        else:
+            words = f"neither {name} nor the agent has {target.name}"
+        return Finding(
+            id=target.binding_id,
+            passed=not is_bound and not is_applied,
+            expected=f"neither {name} nor the agent has {target.name}",
+            found=words,
         )
 
     def _repository_protected(self, expected: AppEnvExpected) -> Finding:

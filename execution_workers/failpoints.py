@@ -10,7 +10,13 @@ STEPS_WITH_UNDO = (
     Step.UPDATE_SECRET_BINDINGS,
 )
 """Those that `Compensation` takes back, and two of a rotation that the workers can take back."""
-EFFECT_STEPS = (*STEPS_WITH_UNDO, Step.RETIRE_OLD_CREDENTIAL)
+EFFECT_STEPS = (
+    *STEPS_WITH_UNDO,
+    Step.RETIRE_OLD_CREDENTIAL,
+    Step.REMOVE_SECRET_BINDINGS,
+    Step.END_CREDENTIALS,
+    Step.ARCHIVE_ENVIRONMENT_REPOSITORY,
+)
 """The steps whose effects the ledger keeps; the others are probes, or the control plane's."""
 
 REPOSITORY_CREATED = "execution-workers.materialize_repositories.after_create"
@@ -44,6 +50,9 @@ LOGIN_DISABLED = "execution-workers.retire_old_credential.after_disable"
 LOGIN_RETIRED = "execution-workers.retire_old_credential.after_issuer"
 """The issuer has retired the old credential, its versions are not destroyed yet."""
 
+CREDENTIALS_ENDED_AT_ISSUER = "execution-workers.end_credentials.after_issuer"
+"""The issuer lets no login of the secret in, its versions are not destroyed yet."""
+
 
 def after_provider(step: Step) -> str:
     """The provider has done it, the ledger does not know yet."""
@@ -73,4 +82,5 @@ FAILPOINTS = (
     PINS_SEEN,
     LOGIN_DISABLED,
     LOGIN_RETIRED,
+    CREDENTIALS_ENDED_AT_ISSUER,
 )

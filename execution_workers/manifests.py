@@ -20,7 +20,9 @@ from idp_kernel.wire.worker import (
     CREDENTIAL_PROPERTIES,
     DOCKER_CONFIG,
     AppEnvSubject,
+    BindingTarget,
     RepositoryWanted,
+    RotatedSecret,
     SecretBindingWanted,
 )
 
@@ -134,6 +136,18 @@ def _target(binding: SecretBindingWanted) -> dict[str, Any]:
     return {**target, "template": {"type": PULL_SECRET_TYPE}}
 
 
+def binding_at(body: RotatedSecret, target: BindingTarget, version: int) -> SecretBindingWanted:
+    """The binding as its manifest has it at that version."""
+    return SecretBindingWanted(
+        binding_id=target.binding_id,
+        secret_id=body.secret.secret_id,
+        name=target.name,
+        issuer=body.secret.issuer,
+        store_path=body.store_path,
+        version=version,
+    )
+
+
 def is_binding_of(content: bytes, binding: SecretBindingWanted, installation_id: str) -> bool:
     """Whether a file is this binding's manifest, at whichever version it stands.
 
@@ -152,9 +166,9 @@ def pin_of(content: bytes | None, binding: SecretBindingWanted, installation_id:
     """
     path = binding_path(binding)
     if content is None:
-        return Pin(None, f"there is no {path}")
+        return Pin(None, f"there is no {path}", is_there=False)
     if not is_binding_of(content, binding, installation_id):
-        return Pin(None, f"{path} is not the manifest of this binding")
+        return Pin(None, f"{path} is not the manifest of this binding", is_there=False)
     pairs = _PIN_LINE.findall(content)
     keys = {value for name, value in pairs if name == b"key"}
     versions = {value for name, value in pairs if name == b"version"}

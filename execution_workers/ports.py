@@ -125,6 +125,8 @@ class StandingRepository:
     """What an administrator of the forge does so that the platform takes it over, one sentence;
     empty where there is no way.
     """
+    is_archived: bool = False
+    """Whether nobody can change anything in it any more."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,8 @@ class Pin:
     """None when there is no manifest of this binding, or it names no single version."""
     found: str
     """The same in words."""
+    is_there: bool = True
+    """Whether a manifest of this binding is there at all, whatever it names."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +189,12 @@ class GitForge(Protocol):
         """Protects the default branch, the platform's bot exempted. References: `branch`."""
         ...
 
+    def archived(self, subject: Subject, wanted: RepositoryWanted) -> Deed:
+        """It keeps all that it has and takes no more, from nobody. References: `name`, `owner`;
+        none when there is no such repository.
+        """
+        ...
+
     def secret_bindings(
         self,
         subject: AppEnvSubject,
@@ -197,6 +207,17 @@ class GitForge(Protocol):
     def moved_binding(self, move: BindingMove) -> Action:
         """A binding's pin, moved in one commit with its neighbours'. References: `revision`,
         `version`.
+        """
+        ...
+
+    def removed_binding(
+        self,
+        repository: RepositoryWanted,
+        binding: SecretBindingWanted,
+        asked: Mapping[str, object],
+    ) -> Deed:
+        """A binding's manifest, at whichever version, removed in one commit. References:
+        `revision`; none when there is no such repository. `asked` is the whole call, as JSON.
         """
         ...
 
@@ -331,6 +352,18 @@ class Sessions:
     on_old: int
 
 
+@dataclass(frozen=True)
+class Ended:
+    """What the end of a secret's credentials brought about at their issuer."""
+
+    logins: int
+    """How many were let in until then."""
+    sessions: int
+    """How many ended with them."""
+    kept_logins: int = 0
+    """How many stand, disabled: somebody's data hangs on them."""
+
+
 class CredentialIssuer(Protocol):
     """Makes credentials and ends them. A credential is told apart by its properties."""
 
@@ -401,6 +434,16 @@ class CredentialIssuer(Protocol):
         Raises `ProviderRejected` (`login_replaced`) when one of them is a later version's: what
         was to stay is not the newest any more.
         """
+        ...
+
+    def end(self, secret_id: str, attempt: Attempt) -> Ended:
+        """Ends every credential of the secret, whatever its version, and removes all that it has
+        at the issuer unless somebody's data hangs on it.
+        """
+        ...
+
+    def logins_let_in(self, secret_id: str) -> Sequence[str]:
+        """The logins of the secret that the issuer lets in, by name."""
         ...
 
     def remove(self, secret_id: str, attempt: Attempt) -> bool:

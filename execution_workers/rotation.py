@@ -19,6 +19,7 @@ from execution_workers.failpoints import (
     ROTATION_MARKED,
 )
 from execution_workers.gitops import GitOpsVerification
+from execution_workers.manifests import binding_at
 from execution_workers.ports import (
     Action,
     Attempt,
@@ -39,13 +40,11 @@ from execution_workers.ports import (
 from idp_kernel.errors import ProviderRejected
 from idp_kernel.failpoints import failpoint
 from idp_kernel.wire.worker import (
-    BindingTarget,
     CredentialIssuerName,
     EffectKind,
     IssueCredential,
     RetireCredential,
     RotatedSecret,
-    SecretBindingWanted,
     UpdateSecretBindings,
 )
 from idp_kernel.workflows import ProviderEvent
@@ -332,18 +331,6 @@ class RetireAction:
             f"{found}. Nothing was retired; put that right, or rotate again.",
             code=code,
         )
-
-
-def binding_at(body: RotatedSecret, target: BindingTarget, version: int) -> SecretBindingWanted:
-    """The binding as its manifest has it at that version."""
-    return SecretBindingWanted(
-        binding_id=target.binding_id,
-        secret_id=body.secret.secret_id,
-        name=target.name,
-        issuer=body.secret.issuer,
-        store_path=body.store_path,
-        version=version,
-    )
 
 
 def required_secret(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from execution_workers.manifests import binding_at
 from execution_workers.ports import Attempt, Pin, Sessions
 from execution_workers.rotation import (
     RotationParties,
-    binding_at,
     issued_already,
     present_of,
     required_secret,

@@ -122,6 +122,8 @@ _BY_CODE: dict[str, str] = {
     "file_unreadable": "Name a file that you can read with -f, or - for standard input.",
     "confirmation_needed": "See the changes with `{idp} apply -f FILE --dry-run`, make them with "
     "`{idp} apply -f FILE --yes`.",
+    "irreversible": "Read what it ends with --help. If you mean it, type the command again with "
+    "--yes.",
     "apply_unfinished": "Let it wait: `{idp} apply -f FILE --yes --watch`.",
     "team_exists": "Use it as it is (`{idp} team show {team}`), or take another slug.",
     "environment_exists": "Use it as it is (`{idp} environment show {environment}`), or take "
@@ -140,8 +142,9 @@ _BY_CODE: dict[str, str] = {
     "{requestId}`.",
     "request_undone": "What it made was taken back; ask anew instead of retrying. See by what "
     "with `{idp} request show {requestId}`.",
-    "not_undoable": "Look at what it did with `{idp} request show {requestId}`; a secret gets a "
-    "new credential with `{idp} secret rotate {secretId} --watch`.",
+    "not_undoable": "Look at what it did with `{idp} request show {requestId}`; a secret in use "
+    "gets a new credential with `{idp} secret rotate {secretId} --watch`, and what was ended for "
+    "good does not come back.",
     "nothing_to_undo": "It made nothing, so there is nothing to remove: `{idp} request show "
     "{requestId}` shows its steps.",
     "application_in_use": "Undo what provisioned them first: see the requests with `{idp} request "

@@ -76,7 +76,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "env show": (_APPENV,),
     "env freeze": (_APPENV,),
     "env unfreeze": (_APPENV,),
-    "env decommission": (_APPENV,),
+    "env decommission": (f'{_APPENV} --reason "The trial is over" --yes --watch',),
     "secret list": ("", "--app shop --environment staging", "--due"),
     "secret show": ("payments/shop/staging/db",),
     "secret bindings": ("payments/shop/staging/db",),
@@ -89,6 +89,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         'payments/shop/staging/db --interval 30d --window "mon-fri 22-06 Europe/Madrid"',
     ),
     "secret compromised": ('payments/shop/staging/db --reason "It was in a log"',),
+    "secret revoke": ('payments/shop/staging/db --reason "Nobody uses it any more" --yes --watch',),
+    "secret archive": ("payments/shop/staging/db",),
     "secret suspend": ("payments/shop/staging/db",),
     "secret resume": ("payments/shop/staging/db",),
     "secret login": (

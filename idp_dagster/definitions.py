@@ -21,6 +21,7 @@ from idp_dagster.resources.rotations import RotationsResource
 from idp_dagster.resources.run_watch import RunWatchResource
 from idp_dagster.resources.workers import (
     AppEnvProvisioningProviderResource,
+    EndingProviderResource,
     GitProviderResource,
     SecretRotationProviderResource,
     UndoProviderResource,
@@ -83,6 +84,7 @@ def engine_definitions(settings: EngineSettings) -> Definitions:
             "secret_rotation_provider": SecretRotationProviderResource(
                 workers_url=settings.workers_url
             ),
+            "ending_provider": EndingProviderResource(workers_url=settings.workers_url),
             "undo_provider": UndoProviderResource(workers_url=settings.workers_url),
             "workflow_requests": WorkflowRequestsResource(**control_plane),
             "run_watch": RunWatchResource(),

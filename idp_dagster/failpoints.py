@@ -21,14 +21,12 @@ def after_call(step: Step) -> str:
     return f"workflow-engine.{step}.after_call"
 
 
+_STEPS = dict.fromkeys(step for workflow in WORKFLOWS.values() for step in workflow.steps)
+"""Each once, though several workflows have it."""
+
 FAILPOINTS = (
     AFTER_CLAIM,
-    *(
-        place(step)
-        for workflow in WORKFLOWS.values()
-        for step in workflow.steps
-        for place in (before_call, after_call)
-    ),
+    *(place(step) for step in _STEPS for place in (before_call, after_call)),
     BEFORE_END_PHASE,
     AFTER_END_PHASE,
 )

@@ -39,10 +39,10 @@ def is_achieved_in_time(
     *,
     look: Callable[[CallPermit], Seen],
     judge: Callable[[Seen], StepResult | None],
-    waiting_reason: WaitingReason,
+    waiting_reason: WaitingReason | None,
 ) -> bool:
     """Looks until what is seen is judged an achievement; `False` when the request was sent to wait
-    instead. What `judge` raises ends the step.
+    instead, or without a reason to wait when time was up. What `judge` raises ends the step.
     """
     started = time.monotonic()
     while True:
@@ -53,6 +53,7 @@ def is_achieved_in_time(
             attempt.achieved(result)
             return True
         if time.monotonic() - started >= patience.longest_seconds:
-            control_plane.wait(waiting_reason, patience.wait_seconds)
+            if waiting_reason is not None:
+                control_plane.wait(waiting_reason, patience.wait_seconds)
             return False
         time.sleep(patience.look_every_seconds)

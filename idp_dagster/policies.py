@@ -63,6 +63,17 @@ RETRY_POLICIES: dict[Step, RetryPolicy] = {
     Step.CONFIRM_CONSUMERS: _policy(max_retries=4),
     Step.RETIRE_OLD_CREDENTIAL: _policy(max_retries=4),
     Step.FINALIZE_SECRET_ROTATION: _policy(max_retries=4),
+    Step.REMOVE_SECRET_BINDINGS: _policy(max_retries=4),
+    # Looks again by itself, as the verification of GitOps does.
+    Step.RELEASE_CONSUMERS: _policy(max_retries=4),
+    Step.END_CREDENTIALS: _policy(max_retries=4),
+    # Looks again by itself, as the verification of GitOps does.
+    Step.VERIFY_SECRETS_ENDED: _policy(max_retries=4),
+    Step.FINALIZE_SECRET_REVOCATION: _policy(max_retries=4),
+    Step.ARCHIVE_ENVIRONMENT_REPOSITORY: _policy(max_retries=4),
+    # Looks again by itself, as the verification of GitOps does.
+    Step.VERIFY_NOTHING_RECONCILED: _policy(max_retries=4),
+    Step.FINALIZE_APPLICATION_ENVIRONMENT_DECOMMISSIONING: _policy(max_retries=4),
     Step.STOP_UNDONE_REQUEST: _policy(max_retries=4),
     Step.UNDO_EFFECTS: _policy(max_retries=4),
     # Looks again by itself, as the verification of GitOps does.

@@ -24,10 +24,12 @@ from idp_kernel.wire.engine import (
 )
 from idp_kernel.wire.worker import (
     AppEnvExpected,
+    ArchiveRepositories,
     ConsumersVerdict,
     CreateSecretBindings,
     CredentialVerdict,
     DownstreamError,
+    EndCredentials,
     EnsureRepositories,
     Finding,
     Findings,
@@ -36,6 +38,7 @@ from idp_kernel.wire.worker import (
     ObserveConsumers,
     ProtectBranches,
     ProvisionSecrets,
+    RemoveSecretBindings,
     RetireCredential,
     SecretExpected,
     SeedRepositories,
@@ -43,6 +46,7 @@ from idp_kernel.wire.worker import (
     UpdateSecretBindings,
     VerifyCredential,
     VerifyGitOps,
+    VerifySecretEnded,
     VerifyUndone,
 )
 from idp_kernel.workflows import Step, WaitingReason
@@ -193,6 +197,30 @@ class SecretRotationProvider(Protocol):
 
     def retire(self, body: RetireCredential, permit: CallPermit) -> StepEffects:
         """Ends every credential but the one in use. Nothing undoes it."""
+        ...
+
+
+class EndingProvider(Protocol):
+    """Ends secrets and repositories for good, through execution-workers. Nothing undoes it."""
+
+    def remove_bindings(self, body: RemoveSecretBindings, permit: CallPermit) -> StepEffects:
+        """Commits the removal of a secret's manifests; answers the revisions."""
+        ...
+
+    def end(self, body: EndCredentials, permit: CallPermit) -> StepEffects:
+        """Ends a secret's logins and destroys its values."""
+        ...
+
+    def look(self, body: VerifySecretEnded, permit: CallPermit) -> Findings:
+        """What is there of a secret just now: its own finding, then one for each binding."""
+        ...
+
+    def archive(self, body: ArchiveRepositories, permit: CallPermit) -> StepEffects:
+        """Makes repositories read-only for everybody, with all that they have."""
+        ...
+
+    def look_at_archived(self, body: ArchiveRepositories, permit: CallPermit) -> Findings:
+        """Whether each is archived or gone, and no agent has it."""
         ...
 
 

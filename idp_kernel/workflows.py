@@ -15,6 +15,8 @@ class WorkflowName(StrEnum):
     APPLICATION_ONBOARDING = "ApplicationOnboarding"
     APPLICATION_ENVIRONMENT_PROVISIONING = "ApplicationEnvironmentProvisioning"
     SECRET_ROTATION = "SecretRotation"
+    SECRET_REVOCATION = "SecretRevocation"
+    APPLICATION_ENVIRONMENT_DECOMMISSIONING = "ApplicationEnvironmentDecommissioning"
     COMPENSATION = "Compensation"
 
 
@@ -88,6 +90,16 @@ class Step(StrEnum):
     CONFIRM_CONSUMERS = "confirm_consumers"
     RETIRE_OLD_CREDENTIAL = "retire_old_credential"
     FINALIZE_SECRET_ROTATION = "finalize_secret_rotation"
+    REMOVE_SECRET_BINDINGS = "remove_secret_bindings"
+    RELEASE_CONSUMERS = "release_consumers"
+    END_CREDENTIALS = "end_credentials"
+    VERIFY_SECRETS_ENDED = "verify_secrets_ended"
+    FINALIZE_SECRET_REVOCATION = "finalize_secret_revocation"
+    ARCHIVE_ENVIRONMENT_REPOSITORY = "archive_environment_repository"
+    VERIFY_NOTHING_RECONCILED = "verify_nothing_reconciled"
+    FINALIZE_APPLICATION_ENVIRONMENT_DECOMMISSIONING = (
+        "finalize_application_environment_decommissioning"
+    )
     STOP_UNDONE_REQUEST = "stop_undone_request"
     UNDO_EFFECTS = "undo_effects"
     VERIFY_NOTHING_LEFT = "verify_nothing_left"
@@ -108,7 +120,7 @@ UNDOABLE_STEPS = frozenset(
 )
 """Steps whose effects `Compensation` can take back."""
 
-IRREVERSIBLE_STEPS = frozenset({Step.RETIRE_OLD_CREDENTIAL})
+IRREVERSIBLE_STEPS = frozenset({Step.RETIRE_OLD_CREDENTIAL, Step.END_CREDENTIALS})
 """Steps whose effects nothing can take back."""
 
 
@@ -119,6 +131,7 @@ class WaitingReason(StrEnum):
     GITOPS_RECONCILIATION_SLOW = "gitops_reconciliation_slow"
     CONSUMERS_NOT_CONFIRMED = "consumers_not_confirmed"
     UNDONE_STILL_SEEN = "undone_still_seen"
+    ENDED_STILL_SEEN = "ended_still_seen"
     PROVIDER_PAUSED = "provider_paused"
     """A provider said when to come again, and that is longer than a run may wait."""
     CIRCUIT_OPEN = "circuit_open"
@@ -244,6 +257,46 @@ SECRET_ROTATION = Workflow(
     deadline_seconds=30 * 60,
 )
 
+SECRET_REVOCATION = Workflow(
+    name=WorkflowName.SECRET_REVOCATION,
+    version=1,
+    event_prefix="workflow_secret_revocation",
+    phases=(
+        Phase(
+            job_name="secret_revocation",
+            steps=(
+                Step.REMOVE_SECRET_BINDINGS,
+                Step.RELEASE_CONSUMERS,
+                Step.END_CREDENTIALS,
+                Step.VERIFY_SECRETS_ENDED,
+                Step.FINALIZE_SECRET_REVOCATION,
+            ),
+        ),
+    ),
+    deadline_seconds=30 * 60,
+)
+
+APPLICATION_ENVIRONMENT_DECOMMISSIONING = Workflow(
+    name=WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING,
+    version=1,
+    event_prefix="workflow_appenv_decommissioning",
+    phases=(
+        Phase(
+            job_name="application_environment_decommissioning",
+            steps=(
+                Step.REMOVE_SECRET_BINDINGS,
+                Step.RELEASE_CONSUMERS,
+                Step.END_CREDENTIALS,
+                Step.ARCHIVE_ENVIRONMENT_REPOSITORY,
+                Step.VERIFY_NOTHING_RECONCILED,
+                Step.FINALIZE_APPLICATION_ENVIRONMENT_DECOMMISSIONING,
+            ),
+        ),
+    ),
+    deadline_seconds=30 * 60,
+)
+"""Its secrets end as they do in `SecretRevocation`, by the same steps."""
+
 COMPENSATION = Workflow(
     name=WorkflowName.COMPENSATION,
     version=1,
@@ -269,6 +322,8 @@ WORKFLOWS: dict[WorkflowName, Workflow] = {
         APPLICATION_ONBOARDING,
         APPLICATION_ENVIRONMENT_PROVISIONING,
         SECRET_ROTATION,
+        SECRET_REVOCATION,
+        APPLICATION_ENVIRONMENT_DECOMMISSIONING,
         COMPENSATION,
     )
 }
@@ -280,13 +335,16 @@ class ProviderEvent(StrEnum):
     GIT_REPOSITORY_CREATED = "git_repository_created"
     GIT_REPOSITORY_ADOPTED = "git_repository_adopted"
     GIT_REPOSITORY_SEEDED = "git_repository_seeded"
+    GIT_REPOSITORY_ARCHIVED = "git_repository_archived"
     GIT_BRANCH_PROTECTION_APPLIED = "git_branch_protection_applied"
     GIT_SECRET_BINDINGS_COMMITTED = "git_secret_bindings_committed"
     GIT_SECRET_BINDINGS_UPDATED = "git_secret_bindings_updated"
+    GIT_SECRET_BINDINGS_REMOVED = "git_secret_bindings_removed"
     SECRET_STORE_SECRET_WRITTEN = "secret_store_secret_written"
     CREDENTIAL_ISSUER_CREDENTIAL_ISSUED = "credential_issuer_credential_issued"
     CREDENTIAL_ISSUER_CREDENTIAL_VERIFIED = "credential_issuer_credential_verified"
     CREDENTIAL_ISSUER_CREDENTIAL_RETIRED = "credential_issuer_credential_retired"
+    CREDENTIAL_ISSUER_CREDENTIALS_ENDED = "credential_issuer_credentials_ended"
     GITOPS_RECONCILIATION_VERIFIED = "gitops_reconciliation_verified"
     GITOPS_CONSUMERS_CONFIRMED = "gitops_consumers_confirmed"
 
@@ -321,14 +379,19 @@ class DomainEvent(StrEnum):
     """Onboarding was to ask for it, and by then a rule stood against it."""
     APPLICATION_ENVIRONMENT_FROZEN = "application_environment_frozen"
     APPLICATION_ENVIRONMENT_UNFROZEN = "application_environment_unfrozen"
+    APPLICATION_ENVIRONMENT_DECOMMISSIONING_REQUESTED = (
+        "application_environment_decommissioning_requested"
+    )
     APPLICATION_ENVIRONMENT_DRIFTED = "application_environment_drifted"
     APPLICATION_ENVIRONMENT_RESTORED = "application_environment_restored"
     SECRET_ROTATION_STARTED = "secret_rotation_started"
+    SECRET_REVOCATION_STARTED = "secret_revocation_started"
     SECRET_ROTATION_POLICY_CHANGED = "secret_rotation_policy_changed"
     SECRET_EXPIRING = "secret_expiring"
     SECRET_COMPROMISED = "secret_compromised"
     SECRET_SUSPENDED = "secret_suspended"
     SECRET_RESUMED = "secret_resumed"
+    SECRET_ARCHIVED = "secret_archived"
     SECRET_BINDING_SUSPENDED = "secret_binding_suspended"
     SECRET_BINDING_RESUMED = "secret_binding_resumed"
     SECRET_LOGIN_ISSUED = "secret_login_issued"

@@ -20,6 +20,13 @@ UNDOS: Final = {
         f"workflow_requests WHERE workflow = 'Compensation' AND {_OPEN}"
     ),
 }
+ENDING_WORKFLOWS: Final = ("SecretRevocation", "ApplicationEnvironmentDecommissioning")
+ENDINGS: Final = {
+    f"requests for {workflow} that have not ended": (
+        f"workflow_requests WHERE workflow = '{workflow}' AND {_OPEN}"
+    )
+    for workflow in ENDING_WORKFLOWS
+}
 ONBOARDINGS: Final = {
     "requests for ApplicationOnboarding that have not ended": (
         f"workflow_requests WHERE workflow = 'ApplicationOnboarding' AND {_OPEN}"
@@ -29,6 +36,18 @@ ONBOARDINGS: Final = {
 OTHER_ISSUERS: Final = {
     "secrets of another issuer than openbao": "secrets WHERE issuer <> 'openbao'",
 }
+
+
+def forget_requests(connection: Connection, workflow: str) -> None:
+    """Those of a workflow that the older version does not know, all ended by now. What they told
+    stays in the events and the audit.
+    """
+    of_it = "SELECT id FROM workflow_requests WHERE workflow = :workflow"
+    for table in ("request_steps", "request_attempts", "workflow_subjects", "lost_runs"):
+        statement = f"DELETE FROM {table} WHERE request_id IN ({of_it})"  # noqa: S608 - the tables above
+        connection.execute(text(statement), {"workflow": workflow})
+    statement = "DELETE FROM workflow_requests WHERE workflow = :workflow"
+    connection.execute(text(statement), {"workflow": workflow})
 
 
 def refuse_while_there_are(connection: Connection, *kinds: dict[str, str]) -> None:

@@ -12,15 +12,15 @@ from control_plane.api.guards import AnyPerson, InTeam
 from control_plane.api.narrowing import OfApplication, OfEnvironment, OfTeam
 from control_plane.api.openapi import refuses, texts
 from control_plane.api.paging import ById, page_of
-from control_plane.api.problem_codes import DECOMMISSIONS
+from control_plane.api.problem_codes import REVOKES
 from control_plane.api.requests import accepted
 from control_plane.api.services import Use
 from control_plane.application.access import Caller, found
+from control_plane.application.decommission import decommission_environment
 from control_plane.application.manage_applications import (
     APPENV_EVENTS,
     lock_application_environment,
     move_application_environment,
-    refuse_to_decommission_environment,
 )
 from control_plane.application.ports import Answer, Work
 from control_plane.application.provision_application_environment import provision_environment
@@ -162,17 +162,27 @@ for _action in APPENV_EVENTS:
     "/v1/application-environments/{application_environment_id}/decommission",
     status_code=202,
     response_model=wire.RequestAccepted,
-    openapi_extra=refuses(*DECOMMISSIONS),
+    openapi_extra=refuses(*REVOKES),
 )
 def post_application_environment_decommission(
-    request: Request, caller: Maintainer, key: Key, application_environment_id: str
+    request: Request,
+    caller: Maintainer,
+    key: Key,
+    application_environment_id: str,
+    body: wire.Decommission | None = None,
 ) -> Response:
-    """Will start its decommissioning; refused as long as there is no such workflow."""
+    """Starts ApplicationEnvironmentDecommissioning, which nothing takes back: the environment's
+    secrets are revoked, with their logins and values, and its repository is archived with all that
+    people put there; the GitOps agent applies it no more. It must be Frozen and becomes Retired.
+    `Location` leads to the request.
+    """
+    wanted = body or wire.Decommission()
+    initiator = Initiator(caller.principal, wanted.reason, current_traceparent())
 
     def act(work: Work) -> Answer:
-        refuse_to_decommission_environment(work, application_environment_id)
+        return accepted(decommission_environment(work, initiator, application_environment_id))
 
-    return run_command(request, caller, key, None, act)
+    return run_command(request, caller, key, wanted, act)
 
 
 def _held(work: Work, id_: str) -> wire.ApplicationEnvironment:

@@ -114,6 +114,7 @@ ROTATES: Final = (
     "secret_binding_not_active",
     *MAY_START,
 )
+REVOKES: Final = ("workflow_active", "rotation_in_grace", "move_refused", "team_not_active")
 UNDOES: Final = (
     "not_undoable",
     "request_not_ended",

@@ -13,7 +13,7 @@ from control_plane.api.guards import AnyPerson, InTeam
 from control_plane.api.narrowing import NamePrefix, OfAppEnv, OfApplication, OfEnvironment, OfTeam
 from control_plane.api.openapi import refuses, texts
 from control_plane.api.paging import ById, page_of
-from control_plane.api.problem_codes import ROTATES
+from control_plane.api.problem_codes import REVOKES, ROTATES
 from control_plane.api.requests import accepted
 from control_plane.api.services import Services, Use
 from control_plane.application.access import Caller, found
@@ -30,6 +30,7 @@ from control_plane.application.manage_secrets import (
 )
 from control_plane.application.ports import Answer, Work
 from control_plane.application.queries import SecretFilter
+from control_plane.application.revoke_secret import revoke_secret
 from control_plane.application.rotate_secret import rotate_secret
 from control_plane.application.workflows.flow import Initiator
 from control_plane.domain.managed_secrets import (
@@ -190,17 +191,42 @@ def post_compromised(
     return run_command(request, caller, key, body, act)
 
 
+@router.post(
+    "/v1/secrets/{secret_id}/revoke",
+    status_code=202,
+    response_model=wire.RequestAccepted,
+    openapi_extra=refuses(*REVOKES),
+)
+def post_revocation(
+    request: Request, caller: Maintainer, key: Key, secret_id: str, body: wire.RevokeSecret
+) -> Response:
+    """Starts SecretRevocation, which nothing takes back: the secret's bindings are removed, its
+    logins and their sessions end, every version of its value is destroyed. A revoked secret never
+    comes back. `Location` leads to the request.
+    """
+    initiator = Initiator(caller.principal, body.reason, current_traceparent())
+
+    def act(work: Work) -> Answer:
+        return accepted(revoke_secret(work, initiator, secret_id))
+
+    return run_command(request, caller, key, body, act)
+
+
+_VALUE_STAYS = "Its binding follows. Its value stays as it is; while suspended it is not rotated."
+_NOTES = {
+    "suspend": _VALUE_STAYS,
+    "resume": _VALUE_STAYS,
+    "archive": "Nothing follows: it has no value any more, and is kept for the record.",
+}
+
+
 def _add_move(action: str) -> None:
     @router.post(
         f"/v1/secrets/{{secret_id}}/{action}",
         response_model=wire.Secret,
         name=f"post_secret_{action}",
-        openapi_extra=refuses("move_refused", "secret_not_active"),
-        **texts(
-            SECRET_MOVES,
-            action,
-            "Its binding follows. Its value stays as it is; while suspended it is not rotated.",
-        ),
+        openapi_extra=refuses("move_refused", "secret_not_active", "workflow_active"),
+        **texts(SECRET_MOVES, action, _NOTES[action]),
     )
     def post_move(
         request: Request, caller: Maintainer, key: Key, secret_id: str, expected: IfMatch

@@ -71,13 +71,6 @@ def move_application_environment(
     return work.views.application_environment(id_)
 
 
-def refuse_to_decommission_environment(work: Work, id_: str) -> NoReturn:
-    """As `refuse_to_decommission_application`, unless it is Frozen."""
-    lock_application_environment(work, id_).moved("decommission")
-    refuse_while_active(work, SubjectKind.APPLICATION_ENVIRONMENT, id_)
-    raise _no_decommissioning(f"Application environment {id_}")
-
-
 def lock_application(work: Work, application_id: str) -> Application:
     """The application, which nobody else moves until the transaction ends. Raises `NotFound`."""
     return found(work.applications.by_id(application_id, lock=True), "application", application_id)

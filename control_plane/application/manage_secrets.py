@@ -21,8 +21,9 @@ from idp_kernel.workflows import DomainEvent
 SECRET_EVENTS: dict[str, DomainEvent] = {
     "suspend": DomainEvent.SECRET_SUSPENDED,
     "resume": DomainEvent.SECRET_RESUMED,
+    "archive": DomainEvent.SECRET_ARCHIVED,
 }
-"""The commands that move a secret with its binding, and what each is told as."""
+"""The commands that move a secret, and what each is told as."""
 BINDING_EVENTS: dict[str, DomainEvent] = {
     "suspend": DomainEvent.SECRET_BINDING_SUSPENDED,
     "resume": DomainEvent.SECRET_BINDING_RESUMED,
@@ -55,10 +56,16 @@ def set_rotation_policy(
 
 
 def move_secret(work: Work, actor: str, secret_id: str, action: str) -> wire.Secret:
-    """The secret after `suspend` or `resume`; its binding follows. A suspended secret is not
-    rotated, and one that is being rotated is not suspended (`MoveRefused`).
+    """The secret after `suspend`, `resume` or `archive`; its binding follows where it can. A
+    suspended secret is not rotated, and one that is being rotated is not suspended (`MoveRefused`).
+
+    Raises `Conflict` (`workflow_active`) when it is to be resumed while a request is at work on it.
     """
-    moved = lock_secret(work, secret_id).with_binding_following(action)
+    secret = lock_secret(work, secret_id)
+    if action == "resume":
+        refuse_while_active(work, SubjectKind.SECRET, secret_id)
+    is_alone = action == "archive"
+    moved = secret.moved(action) if is_alone else secret.with_binding_following(action)
     work.application_environments.save_secret(moved)
     _tell(work, SECRET_EVENTS[action], actor, moved, data={"state": moved.state})
     return work.views.secret(secret_id)

@@ -36,6 +36,8 @@ APPLICATION_ENVIRONMENT_MOVES = MoveTable(
         # However the undo ended: what is left is found again by whoever provisions it anew.
         Move("end_undo", (_S.DECOMMISSIONING,), _S.DECLARED),
         Move("decommission", (_S.FROZEN,), _S.DECOMMISSIONING),
+        # A decommissioning that came to no end can be asked for again.
+        Move("give_up_decommissioning", (_S.DECOMMISSIONING,), _S.FROZEN),
         Move("retire", (_S.DECOMMISSIONING,), _S.RETIRED),
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -127,7 +128,12 @@ class Secret:
     @property
     def has_value(self) -> bool:
         """Whether the store keeps a value of it that is in use or may be again."""
-        return self.version is not None and self.state not in _WITHOUT_VALUE
+        return self.version is not None and not self.is_over
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was revoked, and never comes back."""
+        return self.state in _WITHOUT_VALUE
 
     def moved(self, action: str) -> Secret:
         """The secret alone after `action`; its binding stays."""
@@ -146,6 +152,29 @@ class Secret:
         followed = SECRET_BINDING_MOVES.named(action)
         is_there = self.binding.state is followed.target
         return moved if is_there else moved.with_binding_moved(action)
+
+    def with_end_begun(self) -> Secret:
+        """Suspended, its binding too: nothing rotates what is about to end. Raises `MoveRefused`
+        unless it may be revoked.
+        """
+        SECRET_MOVES.apply("revoke", self.state, subject=self.name)
+        is_active = self.state is SecretState.ACTIVE
+        return self.with_binding_following("suspend") if is_active else self
+
+    def with_end_called_off(self, suspended: Collection[str]) -> Secret:
+        """Active again, as far as secret and binding are among those that its end suspended."""
+        secret = self
+        if self.id in suspended and self.state is SecretState.SUSPENDED:
+            secret = self.moved("resume")
+        is_bound = self.binding.state is SecretBindingState.SUSPENDED
+        if self.binding.id in suspended and is_bound and secret.state is SecretState.ACTIVE:
+            secret = secret.with_binding_moved("resume")
+        return secret
+
+    def revoked(self) -> Secret:
+        """With its binding, for good: it is rotated no more."""
+        revoked = self.moved("revoke").with_binding_moved("revoke")
+        return replace(revoked, next_rotation_at=None)
 
     def with_provisioning_undone(self) -> Secret:
         """Declared as before it had a value, its binding too; what it says of rotations stays."""

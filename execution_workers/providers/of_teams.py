@@ -13,6 +13,7 @@ from execution_workers.ports import (
     Action,
     Attempt,
     BindingMove,
+    Deed,
     GitForge,
     GitOpsAgent,
     Marker,
@@ -69,6 +70,9 @@ class ForgeOfTeams(_OfTeams[GitForge]):
     ) -> Action:
         return self._of(wanted.owner).protection(subject, wanted, required_approvals)
 
+    def archived(self, subject: Subject, wanted: RepositoryWanted) -> Deed:
+        return self._of(wanted.owner).archived(subject, wanted)
+
     def secret_bindings(
         self,
         subject: AppEnvSubject,
@@ -79,6 +83,14 @@ class ForgeOfTeams(_OfTeams[GitForge]):
 
     def moved_binding(self, move: BindingMove) -> Action:
         return self._of(move.repository.owner).moved_binding(move)
+
+    def removed_binding(
+        self,
+        repository: RepositoryWanted,
+        binding: SecretBindingWanted,
+        asked: Mapping[str, object],
+    ) -> Deed:
+        return self._of(repository.owner).removed_binding(repository, binding, asked)
 
     def standing(self, wanted: RepositoryWanted) -> StandingRepository | None:
         return self._of(wanted.owner).standing(wanted)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from idp_cli.advice import about_application, about_application_environment, refusals_about
+from idp_cli.agreement import agree
 from idp_cli.api import (
     APPLICATION_ENVIRONMENT,
     APPLICATION_ENVIRONMENT_MOVE,
@@ -33,6 +34,7 @@ from idp_cli.output import Columns
 from idp_cli.suggestions import application_slugs
 from idp_kernel.wire.api import (
     ApplicationEnvironment,
+    Decommission,
     ProvisionEnvironment,
     RequestAccepted,
     SecretSummary,
@@ -138,10 +140,36 @@ def unfreeze(context: typer.Context, application_environment_id: ApplicationEnvi
 
 @app.command()
 def decommission(
-    context: typer.Context, application_environment_id: ApplicationEnvironmentId
+    context: typer.Context,
+    application_environment_id: ApplicationEnvironmentId,
+    reason: Annotated[str, typer.Option(help="Why; it stands in the audit.")] = "",
+    *,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask; needed where nobody can answer.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show each step until the end.")] = False,
 ) -> None:
-    """End a frozen application environment for good."""
-    _move(context, application_environment_id, "decommission")
+    """End a frozen application environment for good, with its secrets. Irreversible."""
+    invocation = invocation_of(context)
+    found = get_environment(invocation, application_environment_id)
+    name = f"{found.team}/{found.application}/{found.environment}"
+    agree(
+        invocation,
+        f"Decommission {name} for good? Its secrets are revoked, with their logins and every "
+        "version of their values; its repository is archived, and nothing of it is applied any "
+        "more. Nothing brings it back.",
+        whether=f"to decommission {name}, which nothing takes back",
+        code="irreversible",
+        is_agreed=yes,
+    )
+    path = APPLICATION_ENVIRONMENT_MOVE.format(
+        application_environment_id=found.id, move="decommission"
+    )
+    with refusals_about(about_application_environment(found)):
+        accepted = invocation.api.command(path, RequestAccepted, Decommission(reason=reason))
+    if watch:
+        finish(invocation, follow(invocation, accepted.request_id))
+    show_accepted(invocation, accepted)
 
 
 def _move(context: typer.Context, application_environment_id: str, move: str) -> None:

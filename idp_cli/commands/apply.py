@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from idp_cli.agreement import agree
 from idp_cli.api import CHANGED_MEANWHILE
 from idp_cli.commands.requests import follow, get_request, is_well, say_how_it_stands
 from idp_cli.declarations.comparison import compare
@@ -56,7 +57,14 @@ def apply(
     if dry_run or not (plan.changes or plan.under_way):
         application.end(is_applied=not dry_run)
     if plan.changes:
-        _agree(invocation, is_agreed=yes, can_be_asked=file != STANDARD_INPUT)
+        agree(
+            invocation,
+            "Make these changes?",
+            whether="to make these changes",
+            code="confirmation_needed",
+            is_agreed=yes,
+            can_be_asked=file != STANDARD_INPUT,
+        )
     application.perform(plan)
     while watch and application.has_to_wait(plan):
         application.wait(plan)
@@ -181,22 +189,6 @@ class _Application:
             ),
         )
         self._invocation.output.document(document.model_dump(mode="json"))
-
-
-def _agree(invocation: Invocation, *, is_agreed: bool, can_be_asked: bool) -> None:
-    if is_agreed:
-        return
-    output = invocation.output
-    is_terminal = sys.stdin.isatty() and output.console.is_terminal
-    if output.is_for_programs or not is_terminal or not can_be_asked:
-        raise InvalidInput(
-            "Nobody can be asked whether to make these changes, so nothing was changed.",
-            code="confirmation_needed",
-        )
-    if typer.confirm("Make these changes?", err=True):
-        return
-    output.hint("Nothing was changed.")
-    raise typer.Exit(ExitCode.FAILED)
 
 
 def _name_of(file: str) -> str:

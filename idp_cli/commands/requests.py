@@ -66,6 +66,8 @@ _SHORT_NAMES: dict[WorkflowName, str] = {
     WorkflowName.APPLICATION_ONBOARDING: "onboarding",
     WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING: "provisioning",
     WorkflowName.SECRET_ROTATION: "rotation",
+    WorkflowName.SECRET_REVOCATION: "revocation",
+    WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING: "retirement",
     WorkflowName.COMPENSATION: "undo",
 }
 """So that a request with both its ids fits into 120 columns."""

@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from idp_cli.advice import about_secret, refusals_about
+from idp_cli.agreement import agree
 from idp_cli.api import (
     BINDINGS_OF_SECRET,
     COMPROMISED,
+    REVOCATION,
     ROTATION,
     ROTATION_POLICY,
     SECRET,
@@ -46,6 +48,7 @@ from idp_kernel.errors import InvalidInput
 from idp_kernel.wire.api import (
     ReportCompromised,
     RequestAccepted,
+    RevokeSecret,
     RotateSecret,
     Secret,
     SecretBinding,
@@ -214,6 +217,43 @@ def compromised(
     _show(invocation, reported)
     idp = program_word()
     invocation.output.hint(f"Next: {idp} secret show {found.id}, which names the rotation soon")
+
+
+@app.command()
+def revoke(
+    context: typer.Context,
+    secret: SecretName,
+    reason: Annotated[str, typer.Option(help="Why; it stands in the audit.")],
+    *,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask; needed where nobody can answer.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show each step until the end.")] = False,
+) -> None:
+    """End a secret for good: bindings, logins with their sessions, and values. Irreversible."""
+    invocation = invocation_of(context)
+    found = find_secret(invocation.api, secret)
+    address = address_of(found)
+    agree(
+        invocation,
+        f"Revoke {address} for good? Its bindings are removed, its logins and their sessions end, "
+        "and every version of its value is destroyed. Nothing brings it back.",
+        whether=f"to revoke {address}, which nothing takes back",
+        code="irreversible",
+        is_agreed=yes,
+    )
+    path = REVOCATION.format(secret_id=found.id)
+    with refusals_about(about_secret(found)):
+        accepted = invocation.api.command(path, RequestAccepted, RevokeSecret(reason=reason))
+    if watch:
+        finish(invocation, follow(invocation, accepted.request_id))
+    show_accepted(invocation, accepted)
+
+
+@app.command()
+def archive(context: typer.Context, secret: SecretName) -> None:
+    """Put a revoked secret away; it is kept for the record."""
+    _move(context, secret, "archive")
 
 
 @app.command()

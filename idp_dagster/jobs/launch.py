@@ -19,13 +19,13 @@ class ApplicationLaunch(Config):
 
 class ApplicationEnvironmentLaunch(Config):
     application_environment_id: str = Field(
-        default="", description="The application environment to provision."
+        default="", description="The application environment to provision, or to decommission."
     )
     reason: str = Field(default="", description=_WHY)
 
 
 class SecretLaunch(Config):
-    secret_id: str = Field(default="", description="The secret to rotate.")
+    secret_id: str = Field(default="", description="The secret to rotate, or to revoke.")
     reason: str = Field(default="", description=_WHY)
 
 

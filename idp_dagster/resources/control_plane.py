@@ -86,7 +86,11 @@ _SUBJECTS: dict[WorkflowName, str] = {
     WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING: (
         "application_environment_id: <the id of the application environment>"
     ),
+    WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING: (
+        "application_environment_id: <the id of the application environment>"
+    ),
     WorkflowName.SECRET_ROTATION: "secret_id: <the id of the secret>",
+    WorkflowName.SECRET_REVOCATION: "secret_id: <the id of the secret>",
     WorkflowName.COMPENSATION: "request_id: <the id of the request to undo>",
 }
 

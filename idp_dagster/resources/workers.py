@@ -1,5 +1,5 @@
 """What steps ask of execution-workers, over HTTP: the resources `git_provider`,
-`appenv_provisioning_provider`, `secret_rotation_provider` and `undo_provider`.
+`appenv_provisioning_provider`, `secret_rotation_provider`, `ending_provider` and `undo_provider`.
 """
 
 from __future__ import annotations
@@ -19,19 +19,26 @@ from idp_kernel.wire.worker import (
     FENCES,
     GIT_BRANCH_PROTECTION,
     GIT_REPOSITORIES,
+    GIT_REPOSITORIES_ARCHIVE,
     GIT_REPOSITORIES_SEED,
     GIT_REPOSITORIES_VALIDATE,
+    GIT_REPOSITORIES_VERIFY_ARCHIVED,
+    SECRETS_BINDINGS_REMOVE,
     SECRETS_BINDINGS_UPDATE,
     SECRETS_CONSUMERS,
+    SECRETS_END,
     SECRETS_ISSUE,
     SECRETS_RETIRE,
     SECRETS_VALIDATE,
     SECRETS_VERIFY,
+    SECRETS_VERIFY_ENDED,
     UNDO_SUFFIX,
     UNDO_VERIFY,
+    ArchiveRepositories,
     ConsumersVerdict,
     CreateSecretBindings,
     CredentialVerdict,
+    EndCredentials,
     EnsureRepositories,
     FenceRaised,
     Findings,
@@ -41,12 +48,14 @@ from idp_kernel.wire.worker import (
     ProtectBranches,
     ProvisionSecrets,
     RaiseFence,
+    RemoveSecretBindings,
     RetireCredential,
     SeedRepositories,
     StepEffects,
     UpdateSecretBindings,
     VerifyCredential,
     VerifyGitOps,
+    VerifySecretEnded,
     VerifyUndone,
 )
 from idp_kernel.workflows import Step
@@ -114,6 +123,27 @@ class SecretRotationProviderResource(ConfigurableResource[None]):
 
     def retire(self, body: RetireCredential, permit: CallPermit) -> StepEffects:
         return _call(self.workers_url, SECRETS_RETIRE, StepEffects, body, permit)
+
+
+class EndingProviderResource(ConfigurableResource[None]):
+    """What ends secrets and repositories for good, through execution-workers."""
+
+    workers_url: str
+
+    def remove_bindings(self, body: RemoveSecretBindings, permit: CallPermit) -> StepEffects:
+        return _call(self.workers_url, SECRETS_BINDINGS_REMOVE, StepEffects, body, permit)
+
+    def end(self, body: EndCredentials, permit: CallPermit) -> StepEffects:
+        return _call(self.workers_url, SECRETS_END, StepEffects, body, permit)
+
+    def look(self, body: VerifySecretEnded, permit: CallPermit) -> Findings:
+        return _call(self.workers_url, SECRETS_VERIFY_ENDED, Findings, body, permit)
+
+    def archive(self, body: ArchiveRepositories, permit: CallPermit) -> StepEffects:
+        return _call(self.workers_url, GIT_REPOSITORIES_ARCHIVE, StepEffects, body, permit)
+
+    def look_at_archived(self, body: ArchiveRepositories, permit: CallPermit) -> Findings:
+        return _call(self.workers_url, GIT_REPOSITORIES_VERIFY_ARCHIVED, Findings, body, permit)
 
 
 UNDO_PATHS: dict[Step, str] = {

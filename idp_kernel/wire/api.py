@@ -375,6 +375,18 @@ class RotateSecret(WireModel):
     reason: Annotated[Line, Field(max_length=500)] = ""
 
 
+class Decommission(WireModel):
+    """Body of `POST …/decommission`. What it ends never comes back."""
+
+    reason: Annotated[Line, Field(max_length=500)] = ""
+
+
+class RevokeSecret(WireModel):
+    """Body of `POST /v1/secrets/{id}/revoke`. What it ends never comes back."""
+
+    reason: Annotated[Line, Field(min_length=1, max_length=500)]
+
+
 class ReportCompromised(WireModel):
     """Body of `POST /v1/secrets/{id}/compromised`; starts an emergency rotation soon after."""
 

@@ -26,6 +26,7 @@ from idp_kernel.wire.worker import (
     Finding,
     ItemEffect,
     RepositoryWanted,
+    RotatedSecret,
     SecretBindingWanted,
     SecretExpected,
     SecretPurpose,
@@ -189,6 +190,30 @@ class RotationDesiredState(WireModel):
     emergency: bool
 
 
+class SecretsToEnd(WireModel):
+    """What the steps work with that end secrets for good, frozen at the command."""
+
+    subject: AppEnvSubject
+    secrets: tuple[RotatedSecret, ...]
+
+
+class RevocationDesiredState(SecretsToEnd):
+    """What SecretRevocation shall bring about: the end of one secret."""
+
+    suspended: tuple[Id, ...]
+    """The secret and its binding, as far as the command suspended them."""
+
+
+class AppEnvDecommissioningDesiredState(SecretsToEnd):
+    """What ApplicationEnvironmentDecommissioning shall bring about: the end of an environment with
+    all its secrets that have a value.
+    """
+
+    repository: RepositoryWanted
+    suspended: tuple[Id, ...]
+    """The secrets and bindings that the command suspended."""
+
+
 class AppEnvDesiredState(WireModel):
     """What ApplicationEnvironmentProvisioning shall bring about, frozen at the command."""
 
@@ -259,13 +284,20 @@ class CompensationDesiredState(WireModel):
 
 
 DesiredState = (
-    OnboardingDesiredState | AppEnvDesiredState | RotationDesiredState | CompensationDesiredState
+    OnboardingDesiredState
+    | AppEnvDesiredState
+    | RotationDesiredState
+    | RevocationDesiredState
+    | AppEnvDecommissioningDesiredState
+    | CompensationDesiredState
 )
 """Told apart by their fields."""
 DESIRED_STATES: dict[WorkflowName, type[DesiredState]] = {
     WorkflowName.APPLICATION_ONBOARDING: OnboardingDesiredState,
     WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING: AppEnvDesiredState,
     WorkflowName.SECRET_ROTATION: RotationDesiredState,
+    WorkflowName.SECRET_REVOCATION: RevocationDesiredState,
+    WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING: AppEnvDecommissioningDesiredState,
     WorkflowName.COMPENSATION: CompensationDesiredState,
 }
 

@@ -15,6 +15,8 @@ from idp_kernel.wire.base import Timestamp, WireModel
 
 REPOSITORIES = "/api/v1/repositories"
 REPOSITORY = "/api/v1/repositories/{owner}/{name}"
+ARCHIVE = "/api/v1/repositories/{owner}/{name}/archive"
+"""`PUT` makes it read-only for everybody, the bot too; nothing here takes that back."""
 PROTECTION = "/api/v1/repositories/{owner}/{name}/protection/{branch}"
 CALLER = "/api/v1/caller"
 MERGES = "/api/v1/repositories/{owner}/{name}/merges"
@@ -75,6 +77,8 @@ class ForgeRepository(WireModel):
     """Of the default branch."""
     marker: OwnershipMarker
     protections: tuple[BranchProtection, ...] = ()
+    archived: bool = False
+    """Everybody who sees it still reads it; nobody pushes, merges or changes a protection."""
     created_at: Timestamp
 
 

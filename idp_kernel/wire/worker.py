@@ -23,6 +23,8 @@ from idp_kernel.workflows import ProviderEvent
 GIT_REPOSITORIES = "/git/repositories"
 GIT_REPOSITORIES_VALIDATE = "/git/repositories/validate"
 GIT_REPOSITORIES_SEED = "/git/repositories/seed"
+GIT_REPOSITORIES_ARCHIVE = "/git/repositories/archive"
+GIT_REPOSITORIES_VERIFY_ARCHIVED = "/git/repositories/verify-archived"
 GIT_BRANCH_PROTECTION = "/git/branch-protection"
 APPENV_BRANCH_PROTECTION = "/appenv/branch-protection"
 APPENV_SECRETS = "/appenv/secrets"
@@ -34,6 +36,9 @@ SECRETS_VERIFY = "/secrets/verify"
 SECRETS_BINDINGS_UPDATE = "/secrets/bindings/update"
 SECRETS_CONSUMERS = "/secrets/consumers"
 SECRETS_RETIRE = "/secrets/retire"
+SECRETS_BINDINGS_REMOVE = "/secrets/bindings/remove"
+SECRETS_END = "/secrets/end"
+SECRETS_VERIFY_ENDED = "/secrets/verify-ended"
 CHECK_REPOSITORY_PROTECTED = "/checks/repository-protected"
 CHECK_BINDINGS_PRESENT = "/checks/bindings-present"
 CHECK_GITOPS_RECONCILED = "/checks/gitops-reconciled"
@@ -230,7 +235,7 @@ Bindings = Annotated[tuple[BindingTarget, ...], Field(max_length=50)]
 
 
 class RotatedSecret(WireModel):
-    """What every call of a rotation says of its secret."""
+    """What every call of a rotation, or of a secret's end, says of its secret."""
 
     subject: AppEnvSubject
     """The application environment the secret belongs to."""
@@ -316,6 +321,43 @@ class RetireCredential(RotatedSecret):
     """
 
     version: Version
+
+
+class RemoveSecretBindings(RotatedSecret):
+    """Body of `/secrets/bindings/remove`: a commit that removes the secret's manifests.
+
+    One item `binding/<binding id>` for each binding, references `revision`: the commit that
+    removed it last; none where the repository is gone.
+    """
+
+
+class EndCredentials(RotatedSecret):
+    """Body of `/secrets/end`: ends every credential of the secret, its logins' sessions too, and
+    destroys every version.
+
+    Cannot be undone. Item `ending/<secret id>`, references `storePath destroyedVersions
+    endedSessions`, and `keptLogins`: how many stand disabled, since somebody's data hangs on them.
+    """
+
+
+class VerifySecretEnded(RotatedSecret):
+    """Body of `/secrets/verify-ended`, a probe: does nobody have the secret any more?
+
+    The first finding is the secret's own: the store has no version of it and its issuer lets no
+    login of it in. One follows for each binding, which neither repository nor GitOps agent has.
+    """
+
+
+class ArchiveRepositories(WireModel):
+    """Body of `/git/repositories/archive`, and of the probe `/git/repositories/verify-archived`.
+
+    An archived repository keeps all its commits and takes no more. Cannot be undone here. Item
+    `archive/<repository id>` for each, references `name owner`; none of one that is gone. The probe
+    answers one finding for each: it is archived or gone, and no GitOps agent has it any more.
+    """
+
+    subject: Subject
+    repositories: Annotated[tuple[RepositoryWanted, ...], Field(min_length=1, max_length=20)]
 
 
 class Finding(WireModel):

@@ -146,11 +146,15 @@ class ReconciliationLoop:
 
 
 def _watched(listed: ForgeRepositories) -> list[Source]:
-    """The repositories to reconcile, as far as their names can be trusted in paths."""
+    """The repositories to reconcile, as far as their names can be trusted in paths; what stands in
+    an archived one is applied no more.
+    """
     return [
         Source(each.owner, each.name, each.default_branch, each.head_revision)
         for each in listed.items
-        if each.name.startswith(APPENV_REPOSITORY_PREFIX) and _is_well_named(each)
+        if each.name.startswith(APPENV_REPOSITORY_PREFIX)
+        and not each.archived
+        and _is_well_named(each)
     ]
 
 

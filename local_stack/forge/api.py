@@ -11,6 +11,7 @@ from idp_kernel.errors import InvalidInput
 from idp_kernel.ids import Slug
 from idp_kernel.services import LOOPBACK
 from idp_kernel.wire.forge import (
+    ARCHIVE,
     CALLER,
     MERGES,
     PROTECTION,
@@ -36,7 +37,12 @@ from local_stack.forge.callers import (
     require_sight,
 )
 from local_stack.forge.merges import merge_branch
-from local_stack.forge.repositories import Repositories, Repository, no_such_protection
+from local_stack.forge.repositories import (
+    Repositories,
+    Repository,
+    no_such_protection,
+    require_not_archived,
+)
 from local_stack.git import Git
 
 MOST_APPROVALS = 1
@@ -51,6 +57,7 @@ def rest_routes(
     caller = Depends(_authenticated(authentication))
     _add_caller_route(router, caller)
     _add_repository_routes(router, repositories, caller, port)
+    _add_archive_route(router, repositories, caller, port)
     _add_protection_routes(router, repositories, caller)
     _add_merge_route(router, repositories, caller, git)
     return router
@@ -101,6 +108,18 @@ def _add_repository_routes(
         return Response(status_code=204)
 
 
+def _add_archive_route(
+    router: APIRouter, repositories: Repositories, authenticated: Any, port: int
+) -> None:
+    @router.put(ARCHIVE)
+    def archive_repository(
+        owner: Slug, name: RepositoryName, caller: Caller = authenticated
+    ) -> ForgeRepository:
+        require_sight(caller, owner, name)
+        require_bot(caller, "archive repositories")
+        return _shown(repositories.archive(owner, name), port)
+
+
 def _add_protection_routes(
     router: APIRouter, repositories: Repositories, authenticated: Any
 ) -> None:
@@ -148,6 +167,7 @@ def _add_merge_route(
     ) -> Merged:
         merger = require_merge(caller, owner, name)
         repository = repositories.get(owner, name)
+        require_not_archived(repository)
         return merge_branch(git, repository, wanted.branch, merger)
 
 
@@ -175,5 +195,6 @@ def _shown(repository: Repository, port: int) -> ForgeRepository:
         head_revision=repository.head_revision(repository.default_branch),
         marker=repository.marker,
         protections=repository.protections,
+        archived=repository.archived,
         created_at=repository.created_at,
     )

@@ -20,6 +20,8 @@ BOT = "idp[bot]"
 CALLER_VARIABLE = "IDP_FORGE_CALLER"
 """Tells the hook who pushes: a principal or `BOT`."""
 PROTECTIONS_FILE = "idp-protections.json"
+ARCHIVED_FILE = "idp-archived"
+"""Is there once the repository is archived."""
 PUSHES_FILE = "idp-pushes.jsonl"
 BRANCHES = "refs/heads/"
 TAGS = "refs/tags/"
@@ -149,6 +151,9 @@ def _is_fast_forward(update: RefUpdate) -> bool:
 
 
 def _pre_receive(repository: Path, caller: str, updates: list[RefUpdate]) -> int:
+    if (repository / ARCHIVED_FILE).exists():
+        sys.stderr.write("\nThe repository is archived: nobody pushes to it any more.\n\n")
+        return 1
     protected = _protected_branches(repository)
     found = [refusal(update, caller, protected, _is_fast_forward) for update in updates]
     reasons = [reason for reason in found if reason is not None]

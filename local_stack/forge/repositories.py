@@ -5,6 +5,7 @@ Layout of the data directory:
     repositories/<owner>/<name>.git/   a bare repository and
         idp-repository.json            what was said when it was created; never changes
         idp-protections.json           its branch protections, replaced whole
+        idp-archived                   there once it is archived
         idp-pushes.jsonl               who pushed what (`local_stack.forge.pushes`)
     drafts/                            repositories being made
     trash/                             repositories being removed
@@ -31,7 +32,7 @@ from idp_kernel.clock import Clock
 from idp_kernel.errors import Conflict, NotFound
 from idp_kernel.wire.base import WireModel
 from idp_kernel.wire.forge import BranchProtection, CreateForgeRepository, OwnershipMarker
-from local_stack.forge.pushes import BRANCHES, PROTECTIONS_FILE
+from local_stack.forge.pushes import ARCHIVED_FILE, BRANCHES, PROTECTIONS_FILE
 from local_stack.git import Git
 from local_stack.secret_files import sync_directory, write_secret
 
@@ -65,6 +66,7 @@ class Repository:
     marker: OwnershipMarker
     created_at: datetime
     protections: tuple[BranchProtection, ...]
+    archived: bool
 
     def head_revision(self, branch: str) -> str | None:
         """The commit a branch points to, read from the files git keeps it in."""
@@ -138,6 +140,16 @@ class Repositories:
             del self._known[owner, name]
         shutil.rmtree(discarded, ignore_errors=True)
 
+    def archive(self, owner: str, name: str) -> Repository:
+        """Read-only from now on; one that is archived stays so. `NotFound` when it is not there."""
+        with self._lock:
+            if (owner, name) not in self._known:
+                raise no_such_repository(owner, name)
+            path = self._known[owner, name].path
+            write_secret(path / ARCHIVED_FILE, b"")
+            self._known[owner, name] = _read_repository(path)
+            return self._known[owner, name]
+
     def protect(self, owner: str, name: str, protection: BranchProtection) -> BranchProtection:
         """Add the protection or put it in the place of the branch's former one."""
         with self._lock:
@@ -157,6 +169,7 @@ class Repositories:
     def _others(self, owner: str, name: str, branch: str) -> list[BranchProtection]:
         if (owner, name) not in self._known:
             raise no_such_repository(owner, name)
+        require_not_archived(self._known[owner, name])
         return [each for each in self._known[owner, name].protections if each.branch != branch]
 
     def _write_protections(
@@ -213,13 +226,28 @@ def no_such_repository(owner: str, name: str) -> NotFound:
     return NotFound(f"There is no repository {owner}/{name}.", code="no_such_repository")
 
 
+def require_not_archived(repository: Repository) -> None:
+    """Raises `Conflict` (`repository_archived`)."""
+    if repository.archived:
+        raise Conflict(
+            f"The repository {repository.owner}/{repository.name} is archived: nothing in it is"
+            " changed any more.",
+            code="repository_archived",
+        )
+
+
 def no_such_protection(branch: str) -> NotFound:
     return NotFound(f"The branch {branch} has no protection.", code="no_such_protection")
 
 
 def _read_repository(path: Path) -> Repository:
     description = _Description.model_validate_json((path / REPOSITORY_FILE).read_bytes())
-    return Repository(path=path, protections=_read_protections(path), **vars(description))
+    return Repository(
+        path=path,
+        protections=_read_protections(path),
+        archived=(path / ARCHIVED_FILE).exists(),
+        **vars(description),
+    )
 
 
 def _read_protections(path: Path) -> tuple[BranchProtection, ...]:

@@ -46,7 +46,11 @@ BEGINNINGS: dict[WorkflowName, DomainEvent] = {
     WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING: (
         DomainEvent.APPLICATION_ENVIRONMENT_PROVISIONING_REQUESTED
     ),
+    WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING: (
+        DomainEvent.APPLICATION_ENVIRONMENT_DECOMMISSIONING_REQUESTED
+    ),
     WorkflowName.SECRET_ROTATION: DomainEvent.SECRET_ROTATION_STARTED,
+    WorkflowName.SECRET_REVOCATION: DomainEvent.SECRET_REVOCATION_STARTED,
     WorkflowName.COMPENSATION: DomainEvent.WORKFLOW_REQUEST_UNDO_REQUESTED,
 }
 """The event that tells of a request; how it ended is told by the workflow's own events."""

@@ -43,7 +43,8 @@ AT_ANY_TIME: dict[str, str] = {
         JOIN workflow_requests provisioning
           ON provisioning.application_environment_id = rotation.application_environment_id
         WHERE rotation.workflow = 'SecretRotation' AND rotation.state IN ('pending', 'running')
-          AND provisioning.workflow = 'ApplicationEnvironmentProvisioning'
+          AND provisioning.workflow IN
+            ('ApplicationEnvironmentProvisioning', 'ApplicationEnvironmentDecommissioning')
           AND provisioning.state IN ('pending', 'running')
     """,
     "an application is being onboarded by a request": """
@@ -64,11 +65,26 @@ AT_ANY_TIME: dict[str, str] = {
             SELECT 1 FROM workflow_requests r WHERE r.secret_id = s.id
             AND r.workflow = 'SecretRotation' AND r.state IN ('pending', 'running', 'waiting'))
     """,
-    "an environment goes out of use by an undo": """
+    "a secret that is about to end is suspended": """
+        SELECT s.id, s.state FROM secrets s JOIN workflow_requests r ON r.secret_id = s.id
+        WHERE r.workflow = 'SecretRevocation' AND r.state IN ('pending', 'running', 'waiting')
+          AND s.state <> 'Suspended'
+    """,
+    "a secret ends with its binding": """
+        SELECT s.id, s.state, b.state FROM secrets s JOIN secret_bindings b ON b.secret_id = s.id
+        WHERE (s.state IN ('Revoked', 'Archived')) <> (b.state = 'Revoked')
+    """,
+    "an environment goes out of use by a request": """
         SELECT e.id, e.state FROM application_environments e
         WHERE e.state = 'Decommissioning' AND NOT EXISTS (
             SELECT 1 FROM workflow_requests r WHERE r.application_environment_id = e.id
-            AND r.workflow = 'Compensation' AND r.state IN ('pending', 'running', 'waiting'))
+            AND r.workflow IN ('Compensation', 'ApplicationEnvironmentDecommissioning')
+            AND r.state IN ('pending', 'running', 'waiting'))
+    """,
+    "nothing of a retired environment is in use": """
+        SELECT e.id, s.id, s.state FROM application_environments e
+        JOIN secrets s ON s.application_environment_id = e.id
+        WHERE e.state = 'Retired' AND s.state NOT IN ('Revoked', 'Archived', 'Declared')
     """,
     "an application goes out of use by an undo": """
         SELECT a.id, a.state FROM applications a
@@ -158,16 +174,19 @@ MOVES: dict[str, set[tuple[str, str]]] = {
         ("Declared", "Provisioning"), ("Provisioning", "Declared"), ("Provisioning", "Active"),
         ("Active", "Frozen"), ("Frozen", "Active"), ("Active", "Decommissioning"),
         ("Decommissioning", "Active"), ("Decommissioning", "Declared"),
+        ("Frozen", "Decommissioning"), ("Decommissioning", "Frozen"),
+        ("Decommissioning", "Retired"),
     },
     "secrets": {
         ("Declared", "Provisioning"), ("Provisioning", "Declared"), ("Provisioning", "Active"),
         ("Active", "Rotating"), ("Rotating", "Active"), ("Active", "Suspended"),
         ("Suspended", "Active"), ("Active", "Declared"), ("Suspended", "Declared"),
+        ("Suspended", "Revoked"), ("Revoked", "Archived"),
     },
     "secret_bindings": {
         ("Declared", "Provisioning"), ("Provisioning", "Declared"), ("Provisioning", "Active"),
         ("Active", "Suspended"), ("Suspended", "Active"), ("Active", "Declared"),
-        ("Suspended", "Declared"),
+        ("Suspended", "Declared"), ("Suspended", "Revoked"),
     },
 }  # fmt: skip
 """From one command to the next; a revoked secret, among others, never comes back."""
@@ -182,7 +201,8 @@ _USE = """
     SELECT t.id, l.max_applications, l.max_application_environments, l.max_active_requests,
       (SELECT count(*) FROM applications a WHERE a.team_id = t.id) AS applications,
       (SELECT count(*) FROM application_environments e JOIN applications a
-        ON a.id = e.application_id WHERE a.team_id = t.id) AS application_environments,
+        ON a.id = e.application_id WHERE a.team_id = t.id AND e.state <> 'Retired')
+        AS application_environments,
       (SELECT count(*) FROM workflow_requests r WHERE r.team_id = t.id AND (r.state = 'running'
         OR (r.state = 'pending' AND r.offers > 0))) AS active_requests
     FROM teams t LEFT JOIN team_limits l ON l.team_id = t.id

@@ -121,7 +121,7 @@ class Commands(RuleBasedStateMachine):
         if found := self._own("application_environments"):
             self.ask(f"/v1/application-environments/{self._one(found, which)}/{action}")
 
-    @rule(which=pick, action=st.sampled_from(("suspend", "resume")))
+    @rule(which=pick, action=st.sampled_from(("suspend", "resume", "archive")))
     def move_secret(self, which: int, action: str) -> None:
         if found := self._own("secrets"):
             self.ask(f"/v1/secrets/{self._one(found, which)}/{action}")
@@ -136,6 +136,11 @@ class Commands(RuleBasedStateMachine):
         if found := self._own("secrets"):
             path = f"/v1/secrets/{self._one(found, which)}/rotation"
             self.ask(path, {"emergency": emergency})
+
+    @rule(which=pick)
+    def revoke(self, which: int) -> None:
+        if found := self._own("secrets"):
+            self.ask(f"/v1/secrets/{self._one(found, which)}/revoke", {"reason": "It ends."})
 
     @rule(which=pick, action=st.sampled_from(("cancel", "retry", "undo", "undo")))
     def steer(self, which: int, action: str) -> None:
@@ -277,6 +282,10 @@ PLANTED = {
         "UPDATE application_environments SET state = 'Provisioning'"
     ),
     "a secret is being rotated": "UPDATE secrets SET state = 'Rotating'",
+    "a secret that is about to end": "UPDATE workflow_requests SET workflow = 'SecretRevocation'"
+    ", state = 'pending' WHERE workflow = 'SecretRotation'",
+    "nothing of a retired environment": ("UPDATE application_environments SET state = 'Retired'"),
+    "a secret ends with its binding": "UPDATE secret_bindings SET state = 'Revoked'",
     "an environment goes out of use by": (
         "UPDATE application_environments SET state = 'Decommissioning'"
     ),

@@ -144,7 +144,8 @@ class AppEnvProvisioning(SinglePhase):
 def provision_declared_environment(
     work: Work, initiator: Initiator, application_environment_id: str
 ) -> Request:
-    """The pending request for an application environment that is there, with all its secrets.
+    """The pending request for an application environment that is there, with all its secrets but
+    those that were revoked.
 
     Raises `Conflict` as the command does, before anything is written.
     """
@@ -158,7 +159,8 @@ def provision_declared_environment(
     appenv = subjects.application_environment or seen
     refuse_while_at_work(work, appenv.id)
     secrets = work.application_environments.secrets(appenv.id, lock=True)
-    return start_provisioning(work, initiator, subjects, appenv, secrets)
+    standing = [secret for secret in secrets if not secret.is_over]
+    return start_provisioning(work, initiator, subjects, appenv, standing)
 
 
 def refuse_while_at_work(work: Work, application_environment_id: str) -> None:

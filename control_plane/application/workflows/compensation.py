@@ -14,6 +14,7 @@ from control_plane.application.workflows.flow import (
     Results,
     SinglePhase,
     UndoableFlow,
+    has_begun,
 )
 from control_plane.domain.requests import Request, SubjectKind
 from idp_kernel.errors import Conflict, InvariantBroken
@@ -24,7 +25,14 @@ from idp_kernel.wire.engine import (
     OnboardingDesiredState,
 )
 from idp_kernel.wire.worker import GONE, EffectKind, ItemEffect
-from idp_kernel.workflows import DomainEvent, RequestState, Step, WorkflowName
+from idp_kernel.workflows import (
+    IRREVERSIBLE_STEPS,
+    WORKFLOWS,
+    DomainEvent,
+    RequestState,
+    Step,
+    WorkflowName,
+)
 
 LEFT_BEHIND: Final = (
     "The undo came to no end: some of what was to go may be there still. Ask for it again."
@@ -121,8 +129,9 @@ class Compensation(SinglePhase):
         """What would be taken back. Raises what `launch` does but for the rules of its subject."""
         request.check_may_be_undone(work.now)
         if not self.can_undo(request.workflow):
+            why = "nothing it ended comes back" if _ends_for_good(request) else "it is not undone"
             raise Conflict(
-                f"Request {request.id} is a {request.workflow}, which is not undone.",
+                f"Request {request.id} is a {request.workflow}: {why}.",
                 code="not_undoable",
                 details={"workflowRequestId": request.id},
             )
@@ -150,17 +159,16 @@ class Compensation(SinglePhase):
         return self.flows[undone.workflow]
 
 
+def _ends_for_good(request: Request) -> bool:
+    return bool(IRREVERSIBLE_STEPS.intersection(WORKFLOWS[request.workflow].steps))
+
+
 def undone_request(work: Work, request: Request) -> Request:
     """The request that an undo is about."""
     undone = work.requests.by_id(request.undoes or "") if request.undoes else None
     if undone is None:
         raise InvariantBroken(f"request {request.id} undoes none")
     return undone
-
-
-def has_begun(request: Request) -> bool:
-    """Whether a run of the undo may have taken something back."""
-    return request.fence > 0
 
 
 def request_undone(request_id: str, undone_by: str) -> Conflict:

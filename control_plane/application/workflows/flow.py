@@ -121,6 +121,11 @@ class SinglePhase:
         raise InvariantBroken(f"{request.workflow} has one phase, which finalize ends")
 
 
+def has_begun(request: Request) -> bool:
+    """Whether a run of the request may have ended, or taken back, something."""
+    return request.fence > 0
+
+
 def refuse_while_active(work: Work, kind: SubjectKind, subject_id: str) -> None:
     """Raises `Conflict` (`workflow_active`) that names the request under way, if there is one."""
     active = work.requests.active_on(kind, subject_id)
@@ -128,13 +133,17 @@ def refuse_while_active(work: Work, kind: SubjectKind, subject_id: str) -> None:
         raise workflow_active(active, f"{kind.replace('_', ' ')} {subject_id}")
 
 
-def refuse_in_grace(work: Work, secret: Secret) -> None:
-    """Raises `Conflict` (`rotation_in_grace`) while both credentials of the secret are good."""
+def refuse_in_grace(
+    work: Work, secret: Secret, *, instead: str = "ask for an emergency rotation, which ends it"
+) -> None:
+    """Raises `Conflict` (`rotation_in_grace`) while both credentials of the secret are good; says
+    what ends that at once.
+    """
     waiting = work.requests.waiting_on(SubjectKind.SECRET, secret.id)
     if waiting is not None:
         raise Conflict(
             f"Request {waiting} has rotated secret {secret.name} and waits with the old"
-            " credential's end; wait too, or ask for an emergency rotation, which ends it at once.",
+            f" credential's end; wait too, or {instead} at once.",
             code="rotation_in_grace",
             details={"activeRequestId": waiting, "workflowRequestId": waiting},
         )

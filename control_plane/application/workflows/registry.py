@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from control_plane.application.workflows.appenv_decommissioning import AppEnvDecommissioning
 from control_plane.application.workflows.appenv_provisioning import AppEnvProvisioning
 from control_plane.application.workflows.application_onboarding import ApplicationOnboarding
 from control_plane.application.workflows.compensation import Compensation
 from control_plane.application.workflows.flow import Flow, UndoableFlow
+from control_plane.application.workflows.secret_revocation import SecretRevocation
 from control_plane.application.workflows.secret_rotation import SecretRotation
 from control_plane.domain.requests import Request
 from idp_kernel.errors import InvariantBroken
@@ -19,7 +21,9 @@ COMPENSATION = Compensation(_UNDOABLE)
 """The flow that takes back what the others made."""
 FLOWS: dict[WorkflowName, Flow] = {
     **_UNDOABLE,
+    WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING: AppEnvDecommissioning(),
     WorkflowName.SECRET_ROTATION: SecretRotation(),
+    WorkflowName.SECRET_REVOCATION: SecretRevocation(),
     WorkflowName.COMPENSATION: COMPENSATION,
 }
 

@@ -101,7 +101,7 @@ class SecretRotation:
     def restart(self, work: Work, request: Request) -> None:
         seen = _secret_of(work, request)
         subjects = lock_subjects(work, seen.id)
-        _refuse_when_superseded(work, request)
+        refuse_when_superseded(work, request)
         check_may_start(work, subjects)
         secret = subjects.secret.moved("rotate")
         secret.check_binding_is_active()
@@ -217,8 +217,10 @@ def _check_ready(application: Application, appenv: ApplicationEnvironment) -> No
         )
 
 
-def _refuse_when_superseded(work: Work, request: Request) -> None:
-    """An undo by itself supersedes nothing: of a secret that it removed the next provisioning does,
+def refuse_when_superseded(work: Work, request: Request) -> None:
+    """Raises `Conflict` (`request_superseded`) when a later request was at work on the secret.
+
+    An undo by itself supersedes nothing: of a secret that it removed the next provisioning does,
     and until then the secret cannot be rotated.
     """
     newest = work.requests.newest_on(
@@ -227,7 +229,7 @@ def _refuse_when_superseded(work: Work, request: Request) -> None:
     if newest is not None and newest != request.id:
         raise Conflict(
             f"Request {newest} is a later one on the secret than request {request.id}; what this"
-            " one made may be gone. Ask for a new rotation.",
+            " one made may be gone. Ask anew instead.",
             code="request_superseded",
             details={"activeRequestId": newest, "workflowRequestId": newest},
         )

@@ -1,4 +1,4 @@
-"""Secret bindings as manifests: all of an environment's, and one whose pin moves."""
+"""Secret bindings as manifests: all of an environment's, one whose pin moves, one that goes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,12 @@ from execution_workers.providers.forges.pushes import (
     pushed,
     removed,
 )
-from execution_workers.providers.forges.standing import as_json, missing, required_repository
+from execution_workers.providers.forges.standing import (
+    as_json,
+    missing,
+    own_repository,
+    required_repository,
+)
 from idp_kernel.errors import InvalidInput, ProviderRejected
 from idp_kernel.wire.worker import (
     AppEnvSubject,
@@ -250,6 +255,61 @@ class MovedBindingAction:
     def _entity(self) -> str:
         """Of the commits: neighbours move together."""
         return f"rotation/{self.move.binding.secret_id}"
+
+
+@dataclass(frozen=True)
+class RemovedBindingAction:
+    """One binding's manifest removed, in one commit; for good."""
+
+    host: ForgeHost
+    repository: RepositoryWanted
+    binding: SecretBindingWanted
+    asked: Mapping[str, object]
+
+    @property
+    def item(self) -> str:
+        return f"binding/{self.binding.binding_id}"
+
+    @property
+    def locks(self) -> tuple[str]:
+        return (secret_lock(self.binding.secret_id),)
+
+    @property
+    def wanted(self) -> Mapping[str, object]:
+        return self.asked
+
+    def do(self, attempt: Attempt) -> Made:
+        """A repository that is gone has taken the manifest with it."""
+        marker = attempt.marker(self.repository.repository_id)
+        if own_repository(self.host, self.repository, marker) is None:
+            return Made(references={}, created_by="", created=False)
+        return pushed(self.host, self.repository, lambda copy: self._removed(copy, attempt))
+
+    def _removed(self, copy: BranchCopy, attempt: Attempt) -> Made:
+        path = binding_path(self.binding)
+        present = copy.files([path]).get(path)
+        if present is None:
+            return self._as_found(copy.last_change(path), attempt)
+        _require_ours(copy, self.binding, present, attempt)
+        message = commit_message(f"Remove the binding of {self.binding.name}", self.item, attempt)
+        return Made(
+            references={"revision": removed(copy, [path], message, attempt)},
+            created_by=attempt.request_id,
+            created=True,
+            event=ProviderEvent.GIT_SECRET_BINDINGS_REMOVED,
+        )
+
+    def _as_found(self, commit: Commit | None, attempt: Attempt) -> Made:
+        if commit is None:
+            return Made(references={}, created_by="", created=False)
+        is_ours = is_of(commit, self.item, attempt)
+        is_this_requests = is_ours and commit.request_id == attempt.request_id
+        return Made(
+            references={"revision": commit.revision},
+            created_by=commit.request_id if is_ours else "",
+            created=False,
+            event=ProviderEvent.GIT_SECRET_BINDINGS_REMOVED if is_this_requests else None,
+        )
 
 
 def read_pins(

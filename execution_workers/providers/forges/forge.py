@@ -8,11 +8,16 @@ from execution_workers.ports import BindingMove, Permission, Pin, StandingReposi
 from execution_workers.providers.forges.bindings import (
     BindingsAction,
     MovedBindingAction,
+    RemovedBindingAction,
     read_pins,
 )
 from execution_workers.providers.forges.git_errors import OF_ONE_REPOSITORY
 from execution_workers.providers.forges.host import ForgeHost
-from execution_workers.providers.forges.repositories import ProtectionAction, RepositoryAction
+from execution_workers.providers.forges.repositories import (
+    ArchiveAction,
+    ProtectionAction,
+    RepositoryAction,
+)
 from execution_workers.providers.forges.seeding import SeedAction
 from idp_kernel.errors import PlatformError
 from idp_kernel.wire.worker import (
@@ -55,6 +60,9 @@ class HostedForge:
     ) -> ProtectionAction:
         return ProtectionAction(self._host(), subject, wanted, required_approvals)
 
+    def archived(self, subject: Subject, wanted: RepositoryWanted) -> ArchiveAction:
+        return ArchiveAction(self._host(), subject, wanted)
+
     def secret_bindings(
         self,
         subject: AppEnvSubject,
@@ -65,6 +73,14 @@ class HostedForge:
 
     def moved_binding(self, move: BindingMove) -> MovedBindingAction:
         return MovedBindingAction(self._host(), move)
+
+    def removed_binding(
+        self,
+        repository: RepositoryWanted,
+        binding: SecretBindingWanted,
+        asked: Mapping[str, object],
+    ) -> RemovedBindingAction:
+        return RemovedBindingAction(self._host(), repository, binding, asked)
 
     def standing(self, wanted: RepositoryWanted) -> StandingRepository | None:
         host = self._looking()
@@ -77,6 +93,7 @@ class HostedForge:
             required_approvals=None if protection is None else protection.required_approvals,
             weaknesses=() if protection is None else protection.weaknesses,
             how_to_adopt=host.how_to_adopt(wanted, self._installation_id),
+            is_archived=found.is_archived,
         )
 
     def pins(

@@ -207,6 +207,15 @@ class BranchCopy:
         """
         return self._log("-1", "--first-parent", str(self._head), "--", *paths)[0]
 
+    def last_change(self, path: str) -> Commit | None:
+        """The newest commit of the branch that changed the path, or removed it; None when none
+        ever did.
+        """
+        if self._head is None:
+            return None
+        found = self._log("-1", "--first-parent", self._head, "--", path)
+        return found[0] if found else None
+
     def parent(self, revision: str) -> str | None:
         """The first parent; None for the first commit."""
         listed = self._git("rev-list", "--parents", "-1", revision).decode().split()

@@ -38,6 +38,8 @@ class HostedRepository:
     """None while the wanted default branch is unprotected. Asks the forge where it told nothing of
     it with the repository.
     """
+    is_archived: bool = False
+    """Whether nobody can change anything in it any more."""
 
 
 class ForgeHost(Protocol):
@@ -82,6 +84,10 @@ class ForgeHost(Protocol):
 
     def delete(self, wanted: RepositoryWanted, attempt: Attempt) -> None:
         """One that is gone already is fine."""
+        ...
+
+    def archive(self, wanted: RepositoryWanted, attempt: Attempt) -> None:
+        """It keeps all that it has and takes no more; one that is archived already is fine."""
         ...
 
     def protect(

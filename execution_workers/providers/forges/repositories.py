@@ -1,4 +1,4 @@
-"""Repositories and the protection of their branches: each one's do and undo, side by side."""
+"""Repositories, their end and the protection of their branches: do and undo side by side."""
 
 from __future__ import annotations
 
@@ -87,6 +87,42 @@ class RepositoryAction:
             "owner": standing.owner,
             "url": standing.url,
         }
+
+
+@dataclass(frozen=True)
+class ArchiveAction:
+    """A repository that takes no more commits; for good, and with all that people put there."""
+
+    host: ForgeHost
+    subject: Subject
+    repository: RepositoryWanted
+
+    @property
+    def item(self) -> str:
+        return f"archive/{self.repository.repository_id}"
+
+    @property
+    def locks(self) -> tuple[str]:
+        return (self.item,)
+
+    @property
+    def wanted(self) -> Mapping[str, object]:
+        return as_json(self.subject, repository=self.repository.model_dump(mode="json"))
+
+    def do(self, attempt: Attempt) -> Made:
+        """Each request that sees it archived tells it: the forge does not say who did it."""
+        marker = attempt.marker(self.repository.repository_id)
+        found = own_repository(self.host, self.repository, marker)
+        if found is None:
+            return Made(references={}, created_by="", created=False)
+        if not found.is_archived:
+            self.host.archive(self.repository, attempt)
+        return Made(
+            references={"name": found.name, "owner": found.owner},
+            created_by=attempt.request_id,
+            created=not found.is_archived,
+            event=ProviderEvent.GIT_REPOSITORY_ARCHIVED,
+        )
 
 
 @dataclass(frozen=True)

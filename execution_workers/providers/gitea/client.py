@@ -33,6 +33,7 @@ class GiteaRepository(BaseModel):
     owner: GiteaUser
     description: str = ""
     clone_url: str
+    archived: bool = False
 
 
 class GiteaTeam(BaseModel):
@@ -130,6 +131,11 @@ class GiteaClient:
         """Sets the description."""
         body = {"description": description}
         self._api.tell("PATCH", _repository(owner, name), "describe repository", body=body)
+
+    def archive_repository(self, owner: str, name: str) -> None:
+        """Read-only for everybody; one that is archived already is fine."""
+        body = {"archived": True}
+        self._api.tell("PATCH", _repository(owner, name), "archive repository", body=body)
 
     def delete_repository(self, owner: str, name: str) -> None:
         """One that is gone already is fine."""

@@ -98,6 +98,10 @@ class GiteaHost:
         attempt.check_fence()
         self._client.delete_repository(self._owner(wanted), wanted.name)
 
+    def archive(self, wanted: RepositoryWanted, attempt: Attempt) -> None:
+        attempt.check_fence()
+        self._client.archive_repository(self._owner(wanted), wanted.name)
+
     def protect(
         self, wanted: RepositoryWanted, required_approvals: int, marker: Marker, attempt: Attempt
     ) -> None:
@@ -157,6 +161,7 @@ class GiteaHost:
             url=found.clone_url,
             marker=description.marker,
             protection=protection,
+            is_archived=found.archived,
         )
 
 

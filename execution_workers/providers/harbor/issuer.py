@@ -21,6 +21,7 @@ from execution_workers.failpoints import (
 )
 from execution_workers.ports import (
     Attempt,
+    Ended,
     Permission,
     Properties,
     Sessions,
@@ -143,6 +144,17 @@ class HarborIssuer:
             if robot.version is not None or not robot.is_disabled:
                 self._disable(secret_id, robot, properties[PROJECT], attempt)
         return 0
+
+    def end(self, secret_id: str, attempt: Attempt) -> Ended:
+        """A robot that is gone lets nobody in, and nobody has a session with one."""
+        robots = self._own_robots(secret_id, attempt).values()
+        let_in = sum(not robot.is_disabled for robot in robots)
+        self.remove(secret_id, attempt)
+        return Ended(logins=let_in, sessions=0)
+
+    def logins_let_in(self, secret_id: str) -> Sequence[str]:
+        robots = self._client.robots(_begin(secret_id)).values()
+        return [robot.name for robot in robots if not robot.is_disabled]
 
     def remove(self, secret_id: str, attempt: Attempt) -> bool:
         """The robots; the project has the team's images and stays."""

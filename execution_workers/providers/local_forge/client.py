@@ -15,6 +15,7 @@ from idp_kernel.errors import Conflict, NotFound, PlatformError
 from idp_kernel.http.client import ServiceClient
 from idp_kernel.services import ServiceName
 from idp_kernel.wire.forge import (
+    ARCHIVE,
     CALLER,
     PROTECTION,
     REPOSITORIES,
@@ -97,6 +98,15 @@ class ForgeClient:
     def delete_repository(self, owner: str, name: str) -> None:
         """One that is gone already is fine."""
         self._delete(_path(REPOSITORY, owner, name), _NO_SUCH_REPOSITORY, "delete repository")
+
+    def archive(self, owner: str, name: str) -> None:
+        """One that is archived already is fine."""
+        path = _path(ARCHIVE, owner, name)
+
+        def call(bearer: str) -> ForgeRepository:
+            return self._client.call("PUT", path, ForgeRepository, bearer=bearer)
+
+        self._answer("archive repository", call)
 
     def protect(self, owner: str, name: str, protection: BranchProtection) -> None:
         """Adds the protection or puts it in the place of the branch's former one."""

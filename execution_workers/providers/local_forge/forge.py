@@ -78,6 +78,10 @@ class LocalForgeHost:
         attempt.check_fence()
         self._client.delete_repository(wanted.owner, wanted.name)
 
+    def archive(self, wanted: RepositoryWanted, attempt: Attempt) -> None:
+        attempt.check_fence()
+        self._client.archive(wanted.owner, wanted.name)
+
     def protect(
         self, wanted: RepositoryWanted, required_approvals: int, marker: Marker, attempt: Attempt
     ) -> None:
@@ -107,6 +111,7 @@ def _hosted(found: ForgeRepository, wanted: RepositoryWanted) -> HostedRepositor
         url=found.clone_url,
         marker=_marker_of(found.marker),
         protection=lambda: protection,
+        is_archived=found.archived,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 
-from execution_workers.ports import Attempt, Permission, Properties, Sessions
+from execution_workers.ports import Attempt, Ended, Permission, Properties, Sessions
 
 VALUE_BYTES = 32
 VALUE = "value"
@@ -64,6 +64,14 @@ class GeneratedValues:
     ) -> int:
         """They end with their versions in the store."""
         return 0
+
+    def end(self, secret_id: str, attempt: Attempt) -> Ended:  # noqa: ARG002
+        """They end with their versions in the store."""
+        return Ended(logins=0, sessions=0)
+
+    def logins_let_in(self, secret_id: str) -> Sequence[str]:  # noqa: ARG002
+        """None: whoever knows a value decides what it opens."""
+        return ()
 
     def remove(self, secret_id: str, attempt: Attempt) -> bool:  # noqa: ARG002
         """It ends with the secret in the store."""

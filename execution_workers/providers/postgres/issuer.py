@@ -10,7 +10,14 @@ import secrets
 from collections.abc import Mapping, Sequence
 
 from execution_workers.failpoints import CREDENTIAL_INSTALLED, LOGIN_DISABLED
-from execution_workers.ports import Attempt, Permission, Properties, Sessions, foreign_owner
+from execution_workers.ports import (
+    Attempt,
+    Ended,
+    Permission,
+    Properties,
+    Sessions,
+    foreign_owner,
+)
 from execution_workers.providers.postgres.client import LoginRole, PostgresClient
 from execution_workers.providers.postgres.errors import IN_USE, LOGIN_REPLACED, NO_FREE_LOGIN
 from execution_workers.providers.postgres.permissions import permissions_of
@@ -110,6 +117,21 @@ class PostgresIssuer:
                 found = f"the role {login.name} has the password of version {login.version} by now"
                 raise LOGIN_REPLACED.of(self._client.provider, "retire elder logins", found)
         return sum(self._disable(secret_id, login, attempt) for login in others)
+
+    def end(self, secret_id: str, attempt: Attempt) -> Ended:
+        """First no login is let in, then they go: also where their data keeps them from going."""
+        logins = self._own_logins(secret_id, attempt)
+        sessions = sum(self._disable(secret_id, login, attempt) for login in logins.values())
+        is_removed = self.remove(secret_id, attempt)
+        return Ended(
+            logins=sum(login.can_log_in for login in logins.values()),
+            sessions=sessions,
+            kept_logins=0 if is_removed else len(logins),
+        )
+
+    def logins_let_in(self, secret_id: str) -> Sequence[str]:
+        logins = self._client.logins(group_role(secret_id)).values()
+        return [login.name for login in logins if login.can_log_in]
 
     def remove(self, secret_id: str, attempt: Attempt) -> bool:
         self._own_logins(secret_id, attempt)

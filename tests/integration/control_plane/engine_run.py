@@ -160,9 +160,39 @@ def undo_results(wanted: Any) -> dict[Step, Any]:
     return {Step.UNDO_EFFECTS: {"items": [{"item": each, "effect": "undone"} for each in named]}}
 
 
+def ending_results(wanted: Any) -> dict[Step, Any]:
+    """Every secret's binding removed, one commit for each, and every credential ended."""
+    return {
+        Step.REMOVE_SECRET_BINDINGS: {
+            "items": [
+                {
+                    "item": f"binding/{secret['bindings'][0]['bindingId']}",
+                    "effect": "created",
+                    "references": {"revision": f"{number:040x}"},
+                }
+                for number, secret in enumerate(wanted["secrets"], start=1)
+            ],
+            "events": ["git_secret_bindings_removed"],
+        },
+        Step.END_CREDENTIALS: {
+            "items": [
+                {
+                    "item": f"ending/{secret['secret']['secretId']}",
+                    "effect": "created",
+                    "references": {"destroyedVersions": 1, "endedSessions": 0},
+                }
+                for secret in wanted["secrets"]
+            ],
+            "events": ["credential_issuer_credentials_ended"],
+        },
+    }
+
+
 _RESULTS: dict[str, Callable[[Any], dict[Step, Any]]] = {
     WorkflowName.APPLICATION_ONBOARDING: onboarding_results,
     WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING: provisioning_results,
+    WorkflowName.SECRET_REVOCATION: ending_results,
+    WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING: ending_results,
     WorkflowName.COMPENSATION: undo_results,
 }
 

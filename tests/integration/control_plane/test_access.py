@@ -96,6 +96,8 @@ EXPECTED: dict[str, Takes | Scope] = {
     "PUT /v1/secrets/{secret_id}/rotation-policy": Takes.MAINTAINER,
     "POST /v1/secrets/{secret_id}/rotation": Takes.MAINTAINER,
     "POST /v1/secrets/{secret_id}/compromised": Takes.MAINTAINER,
+    "POST /v1/secrets/{secret_id}/revoke": Takes.MAINTAINER,
+    "POST /v1/secrets/{secret_id}/archive": Takes.MAINTAINER,
     "POST /v1/secrets/{secret_id}/suspend": Takes.MAINTAINER,
     "POST /v1/secrets/{secret_id}/resume": Takes.MAINTAINER,
     "POST /v1/secrets/{secret_id}/login": Takes.VIEWER,

@@ -193,3 +193,22 @@ def test_an_undo_under_way_is_not_stranded(platform: Platform) -> None:
             assert connection.execute(text(of_the_undo), {"id": undo}).scalar_one() == 0
             others = f"SELECT count(*) FROM {table}"  # noqa: S608 - the tables above
             assert connection.execute(text(others)).scalar_one() > 0
+
+
+def test_a_revocation_under_way_is_not_stranded(platform: Platform) -> None:
+    secret = secret_in_use(platform)
+    body = {"reason": "It ends."}
+    revocation = platform.admin.ok(f"/v1/secrets/{secret.id}/revoke", body)["requestId"]
+    with pytest.raises(Conflict, match="there: 1 requests for SecretRevocation"):
+        go_back(platform, "0007")
+    run = claimed(platform, revocation)
+    run.do_all()
+    assert run.finalize().json()["state"] == "succeeded"
+    go_back(platform, "0007")
+    with transaction(platform.engine) as connection:
+        left = connection.execute(text("SELECT DISTINCT workflow FROM workflow_requests"))
+        assert "SecretRevocation" not in set(left.scalars())
+        state = connection.execute(
+            text("SELECT state FROM secrets WHERE id = :id"), {"id": secret.id}
+        )
+        assert state.scalar_one() == "Revoked"

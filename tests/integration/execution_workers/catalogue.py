@@ -19,8 +19,11 @@ from idp_kernel.wire.worker import (
     CHECK_SECRET_WITHIN_POLICY,
     GIT_BRANCH_PROTECTION,
     GIT_REPOSITORIES,
+    GIT_REPOSITORIES_ARCHIVE,
     GIT_REPOSITORIES_SEED,
+    SECRETS_BINDINGS_REMOVE,
     SECRETS_BINDINGS_UPDATE,
+    SECRETS_END,
     SECRETS_ISSUE,
     SECRETS_RETIRE,
     UNDO_SUFFIX,
@@ -143,6 +146,26 @@ def _destroyed(world: World, appenv: AppEnv, _folder: Path) -> int:
     metadata = world.store.metadata(appenv.secret_path)
     assert metadata is not None
     return [each["destroyed"] for each in metadata["versions"].values()].count(True)
+
+
+def _removals(world: World, appenv: AppEnv, folder: Path) -> int:
+    """Commits of the manifest after its first, if it is there no more."""
+    clone = world.forge.clone(appenv.team, appenv.repository_name, folder)
+    if (clone / MANIFEST).exists():
+        return 0
+    return len(world.forge.git("log", "--format=%H", "--", MANIFEST, cwd=clone).split()) - 1
+
+
+def _archives(world: World, appenv: AppEnv, _folder: Path) -> int:
+    repository = world.forge.repository(appenv.team, appenv.repository_name)
+    return int(repository is not None and repository["archived"])
+
+
+def _make_repository_foreign(world: World, appenv: AppEnv, folder: Path) -> None:
+    """Another's in its place."""
+    path = f"/api/v1/repositories/{appenv.team}/{appenv.repository_name}"
+    assert world.forge.request("DELETE", path).status_code == 204
+    _plant_repository(world, appenv, folder)
 
 
 def _foreign_marker() -> Json:
@@ -362,6 +385,48 @@ DATABASE_RETIREMENT = replace(
     needs=DATABASE_CREDENTIAL.needs,
     own_needs=(DATABASE_CREDENTIAL, DATABASE_MOVED_BINDING),
 )
+REMOVED_BINDING = Effect(
+    name="removed binding",
+    path=SECRETS_BINDINGS_REMOVE,
+    step=Step.REMOVE_SECRET_BINDINGS,
+    event="git_secret_bindings_removed",
+    body=lambda appenv: appenv.rotated(),
+    times_done=_removals,
+    plant_foreign=_plant_manifest,
+    needs=(REPOSITORY, SECRET, BINDINGS),
+    is_adopted=False,
+    has_undo=False,
+)
+ENDING = Effect(
+    name="ending",
+    path=SECRETS_END,
+    step=Step.END_CREDENTIALS,
+    event="credential_issuer_credentials_ended",
+    body=lambda appenv: appenv.rotated(),
+    times_done=_destroyed,
+    plant_foreign=_make_foreign,
+    needs=(SECRET,),
+    is_adopted=False,
+    has_undo=False,
+)
+DATABASE_ENDING = replace(
+    ENDING,
+    name="database ending",
+    body=lambda appenv: database(appenv).rotated(),
+    needs=(DATABASE_SECRET,),
+)
+ARCHIVE = Effect(
+    name="archive",
+    path=GIT_REPOSITORIES_ARCHIVE,
+    step=Step.ARCHIVE_ENVIRONMENT_REPOSITORY,
+    event="git_repository_archived",
+    body=lambda appenv: {"subject": appenv.subject, "repositories": [appenv.repository]},
+    times_done=_archives,
+    plant_foreign=_make_repository_foreign,
+    needs=(REPOSITORY,),
+    is_adopted=False,
+    has_undo=False,
+)
 EFFECTS = (
     REPOSITORY,
     CODE_REPOSITORY,
@@ -377,4 +442,8 @@ EFFECTS = (
     MOVED_BINDING,
     RETIREMENT,
     DATABASE_RETIREMENT,
+    REMOVED_BINDING,
+    ENDING,
+    DATABASE_ENDING,
+    ARCHIVE,
 )

@@ -20,9 +20,11 @@ from idp_kernel.wire.worker import (
     APPENV_GITOPS_VERIFY,
     FENCES,
     GIT_REPOSITORIES_VALIDATE,
+    GIT_REPOSITORIES_VERIFY_ARCHIVED,
     SECRETS_CONSUMERS,
     SECRETS_VALIDATE,
     SECRETS_VERIFY,
+    SECRETS_VERIFY_ENDED,
     UNDO_VERIFY,
 )
 from idp_kernel.workflows import Step
@@ -49,6 +51,10 @@ def _observation(appenv: AppEnv) -> Json:
     return appenv.rotated(version=2, replacesVersion=1, revisions={})
 
 
+def _archived(appenv: AppEnv) -> Json:
+    return {"subject": appenv.subject, "repositories": [appenv.repository]}
+
+
 def _undone(appenv: AppEnv) -> Json:
     return {"subject": appenv.subject, "repositories": [appenv.repository], "secrets": []}
 
@@ -57,9 +63,11 @@ BODIES: dict[str, tuple[Step, Callable[[AppEnv], Json]]] = {
     **{effect.path: (effect.step, effect.body) for effect in EFFECTS},
     APPENV_GITOPS_VERIFY: (Step.VERIFY_GITOPS_RECONCILIATION, _verification),
     GIT_REPOSITORIES_VALIDATE: (Step.VALIDATE_APPLICATION, _repositories),
+    GIT_REPOSITORIES_VERIFY_ARCHIVED: (Step.VERIFY_NOTHING_RECONCILED, _archived),
     SECRETS_VALIDATE: (Step.VALIDATE_ROTATION, lambda appenv: appenv.rotated()),
     SECRETS_VERIFY: (Step.VERIFY_NEW_CREDENTIAL, lambda appenv: appenv.rotated(version=2)),
     SECRETS_CONSUMERS: (Step.CONFIRM_CONSUMERS, _observation),
+    SECRETS_VERIFY_ENDED: (Step.VERIFY_SECRETS_ENDED, lambda appenv: appenv.rotated()),
     UNDO_VERIFY: (Step.VERIFY_NOTHING_LEFT, _undone),
 }
 

@@ -12,6 +12,7 @@ from idp_cli.exits import ExitCode
 from idp_kernel.wire.api import (
     ProvisionEnvironment,
     ReportCompromised,
+    RevokeSecret,
     RotationWindow,
     SetRotationPolicy,
 )
@@ -308,3 +309,30 @@ def test_a_secret_is_reported_suspended_and_resumed(idp: Idp, platform: StandInP
     assert "Next: idp secret show" in said
     assert "Suspended" in idp("secret", "suspend", DB)
     assert "Active" in idp("secret", "resume", DB)
+
+
+# ------------------------------------------------------------------------------------- the end
+
+
+@pytest.mark.usefixtures("shop")
+def test_nobody_is_asked_for_what_nothing_takes_back(idp: Idp, platform: StandInPlatform) -> None:
+    said = idp("secret", "revoke", DB, "--reason", "Not used", code=ExitCode.FAILED)
+    assert f"to revoke {DB}, which nothing takes back" in said
+    assert "irreversible" in said
+    assert "--yes" in said
+    assert {secret.state for secret in platform.secrets.values()} == {"Active"}
+
+
+@pytest.mark.usefixtures("shop")
+def test_a_secret_is_revoked_and_archived(idp: Idp, platform: StandInPlatform) -> None:
+    said = idp("secret", "revoke", DB, "--reason", "Not used", "--yes", "--watch")
+    assert RevokeSecret(reason="Not used") in platform.bodies
+    assert "SecretRevocation" in said
+    assert "finalize_secret_revocation" in said
+    assert "Revoked" in idp("secret", "show", DB)
+    assert "Archived" in idp("secret", "archive", DB)
+
+
+@pytest.mark.usefixtures("shop")
+def test_a_revocation_needs_a_reason(idp: Idp) -> None:
+    assert "--reason" in idp("secret", "revoke", DB, "--yes", code=ExitCode.USAGE)

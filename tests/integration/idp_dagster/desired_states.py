@@ -61,10 +61,36 @@ def secret_state(secret_id: str) -> engine.RotationDesiredState:
     )
 
 
+def revocation_state(secret_id: str) -> engine.RevocationDesiredState:
+    """The end of that secret."""
+    rotated = secret_state(secret_id)
+    secret = worker.RotatedSecret(
+        subject=rotated.subject,
+        secret=rotated.secret,
+        store_path=rotated.store_path,
+        bindings=rotated.bindings,
+    )
+    return engine.RevocationDesiredState(
+        subject=rotated.subject, secrets=(secret,), suspended=(secret_id, BINDING_ID)
+    )
+
+
+def environment_end_state(environment_id: str) -> engine.AppEnvDecommissioningDesiredState:
+    """Without secrets; a revocation has one."""
+    return engine.AppEnvDecommissioningDesiredState(
+        subject=_subject(environment_id),
+        repository=_environment_repository(environment_id),
+        secrets=(),
+        suspended=(),
+    )
+
+
 DESIRED_STATES: dict[WorkflowName, Callable[[str], engine.DesiredState]] = {
     WorkflowName.APPLICATION_ONBOARDING: application_state,
     WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING: environment_state,
+    WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING: environment_end_state,
     WorkflowName.SECRET_ROTATION: secret_state,
+    WorkflowName.SECRET_REVOCATION: revocation_state,
 }
 
 

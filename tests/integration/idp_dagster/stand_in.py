@@ -281,8 +281,8 @@ def _environment_id(request: StoodInRequest) -> str | None:
 
 
 def _secret_id(request: StoodInRequest) -> str | None:
-    wanted = request.wanted
-    return wanted.secret.secret_id if isinstance(wanted, engine.RotationDesiredState) else None
+    of_secret = (WorkflowName.SECRET_ROTATION, WorkflowName.SECRET_REVOCATION)
+    return request.subject_id if request.workflow in of_secret else None
 
 
 def stand_in_app(stand_in: StandIn) -> FastAPI:

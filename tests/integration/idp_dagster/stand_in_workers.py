@@ -152,6 +152,22 @@ def retirement_effects(body: worker.RetireCredential) -> worker.StepEffects:
     return effects([effect(f"retirement/{body.secret.secret_id}", version=body.version)])
 
 
+def removed_effects(body: worker.RemoveSecretBindings) -> worker.StepEffects:
+    return effects(
+        effect(f"binding/{each.binding_id}", revision=REVISION) for each in body.bindings
+    )
+
+
+def ended_effects(body: worker.EndCredentials) -> worker.StepEffects:
+    return effects([effect(f"ending/{body.secret.secret_id}", storePath=body.store_path)])
+
+
+def archive_effects(body: worker.ArchiveRepositories) -> worker.StepEffects:
+    return effects(
+        effect(f"archive/{each.repository_id}", name=each.name) for each in body.repositories
+    )
+
+
 def add_workers(app: FastAPI, workers: StoodInWorkers) -> None:
     """The routes of the steps."""
     _add_effect(
@@ -169,6 +185,13 @@ def add_workers(app: FastAPI, workers: StoodInWorkers) -> None:
         app, workers, worker.SECRETS_BINDINGS_UPDATE, worker.UpdateSecretBindings, moved_effects
     )
     _add_effect(app, workers, worker.SECRETS_RETIRE, worker.RetireCredential, retirement_effects)
+    _add_effect(
+        app, workers, worker.SECRETS_BINDINGS_REMOVE, worker.RemoveSecretBindings, removed_effects
+    )
+    _add_effect(app, workers, worker.SECRETS_END, worker.EndCredentials, ended_effects)
+    _add_effect(
+        app, workers, worker.GIT_REPOSITORIES_ARCHIVE, worker.ArchiveRepositories, archive_effects
+    )
     _add_probes(app, workers)
     _add_fences(app, workers)
 
@@ -209,6 +232,17 @@ def _add_probes(app: FastAPI, workers: StoodInWorkers) -> None:
     def consumers(body: worker.ObserveConsumers, http: Request) -> worker.ConsumersVerdict:
         workers.called(worker.SECRETS_CONSUMERS, body, http)
         return worker.ConsumersVerdict(state=worker.ConsumersState.CONFIRMED, message="as seen")
+
+    @app.post(worker.SECRETS_VERIFY_ENDED)
+    def verify_ended(body: worker.VerifySecretEnded, http: Request) -> worker.Findings:
+        workers.called(worker.SECRETS_VERIFY_ENDED, body, http)
+        ids = [body.secret.secret_id, *(each.binding_id for each in body.bindings)]
+        return findings(ids, failed=workers.script.drifted)
+
+    @app.post(worker.GIT_REPOSITORIES_VERIFY_ARCHIVED)
+    def verify_archived(body: worker.ArchiveRepositories, http: Request) -> worker.Findings:
+        workers.called(worker.GIT_REPOSITORIES_VERIFY_ARCHIVED, body, http)
+        return findings(each.repository_id for each in body.repositories)
 
     @app.post(worker.APPENV_GITOPS_VERIFY)
     def verify(body: worker.VerifyGitOps, http: Request) -> worker.GitOpsVerdict:

@@ -1,4 +1,4 @@
-"""Onboarding and rotation through the whole engine; provisioning has `test_engine`."""
+"""Onboarding, rotation and revocation through the whole engine; provisioning has `test_engine`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from idp_kernel.ids import new_id
 from idp_kernel.wire import worker
 from idp_kernel.wire.engine import RotationCause, RotationDesiredState, RunEnding
 from idp_kernel.workflows import (
+    APPLICATION_ENVIRONMENT_DECOMMISSIONING,
     APPLICATION_ONBOARDING,
+    SECRET_REVOCATION,
     SECRET_ROTATION,
     RequestState,
     Step,
@@ -78,6 +80,43 @@ def test_a_rotation_is_two_runs_with_none_between(engine: Engine) -> None:
     engine.stand_in.wait_for(
         lambda: [each.ending for each in request.reports] == [RunEnding.SUCCEEDED] * 2
     )
+
+
+def test_a_secret_is_revoked(engine: Engine) -> None:
+    request = engine.stand_in.add_request(WorkflowName.SECRET_REVOCATION)
+    wait_for(engine, request, RequestState.SUCCEEDED)
+    assert [step for _, step, _ in request.started] == list(SECRET_REVOCATION.steps)
+    assert set(request.results) == set(SECRET_REVOCATION.steps)
+    assert [call.path for call in engine.stand_in.workers.calls] == [
+        worker.SECRETS_BINDINGS_REMOVE,
+        worker.SECRETS_VERIFY_ENDED,
+        worker.SECRETS_END,
+        worker.SECRETS_VERIFY_ENDED,
+    ]
+    run = engine.wait_for_status(request.runs[0], "SUCCESS")
+    assert run["tags"]["idp/secret_id"] == request.subject_id
+
+
+def test_an_environment_is_decommissioned(engine: Engine) -> None:
+    request = engine.stand_in.add_request(WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING)
+    wait_for(engine, request, RequestState.SUCCEEDED)
+    steps = APPLICATION_ENVIRONMENT_DECOMMISSIONING.steps
+    assert [step for _, step, _ in request.started] == list(steps)
+    assert [call.path for call in engine.stand_in.workers.calls] == [
+        worker.GIT_REPOSITORIES_ARCHIVE,
+        worker.GIT_REPOSITORIES_VERIFY_ARCHIVED,
+    ]
+    run = engine.wait_for_status(request.runs[0], "SUCCESS")
+    assert run["tags"]["idp/application_environment_id"] == request.subject_id
+
+
+def test_a_revocation_that_a_person_launches_is_a_request(engine: Engine) -> None:
+    secret_id = new_id()
+    config = {"secret_id": secret_id, "reason": "Its service was switched off."}
+    run_id = engine.launch(config, SECRET_REVOCATION.phase(1).job_name)
+    run = engine.wait_for_status(run_id, "SUCCESS")
+    request = engine.stand_in.requests[run["tags"]["idp/request_id"]]
+    assert (request.subject_id, request.workflow) == (secret_id, WorkflowName.SECRET_REVOCATION)
 
 
 def test_a_finished_rotation_shows_in_the_catalog(engine: Engine) -> None:

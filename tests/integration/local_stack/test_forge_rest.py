@@ -94,6 +94,39 @@ class TestRepositories:
         is_problem(answer, 403, "platform_only")
 
 
+class TestArchive:
+    def test_an_archived_repository_is_read_and_never_changed(
+        self, repository: SomeRepository
+    ) -> None:
+        forge, bot = repository.forge, repository.forge.bot_token
+        path = f"{repository.path}/archive"
+        for _ in range(2):
+            archived = forge.call("PUT", path, token=bot)
+            assert (archived.status_code, archived.json()["archived"]) == (200, True)
+        assert forge.call("GET", repository.path, token=bot).json()["archived"]
+        repository.bot.commit("more.txt", "more\n")
+        pushed = repository.bot.push("HEAD:refs/heads/main")
+        assert pushed.returncode != 0
+        assert "archived" in pushed.stderr
+        protection = f"{repository.path}/protection/main"
+        body = TestProtection.BODY
+        assert repository.head() == repository.seed
+        answer = forge.call("PUT", protection, token=bot, json=body)
+        is_problem(answer, 409, "repository_archived")
+
+    @pytest.mark.parametrize("who", ["maintainer", "admin"])
+    def test_people_archive_none(
+        self, repository: SomeRepository, who: str, request: pytest.FixtureRequest
+    ) -> None:
+        token = request.getfixturevalue(who)
+        answer = repository.forge.call("PUT", f"{repository.path}/archive", token=token)
+        is_problem(answer, 403, "platform_only")
+
+    def test_what_is_not_there_is_not_archived(self, forge: ForgeServer) -> None:
+        path = f"{REPOSITORIES}/payments/repo-gone/archive"
+        is_problem(forge.call("PUT", path, token=forge.bot_token), 404, "no_such_repository")
+
+
 class TestProtection:
     BODY: dict[str, Any] = {"branch": "main", "requiredApprovals": 1, "marker": MARKER}
 

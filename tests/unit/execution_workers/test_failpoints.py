@@ -18,6 +18,9 @@ PROBES = {
     Step.VALIDATE_ROTATION,
     Step.VERIFY_NEW_CREDENTIAL,
     Step.CONFIRM_CONSUMERS,
+    Step.RELEASE_CONSUMERS,
+    Step.VERIFY_SECRETS_ENDED,
+    Step.VERIFY_NOTHING_RECONCILED,
     Step.VERIFY_NOTHING_LEFT,
 }
 OF_OTHERS_EFFECTS = {Step.STOP_UNDONE_REQUEST, Step.UNDO_EFFECTS}
@@ -27,6 +30,8 @@ OF_THE_CONTROL_PLANE = {
     Step.FINALIZE_APPLICATION_ONBOARDING,
     Step.FINALIZE_APPLICATION_ENVIRONMENT_PROVISIONING,
     Step.FINALIZE_SECRET_ROTATION,
+    Step.FINALIZE_SECRET_REVOCATION,
+    Step.FINALIZE_APPLICATION_ENVIRONMENT_DECOMMISSIONING,
     Step.FINALIZE_COMPENSATION,
 }
 
@@ -37,8 +42,13 @@ def test_every_step_with_an_effect_has_its_failpoint() -> None:
     assert {after_provider(step) for step in EFFECT_STEPS} <= set(FAILPOINTS)
 
 
-def test_every_step_but_the_retirement_can_be_undone() -> None:
-    assert set(EFFECT_STEPS) - set(STEPS_WITH_UNDO) == {Step.RETIRE_OLD_CREDENTIAL}
+def test_every_step_but_those_that_end_something_can_be_undone() -> None:
+    assert set(EFFECT_STEPS) - set(STEPS_WITH_UNDO) == {
+        Step.RETIRE_OLD_CREDENTIAL,
+        Step.REMOVE_SECRET_BINDINGS,
+        Step.END_CREDENTIALS,
+        Step.ARCHIVE_ENVIRONMENT_REPOSITORY,
+    }
     assert {after_undo(step) for step in STEPS_WITH_UNDO} <= set(FAILPOINTS)
 
 

@@ -11,6 +11,7 @@ from idp_kernel.errors import PlatformError
 from idp_kernel.ids import new_id
 from idp_kernel.wire.engine import (
     AppEnvAsset,
+    AppEnvDecommissioningDesiredState,
     AppEnvDesiredState,
     AssetCheckName,
     Claim,
@@ -22,6 +23,7 @@ from idp_kernel.wire.engine import (
     Offer,
     Offers,
     OnboardingDesiredState,
+    RevocationDesiredState,
     RotationCause,
     RotationDesiredState,
     RotationRequested,
@@ -38,6 +40,7 @@ from idp_kernel.wire.worker import (
     AppEnvExpected,
     AppEnvSubject,
     ApplicationSubject,
+    ArchiveRepositories,
     BindingTarget,
     ConsumersState,
     ConsumersVerdict,
@@ -45,6 +48,7 @@ from idp_kernel.wire.worker import (
     CredentialVerdict,
     DownstreamError,
     EffectKind,
+    EndCredentials,
     EnsureRepositories,
     Finding,
     Findings,
@@ -55,9 +59,11 @@ from idp_kernel.wire.worker import (
     ObserveConsumers,
     ProtectBranches,
     ProvisionSecrets,
+    RemoveSecretBindings,
     RepositoryKind,
     RepositoryWanted,
     RetireCredential,
+    RotatedSecret,
     SecretExpected,
     SecretPurpose,
     SecretSensitivity,
@@ -67,6 +73,7 @@ from idp_kernel.wire.worker import (
     UpdateSecretBindings,
     VerifyCredential,
     VerifyGitOps,
+    VerifySecretEnded,
     VerifyUndone,
     appenv_repository_name,
 )
@@ -151,6 +158,30 @@ def rotation_state(*, emergency: bool = False) -> RotationDesiredState:
     )
 
 
+def revocation_state() -> RevocationDesiredState:
+    """The end of the secret that `rotation_state` has."""
+    rotated = rotation_state()
+    secret = RotatedSecret(
+        subject=rotated.subject,
+        secret=rotated.secret,
+        store_path=rotated.store_path,
+        bindings=rotated.bindings,
+    )
+    return RevocationDesiredState(subject=rotated.subject, secrets=(secret,), suspended=())
+
+
+def decommissioning_state() -> AppEnvDecommissioningDesiredState:
+    """The end of an environment with the secret that `revocation_state` has."""
+    revocation = revocation_state()
+    (secret,) = revocation.secrets
+    return AppEnvDecommissioningDesiredState(
+        subject=revocation.subject,
+        repository=secret.bindings[0].repository,
+        secrets=revocation.secrets,
+        suspended=(),
+    )
+
+
 def compensation_state(undone: UndoneDesiredState | None = None) -> CompensationDesiredState:
     """The undo of a provisioning, or an onboarding, of which every step told."""
     wanted = undone or desired_state()
@@ -179,6 +210,8 @@ WORKFLOW_OF: dict[type[DesiredState], WorkflowName] = {
     OnboardingDesiredState: WorkflowName.APPLICATION_ONBOARDING,
     AppEnvDesiredState: WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING,
     RotationDesiredState: WorkflowName.SECRET_ROTATION,
+    RevocationDesiredState: WorkflowName.SECRET_REVOCATION,
+    AppEnvDecommissioningDesiredState: WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING,
     CompensationDesiredState: WorkflowName.COMPENSATION,
 }
 
@@ -209,7 +242,7 @@ def claim(
         team_id=new_id(),
         application_id=new_id(),
         application_environment_id=getattr(wanted.subject, "application_environment_id", None),
-        secret_id=wanted.secret.secret_id if isinstance(wanted, RotationDesiredState) else None,
+        secret_id=_secret_id(wanted),
         desired_state=wanted,
         undone=UndonePermit(
             request_id=wanted.undone_request_id, generation=5, run_token="undo-token"
@@ -219,6 +252,14 @@ def claim(
         outcomes=dict(outcomes or {}),
         traceparent=TRACEPARENT,
     )
+
+
+def _secret_id(wanted: DesiredState) -> str | None:
+    if isinstance(wanted, RotationDesiredState):
+        return wanted.secret.secret_id
+    if isinstance(wanted, RevocationDesiredState):
+        return wanted.secrets[0].secret.secret_id
+    return None
 
 
 def offer(
@@ -333,7 +374,7 @@ class FakeWorkers:
     kept: set[str] = field(default_factory=set)
     """Items that an undo leaves."""
     still_seen: int = 0
-    """How often a look still finds what was undone."""
+    """How often a look still finds what was undone, or ended."""
 
     def stop(self, permit: CallPermit) -> None:
         self._of_undo(Step.STOP_UNDONE_REQUEST, None, permit)
@@ -454,6 +495,50 @@ class FakeWorkers:
             ProviderEvent.CREDENTIAL_ISSUER_CREDENTIAL_RETIRED,
             version=body.version,
         )
+
+    def remove_bindings(self, body: RemoveSecretBindings, permit: CallPermit) -> StepEffects:
+        self._called(body, permit)
+        return effects(
+            f"binding/{body.bindings[0].binding_id}",
+            ProviderEvent.GIT_SECRET_BINDINGS_REMOVED,
+            revision=REVISION,
+        )
+
+    def end(self, body: EndCredentials, permit: CallPermit) -> StepEffects:
+        self._called(body, permit)
+        return effects(
+            f"ending/{body.secret.secret_id}",
+            ProviderEvent.CREDENTIAL_ISSUER_CREDENTIALS_ENDED,
+            storePath=body.store_path,
+        )
+
+    def look(self, body: VerifySecretEnded, permit: CallPermit) -> Findings:
+        """The secret itself is there before it ends; its binding is seen for a while."""
+        self._called(body, permit)
+        is_seen = self.still_seen > 0
+        self.still_seen -= 1
+        is_ended = self.steps_called()[-1] is not Step.RELEASE_CONSUMERS
+        return Findings(
+            items=(
+                finding(body.secret.secret_id, passed=is_ended),
+                *(finding(each.binding_id, passed=not is_seen) for each in body.bindings),
+            )
+        )
+
+    def archive(self, body: ArchiveRepositories, permit: CallPermit) -> StepEffects:
+        self._called(body, permit)
+        return effects(
+            f"archive/{body.repositories[0].repository_id}",
+            ProviderEvent.GIT_REPOSITORY_ARCHIVED,
+            name=body.repositories[0].name,
+        )
+
+    def look_at_archived(self, body: ArchiveRepositories, permit: CallPermit) -> Findings:
+        self._called(body, permit)
+        is_seen = self.still_seen > 0
+        self.still_seen -= 1
+        ids = (each.repository_id for each in body.repositories)
+        return Findings(items=tuple(finding(each, passed=not is_seen) for each in ids))
 
     def steps_called(self) -> list[Step]:
         return [step for step, _, _ in self.calls]

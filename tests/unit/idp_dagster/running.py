@@ -50,6 +50,7 @@ def run_steps(
                 "git_provider": workers,
                 "appenv_provisioning_provider": workers,
                 "secret_rotation_provider": workers,
+                "ending_provider": workers,
                 "undo_provider": workers,
                 "io_manager": NoDataIOManager(),
             },

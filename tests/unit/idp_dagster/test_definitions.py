@@ -28,7 +28,9 @@ WITHOUT_REQUEST = {"secret_rotation_enqueue", "application_environment_checks", 
 SUBJECTS = {
     WorkflowName.APPLICATION_ONBOARDING: "application_id",
     WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING: "application_environment_id",
+    WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING: "application_environment_id",
     WorkflowName.SECRET_ROTATION: "secret_id",
+    WorkflowName.SECRET_REVOCATION: "secret_id",
     WorkflowName.COMPENSATION: "request_id",
 }
 

@@ -1,4 +1,4 @@
-"""What holds for each step of onboarding and of its undo, whomever the step calls."""
+"""What holds for each step of onboarding, of its undo, and of what ends for good."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ from dagster import ExecuteInProcessResult
 from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
 from idp_kernel.wire.engine import DesiredState
 from idp_kernel.workflows import Step, WaitingReason
-from tests.unit.idp_dagster import test_compensation, test_onboarding
+from tests.unit.idp_dagster import (
+    test_appenv_decommissioning,
+    test_compensation,
+    test_onboarding,
+    test_secret_revocation,
+)
 from tests.unit.idp_dagster.fakes import (
     FakeControlPlane,
     FakeWorkers,
     claim,
     compensation_state,
+    decommissioning_state,
     onboarding_state,
+    revocation_state,
 )
 
 CarryOut = Callable[[FakeControlPlane, FakeWorkers, list[str] | None], ExecuteInProcessResult]
@@ -47,17 +54,29 @@ class Case:
         errors[self.step] = [error]
 
 
+HOLDS_UP_NOTHING = {Step.RELEASE_CONSUMERS}
+"""It goes on whoever is away; `test_secret_revocation` has it."""
+
+
 def _cases(
     steps: list[Step], of_workers: int, wanted: DesiredState, carry_out: CarryOut
 ) -> list[ParameterSet]:
     return [
         pytest.param(Case(step, steps, number < of_workers, wanted, carry_out), id=step)
         for number, step in enumerate(steps)
+        if step not in HOLDS_UP_NOTHING
     ]
 
 
 CASES = [
     *_cases(test_onboarding.STEPS, 5, onboarding_state(), test_onboarding.carry_out),
+    *_cases(test_secret_revocation.STEPS, 4, revocation_state(), test_secret_revocation.carry_out),
+    *_cases(
+        test_appenv_decommissioning.STEPS,
+        5,
+        decommissioning_state(),
+        test_appenv_decommissioning.carry_out,
+    ),
     *_cases(test_compensation.STEPS, 3, compensation_state(), test_compensation.carry_out),
 ]
 every_step = pytest.mark.parametrize("case", CASES)

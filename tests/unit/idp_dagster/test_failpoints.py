@@ -9,18 +9,22 @@ import pytest
 
 from idp_dagster.failpoints import AFTER_CLAIM, FAILPOINTS
 from idp_kernel.failpoints import FAILPOINTS_DIR_VARIABLE
-from idp_kernel.wire.engine import CompensationDesiredState
+from idp_kernel.wire.engine import AppEnvDecommissioningDesiredState, CompensationDesiredState
 from tests.unit.idp_dagster.fakes import (
     FakeControlPlane,
     FakeWorkers,
     claim,
     compensation_state,
+    decommissioning_state,
     onboarding_state,
+    revocation_state,
     rotation_state,
 )
+from tests.unit.idp_dagster.test_appenv_decommissioning import carry_out as decommission
 from tests.unit.idp_dagster.test_appenv_provisioning import carry_out as provision
 from tests.unit.idp_dagster.test_compensation import carry_out as undo
 from tests.unit.idp_dagster.test_onboarding import carry_out as onboard
+from tests.unit.idp_dagster.test_secret_revocation import carry_out as revoke
 from tests.unit.idp_dagster.test_secret_rotation import next_phase, retire, rotate
 
 
@@ -28,6 +32,11 @@ def one_step_to_undo() -> CompensationDesiredState:
     """An undo that calls once, so that its place is passed once."""
     wanted = compensation_state()
     return wanted.model_copy(update={"steps": wanted.steps[-1:]})
+
+
+def without_secrets() -> AppEnvDecommissioningDesiredState:
+    """What has secrets to end passes the places of a revocation, which are passed already."""
+    return decommissioning_state().model_copy(update={"secrets": ()})
 
 
 def test_a_run_stands_still_at_each_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -53,6 +62,8 @@ def test_a_run_stands_still_at_each_place(monkeypatch: pytest.MonkeyPatch, tmp_p
             provision(FakeControlPlane(), FakeWorkers()),
             rotate(rotating, FakeWorkers()),
             retire(next_phase(rotating), FakeWorkers()),
+            revoke(FakeControlPlane(claim(wanted=revocation_state())), FakeWorkers()),
+            decommission(FakeControlPlane(claim(wanted=without_secrets())), FakeWorkers()),
             undo(FakeControlPlane(claim(wanted=one_step_to_undo())), FakeWorkers()),
         ):
             assert job.success

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from control_plane.adapters.downgrades import UNDOS, refuse_while_there_are
+from control_plane.adapters.downgrades import UNDOS, forget_requests, refuse_while_there_are
 
 revision = "0007"
 down_revision = "0006"
@@ -33,14 +33,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Undos that have ended are forgotten: the older version knows no such workflow. What they told
-    stays in the events and the audit.
-    """
+    """Undos that have ended are forgotten: the older version knows no such workflow."""
     refuse_while_there_are(op.get_bind(), UNDOS)
-    undos = "SELECT id FROM workflow_requests WHERE workflow = 'Compensation'"
-    for table in ("request_steps", "request_attempts", "workflow_subjects", "lost_runs"):
-        op.execute(f"DELETE FROM {table} WHERE request_id IN ({undos})")  # noqa: S608 - the tables above
-    op.execute("DELETE FROM workflow_requests WHERE workflow = 'Compensation'")
+    forget_requests(op.get_bind(), "Compensation")
     op.drop_column("request_attempts", "cause")
     op.drop_table("team_policies")
     op.drop_index("ix_workflow_requests_undoes", table_name="workflow_requests")

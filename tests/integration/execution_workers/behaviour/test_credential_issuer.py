@@ -250,6 +250,18 @@ def test_removing_leaves_nothing_and_again_finds_nothing(held: Held) -> None:
         assert not held.works(1)
 
 
+@every_issuer
+def test_the_end_lets_nobody_in_and_again_finds_nothing(held: Held) -> None:
+    held.add(1)
+    has_login = "username" in held.versions[1]
+    assert bool(held.issuer.logins_let_in(held.secret_id)) is has_login
+    first, again = (held.issuer.end(held.secret_id, attempt()) for _ in range(2))
+    assert (first.logins, again.logins) == (int(has_login), 0)
+    assert not held.issuer.logins_let_in(held.secret_id)
+    if has_login:
+        assert not held.works(1)
+
+
 @every_with_logins
 def test_in_an_emergency_the_new_one_works_at_once(held: Held) -> None:
     held.add(1)

@@ -177,5 +177,35 @@ def test_what_stands_is_told(bench: Bench, thing: Thing) -> None:
     assert not bench.forge.is_followed_by(thing.repository, revision, seed)
 
 
+def test_a_binding_goes_for_good_and_then_its_repository_is_archived(
+    bench: Bench, thing: Thing
+) -> None:
+    for kind in (REPOSITORY, PROTECTION, BINDINGS):
+        do(bench, kind, thing)
+    request = new_id()
+    removal = bench.forge.removed_binding(thing.repository, thing.binding(), {})
+    removed, again = (removal.do(attempt(request)) for _ in range(2))
+    assert (removed.created, again.created) == (True, False)
+    assert removed.references == again.references
+    assert removed.event == again.event is not None
+    assert not bench.forge.pins(thing.repository, [thing.binding()])[thing.binding_id].is_there
+
+    archive = bench.forge.archived(thing.subject, thing.repository)
+    archived, found = (archive.do(attempt(request)) for _ in range(2))
+    assert (archived.created, found.created) == (True, False)
+    assert archived.event == found.event is not None
+    standing = bench.forge.standing(thing.repository)
+    assert standing is not None
+    assert standing.is_archived
+
+
+def test_what_is_not_there_needs_no_end(bench: Bench, thing: Thing) -> None:
+    removal = bench.forge.removed_binding(thing.repository, thing.binding(), {})
+    archive = bench.forge.archived(thing.subject, thing.repository)
+    for deed in (removal, archive):
+        made = deed.do(attempt())
+        assert (made.created, made.references) == (False, {})
+
+
 def test_the_platform_has_what_it_needs(bench: Bench) -> None:
     assert [each for each in bench.forge.permissions() if each.granted is False] == []

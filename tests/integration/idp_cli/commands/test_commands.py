@@ -298,7 +298,11 @@ def test_an_application_environment_is_frozen_and_unfrozen(
     perform(team, onboarded)
     assert "Frozen" in idp("env", "freeze", appenv)
     refused = idp("env", "decommission", appenv, code=ExitCode.FAILED)
-    assert "workflow_not_available" in refused
+    assert "irreversible" in refused
+    accepted = shown_json(idp, "env", "decommission", appenv, "--reason", "Over", "--yes")
+    assert accepted["workflow"] == "ApplicationEnvironmentDecommissioning"
+    assert "Decommissioning" in idp("env", "show", appenv)
+    idp("request", "cancel", accepted["requestId"])
     assert "Active" in idp("env", "unfreeze", appenv)
     assert appenv in idp("env", "list", "--team", team, "--environment", environment)
     assert "none" in idp("env", "list", onboarded, "--state", "Frozen")
@@ -319,6 +323,24 @@ def test_a_secret_and_its_binding_are_suspended_and_go_on(
     assert address in idp("secret", "list", "--environment", environment, "--prefix", "app")
     reported = ("secret", "compromised", address, "--reason", "It was in a log")
     assert "secret_without_value" in idp(*reported, code=ExitCode.FAILED)
+
+
+def test_a_secret_is_revoked_once_that_is_agreed_to(
+    idp: Idp, team: str, onboarded: str, environment: str, perform: Perform
+) -> None:
+    idp("env", "provision", onboarded, environment, "--secret", "app-key")
+    perform(team, onboarded)
+    address = f"{team}/{onboarded}/{environment}/app-key"
+    reason = ("--reason", "It is over")
+    refused = idp("secret", "revoke", address, *reason, code=ExitCode.FAILED)
+    assert "irreversible" in refused
+    assert "Active" in idp("secret", "show", address)
+    accepted = shown_json(idp, "secret", "revoke", address, *reason, "--yes")
+    assert accepted["workflow"] == "SecretRevocation"
+    assert "Suspended" in idp("secret", "show", address)
+    assert "move_refused" in idp("secret", "archive", address, code=ExitCode.FAILED)
+    idp("request", "cancel", accepted["requestId"])
+    assert "Active" in idp("secret", "show", address)
 
 
 def test_lists_end_at_their_limit_and_follow_pages_without_one(

@@ -76,6 +76,7 @@ EXPECTED: dict[str, tuple[MoveTable[StrEnum], tuple[str, ...]]] = {
             "Decommissioning call_off_undo Active",
             "Decommissioning end_undo Declared",
             "Frozen decommission Decommissioning",
+            "Decommissioning give_up_decommissioning Frozen",
             "Decommissioning retire Retired",
         ),
     ),

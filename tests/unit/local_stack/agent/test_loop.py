@@ -27,6 +27,7 @@ class PretendForge:
     def __init__(self) -> None:
         self.heads: dict[str, str | None] = {}
         self.default_branch = "main"
+        self.archived: set[str] = set()
         self.away = False
         self.listed = 0
 
@@ -43,6 +44,7 @@ class PretendForge:
                     default_branch=self.default_branch,
                     clone_url="",
                     head_revision=head,
+                    archived=name in self.archived,
                     marker=MARKER,
                     created_at=NOW,
                     protections=(),
@@ -209,6 +211,14 @@ def test_a_repository_that_is_gone_is_forgotten(stage: Stage) -> None:
     stage.forge.heads = {"appenv-a": "1"}
     stage.round()
     stage.forge.heads = {}
+    stage.round()
+    assert stage.reconciler.forgotten == ["appenv-a"]
+
+
+def test_a_repository_that_is_archived_is_forgotten_too(stage: Stage) -> None:
+    stage.forge.heads = {"appenv-a": "1", "appenv-b": "1"}
+    stage.round()
+    stage.forge.archived = {"appenv-a"}
     stage.round()
     assert stage.reconciler.forgotten == ["appenv-a"]
 

@@ -1,0 +1,49 @@
+"""What the steps that end secrets do for each of them, and what they look for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+
+from idp_dagster.outcomes import StepAttempt
+from idp_dagster.patience import Patience
+from idp_dagster.ports import CallPermit
+from idp_kernel.wire.engine import SecretsToEnd, StepResult
+from idp_kernel.wire.worker import Findings, RotatedSecret, StepEffects, VerifySecretEnded
+
+
+class ReleasePatience(Patience):
+    """How long the consumers get to lose a secret before it ends."""
+
+    longest_seconds: float = 20.0
+
+
+def done_to_each(
+    wanted: SecretsToEnd,
+    attempt: StepAttempt,
+    act: Callable[[RotatedSecret, CallPermit], StepEffects],
+) -> StepResult:
+    """What became of all secrets, one call for each; one that fails keeps those before it."""
+    done: list[StepEffects] = []
+    for secret in wanted.secrets:
+        with attempt.call() as permit:
+            done.append(act(secret, permit))
+    return StepResult(
+        items=tuple(item for effects in done for item in effects.items),
+        events=tuple(event for effects in done for event in effects.events),
+    )
+
+
+def looks(wanted: SecretsToEnd) -> list[VerifySecretEnded]:
+    """One for each secret."""
+    return [VerifySecretEnded(**dict(each)) for each in wanted.secrets]
+
+
+def binding_ids(wanted: SecretsToEnd) -> frozenset[str]:
+    """Of all bindings of the secrets."""
+    return frozenset(target.binding_id for each in wanted.secrets for target in each.bindings)
+
+
+def are_gone(seen: Iterable[Findings], *, among: Collection[str] | None = None) -> bool:
+    """Whether nothing is left, of the things with these ids or of all."""
+    findings = (each for found in seen for each in found.items)
+    return all(each.passed for each in findings if among is None or each.id in among)

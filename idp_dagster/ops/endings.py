@@ -1,0 +1,118 @@
+"""The steps that end secrets for good; what they pass on is as in `appenv_provisioning`.
+
+One call for each secret. Each can be repeated: the workers look first, and find what has ended.
+"""
+
+from dagster import OpExecutionContext, ResourceParam
+
+from idp_dagster.endings import ReleasePatience, are_gone, binding_ids, done_to_each, looks
+from idp_dagster.outcomes import step_attempt
+from idp_dagster.patience import Patience, is_achieved_in_time
+from idp_dagster.policies import SentToWait
+from idp_dagster.ports import CallPermit, ControlPlane, EndingProvider
+from idp_dagster.step_ops import AFTER, step_op
+from idp_kernel.errors import ProviderRejected, Unavailable
+from idp_kernel.wire.engine import SecretsToEnd, StepResult
+from idp_kernel.wire.worker import (
+    EndCredentials,
+    Findings,
+    RemoveSecretBindings,
+    RotatedSecret,
+    StepEffects,
+)
+from idp_kernel.workflows import Step, WaitingReason
+
+# No postponed annotations here: Dagster reads those of the decorated functions as classes.
+
+
+@step_op(Step.REMOVE_SECRET_BINDINGS)
+def remove_secret_bindings(
+    context: OpExecutionContext,
+    control_plane: ResourceParam[ControlPlane],
+    ending_provider: ResourceParam[EndingProvider],
+) -> None:
+    """Removes each secret's manifests by a commit, so that nothing brings it any more."""
+    wanted = control_plane.claim.wanted(SecretsToEnd)
+
+    def remove(secret: RotatedSecret, permit: CallPermit) -> StepEffects:
+        return ending_provider.remove_bindings(RemoveSecretBindings(**dict(secret)), permit)
+
+    with step_attempt(control_plane, Step.REMOVE_SECRET_BINDINGS, context.retry_number) as attempt:
+        attempt.achieved(done_to_each(wanted, attempt, remove))
+
+
+@step_op(Step.RELEASE_CONSUMERS, ins=AFTER)
+def release_consumers(
+    context: OpExecutionContext,
+    config: ReleasePatience,
+    control_plane: ResourceParam[ControlPlane],
+    ending_provider: ResourceParam[EndingProvider],
+) -> None:
+    """Gives the consumers time to lose the secrets; goes on after a while all the same, since an
+    agent that is away, or does not let go, must not keep a credential alive that is to end.
+    """
+    wanted = control_plane.claim.wanted(SecretsToEnd)
+    bodies, bindings = looks(wanted), binding_ids(wanted)
+
+    def look(permit: CallPermit) -> list[Findings] | None:
+        try:
+            return [ending_provider.look(each, permit) for each in bodies]
+        except (Unavailable, ProviderRejected):
+            return None  # the last step asks again, and insists
+
+    def judge(seen: list[Findings] | None) -> StepResult | None:
+        is_released = seen is not None and are_gone(seen, among=bindings)
+        return StepResult() if is_released else None
+
+    with step_attempt(control_plane, Step.RELEASE_CONSUMERS, context.retry_number) as attempt:
+        is_released = is_achieved_in_time(
+            control_plane,
+            attempt,
+            config,
+            look=look,
+            judge=judge,
+            waiting_reason=None,
+        )
+        if not is_released:
+            attempt.achieved(StepResult())
+
+
+@step_op(Step.END_CREDENTIALS, ins=AFTER)
+def end_credentials(
+    context: OpExecutionContext,
+    control_plane: ResourceParam[ControlPlane],
+    ending_provider: ResourceParam[EndingProvider],
+) -> None:
+    """Ends each secret's logins and destroys its values; nothing takes that back."""
+    wanted = control_plane.claim.wanted(SecretsToEnd)
+
+    def end(secret: RotatedSecret, permit: CallPermit) -> StepEffects:
+        return ending_provider.end(EndCredentials(**dict(secret)), permit)
+
+    with step_attempt(control_plane, Step.END_CREDENTIALS, context.retry_number) as attempt:
+        attempt.achieved(done_to_each(wanted, attempt, end))
+
+
+@step_op(Step.VERIFY_SECRETS_ENDED, ins=AFTER)
+def verify_secrets_ended(
+    context: OpExecutionContext,
+    config: Patience,
+    control_plane: ResourceParam[ControlPlane],
+    ending_provider: ResourceParam[EndingProvider],
+) -> None:
+    """Looks until store, issuer, forge and GitOps agent have the secrets no more.
+
+    When that takes longer than a run may wait, the request is sent to wait and the run ends here.
+    """
+    bodies = looks(control_plane.claim.wanted(SecretsToEnd))
+    with step_attempt(control_plane, Step.VERIFY_SECRETS_ENDED, context.retry_number) as attempt:
+        is_over = is_achieved_in_time(
+            control_plane,
+            attempt,
+            config,
+            look=lambda permit: [ending_provider.look(each, permit) for each in bodies],
+            judge=lambda seen: StepResult() if are_gone(seen) else None,
+            waiting_reason=WaitingReason.ENDED_STILL_SEEN,
+        )
+    if not is_over:
+        raise SentToWait

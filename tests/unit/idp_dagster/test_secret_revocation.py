@@ -1,0 +1,100 @@
+"""The revocation job on fakes: the consumers first, then the credential, whoever is away."""
+
+from __future__ import annotations
+
+import pytest
+from dagster import ExecuteInProcessResult
+
+from idp_dagster.jobs.secret_revocation import secret_revocation, secret_revocation_steps
+from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
+from idp_kernel.wire.engine import RevocationDesiredState
+from idp_kernel.wire.worker import RotatedSecret
+from idp_kernel.workflows import SECRET_REVOCATION, ProviderEvent, Step, WaitingReason
+from tests.unit.idp_dagster.fakes import (
+    REVISION,
+    FakeControlPlane,
+    FakeWorkers,
+    claim,
+    revocation_state,
+)
+from tests.unit.idp_dagster.running import QUICK, run_steps
+
+STEPS = list(SECRET_REVOCATION.steps)
+LOOKING = (Step.RELEASE_CONSUMERS, Step.VERIFY_SECRETS_ENDED)
+
+
+@pytest.fixture
+def control_plane() -> FakeControlPlane:
+    return FakeControlPlane(claim(wanted=revocation_state()))
+
+
+def carry_out(
+    control_plane: FakeControlPlane, workers: FakeWorkers, selection: list[str] | None = None
+) -> ExecuteInProcessResult:
+    first = 0 if selection is None else STEPS.index(Step(selection[0].rstrip("*")))
+    ops = {str(step): QUICK for step in LOOKING if STEPS.index(step) >= first} or None
+    return run_steps(secret_revocation_steps, control_plane, workers, ops=ops, selection=selection)
+
+
+def test_the_job_says_what_starts_it_and_that_nothing_takes_it_back() -> None:
+    told = secret_revocation.description or ""
+    assert "POST /v1/secrets/{id}/revoke" in told
+    assert "Nothing takes that back." in told
+
+
+def test_bindings_go_before_the_credential_ends(control_plane: FakeControlPlane) -> None:
+    workers = FakeWorkers()
+    assert carry_out(control_plane, workers).success
+    assert workers.steps_called() == STEPS[:-1]
+    (wanted,) = control_plane.claim.wanted(RevocationDesiredState).secrets
+    for _, body, _ in workers.calls:
+        assert isinstance(body, RotatedSecret)
+        assert dict(body) == dict(wanted)
+    assert control_plane.finalized is not None
+    assert set(control_plane.finalized) == set(STEPS)
+    removed = control_plane.finalized[Step.REMOVE_SECRET_BINDINGS]
+    item = f"binding/{wanted.bindings[0].binding_id}"
+    assert removed.reference(item, "revision") == REVISION
+    assert removed.events == (ProviderEvent.GIT_SECRET_BINDINGS_REMOVED,)
+    ended = control_plane.finalized[Step.END_CREDENTIALS]
+    assert ended.events == (ProviderEvent.CREDENTIAL_ISSUER_CREDENTIALS_ENDED,)
+
+
+def test_every_secret_has_a_call_of_its_own() -> None:
+    one, other = revocation_state(), revocation_state()
+    both = one.model_copy(update={"secrets": (*one.secrets, *other.secrets)})
+    control_plane, workers = FakeControlPlane(claim(wanted=both)), FakeWorkers()
+    assert carry_out(control_plane, workers).success
+    for step in STEPS[:-1]:
+        assert workers.steps_called().count(step) == 2
+    assert control_plane.finalized is not None
+    assert len(control_plane.finalized[Step.END_CREDENTIALS].items) == 2
+
+
+def test_consumers_get_time_to_lose_it(control_plane: FakeControlPlane) -> None:
+    workers = FakeWorkers(still_seen=3)
+    assert carry_out(control_plane, workers).success
+    assert workers.steps_called().count(Step.RELEASE_CONSUMERS) == 4
+    assert workers.steps_called().count(Step.VERIFY_SECRETS_ENDED) == 1
+
+
+def test_who_does_not_let_go_keeps_no_credential_alive(control_plane: FakeControlPlane) -> None:
+    workers = FakeWorkers(still_seen=10_000)
+    assert carry_out(control_plane, workers).success
+    assert Step.END_CREDENTIALS in workers.steps_called()
+    assert control_plane.waits == [(WaitingReason.ENDED_STILL_SEEN, 60.0)], (
+        "it is not revoked while it is seen"
+    )
+    assert control_plane.finalized is None
+
+
+@pytest.mark.parametrize("kind", [Unavailable, ProviderRejected])
+def test_an_agent_that_cannot_be_asked_keeps_no_credential_alive(
+    control_plane: FakeControlPlane, kind: type[PlatformError]
+) -> None:
+    away = [kind("The agent is away.", code="agent_unreachable") for _ in range(10_000)]
+    workers = FakeWorkers(errors={Step.RELEASE_CONSUMERS: [*away]})
+    assert carry_out(control_plane, workers).success
+    assert workers.steps_called().count(Step.END_CREDENTIALS) == 1
+    assert control_plane.waits == []
+    assert control_plane.finalized is not None

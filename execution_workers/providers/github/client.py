@@ -36,6 +36,7 @@ class GitHubRepository(BaseModel):
     description: str | None = None
     default_branch: str
     clone_url: str
+    archived: bool = False
 
 
 class TeamPermissions(BaseModel):
@@ -210,6 +211,11 @@ class GitHubClient:
     def change_repository(self, owner: str, name: str, body: Json) -> None:
         """Sets what the body has."""
         self._api.tell("PATCH", _repository(owner, name), "describe repository", body=body)
+
+    def archive_repository(self, owner: str, name: str) -> None:
+        """Read-only for everybody."""
+        body: Json = {"archived": True}
+        self._api.tell("PATCH", _repository(owner, name), "archive repository", body=body)
 
     def delete_repository(self, owner: str, name: str) -> None:
         """One that is gone already is fine."""

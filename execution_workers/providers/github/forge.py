@@ -91,6 +91,10 @@ class GitHubHost:
         attempt.check_fence()
         self._client.delete_repository(self._owner(wanted), wanted.name)
 
+    def archive(self, wanted: RepositoryWanted, attempt: Attempt) -> None:
+        attempt.check_fence()
+        self._client.archive_repository(self._owner(wanted), wanted.name)
+
     def protect(
         self, wanted: RepositoryWanted, required_approvals: int, marker: Marker, attempt: Attempt
     ) -> None:
@@ -148,6 +152,7 @@ class GitHubHost:
             url=found.clone_url,
             marker=description.marker,
             protection=protection,
+            is_archived=found.archived,
         )
 
 

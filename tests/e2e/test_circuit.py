@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ def test_requests_wait_while_the_store_is_sealed_and_go_on_by_themselves(
         waiting = [platform.provision(each)["requestId"] for each in (subject, second)]
         for request_id in waiting:
             eventually(
-                lambda request_id=request_id: is_waiting(platform, request_id),
+                partial(is_waiting, platform, request_id),
                 within_seconds=90,
                 what="the request waits for the store",
             )
@@ -69,7 +70,7 @@ def errors(platform: Platform, code: str) -> float:
     """How often the workers met it at the store."""
     labels = {"target": OPENBAO, "code": code}
     return sum(
-        sample.value
+        float(sample.value)
         for sample in samples(platform, "downstream_errors_total")
         if labels.items() <= sample.labels.items()
     )

@@ -6,6 +6,8 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -17,9 +19,10 @@ from execution_workers.ports import Attempt, Rotation
 from execution_workers.providers.calls import ProviderCalls
 from execution_workers.providers.openbao.client import OpenBaoClient
 from execution_workers.providers.openbao.logins import AppRoleLogin
+from execution_workers.providers.openbao.settings import VersionEnd
 from execution_workers.providers.openbao.store import OpenBaoStore
-from idp_kernel.clock import SystemClock
 from idp_kernel.downstream import OPENBAO
+from idp_kernel.errors import ProviderRejected
 from idp_kernel.ids import new_id
 from idp_kernel.telemetry.metrics import downstream_errors
 from tests.fixtures.stack import OpenBaoServer
@@ -35,6 +38,21 @@ def operation_of(method: str, path: str) -> str:
     return f"{method.lower()} {'/'.join(path.split('/')[2:4])}"
 
 
+@dataclass
+class MovedClock:
+    """The machine's clock and what a test adds to it."""
+
+    ahead: timedelta = timedelta(0)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+@pytest.fixture
+def clock() -> MovedClock:
+    return MovedClock()
+
+
 @pytest.fixture
 def recorder(openbao_server: OpenBaoServer) -> Iterator[Recorder]:
     with recording(OPENBAO, openbao_server.url, operation_of) as recorder:
@@ -42,7 +60,9 @@ def recorder(openbao_server: OpenBaoServer) -> Iterator[Recorder]:
 
 
 @pytest.fixture
-def store(openbao_server: OpenBaoServer, recorder: Recorder) -> Iterator[OpenBaoStore]:
+def store(
+    openbao_server: OpenBaoServer, recorder: Recorder, clock: MovedClock
+) -> Iterator[OpenBaoStore]:
     calls = ProviderCalls(
         OPENBAO, concurrency=4, wait_seconds=1, errors=downstream_errors(CollectorRegistry())
     )
@@ -51,7 +71,7 @@ def store(openbao_server: OpenBaoServer, recorder: Recorder) -> Iterator[OpenBao
             recorder.url,
             AppRoleLogin(SecretFile(openbao_server.workers_file)),
             calls,
-            SystemClock(),
+            clock,
             timeout_seconds=10,
         )
     ) as client:
@@ -59,7 +79,7 @@ def store(openbao_server: OpenBaoServer, recorder: Recorder) -> Iterator[OpenBao
 
 
 def test_a_secrets_whole_life(
-    openbao_server: OpenBaoServer, recorder: Recorder, store: OpenBaoStore
+    openbao_server: OpenBaoServer, recorder: Recorder, clock: MovedClock, store: OpenBaoStore
 ) -> None:
     team = f"team-{new_id()[-8:]}"
     path = f"teams/{team}/appenv/{new_id()}/app-key"
@@ -72,16 +92,21 @@ def test_a_secrets_whole_life(
     store.mark(path, store.find(path), marker, Rotation(new_id(), first))
     second = store.write(path, {"value": "b"}, written_by="r", newest_version=first)
     assert store.read(path, second) is not None
+    clock.ahead = timedelta(minutes=18)
     store.end(path, [first])
     found = store.find(path)
     assert found is not None
     assert found.kept == {second}
+    # The embedded default's policy lets versions be destroyed only; what is sent is the same.
+    with pytest.raises(ProviderRejected):
+        OpenBaoStore(store._client, VersionEnd.DELETE).end(path, [second])
     store.delete(path)
     assert store.find(path) is None
     assert {each.operation_hint for each in recorder.recorded} == {
         "post auth/approle", "post sys/capabilities-self", "get sys/policies",
         "post sys/policies", "get auth/jwt", "post auth/jwt", "get kv/metadata",
         "post kv/metadata", "post kv/data", "get kv/data", "post kv/destroy", "delete kv/metadata",
+        "post auth/token", "post kv/delete",
     }  # fmt: skip
     _leave_description(openbao_server)
 

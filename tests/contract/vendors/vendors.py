@@ -34,9 +34,18 @@ class Vendor:
 
 VENDORS: tuple[Vendor, ...] = (
     Vendor(
+        "gitea", "forgejo-gitea.swagger.json",
+        (f"{SUITES}/test_gitea.py", f"{SUITES}/test_git_forge.py"), prefix="/api/v1",
+    ),
+    Vendor(
+        "harbor", "harbor-v2.swagger.yaml", (f"{SUITES}/test_credential_issuer.py",),
+        prefix="/api/v2.0",
+    ),
+    Vendor("argocd", "argocd.swagger.json", (f"{SUITES}/test_argocd.py",)),
+    Vendor(
         "openbao", "openbao.json", ("tests/contract/vendors/test_openbao.py",),
         prefix="/v1", describes_itself=True,
-        one_parameter=("/kv/data/", "/kv/metadata/", "/kv/destroy/"),
+        one_parameter=("/kv/data/", "/kv/delete/", "/kv/metadata/", "/kv/destroy/"),
         # It gives two paths the same name for their bodies, and keeps one body: `role/{name}` has
         # that of `cel/role/{name}`.
         incomplete=("JwtWriteRoleRequest",),

@@ -18,6 +18,13 @@ from tests.integration.execution_workers.behaviour.forges import (
 from tests.integration.execution_workers.driver import Forge
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every implementation of every port with every fault takes minutes."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.endurance)
+
+
 @pytest.fixture(scope="package")
 def folder() -> Iterator[Path]:
     with private_directory("idp-forges-") as folder:

@@ -229,7 +229,7 @@ def test_versions_that_are_missing_destroyed_deleted_or_too_old(
     world.store.request("DELETE", f"kv/data/{path}").raise_for_status()
     assert "deleted" in found()
     world.store.request("PUT", f"kv/destroy/{path}", {"versions": [1]}).raise_for_status()
-    assert "destroyed" in found()
+    assert "has ended" in found()
     world.store.request("DELETE", f"kv/metadata/{path}").raise_for_status()
     assert f"no secret at {path}" in found()
 

@@ -31,6 +31,8 @@ CALLS: Mapping[Router, Mapping[str, Callable[[str], tuple[tuple[Any, ...], dict[
         "protection": lambda team: (("subject", owned(team), 2), {}),
         "secret_bindings": lambda team: (("subject", owned(team), ()), {}),
         "moved_binding": lambda team: ((SimpleNamespace(repository=owned(team)),), {}),
+        "archived": lambda team: (("subject", owned(team)), {}),
+        "removed_binding": lambda team: ((owned(team), "binding", {}), {}),
         "standing": lambda team: ((owned(team),), {}),
         "pins": lambda team: ((owned(team), ()), {}),
         "concerns_one": lambda team: ((owned(team), "error"), {}),

@@ -15,9 +15,9 @@ from idp_kernel.workflows import (
 
 def test_every_workflow_is_described_once_with_known_steps() -> None:
     assert set(WORKFLOWS) == set(WorkflowName)
-    steps = [step for workflow in WORKFLOWS.values() for step in workflow.steps]
-    assert len(steps) == len(set(steps))
-    assert set(steps) == set(Step)
+    for workflow in WORKFLOWS.values():
+        assert len(workflow.steps) == len(set(workflow.steps)), workflow.name
+    assert {step for workflow in WORKFLOWS.values() for step in workflow.steps} == set(Step)
 
 
 def test_every_end_has_a_result() -> None:

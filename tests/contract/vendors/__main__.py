@@ -31,6 +31,7 @@ class Row:
     """Of the first that is not allowed, or else of the first."""
     calls: int
     complaint: str | None
+    is_described: bool = True
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,6 +93,10 @@ def checked(vendor: Vendor, calls: Iterable[RecordedCall], folder: Path) -> Iter
         of_operation.setdefault((each.operation_hint, each.method), []).append(each)
     with mock_of(vendor, home / vendor.description, folder) as mock:
         for (operation, _), same in of_operation.items():
+            if mock.is_left_out(same[0]):
+                path = f"{same[0].method} {same[0].path}"
+                yield Row(vendor.provider, operation, path, len(same), None, is_described=False)
+                continue
             found = [(each, mock.complaint(each)) for each in same]
             call, complaint = next((each for each in found if each[1] is not None), found[0])
             path = f"{call.method} {call.path}"
@@ -102,8 +107,7 @@ def table(rows: Sequence[Row]) -> str:
     """With what the descriptions have against a call below its line."""
     lines = [("PROVIDER", "OPERATION", "PATH", "CALLS", "OK")]
     lines += [
-        (row.provider, row.operation, row.path, str(row.calls), "no" if row.complaint else "yes")
-        for row in rows
+        (row.provider, row.operation, row.path, str(row.calls), _verdict(row)) for row in rows
     ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     told = [
@@ -116,6 +120,12 @@ def table(rows: Sequence[Row]) -> str:
         for line, complaint in zip(told, complaints, strict=True)
     )
     return "".join(with_complaints)
+
+
+def _verdict(row: Row) -> str:
+    if not row.is_described:
+        return "left out"
+    return "no" if row.complaint else "yes"
 
 
 if __name__ == "__main__":

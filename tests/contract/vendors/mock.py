@@ -51,6 +51,10 @@ class Mock:
         )
         return _violations(answer) or _refusal(answer)
 
+    def is_left_out(self, call: RecordedCall) -> bool:
+        """Whether the description is known not to have the call's path."""
+        return self._path_of(call) in self.vendor.left_out
+
     def _path_of(self, call: RecordedCall) -> str:
         path = call.path.removeprefix(self.vendor.prefix)
         for start in self.vendor.one_parameter:

@@ -28,6 +28,8 @@ class Vendor:
     """What follows these is a single parameter in the description, slashes and all."""
     incomplete: tuple[str, ...] = ()
     """Schemas of which the description has not all properties: others are let pass there."""
+    left_out: tuple[str, ...] = ()
+    """Paths that the vendor has and this description of it has not."""
     describes_itself: bool = False
     """Whether a suite leaves the description."""
 
@@ -36,6 +38,12 @@ VENDORS: tuple[Vendor, ...] = (
     Vendor(
         "gitea", "forgejo-gitea.swagger.json",
         (f"{SUITES}/test_gitea.py", f"{SUITES}/test_git_forge.py"), prefix="/api/v1",
+    ),
+    Vendor(
+        "github", "github-rest.openapi.json",
+        (f"{SUITES}/test_github.py", f"{SUITES}/test_git_forge.py"), prefix="/api/v3",
+        # The file is cut down to repositories and what belongs to them.
+        left_out=("/app",),
     ),
     Vendor(
         "harbor", "harbor-v2.swagger.yaml", (f"{SUITES}/test_credential_issuer.py",),

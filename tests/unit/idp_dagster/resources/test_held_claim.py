@@ -14,7 +14,7 @@ from idp_kernel.errors import Conflict
 from idp_kernel.http.client import ServiceClient
 from idp_kernel.http.problems import PROBLEM_JSON, problem_of
 from idp_kernel.wire.engine import CANCEL_REQUESTED, Lease
-from idp_kernel.workflows import Step
+from idp_kernel.workflows import Step, WaitingReason
 from tests.unit.idp_dagster.fakes import claim
 
 
@@ -33,7 +33,7 @@ def _never_renewed(_token: str) -> Lease:
     "go_on",
     [
         lambda held: held.step_started(Step.PROVISION_SECRETS, 0),
-        lambda held: held.wait("gitops_progressing", 30.0),
+        lambda held: held.wait(WaitingReason.GITOPS_RECONCILIATION_SLOW, 30.0),
         lambda held: held.declare_environments(),
         lambda held: held.end_phase(),
         lambda held: held.finalize(),

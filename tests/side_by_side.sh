@@ -16,11 +16,14 @@ pytest=("$@")
 offset=${IDP_TEST_PORT_OFFSET:-10000}
 
 platform=(tests/e2e tests/unit tests/integration/idp_cli)
-second_platform=(tests/e2e/test_{drift,observability,runbooks,traces,undo}.py)
+second_platform=(
+    tests/e2e/test_{appenv_decommissioning,circuit,drift,observability,pause,revocation,runbooks}.py
+    tests/e2e/test_{traces,undo}.py
+)
 control_plane=(tests/integration/control_plane)
-elsewhere=(tests/integration/control_plane/test_{due_rotations,onboarding,rotation_causes}.py)
-several=(tests/integration/{idp_dagster,local_stack,observability} tests/docs tests/property)
-alone=(tests/e2e/test_endurance.py tests/endurance)
+elsewhere=(tests/integration/control_plane/test_{due_rotations,onboarding,rotation,rotation_causes}.py)
+several=(tests/integration/{idp_dagster,observability} tests/docs tests/property)
+alone=(tests/e2e/test_endurance.py tests/endurance/test_watchers.py)
 # Folders of our own: pytest closes its default one to other accounts with each session, and root's
 # PostgreSQL runs under another account.
 folder=$(mktemp -d)

@@ -193,6 +193,8 @@ EXAMPLES: Final[Sequence[WireModel]] = (
     ),
     wire.RotateSecret(reason="The laptop it was on is gone"),
     wire.ReportCompromised(reason="It was printed in a build log"),
+    wire.RevokeSecret(reason="The gateway is another company's now"),
+    wire.Decommission(reason="The trial is over"),
     wire.SecretLogin(
         store_url="http://127.0.0.1:8200",
         mount="kv",

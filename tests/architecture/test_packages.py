@@ -24,7 +24,13 @@ print("\\n".join(sorted({name.partition(".")[0] for name in sys.modules})))
 """
 
 
-@pytest.mark.parametrize("service", sorted(SERVICES))
+@pytest.mark.parametrize(
+    "service",
+    [
+        pytest.param(each, marks=() if each == "control_plane" else pytest.mark.endurance)
+        for each in sorted(SERVICES)
+    ],
+)
 def test_a_service_loads_without_the_others(service: str) -> None:
     """Every module of it is imported in a fresh process; none of the other services comes along."""
     ran = subprocess.run(

@@ -31,7 +31,9 @@ def test_that_lasts(server):
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.endurance)]
+)
 def test_fixtures_are_torn_down(tmp_path: Path, number: signal.Signals) -> None:
     program = tmp_path / "test_lasting.py"
     program.write_text(PROGRAM, encoding="utf-8")

@@ -117,6 +117,7 @@ def cases_in(printed: str) -> int:
     return int(found[1].replace(",", ""))
 
 
+@pytest.mark.endurance
 def test_the_description_is_kept_where_it_matters_most(world: World, tmp_path: Path) -> None:
     printed = explore(
         world, "maintainer", tmp_path, "--phases=examples,fuzzing", "--max-examples=3"

@@ -273,7 +273,7 @@ def body_of(route: APIRoute, world: World) -> Any:
         wire.LEASE: {"runId": world.paths["run_id"]},
         wire.STEP_START: {"runId": "r", "attempt": 9, "retryNumber": 0},
         wire.STEP_OUTCOME: {"runId": "r", "attempt": 9, "retryNumber": 0},
-        wire.WAIT: {"runId": "r", "attempt": 9, "reason": "slow", "waitSeconds": 1},
+        wire.WAIT: {"runId": "r", "attempt": 9, "reason": "circuit_open", "waitSeconds": 1},
         wire.DECLARE_ENVIRONMENTS: {"runId": "r", "attempt": 9},
         wire.END_PHASE: {"runId": "r", "attempt": 9, "outcomes": {}},
         wire.FINALIZE: {"runId": "r", "attempt": 9, "outcomes": {}},

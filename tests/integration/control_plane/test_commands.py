@@ -62,9 +62,11 @@ def test_answers_are_kept_for_a_day(platform: Platform) -> None:
     key, team = new_id(), slug()
     platform.admin.ok("/v1/teams", {"slug": team, "displayName": "A"})
     platform.admin.post(f"/v1/teams/{team}/activate", key=key)
-    platform.sweep_after(23.9 * 3600)
+    platform.clock.advance(23.9 * 3600)
+    platform.housekeeper.keep_house()
     assert platform.admin.post(f"/v1/teams/{team}/activate", key=key).status_code == 200
-    platform.sweep_after(3600)
+    platform.clock.advance(3600)
+    platform.housekeeper.keep_house()
     assert platform.admin.post(f"/v1/teams/{team}/activate", key=key).status_code == 409
 
 

@@ -446,7 +446,8 @@ def test_the_end_of_what_is_being_rotated_is_not_told(platform: Platform) -> Non
 def test_scheduled_times_are_remembered_for_a_month(platform: Platform) -> None:
     for _ in range(3):
         tick(platform)
-        platform.sweep_after(29 * DAY_SECONDS)
+        platform.clock.advance(29 * DAY_SECONDS)
+        platform.housekeeper.keep_house()
     query = text("SELECT count(*) FROM rotation_ticks")
     with platform.engine.connect() as connection:
         assert connection.execute(query).scalar_one() == 1

@@ -345,9 +345,9 @@ def test_a_wait_ends_the_run_and_is_over_in_time(platform: Platform) -> None:
     run.start(STEPS[4])
     deadline = platform.request(request_id)["deadlineAt"]
     for _ in range(2):
-        assert run.tell("wait", reason="gitops_slow", waitSeconds=60) == "waiting"
+        assert run.tell("wait", reason="gitops_reconciliation_slow", waitSeconds=60) == "waiting"
     assert run.end(STEPS[4]) == "waiting"
-    assert platform.request(request_id)["waitingReason"] == "gitops_slow"
+    assert platform.request(request_id)["waitingReason"] == "gitops_reconciliation_slow"
     assert step_states(platform, request_id) == ["succeeded"] * 4 + ["interrupted"]
     assert report(platform, run, "succeeded") == {"accepted": False, "state": "waiting"}
     platform.sweep_after(59)
@@ -394,7 +394,7 @@ def test_a_run_that_is_to_be_cancelled_may_not_go_on(platform: Platform) -> None
     run = claimed(platform, request_id)
     run.do_all()
     platform.admin.ok(f"/v1/workflow-requests/{request_id}/cancel", {"reason": "oops"})
-    wait = {"reason": "gitops_progressing", "waitSeconds": 30}
+    wait = {"reason": "gitops_reconciliation_slow", "waitSeconds": 30}
     for refused in (
         run.say(f"steps/{STEPS[-1]}/start", retryNumber=0),
         run.say("wait", **wait),
@@ -487,8 +487,8 @@ def test_the_metrics_tell_what_was_committed(platform: Platform) -> None:
     run.start(STEPS[0])
     run.start(STEPS[0], retry_number=2)
     run.end(STEPS[0], retry_number=3)
-    run.tell("wait", reason="gitops_slow", waitSeconds=3000)
-    assert ("gitops_slow", 1) in [
+    run.tell("wait", reason="gitops_reconciliation_slow", waitSeconds=3000)
+    assert ("gitops_reconciliation_slow", 1) in [
         (each["reason"], each["value"]) for each in projection(platform)["waiting"]
     ]
     platform.sweep_after(3001)

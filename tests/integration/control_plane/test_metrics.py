@@ -297,13 +297,13 @@ def _retries_steps_and_waits(platform: Platform) -> None:
     run.start(STEPS[0])
     run.start(STEPS[0], retry_number=2)
     run.end(STEPS[0], retry_number=3, result=_met(run.results()[STEPS[0]], "openbao_failed", "503"))
-    run.tell("wait", reason="gitops_slow", waitSeconds=50)
+    run.tell("wait", reason="gitops_reconciliation_slow", waitSeconds=50)
     platform.sweep_after(51)
     again = claimed(platform, request_id, attempt=2)
     again.do_all()
     again.finalize()
     waiting = claimed(platform, platform.provision(platform.new_subject()))
-    waiting.tell("wait", reason="gitops_slow", waitSeconds=3000)
+    waiting.tell("wait", reason="gitops_reconciliation_slow", waitSeconds=3000)
 
 
 def _met(result: dict[str, Any], code: str, status: str, target: str = "openbao") -> dict[str, Any]:

@@ -514,7 +514,7 @@ def test_a_slow_confirmation_waits_in_its_phase_and_keeps_the_secret(platform: P
     request_id = rotation_of(platform, secret)
     run = rotating(platform, request_id)
     run.do_all()
-    assert run.tell("wait", reason="consumers_pending", waitSeconds=30) == "waiting"
+    assert run.tell("wait", reason="consumers_not_confirmed", waitSeconds=30) == "waiting"
     assert active_subjects(platform, request_id) == 1
     assert ask_rotation(platform, secret, emergency=True).json()["code"] == "workflow_active"
     assert seen(platform, secret)["version"] == 3

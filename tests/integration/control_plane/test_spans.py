@@ -59,11 +59,11 @@ def test_a_command_names_its_request(platform: Platform, spans: InMemorySpanExpo
 def test_a_wait_is_told_when_it_is_over(platform: Platform, spans: InMemorySpanExporter) -> None:
     request_id = platform.provision(platform.new_subject())
     run = claimed(platform, request_id)
-    run.tell("wait", reason="gitops_slow", waitSeconds=30)
-    assert not Told(spans, request_id).named("wait gitops_slow")
+    run.tell("wait", reason="gitops_reconciliation_slow", waitSeconds=30)
+    assert not Told(spans, request_id).named("wait gitops_reconciliation_slow")
     platform.sweep_after(31)
     told = Told(spans, request_id)
-    wait = told.one("wait gitops_slow")
+    wait = told.one("wait gitops_reconciliation_slow")
     assert wait.parent is not None
     assert wait.parent.span_id == told.command.context.span_id
     assert wait.context.trace_id == told.command.context.trace_id
@@ -122,7 +122,7 @@ def test_nothing_is_told_of_what_was_not_committed(
     platform: Platform, spans: InMemorySpanExporter
 ) -> None:
     request_id = platform.provision(platform.new_subject())
-    claimed(platform, request_id).tell("wait", reason="gitops_slow", waitSeconds=30)
+    claimed(platform, request_id).tell("wait", reason="gitops_reconciliation_slow", waitSeconds=30)
     with pytest.raises(RuntimeError), platform.services.begin() as work:
         _tell_and_break(work, request_id)
     assert not Told(spans, request_id).named("never")

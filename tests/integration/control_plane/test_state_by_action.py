@@ -134,7 +134,7 @@ def brought_to(platform: Platform, request_id: str, state: RequestState) -> Engi
     bring: dict[RequestState, Callable[[], object]] = {
         _S.PENDING: lambda: run.fail(run.steps[2], retryable=True),
         _S.RUNNING: lambda: None,
-        _S.WAITING: lambda: run.tell("wait", reason="slow_provider", waitSeconds=60),
+        _S.WAITING: lambda: run.tell("wait", reason="circuit_open", waitSeconds=60),
         _S.SUCCEEDED: lambda: succeed(platform, run),
         _S.FAILED: lambda: run.fail(run.steps[2], retryable=False),
         _S.CANCELLED: lambda: cancel_by_run(platform, run),

@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import httpx
+import pytest
 from psycopg import sql
 from sqlalchemy import make_url
 
@@ -61,6 +62,7 @@ def test_the_connection_of_a_waiting_fence_ends(run: Run, postgres_server: Postg
     assert run.with_(fence=2).raise_fence().status_code == 200
 
 
+@pytest.mark.endurance
 def test_a_call_that_another_keeps_waiting_is_no_outage(run: Run) -> None:
     counted = _outages_counted(run)
     hit = run.world.workers.arm(after_provider(Step.PROVISION_SECRETS))

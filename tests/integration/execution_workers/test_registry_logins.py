@@ -88,6 +88,7 @@ def ask_to_issue(one: Rotation) -> httpx.Response:
     return answer
 
 
+@pytest.mark.endurance
 def test_killed_at_every_place_of_a_rotation_a_reader_is_never_refused(world: World) -> None:
     appenv = provisioned(world, AppEnv(issuer="harbor"))
     steps: tuple[tuple[tuple[str, ...], Callable[[Rotation], httpx.Response]], ...] = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -161,10 +161,12 @@ class SqlRequests:
         )
         return self._connection.execute(query.limit(1)).scalar_one_or_none()
 
-    def newest_on(self, kind: SubjectKind, subject_id: str, *, but: WorkflowName) -> str | None:
+    def newest_on(
+        self, kind: SubjectKind, subject_id: str, *, but: Collection[WorkflowName]
+    ) -> str | None:
         query = (
             self._requests_on(kind, subject_id)
-            .where(_requests.workflow != but)
+            .where(_requests.workflow.not_in(but))
             .order_by(_requests.created_at.desc(), _requests.id.desc())
         )
         return self._connection.execute(query.limit(1)).scalar_one_or_none()

@@ -429,7 +429,9 @@ class Requests(Protocol):
         """The id of a request on that subject that waits and does not keep it to itself."""
         ...
 
-    def newest_on(self, kind: SubjectKind, subject_id: str, *, but: WorkflowName) -> str | None:
+    def newest_on(
+        self, kind: SubjectKind, subject_id: str, *, but: Collection[WorkflowName]
+    ) -> str | None:
         """The id of the latest request on that subject, ended ones too, of any other workflow."""
         ...
 

@@ -337,7 +337,9 @@ class Rotations(Protocol):
     def add_tick(self, scheduled_at: datetime, answer: DueRotations) -> None: ...
 
     def at_work(self) -> int:
-        """How many routine rotations are pending, running or at a pause inside a phase."""
+        """How many routine rotations are pending, running or at a pause inside a phase; those that
+        wait for a provider that is away are left out, so that others go on meanwhile.
+        """
         ...
 
     def back_soon(self) -> int:

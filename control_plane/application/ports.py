@@ -437,6 +437,12 @@ class Requests(Protocol):
         """The id of the latest request on that subject, ended ones too, of any other workflow."""
         ...
 
+    def last_begun_on(self, kind: SubjectKind, subject_id: str) -> Request | None:
+        """Of the requests on that subject of which a run began, undos left out, the one that was
+        asked for or retried last.
+        """
+        ...
+
     def last_succeeded_on(
         self, kind: SubjectKind, subject_id: str, workflow: WorkflowName
     ) -> str | None:

@@ -233,6 +233,19 @@ def test_a_secret_that_it_was_not_to_end_is_never_marked_as_revoked(platform: Pl
     assert seen(platform, other)["state"] == "Suspended"
 
 
+def test_what_it_began_to_end_is_neither_unfrozen_nor_resumed(platform: Platform) -> None:
+    secret = secret_in_use(platform)
+    request_id = decommissioning_of(platform, secret)
+    failed_early(platform, request_id)
+    for answer in (
+        move(platform, secret, "unfreeze"),
+        platform.admin.post(f"/v1/secrets/{secret.id}/resume"),
+    ):
+        assert refused(answer) == "ending_unfinished"
+        assert answer.json()["activeRequestId"] == request_id
+    assert standing(platform, secret) == ("Frozen", {"Suspended"}, {"Suspended"})
+
+
 def test_neither_it_nor_what_it_ended_is_undone(platform: Platform) -> None:
     secret = secret_in_use(platform)
     run = decommissioned(platform, secret)

@@ -142,6 +142,8 @@ _BY_CODE: dict[str, str] = {
     "request_not_ended": "Or end it now: `{idp} request cancel {requestId}`.",
     "request_too_old": "Ask for it anew; see what it was about with `{idp} request show "
     "{requestId}`.",
+    "request_never_begun": "Ask for it anew; see what it was about with `{idp} request show "
+    "{requestId}`.",
     "request_undone": "What it made was taken back; ask anew instead of retrying. See by what "
     "with `{idp} request show {requestId}`.",
     "not_undoable": "Look at what it did with `{idp} request show {requestId}`; a secret in use "

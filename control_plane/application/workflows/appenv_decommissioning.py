@@ -27,6 +27,7 @@ from control_plane.application.workflows.flow import (
     SinglePhase,
     has_begun,
     refuse_in_grace,
+    refuse_when_never_begun,
     refuse_when_superseded,
 )
 from control_plane.domain.application_environments import ApplicationEnvironment
@@ -88,6 +89,7 @@ class AppEnvDecommissioning(SinglePhase):
 
     def restart(self, work: Work, request: Request) -> None:
         """A secret that was revoked meanwhile has ended already."""
+        refuse_when_never_begun(request)
         subjects = _lock_subjects(work, existing_environment(work, request).id)
         _refuse_when_superseded(work, request, subjects)
         _check_may_start(work, subjects)

@@ -172,6 +172,19 @@ def refuse_when_superseded(
         )
 
 
+def refuse_when_never_begun(request: Request) -> None:
+    """Raises `Conflict` (`request_never_begun`) for the end of something that was called off before
+    any run: what it froze of that thing's state was given back, and may have changed since.
+    """
+    if not has_begun(request):
+        raise Conflict(
+            f"Request {request.id} ended before a run of it began, and what it was to end is as it"
+            " was. Ask anew instead.",
+            code="request_never_begun",
+            details={"workflowRequestId": request.id},
+        )
+
+
 def workflow_active(request_id: str, subject: str) -> Conflict:
     """One active workflow per subject."""
     return Conflict(

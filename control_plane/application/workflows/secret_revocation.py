@@ -21,6 +21,7 @@ from control_plane.application.workflows.flow import (
     SinglePhase,
     has_begun,
     refuse_in_grace,
+    refuse_when_never_begun,
     refuse_when_superseded,
     refuse_while_active,
 )
@@ -66,6 +67,7 @@ class SecretRevocation(SinglePhase):
         return UNFINISHED if is_unfinished else None
 
     def restart(self, work: Work, request: Request) -> None:
+        refuse_when_never_begun(request)
         subjects = lock_subjects(work, _secret_of(work, request).id)
         refuse_when_superseded(work, request, SubjectKind.SECRET, subjects.secret.id)
         _check_may_start(work, subjects)

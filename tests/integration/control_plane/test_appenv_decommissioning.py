@@ -153,6 +153,9 @@ def test_cancelled_before_a_run_began_it_is_as_before(platform: Platform) -> Non
     assert environment(platform, one)["state"] == "Frozen"
     assert (seen(platform, one)["state"], seen(platform, other)["state"]) == ("Active", "Suspended")
     assert platform.request(request_id)["leftBehind"] is None
+    retry = platform.admin.post(f"/v1/workflow-requests/{request_id}/retry", {})
+    assert refused(retry) == "request_never_begun"
+    assert move(platform, one, "decommission").status_code == 202
 
 
 @pytest.mark.parametrize("again", ["retry", "anew"])

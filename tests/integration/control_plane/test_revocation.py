@@ -188,6 +188,9 @@ def test_cancelled_before_a_run_began_it_is_as_before(
     platform.admin.ok(f"/v1/workflow-requests/{request_id}/cancel", {})
     assert standing(platform, secret) == before
     assert platform.request(request_id)["leftBehind"] is None
+    retry = platform.admin.post(f"/v1/workflow-requests/{request_id}/retry", {})
+    assert refused(retry) == "request_never_begun", "it would not know what to give back"
+    assert standing(platform, secret) == before
 
 
 def test_a_binding_that_a_person_suspended_stays_so(platform: Platform) -> None:

@@ -93,6 +93,8 @@ _BY_CODE: dict[str, str] = {
     "--emergency` ends logins that are still in use.",
     "request_superseded": "See the newer one with `{idp} request show {activeRequestId}`, or ask "
     "for another rotation: `{idp} secret rotate {secretId} --watch`.",
+    "ending_unfinished": "Let it end with `{idp} request retry {activeRequestId} --watch`, or ask "
+    "for its end anew.",
     "secret_without_value": "Provision its environment first: `{idp} env provision "
     "{applicationId} {environment} --watch`.",
     "application_environment_not_ready": "See its state with `{idp} env show "
@@ -139,6 +141,8 @@ _BY_CODE: dict[str, str] = {
     "workflow_active": "See what is under way with `{idp} request list --state running`.",
     "request_not_ended": "Or end it now: `{idp} request cancel {requestId}`.",
     "request_too_old": "Ask for it anew; see what it was about with `{idp} request show "
+    "{requestId}`.",
+    "request_never_begun": "Ask for it anew; see what it was about with `{idp} request show "
     "{requestId}`.",
     "request_undone": "What it made was taken back; ask anew instead of retrying. See by what "
     "with `{idp} request show {requestId}`.",
@@ -272,7 +276,7 @@ _BY_TYPE: dict[type[PlatformError], str] = {
 
 _BESIDE_THE_REQUEST = frozenset({"rotation_in_grace", "request_not_ended"})
 """Codes with one more way than to wait for the request that stands in the way."""
-_INSTEAD_OF_THE_REQUEST = frozenset({"request_superseded"})
+_INSTEAD_OF_THE_REQUEST = frozenset({"ending_unfinished", "request_superseded"})
 """Codes whose other request may have ended already, so that there may be nothing to wait for."""
 
 

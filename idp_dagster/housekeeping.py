@@ -21,6 +21,7 @@ from typing import Final
 
 import structlog
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log import SqlEventLogStorage
 from dagster._core.storage.event_log.schema import (
     AssetCheckExecutionsTable,
@@ -42,6 +43,7 @@ RUNS: Final = "runs"
 CHECK_RESULTS: Final = AssetCheckExecutionsTable.name
 _COUNTS_KEY: Final = "idp_housekeeping_deleted_rows"
 """Where Dagster's own storage keeps how many rows went, of each table."""
+_PLANNED: Final = AssetCheckExecutionRecordStatus.PLANNED.value
 _log = structlog.get_logger(__name__)
 
 
@@ -143,12 +145,17 @@ def _delete_check_results(instance: DagsterInstance, before: datetime) -> int:
 
 def _old_check_results(before: datetime) -> Delete:
     results = AssetCheckExecutionsTable.c
+    # A run that died leaves what it had planned, which is no result and newer than the last one.
+    is_result = results.execution_status != _PLANNED
     newest = (
-        select(func.max(results.id).label("id"))
+        select(
+            func.max(results.id).label("row"),
+            func.max(results.id).filter(is_result).label("result"),
+        )
         .group_by(results.asset_key, results.check_name, results.partition)
         .subquery()
     )
-    is_newest = exists().where(newest.c.id == results.id)
+    is_newest = exists().where(or_(newest.c.row == results.id, newest.c.result == results.id))
     old = (
         select(results.id)
         .where(results.evaluation_event_timestamp < before.replace(tzinfo=None))

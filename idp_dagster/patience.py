@@ -6,13 +6,16 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import structlog
 from dagster import Config
 
 from idp_dagster.outcomes import StepAttempt
 from idp_dagster.ports import CallPermit, ControlPlane
+from idp_kernel.errors import PlatformError
 from idp_kernel.wire.engine import StepResult
 from idp_kernel.workflows import WaitingReason
 
+_log = structlog.get_logger(__name__)
 Seen = TypeVar("Seen")
 
 
@@ -40,15 +43,24 @@ def is_achieved_in_time(
     look: Callable[[CallPermit], Seen],
     judge: Callable[[Seen], StepResult | None],
     waiting_reason: WaitingReason | None,
+    forgiven: tuple[type[PlatformError], ...] = (),
 ) -> bool:
     """Looks until what is seen is judged an achievement; `False` when the request was sent to wait
-    instead, or without a reason to wait when time was up. What `judge` raises ends the step.
+    instead, or without a reason to wait when time was up. What `judge` raises ends the step, and
+    what `look` raises, unless it is forgiven: then it is counted, logged and looked again.
     """
     started = time.monotonic()
+    logged = ""
     while True:
-        with attempt.call() as permit:
-            seen = look(permit)
-        result = judge(seen)
+        try:
+            with attempt.call() as permit:
+                seen = look(permit)
+        except forgiven as error:
+            if error.code != logged:
+                _log.warning("look_failed", code=error.code)
+            logged, result = error.code, None
+        else:
+            result = judge(seen)
         if result is not None:
             attempt.achieved(result)
             return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -161,13 +161,28 @@ class SqlRequests:
         )
         return self._connection.execute(query.limit(1)).scalar_one_or_none()
 
-    def newest_on(self, kind: SubjectKind, subject_id: str, *, but: WorkflowName) -> str | None:
+    def newest_on(
+        self, kind: SubjectKind, subject_id: str, *, but: Collection[WorkflowName]
+    ) -> str | None:
         query = (
             self._requests_on(kind, subject_id)
-            .where(_requests.workflow != but)
+            .where(_requests.workflow.not_in(but))
             .order_by(_requests.created_at.desc(), _requests.id.desc())
         )
         return self._connection.execute(query.limit(1)).scalar_one_or_none()
+
+    def last_begun_on(self, kind: SubjectKind, subject_id: str) -> Request | None:
+        query = (
+            select(t.workflow_requests)
+            .where(
+                _requests.id.in_(self._requests_on(kind, subject_id)),
+                _requests.workflow != WorkflowName.COMPENSATION,
+                _requests.fence > 0,
+            )
+            .order_by(_requests.started_at.desc(), _requests.id.desc())
+        )
+        row = self._connection.execute(query.limit(1)).one_or_none()
+        return None if row is None else request_of(row)
 
     def last_succeeded_on(
         self, kind: SubjectKind, subject_id: str, workflow: WorkflowName

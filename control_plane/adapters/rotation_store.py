@@ -30,11 +30,16 @@ from control_plane.domain.requests import ACTIVE_STATES, SubjectKind
 from control_plane.domain.rotation import BACK_AT_WORK_WITHIN, LONGEST_PAUSE
 from idp_kernel.wire.engine import AssetCheckName, DueRotations, RotationCause
 from idp_kernel.wire.worker import Finding
-from idp_kernel.workflows import DomainEvent
+from idp_kernel.workflows import DomainEvent, RequestState, WaitingReason
 
 _SCHEDULE_LOCK = 0x1D950C4E
 _CAUSES_PAGE = 500
 _causes, _results, _requests = t.rotation_causes.c, t.check_results.c, t.workflow_requests.c
+_LEAVES_A_PROVIDER_ALONE = and_(
+    _requests.state == RequestState.WAITING,
+    _requests.waiting_reason.in_((WaitingReason.PROVIDER_PAUSED, WaitingReason.CIRCUIT_OPEN)),
+)
+"""Of a request: it waits for a provider that is away, which may last."""
 
 
 class SqlRotations:
@@ -67,7 +72,8 @@ class SqlRotations:
 
     def at_work(self) -> int:
         active = _requests.state.in_(ACTIVE_STATES)
-        query = select(func.count()).where(IS_ROUTINE, active, ~IS_IN_GRACE)
+        gives_way = or_(IS_IN_GRACE, _LEAVES_A_PROVIDER_ALONE)
+        query = select(func.count()).where(IS_ROUTINE, active, ~gives_way)
         return self._connection.execute(query).scalar_one()
 
     def back_soon(self) -> int:

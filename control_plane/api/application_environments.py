@@ -130,13 +130,15 @@ _NOTES = {
     "unfreeze": "",
 }
 
+_REFUSALS = {"unfreeze": ("ending_unfinished",)}
+
 
 def _add_move(action: str) -> None:
     @router.post(
         f"/v1/application-environments/{{application_environment_id}}/{action}",
         response_model=wire.ApplicationEnvironment,
         name=f"post_application_environment_{action}",
-        openapi_extra=refuses("move_refused"),
+        openapi_extra=refuses("move_refused", *_REFUSALS.get(action, ())),
         **texts(APPLICATION_ENVIRONMENT_MOVES, action, _NOTES[action]),
     )
     def post_move(

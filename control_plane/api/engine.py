@@ -135,6 +135,7 @@ async def _pause(woken: asyncio.Event, seconds: float) -> None:
         "platform_draining",
         "request_succeeded",
         "request_superseded",
+        "request_never_begun",
         "reason_required",
         "subject_required",
         "wrong_phase",

@@ -78,6 +78,8 @@ PROBLEM_CODES: Final[dict[str, tuple[type[PlatformError], str]]] = {
     "nothing_to_undo": (Conflict, "The request has made nothing that could be taken back."),
     "application_in_use": (Conflict, "The application has environments that are in use."),
     "request_superseded": (Conflict, "A later request has changed what this one made."),
+    "ending_unfinished": (Conflict, "A request began to end it; `activeRequestId` names it."),
+    "request_never_begun": (Conflict, "No run of the request began; it is asked for anew."),
     # what runs say
     "request_ended": (Conflict, "The request has ended."),
     "request_succeeded": (Conflict, "The request has succeeded; there is nothing to repeat."),

@@ -106,7 +106,9 @@ def post_cancel(
     "/v1/workflow-requests/{request_id}/retry",
     status_code=202,
     response_model=wire.RequestAccepted,
-    openapi_extra=refuses(*ROTATES, *UNDOES, "request_superseded", "environment_not_active"),
+    openapi_extra=refuses(
+        *ROTATES, *UNDOES, "request_superseded", "request_never_begun", "environment_not_active"
+    ),
 )
 def post_retry(
     request: Request,

@@ -219,13 +219,17 @@ _NOTES = {
     "archive": "Nothing follows: it has no value any more, and is kept for the record.",
 }
 
+_REFUSALS = {"resume": ("ending_unfinished",)}
+
 
 def _add_move(action: str) -> None:
     @router.post(
         f"/v1/secrets/{{secret_id}}/{action}",
         response_model=wire.Secret,
         name=f"post_secret_{action}",
-        openapi_extra=refuses("move_refused", "secret_not_active", "workflow_active"),
+        openapi_extra=refuses(
+            "move_refused", "secret_not_active", "workflow_active", *_REFUSALS.get(action, ())
+        ),
         **texts(SECRET_MOVES, action, _NOTES[action]),
     )
     def post_move(

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from control_plane.application.access import found
 from control_plane.application.ports import Work
+from control_plane.application.workflows.endings import refuse_unless_ended
 from control_plane.application.workflows.flow import refuse_while_active
 from control_plane.domain.application_environments import ApplicationEnvironment
 from control_plane.domain.applications import Application
@@ -64,8 +65,12 @@ def move_application_environment(
 ) -> wire.ApplicationEnvironment:
     """The application environment after `freeze` or `unfreeze`. One that is frozen is not
     provisioned and can be decommissioned; its secrets are rotated all the same.
+
+    Raises `Conflict` (`ending_unfinished`) when it is to be unfrozen and a request began to end it.
     """
     moved = lock_application_environment(work, id_).moved(action)
+    if action == "unfreeze":
+        refuse_unless_ended(work, SubjectKind.APPLICATION_ENVIRONMENT, id_)
     work.application_environments.save(moved)
     _tell_appenv(work, APPENV_EVENTS[action], actor, moved)
     return work.views.application_environment(id_)

@@ -10,6 +10,7 @@ from control_plane.application.access import Caller, found
 from control_plane.application.ports import Work
 from control_plane.application.rotation_causes import raise_cause
 from control_plane.application.rotation_policies import policy_of
+from control_plane.application.workflows.endings import refuse_unless_ended
 from control_plane.application.workflows.flow import refuse_while_active
 from control_plane.domain.managed_secrets import Secret
 from control_plane.domain.requests import SubjectKind
@@ -59,13 +60,16 @@ def move_secret(work: Work, actor: str, secret_id: str, action: str) -> wire.Sec
     """The secret after `suspend`, `resume` or `archive`; its binding follows where it can. A
     suspended secret is not rotated, and one that is being rotated is not suspended (`MoveRefused`).
 
-    Raises `Conflict` (`workflow_active`) when it is to be resumed while a request is at work on it.
+    Raises `Conflict` when it is to be resumed: `workflow_active` while a request is at work on it,
+    `ending_unfinished` when one began to end it.
     """
     secret = lock_secret(work, secret_id)
     if action == "resume":
         refuse_while_active(work, SubjectKind.SECRET, secret_id)
     is_alone = action == "archive"
     moved = secret.moved(action) if is_alone else secret.with_binding_following(action)
+    if action == "resume":
+        refuse_unless_ended(work, SubjectKind.SECRET, secret_id)
     work.application_environments.save_secret(moved)
     _tell(work, SECRET_EVENTS[action], actor, moved, data={"state": moved.state})
     return work.views.secret(secret_id)

@@ -337,7 +337,9 @@ class Rotations(Protocol):
     def add_tick(self, scheduled_at: datetime, answer: DueRotations) -> None: ...
 
     def at_work(self) -> int:
-        """How many routine rotations are pending, running or at a pause inside a phase."""
+        """How many routine rotations are pending, running or at a pause inside a phase; those that
+        wait for a provider that is away are left out, so that others go on meanwhile.
+        """
         ...
 
     def back_soon(self) -> int:
@@ -429,8 +431,16 @@ class Requests(Protocol):
         """The id of a request on that subject that waits and does not keep it to itself."""
         ...
 
-    def newest_on(self, kind: SubjectKind, subject_id: str, *, but: WorkflowName) -> str | None:
+    def newest_on(
+        self, kind: SubjectKind, subject_id: str, *, but: Collection[WorkflowName]
+    ) -> str | None:
         """The id of the latest request on that subject, ended ones too, of any other workflow."""
+        ...
+
+    def last_begun_on(self, kind: SubjectKind, subject_id: str) -> Request | None:
+        """Of the requests on that subject of which a run began, undos left out, the one that was
+        asked for or retried last.
+        """
         ...
 
     def last_succeeded_on(

@@ -17,8 +17,8 @@ _creators = request_fences.alias("creators")
 def ledger_chore(engine: Engine, clock: Clock, kept_for: timedelta) -> Chore:
     """Forgets requests that have not been claimed for so long: fence and effects, both or none.
 
-    One that lives on what another created stays as long as that other one: its undo asks who
-    adopted what it made.
+    One that lives on what another created stays as long as that other one may come back: its undo
+    asks who adopted what it made.
     """
 
     def delete_batch() -> int:
@@ -37,6 +37,7 @@ def _forgetting(before: datetime) -> Select[int]:
         effects.c.created_by != effects.c.request_id,
         effects.c.undone_at.is_(None),
         _creators.c.request_id == effects.c.created_by,
+        _creators.c.raised_at >= before,
     )
     old = (
         select(fences.request_id)

@@ -15,7 +15,6 @@ from idp_kernel.errors import ProviderRejected, Unavailable
 from idp_kernel.wire.engine import SecretsToEnd, StepResult
 from idp_kernel.wire.worker import (
     EndCredentials,
-    Findings,
     RemoveSecretBindings,
     RotatedSecret,
     StepEffects,
@@ -54,24 +53,16 @@ def release_consumers(
     wanted = control_plane.claim.wanted(SecretsToEnd)
     bodies, bindings = looks(wanted), binding_ids(wanted)
 
-    def look(permit: CallPermit) -> list[Findings] | None:
-        try:
-            return [ending_provider.look(each, permit) for each in bodies]
-        except (Unavailable, ProviderRejected):
-            return None  # the last step asks again, and insists
-
-    def judge(seen: list[Findings] | None) -> StepResult | None:
-        is_released = seen is not None and are_gone(seen, among=bindings)
-        return StepResult() if is_released else None
-
     with step_attempt(control_plane, Step.RELEASE_CONSUMERS, context.retry_number) as attempt:
         is_released = is_achieved_in_time(
             control_plane,
             attempt,
             config,
-            look=look,
-            judge=judge,
+            look=lambda permit: [ending_provider.look(each, permit) for each in bodies],
+            judge=lambda seen: StepResult() if are_gone(seen, among=bindings) else None,
             waiting_reason=None,
+            # The last step asks again, and insists.
+            forgiven=(Unavailable, ProviderRejected),
         )
         if not is_released:
             attempt.achieved(StepResult())

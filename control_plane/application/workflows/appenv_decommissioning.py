@@ -27,6 +27,8 @@ from control_plane.application.workflows.flow import (
     SinglePhase,
     has_begun,
     refuse_in_grace,
+    refuse_when_never_begun,
+    refuse_when_superseded,
 )
 from control_plane.domain.application_environments import ApplicationEnvironment
 from control_plane.domain.applications import Application
@@ -42,6 +44,10 @@ UNFINISHED: Final = (
     "The environment is frozen and its secrets are suspended; some of their bindings and"
     " credentials, and what its repository describes, may be there still. Retry the request, or"
     " decommission the environment again."
+)
+_SUPERSEDES_NO_DECOMMISSIONING: Final = (
+    WorkflowName.COMPENSATION,
+    WorkflowName.SECRET_REVOCATION,
 )
 INSTEAD_OF_WAITING: Final = "cancel that request and decommission then, which ends both credentials"
 
@@ -83,7 +89,9 @@ class AppEnvDecommissioning(SinglePhase):
 
     def restart(self, work: Work, request: Request) -> None:
         """A secret that was revoked meanwhile has ended already."""
+        refuse_when_never_begun(request)
         subjects = _lock_subjects(work, existing_environment(work, request).id)
+        _refuse_when_superseded(work, request, subjects)
         _check_may_start(work, subjects)
         _begin(work, subjects)
 
@@ -91,6 +99,7 @@ class AppEnvDecommissioning(SinglePhase):
         appenvs = work.application_environments
         appenv = existing_environment(work, request)
         secrets = _standing(work, appenv)
+        _check_planned(request, secrets, _desired_state(work, request))
         appenvs.save(at_removal(appenv, secrets, results).moved("retire"))
         appenvs.save_repository(appenvs.repository(appenv.id).moved("archive"))
         revoke(work, secrets)
@@ -143,6 +152,33 @@ def _check_may_start(work: Work, subjects: DecommissioningSubjects) -> None:
     refuse_while_at_work(work, subjects.application_environment.id)
     for secret in subjects.secrets:
         refuse_in_grace(work, secret, instead=INSTEAD_OF_WAITING)
+
+
+def _refuse_when_superseded(
+    work: Work, request: Request, subjects: DecommissioningSubjects
+) -> None:
+    """What the request is to end was frozen when it was asked for, and must be all there is. A
+    revocation since then took something away at most.
+    """
+    appenv_id = subjects.application_environment.id
+    refuse_when_superseded(work, request, SubjectKind.APPLICATION_ENVIRONMENT, appenv_id)
+    for secret in subjects.secrets:
+        refuse_when_superseded(
+            work, request, SubjectKind.SECRET, secret.id, but=_SUPERSEDES_NO_DECOMMISSIONING
+        )
+
+
+def _check_planned(
+    request: Request, standing: Sequence[Secret], desired: AppEnvDecommissioningDesiredState
+) -> None:
+    """Nothing is Revoked that no step has ended."""
+    planned = {each.secret.secret_id for each in desired.secrets}
+    left = [each.id for each in standing if each.id not in planned]
+    if left:
+        raise InvariantBroken(
+            f"request {request.id} was to end the environment with all its secrets, and has not"
+            f" ended {', '.join(left)}"
+        )
 
 
 def _begin(work: Work, subjects: DecommissioningSubjects) -> tuple[str, ...]:

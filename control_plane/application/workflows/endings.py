@@ -14,11 +14,17 @@ from control_plane.application.workflows.wanted import appenv_repository_wanted
 from control_plane.domain.application_environments import ApplicationEnvironment
 from control_plane.domain.applications import Application
 from control_plane.domain.managed_secrets import Secret, SecretBindingState, SecretState
+from control_plane.domain.requests import SubjectKind
 from control_plane.domain.teams import Team
+from idp_kernel.errors import Conflict
 from idp_kernel.wire.worker import AppEnvSubject, BindingTarget, RepositoryWanted, RotatedSecret
-from idp_kernel.workflows import Step
+from idp_kernel.workflows import RequestState, Step, WorkflowName
 
 _REVISION: Final = re.compile(r"[0-9a-f]{40}")
+_ENDINGS: Final = (
+    WorkflowName.SECRET_REVOCATION,
+    WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING,
+)
 
 
 def subject_of(
@@ -53,6 +59,22 @@ def to_end(subject: AppEnvSubject, repository: RepositoryWanted, secret: Secret)
                 repository=repository,
             ),
         ),
+    )
+
+
+def refuse_unless_ended(work: Work, kind: SubjectKind, subject_id: str) -> None:
+    """Raises `Conflict` (`ending_unfinished`) when a run began to end the subject and none did: its
+    bindings or credentials may be gone, so that it cannot be used again.
+    """
+    last = work.requests.last_begun_on(kind, subject_id)
+    if last is None or last.workflow not in _ENDINGS or last.state is RequestState.SUCCEEDED:
+        return
+    raise Conflict(
+        f"Request {last.id} began to end {kind.replace('_', ' ')} {subject_id} and did not finish;"
+        " some of its bindings or credentials may be gone. Retry that request, or ask for the end"
+        " anew.",
+        code="ending_unfinished",
+        details={"activeRequestId": last.id, "workflowRequestId": last.id},
     )
 
 

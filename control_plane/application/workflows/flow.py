@@ -18,7 +18,7 @@ from control_plane.domain.managed_secrets import Secret
 from control_plane.domain.requests import Request, SubjectKind
 from idp_kernel.errors import Conflict, InvalidInput, InvariantBroken
 from idp_kernel.wire.engine import StepResult
-from idp_kernel.workflows import Step
+from idp_kernel.workflows import Step, WorkflowName
 
 Results = Mapping[Step, StepResult]
 BeginTrace = Callable[[], str | None]
@@ -146,6 +146,42 @@ def refuse_in_grace(
             f" credential's end; wait too, or {instead} at once.",
             code="rotation_in_grace",
             details={"activeRequestId": waiting, "workflowRequestId": waiting},
+        )
+
+
+def refuse_when_superseded(
+    work: Work,
+    request: Request,
+    kind: SubjectKind,
+    subject_id: str,
+    *,
+    but: Collection[WorkflowName] = (WorkflowName.COMPENSATION,),
+) -> None:
+    """Raises `Conflict` (`request_superseded`) when a later request was at work on the subject.
+
+    An undo by itself supersedes nothing: of a secret that it removed the next provisioning does,
+    and until then the secret cannot be rotated.
+    """
+    newest = work.requests.newest_on(kind, subject_id, but=but)
+    if newest is not None and newest != request.id:
+        raise Conflict(
+            f"Request {newest} is a later one on the {kind.replace('_', ' ')} than request"
+            f" {request.id}; what this one made may be gone. Ask anew instead.",
+            code="request_superseded",
+            details={"activeRequestId": newest, "workflowRequestId": newest},
+        )
+
+
+def refuse_when_never_begun(request: Request) -> None:
+    """Raises `Conflict` (`request_never_begun`) for the end of something that was called off before
+    any run: what it froze of that thing's state was given back, and may have changed since.
+    """
+    if not has_begun(request):
+        raise Conflict(
+            f"Request {request.id} ended before a run of it began, and what it was to end is as it"
+            " was. Ask anew instead.",
+            code="request_never_begun",
+            details={"workflowRequestId": request.id},
         )
 
 

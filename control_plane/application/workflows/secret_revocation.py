@@ -21,12 +21,13 @@ from control_plane.application.workflows.flow import (
     SinglePhase,
     has_begun,
     refuse_in_grace,
+    refuse_when_never_begun,
+    refuse_when_superseded,
     refuse_while_active,
 )
 from control_plane.application.workflows.secret_rotation import (
     RotationSubjects,
     lock_subjects,
-    refuse_when_superseded,
 )
 from control_plane.domain.managed_secrets import Secret
 from control_plane.domain.requests import Request, SubjectKind
@@ -66,8 +67,9 @@ class SecretRevocation(SinglePhase):
         return UNFINISHED if is_unfinished else None
 
     def restart(self, work: Work, request: Request) -> None:
+        refuse_when_never_begun(request)
         subjects = lock_subjects(work, _secret_of(work, request).id)
-        refuse_when_superseded(work, request)
+        refuse_when_superseded(work, request, SubjectKind.SECRET, subjects.secret.id)
         _check_may_start(work, subjects)
         begin_end(work, [subjects.secret])
 

@@ -17,6 +17,7 @@ from control_plane.application.workflows.flow import (
     Initiator,
     Results,
     refuse_in_grace,
+    refuse_when_superseded,
     refuse_while_active,
 )
 from control_plane.application.workflows.wanted import appenv_repository_wanted
@@ -101,7 +102,7 @@ class SecretRotation:
     def restart(self, work: Work, request: Request) -> None:
         seen = _secret_of(work, request)
         subjects = lock_subjects(work, seen.id)
-        refuse_when_superseded(work, request)
+        refuse_when_superseded(work, request, SubjectKind.SECRET, subjects.secret.id)
         check_may_start(work, subjects)
         secret = subjects.secret.moved("rotate")
         secret.check_binding_is_active()
@@ -214,24 +215,6 @@ def _check_ready(application: Application, appenv: ApplicationEnvironment) -> No
             f" rotated; it must be {' or '.join(_ROTATABLE_IN)}.",
             code="application_environment_not_ready",
             details={"current": appenv.state, "needed": list(_ROTATABLE_IN)},
-        )
-
-
-def refuse_when_superseded(work: Work, request: Request) -> None:
-    """Raises `Conflict` (`request_superseded`) when a later request was at work on the secret.
-
-    An undo by itself supersedes nothing: of a secret that it removed the next provisioning does,
-    and until then the secret cannot be rotated.
-    """
-    newest = work.requests.newest_on(
-        SubjectKind.SECRET, request.secret_id or "", but=WorkflowName.COMPENSATION
-    )
-    if newest is not None and newest != request.id:
-        raise Conflict(
-            f"Request {newest} is a later one on the secret than request {request.id}; what this"
-            " one made may be gone. Ask anew instead.",
-            code="request_superseded",
-            details={"activeRequestId": newest, "workflowRequestId": newest},
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from idp_kernel.wire.engine import ASSET_APPLICATION_ENVIRONMENTS
 from idp_kernel.workflows import APPLICATION_ENVIRONMENT_DECOMMISSIONING, Step
@@ -152,6 +153,9 @@ def test_cancelled_before_a_run_began_it_is_as_before(platform: Platform) -> Non
     assert environment(platform, one)["state"] == "Frozen"
     assert (seen(platform, one)["state"], seen(platform, other)["state"]) == ("Active", "Suspended")
     assert platform.request(request_id)["leftBehind"] is None
+    retry = platform.admin.post(f"/v1/workflow-requests/{request_id}/retry", {})
+    assert refused(retry) == "request_never_begun"
+    assert move(platform, one, "decommission").status_code == 202
 
 
 @pytest.mark.parametrize("again", ["retry", "anew"])
@@ -178,6 +182,71 @@ def test_one_that_failed_halfway_says_what_is_left_and_goes_on(
     last.do_all()
     assert last.finalize().json()["state"] == "succeeded"
     assert standing(platform, one) == ("Retired", {"Revoked"}, {"Revoked"})
+
+
+def failed_early(platform: Platform, request_id: str) -> None:
+    """A run of the decommissioning began and ended nothing."""
+    run = claimed(platform, request_id)
+    run.start(Step.REMOVE_SECRET_BINDINGS)
+    assert run.fail(Step.REMOVE_SECRET_BINDINGS, retryable=False) == "failed"
+
+
+def test_one_that_was_asked_for_anew_is_not_retried(platform: Platform) -> None:
+    secret = secret_in_use(platform)
+    elder = decommissioning_of(platform, secret)
+    failed_early(platform, elder)
+    newer = move(platform, secret, "decommission").json()["requestId"]
+    failed_early(platform, newer)
+    answer = platform.admin.post(f"/v1/workflow-requests/{elder}/retry", {})
+    assert (refused(answer), answer.json()["activeRequestId"]) == ("request_superseded", newer)
+    platform.admin.ok(f"/v1/workflow-requests/{newer}/retry", {})
+
+
+def test_one_is_not_retried_once_a_secret_of_it_has_changed(platform: Platform) -> None:
+    secret = secret_in_use(platform)
+    request_id = decommissioning_of(platform, secret)
+    failed_early(platform, request_id)
+    with platform.engine.begin() as connection:
+        for statement in (
+            "UPDATE secrets SET state = 'Active' WHERE id = :id",
+            "UPDATE secret_bindings SET state = 'Active' WHERE secret_id = :id",
+        ):
+            connection.execute(text(statement), {"id": secret.id})
+    rotation = rotation_of(platform, secret)
+    platform.admin.ok(f"/v1/workflow-requests/{rotation}/cancel", {})
+    answer = platform.admin.post(f"/v1/workflow-requests/{request_id}/retry", {})
+    assert (refused(answer), answer.json()["activeRequestId"]) == ("request_superseded", rotation)
+
+
+def test_a_secret_that_it_was_not_to_end_is_never_marked_as_revoked(platform: Platform) -> None:
+    one, other = secrets_in_use(platform, "app-key", "db-key")
+    run = claimed(platform, decommissioning_of(platform, one))
+    run.do_all()
+    with platform.engine.begin() as connection:
+        forgotten = text(
+            "UPDATE workflow_requests SET desired_state = jsonb_set(desired_state, '{secrets}',"
+            " jsonb_path_query_array(desired_state, '$.secrets[*] ?"
+            " (@.secret.secret_id == $id)', jsonb_build_object('id', cast(:id AS text))))"
+            " WHERE id = :request"
+        )
+        connection.execute(forgotten, {"id": one.id, "request": run.request_id})
+    answer = run.finalize()
+    assert (answer.status_code, answer.json()["code"]) == (500, "invariant_broken")
+    assert standing(platform, one) == ("Decommissioning", {"Suspended"}, {"Suspended"})
+    assert seen(platform, other)["state"] == "Suspended"
+
+
+def test_what_it_began_to_end_is_neither_unfrozen_nor_resumed(platform: Platform) -> None:
+    secret = secret_in_use(platform)
+    request_id = decommissioning_of(platform, secret)
+    failed_early(platform, request_id)
+    for answer in (
+        move(platform, secret, "unfreeze"),
+        platform.admin.post(f"/v1/secrets/{secret.id}/resume"),
+    ):
+        assert refused(answer) == "ending_unfinished"
+        assert answer.json()["activeRequestId"] == request_id
+    assert standing(platform, secret) == ("Frozen", {"Suspended"}, {"Suspended"})
 
 
 def test_neither_it_nor_what_it_ended_is_undone(platform: Platform) -> None:

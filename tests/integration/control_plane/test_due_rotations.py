@@ -137,6 +137,21 @@ def test_a_long_grace_gives_its_place_to_others_until_it_is_nearly_over(
     assert len(rotations(platform)) == 7
 
 
+@pytest.mark.parametrize("reason", ["provider_paused", "circuit_open"])
+def test_a_provider_that_is_away_keeps_no_place(platform: Platform, reason: str) -> None:
+    secrets_in_use(platform, *(f"key-{number}" for number in range(7)))
+    platform.clock.advance(91 * DAY_SECONDS)
+    first = tick(platform)["enqueued"]
+    for request_id in first[:-1]:
+        assert rotating(platform, request_id).tell("wait", reason=reason, waitSeconds=60)
+    # Waiting for somebody who will answer is another thing.
+    other = rotating(platform, first[-1])
+    assert other.tell("wait", reason="gitops_reconciliation_slow", waitSeconds=60) == "waiting"
+    platform.clock.advance(1)
+    second = tick(platform)
+    assert (len(second["enqueued"]), second["putOff"]) == (2, 0)
+
+
 def test_the_most_overdue_come_first(platform: Platform) -> None:
     secrets = secrets_in_use(platform, *(f"key-{number}" for number in range(8)))
     platform.clock.advance(100 * DAY_SECONDS)

@@ -50,6 +50,28 @@ def standing(platform: Platform, secret: SecretInUse) -> tuple[str, str]:
     return shown["state"], binding["state"]
 
 
+def undo_provisioning(platform: Platform, secret: SecretInUse) -> None:
+    """Takes back what provisioned the secret's environment."""
+    (provisioning,) = platform.admin.seen(
+        "/v1/workflow-requests",
+        applicationEnvironmentId=secret.environment_id,
+        workflow="ApplicationEnvironmentProvisioning",
+    )["items"]
+    path = f"/v1/workflow-requests/{provisioning['id']}/undo"
+    undoing = claimed(platform, platform.admin.ok(path, {})["requestId"])
+    undoing.do_all()
+    assert undoing.finalize().json()["state"] == "succeeded"
+
+
+def provision_anew(platform: Platform, secret: SecretInUse) -> None:
+    """The secret's environment, by hand."""
+    answer = launch(platform, subjectId=secret.environment_id, reason="Once more.")
+    assert answer.status_code == 200, answer.text
+    run = EngineRun(platform, answer.json())
+    run.do_all()
+    assert run.finalize().json()["state"] == "succeeded"
+
+
 def refused(answer: Any) -> str:
     assert answer.status_code == 409, answer.text
     return str(answer.json()["code"])
@@ -166,6 +188,9 @@ def test_cancelled_before_a_run_began_it_is_as_before(
     platform.admin.ok(f"/v1/workflow-requests/{request_id}/cancel", {})
     assert standing(platform, secret) == before
     assert platform.request(request_id)["leftBehind"] is None
+    retry = platform.admin.post(f"/v1/workflow-requests/{request_id}/retry", {})
+    assert refused(retry) == "request_never_begun", "it would not know what to give back"
+    assert standing(platform, secret) == before
 
 
 def test_a_binding_that_a_person_suspended_stays_so(platform: Platform) -> None:
@@ -207,6 +232,36 @@ def test_one_that_failed_is_asked_for_anew(platform: Platform) -> None:
     assert refused(retry) == "request_superseded"
 
 
+def test_what_it_began_to_end_is_not_resumed(platform: Platform) -> None:
+    secret = secret_in_use(platform)
+    request_id = revocation_of(platform, secret)
+    run = claimed(platform, request_id)
+    run.start(Step.REMOVE_SECRET_BINDINGS)
+    run.fail(Step.REMOVE_SECRET_BINDINGS, retryable=False)
+    # One that no run began changes nothing of that.
+    newer = revocation_of(platform, secret)
+    platform.admin.ok(f"/v1/workflow-requests/{newer}/cancel", {})
+    answer = platform.admin.post(f"/v1/secrets/{secret.id}/resume")
+    assert (refused(answer), answer.json()["activeRequestId"]) == ("ending_unfinished", request_id)
+    (binding,) = seen(platform, secret)["bindings"]
+    resumed = platform.admin.post(f"/v1/secret-bindings/{binding['id']}/resume")
+    assert refused(resumed) == "secret_not_active"
+    assert standing(platform, secret) == ("Suspended", "Suspended")
+    revoked(platform, secret)
+
+
+def test_one_that_was_provisioned_anew_since_is_resumed(platform: Platform) -> None:
+    secret = secret_in_use(platform)
+    run = claimed(platform, revocation_of(platform, secret))
+    run.start(Step.REMOVE_SECRET_BINDINGS)
+    run.fail(Step.REMOVE_SECRET_BINDINGS, retryable=False)
+    undo_provisioning(platform, secret)
+    provision_anew(platform, secret)
+    for action in ("suspend", "resume"):
+        platform.admin.ok(f"/v1/secrets/{secret.id}/{action}")
+    assert standing(platform, secret) == ("Active", "Active")
+
+
 def test_an_undo_of_it_is_refused_and_says_why(platform: Platform) -> None:
     secret = secret_in_use(platform)
     request_id = revoked(platform, secret).request_id
@@ -246,22 +301,9 @@ def test_an_environment_whose_secret_was_revoked_is_undone_and_provisioned_anew(
 ) -> None:
     one, other = secrets_in_use(platform, "app-key", "db-key")
     revoked(platform, one)
-    (provisioning,) = platform.admin.seen(
-        "/v1/workflow-requests",
-        applicationEnvironmentId=one.environment_id,
-        workflow="ApplicationEnvironmentProvisioning",
-    )["items"]
-    path = f"/v1/workflow-requests/{provisioning['id']}/undo"
-    undo = platform.admin.ok(path, {})["requestId"]
-    undoing = claimed(platform, undo)
-    undoing.do_all()
-    undoing.finalize()
+    undo_provisioning(platform, one)
     assert standing(platform, one)[0] == "Revoked"
-    answer = launch(platform, subjectId=one.environment_id, reason="Once more.")
-    assert answer.status_code == 200, answer.text
-    again = EngineRun(platform, answer.json())
-    again.do_all()
-    assert again.finalize().json()["state"] == "succeeded"
+    provision_anew(platform, one)
     assert standing(platform, one)[0] == "Revoked"
     assert standing(platform, other) == ("Active", "Active")
 

@@ -189,8 +189,19 @@ def test_who_lives_on_what_another_created_is_known_as_long_as_that_other(book: 
     with book.ledger.opened(creator) as undo:
         assert undo.is_adopted_by_others("repository/1")
     book.passes(LEDGER_KEPT_FOR)
-    assert book.forget() == 2, "the creator first"
-    assert book.forget() == 2
+    assert book.forget() == 4
+    assert book.requests() == set()
+
+
+def test_two_that_live_on_each_other_are_forgotten(book: Book) -> None:
+    one, other = a_call(), a_call()
+    for call, adopted in ((one, other), (other, one)):
+        book.does(call, f"repository/{call.request_id}")
+        book.does(call, f"repository/{adopted.request_id}", created_by=adopted.request_id)
+    book.passes(LEDGER_KEPT_FOR - MINUTE)
+    assert book.forget() == 0
+    book.passes(2 * MINUTE)
+    assert book.forget() == 6, "two fences with two effects each"
     assert book.requests() == set()
 
 

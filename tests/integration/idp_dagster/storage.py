@@ -89,16 +89,17 @@ class DagsterStorage:
         )
         self.instance.event_log_storage.store_event(_entry(run_id, "job", "told", event))
 
-    def add_result(self, partition: str | None, at: datetime) -> None:
-        """A result of a check of that time."""
+    def add_result(self, partition: str | None, at: datetime, *, status: str = "SUCCEEDED") -> None:
+        """A result of a check of that time, or what a run has `PLANNED` and not done."""
         self.execute(
             "INSERT INTO asset_check_executions (asset_key, check_name, partition, run_id,"
             " execution_status, evaluation_event_timestamp)"
-            " VALUES (:asset, :check, :partition, :run, 'SUCCEEDED', :at)",
+            " VALUES (:asset, :check, :partition, :run, :status, :at)",
             asset=APPLICATION_ENVIRONMENTS.to_string(),
             check=CHECK,
             partition=partition,
             run=new_id(),
+            status=status,
             at=_naive(at),
         )
 

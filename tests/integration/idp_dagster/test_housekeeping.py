@@ -120,6 +120,21 @@ def test_of_results_of_checks_the_newest_of_what_the_catalog_shows_stays(
     ]
 
 
+def test_a_check_that_a_dead_run_planned_does_not_pass_for_the_newest_result(
+    storage: DagsterStorage,
+) -> None:
+    storage.show("environment-1")
+    for days in (20, 10):
+        storage.add_result("environment-1", NOW - timedelta(days=days))
+    for days in (9, 8):
+        storage.add_result("environment-1", NOW - timedelta(days=days), status="PLANNED")
+    assert keep(storage) == {CHECK_RESULTS: 2}
+    assert storage.results() == [
+        ("environment-1", NOW - timedelta(days=10)),
+        ("environment-1", NOW - timedelta(days=8)),
+    ]
+
+
 def test_a_round_that_was_cut_off_is_gone_on_with(storage: DagsterStorage) -> None:
     before = deleted_rows(storage.instance)[RUNS]
     for _ in range(2 * RUNS_PER_LOOK + 1):

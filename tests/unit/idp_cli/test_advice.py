@@ -61,6 +61,13 @@ def test_a_newer_request_is_looked_at_for_it_may_have_ended() -> None:
     assert "under way" not in told
 
 
+def test_an_end_that_did_not_finish_is_retried() -> None:
+    details = {"activeRequestId": "0193-x", "secretId": "0193-s"}
+    told = advice_for(Conflict("half ended", code="ending_unfinished", details=details))
+    assert "bin/idp request retry 0193-x --watch" in told
+    assert "under way" not in told
+
+
 KNOWN: dict[str, object] = {
     "team": "payments",
     "applicationId": "0193-a",

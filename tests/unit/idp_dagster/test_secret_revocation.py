@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from dagster import ExecuteInProcessResult
+from structlog.testing import capture_logs
 
 from idp_dagster.jobs.secret_revocation import secret_revocation, secret_revocation_steps
 from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
@@ -92,9 +93,17 @@ def test_who_does_not_let_go_keeps_no_credential_alive(control_plane: FakeContro
 def test_an_agent_that_cannot_be_asked_keeps_no_credential_alive(
     control_plane: FakeControlPlane, kind: type[PlatformError]
 ) -> None:
-    away = [kind("The agent is away.", code="agent_unreachable") for _ in range(10_000)]
+    away = [
+        kind("The agent is away.", code="agent_unreachable", details={"target": "gitops"})
+        for _ in range(10_000)
+    ]
     workers = FakeWorkers(errors={Step.RELEASE_CONSUMERS: [*away]})
-    assert carry_out(control_plane, workers).success
+    with capture_logs() as logs:
+        assert carry_out(control_plane, workers).success
+    failed = [each for each in logs if each["event"] == "look_failed"]
+    assert [each["code"] for each in failed] == ["agent_unreachable"]
+    looks = workers.steps_called().count(Step.RELEASE_CONSUMERS)
+    assert [each.target for each in control_plane.downstream] == ["gitops"] * looks
     assert workers.steps_called().count(Step.END_CREDENTIALS) == 1
     assert control_plane.waits == []
     assert control_plane.finalized is not None

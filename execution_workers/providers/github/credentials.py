@@ -126,7 +126,7 @@ class App:
             "iat": int((now - _CLOCKS_APART).timestamp()),
             "exp": int((now + _LIFETIME).timestamp()),
         }
-        pem = self.key.read()
+        pem = self.key.read_document()
         try:
             return jwt.encode({"alg": "RS256"}, claims, RSAKey.import_key(pem))
         except (ValueError, JoseError):  # its text could hold the key's

@@ -271,7 +271,7 @@ class HarborClient:
 
     def _own(self, credentials: SecretFile) -> dict[str, str]:
         try:
-            document = json.loads(credentials.read())
+            document = json.loads(credentials.read_document())
             return _basic(str(document["username"]), str(document["password"]))
         except (ValueError, KeyError, TypeError):
             raise ProviderRejected(

@@ -15,6 +15,8 @@ from idp_kernel.telemetry.metrics import downstream_errors
 from tests.fixtures.vendors.stand_in import RETRY_AFTER_SECONDS, Fault
 
 DAY_SECONDS = 24 * 3600
+NOT_THE_VENDORS = [{"message": "no route"}, "404 page not found", ["errors"], None]
+"""What a proxy may say with status 404."""
 
 IS_TOLD_AS: dict[Fault, type[PlatformError] | None] = {
     Fault.RATE_LIMITED: Unavailable,

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from execution_workers.ports import Marker
+from execution_workers.providers.harbor.client import HarborClient, Robot
 from execution_workers.providers.harbor.issuer import HarborIssuer
-from idp_kernel.errors import ProviderRejected
+from idp_kernel.errors import ProviderRejected, Unavailable
 from idp_kernel.ids import new_id
 from tests.fixtures.vendors.harbor import Harbor
-from tests.fixtures.vendors.stand_in import Fault
-from tests.integration.execution_workers.behaviour.faults import assert_told
+from tests.fixtures.vendors.stand_in import Answer, Fault
+from tests.integration.execution_workers.behaviour.faults import NOT_THE_VENDORS, assert_told
 from tests.integration.execution_workers.behaviour.test_credential_issuer import (
     TEAM,
     Held,
@@ -32,6 +34,11 @@ class Place:
 def place(tmp_path: Path) -> Iterator[Place]:
     with Harbor() as harbor, harbor_issuer(harbor, tmp_path) as issuer:
         yield Place(harbor, Held(issuer, new_id(), {}))
+
+
+def client_of(held: Held) -> HarborClient:
+    assert isinstance(held.issuer, HarborIssuer)
+    return held.issuer._client
 
 
 def nothing(_: Held) -> None:
@@ -189,6 +196,35 @@ def test_a_version_that_names_another_project_brings_no_rights_there(
         for permission in robot.permissions
     }
     assert named == {TEAM}
+
+
+@pytest.mark.parametrize("body", NOT_THE_VENDORS)
+def test_a_404_that_is_not_harbors_tells_nothing(
+    place: Place, body: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that does not know Harbor's address must not pass for the end of a login."""
+    held = place.held
+    held.add(1)
+    robot = Robot(7, "robot$x", Marker("", "", ""), None, is_disabled=False, expires_at=-1)
+    looks: list[Callable[[], object]] = [
+        lambda: held.issuer.logins_let_in(held.secret_id),
+        lambda: held.issuer.end(held.secret_id, attempt()),
+        lambda: client_of(held).project(TEAM),
+        lambda: client_of(held).delete_robot(robot),
+    ]
+    monkeypatch.setattr(place.harbor, "answer", lambda _call: Answer(404, body))
+    for look in looks:
+        with pytest.raises(Unavailable) as told:
+            look()
+        assert told.value.code == "harbor_unreadable"
+
+
+def test_harbor_never_says_404_of_a_list(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    harbor, held = place.harbor, place.held
+    monkeypatch.setattr(harbor, "answer", lambda _call: Answer(404, harbor.refusal(404)))
+    with pytest.raises(ProviderRejected) as told:
+        held.issuer.logins_let_in(held.secret_id)
+    assert told.value.code == "harbor_missing"
 
 
 def test_a_robots_session_is_never_taken_for_another(place: Place) -> None:

@@ -17,7 +17,19 @@ class SecretFile:
     path: Path
 
     def read(self) -> str:
-        """Its content without surrounding blanks.
+        """A token: its one line, without surrounding blanks.
+
+        Raises as `read_document`, and when it has what no header can carry.
+        """
+        content = self.read_document()
+        if not (content.isascii() and content.isprintable()):
+            raise _unreadable(
+                self.path, "it has characters that are not printable ASCII; it is to be one line"
+            )
+        return content
+
+    def read_document(self) -> str:
+        """JSON or PEM: its content without surrounding blanks.
 
         Raises `ProviderRejected` (`credential_unreadable`) when it is missing, empty or open to
         others: a person must put it right.

@@ -396,23 +396,36 @@ class CredentialIssuer(Protocol):
         version: int,
         attempt: Attempt,
         *,
+        team: str,
         emergency: bool = False,
     ) -> None:
         """Lets the credential in, in the place of an elder one; one that is in stays as it is.
+        `properties` are as the store has them, where the team may have written them; `team` is
+        whose secret it is, as the catalogue has it.
 
-        Raises as `draft` does, and `ProviderRejected` (`login_replaced`) when a later version has
-        the place; in an emergency whatever use the place has is ended.
+        Raises as `draft` does, and `ProviderRejected`: `login_replaced` when a later version has
+        the place, `foreign_owner` when the properties name what is not the team's; in an emergency
+        whatever use the place has is ended.
         """
         ...
 
     def withdraw(
-        self, secret_id: str, properties: Properties, version: int, attempt: Attempt
+        self,
+        secret_id: str,
+        properties: Properties,
+        version: int,
+        attempt: Attempt,
+        *,
+        team: str,
     ) -> None:
-        """Lets that version's credential in no more; another version's in its place stays."""
+        """Lets that version's credential in no more; another version's in its place stays.
+
+        Raises `ProviderRejected` (`foreign_owner`) as `install` does.
+        """
         ...
 
-    def verify(self, properties: Properties) -> str | None:
-        """Uses the credential once; what is wrong with it, None when it works."""
+    def verify(self, properties: Properties, *, team: str) -> str | None:
+        """Uses the credential once; what is wrong with it as that team's, None when it works."""
         ...
 
     def problem_with(self, secret_id: str, version: int) -> str | None:
@@ -426,13 +439,19 @@ class CredentialIssuer(Protocol):
         ...
 
     def retire_others(
-        self, secret_id: str, properties: Properties, version: int, attempt: Attempt
+        self,
+        secret_id: str,
+        properties: Properties,
+        version: int,
+        attempt: Attempt,
+        *,
+        team: str,
     ) -> int:
         """Ends every credential of the secret but this version's; how many sessions ended with
         them.
 
-        Raises `ProviderRejected` (`login_replaced`) when one of them is a later version's: what
-        was to stay is not the newest any more.
+        Raises `ProviderRejected`: `login_replaced` when one of them is a later version's, so that
+        what was to stay is not the newest any more; `foreign_owner` as `install` does.
         """
         ...
 

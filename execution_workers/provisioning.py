@@ -126,7 +126,9 @@ class SecretAction:
         )
 
     def _install(self, properties: Properties, version: int, attempt: Attempt) -> None:
-        self.issuer.install(self.secret.secret_id, properties, version, attempt)
+        self.issuer.install(
+            self.secret.secret_id, properties, version, attempt, team=self.subject.team
+        )
 
     def _references(self, version: int) -> dict[str, str | int]:
         return {

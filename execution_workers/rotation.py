@@ -146,6 +146,7 @@ class IssueAction:
             issued.properties,
             issued.number,
             attempt,
+            team=self.body.subject.team,
             emergency=self.body.emergency,
         )
         is_ours = issued.written_by == attempt.request_id
@@ -174,7 +175,13 @@ class IssueAction:
         pinned = {pin.version for pin in self.parties.pins(self.body).values()}
         if own.number in pinned or None in pinned:
             return Undone(EffectKind.KEPT, references)
-        self._issuer.withdraw(marker.entity_id, own.properties, own.number, attempt)
+        self._issuer.withdraw(
+            marker.entity_id,
+            own.properties,
+            own.number,
+            attempt,
+            team=self.body.subject.team,
+        )
         failpoint(CREDENTIAL_WITHDRAWN)
         attempt.check_fence()
         self.parties.store.end(self.body.store_path, [own.number])
@@ -283,11 +290,15 @@ class RetireAction:
         self._require_pinned()
         failpoint(PINS_SEEN)
         kept, issuer = self._kept(), self.parties.issuer_of(self.body)
-        problem = issuer.verify(kept.properties)
+        problem = issuer.verify(kept.properties, team=self.body.subject.team)
         if problem is not None:
             raise self._not_retired(f"it does not work: {problem}", "credential_broken")
         ended = issuer.retire_others(
-            self.body.secret.secret_id, kept.properties, self.body.version, attempt
+            self.body.secret.secret_id,
+            kept.properties,
+            self.body.version,
+            attempt,
+            team=self.body.subject.team,
         )
         failpoint(LOGIN_RETIRED)
         others = sorted(stored.kept - {self.body.version})

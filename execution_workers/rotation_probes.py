@@ -53,7 +53,7 @@ def verify(parties: RotationParties, body: VerifyCredential) -> CredentialVerdic
     if value is None:
         problem: str | None = "the store has no such version to read"
     else:
-        problem = parties.issuer_of(body).verify(value.properties)
+        problem = parties.issuer_of(body).verify(value.properties, team=body.subject.team)
     version = f"Version {body.version} of {body.store_path}"
     event = ProviderEvent.CREDENTIAL_ISSUER_CREDENTIAL_VERIFIED
     return CredentialVerdict(

@@ -191,6 +191,17 @@ class ExecutionWorkersSettings(
     def keep_ledger_for(self) -> timedelta:
         return timedelta(days=self.keep_ledger_days)
 
+    def owner_at_forge(self, team: str) -> str:
+        """Who has the team's repositories at its forge: the organisation of all teams, where the
+        settings name one for that forge, else the one that is named like the team.
+        """
+        organisations = {
+            GitForgeChoice.GITEA: self.gitea_organisation,
+            GitForgeChoice.GITHUB: self.github_organisation,
+        }
+        forge = self.git_forge_of_teams.get(team, self.git_forge)
+        return organisations.get(forge) or team
+
     def limits_of(self, target: str) -> Limits:
         """How that provider is called."""
         return Limits(

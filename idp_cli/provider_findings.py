@@ -21,6 +21,7 @@ from idp_kernel.wire.worker import ProviderPermission, ProviderPermissions
 
 MODULE = "execution_workers.doctor"
 TOLD_WITHIN_SECONDS = 60
+_SLOW = "See whether the provider answers; CALL_TIMEOUT_SECONDS bounds one call to it."
 
 
 def provider_findings(invocation: Invocation, provider: str) -> Iterator[Finding]:
@@ -35,7 +36,13 @@ def provider_findings(invocation: Invocation, provider: str) -> Iterator[Finding
             f"there: python -m {MODULE} --provider {provider}",
             code="not_of_this_home",
         )
-    found = _asked(invocation, provider)
+    try:
+        found = _asked(invocation, provider)
+    except subprocess.TimeoutExpired:
+        yield Finding(
+            provider, False, f"{MODULE} told nothing within {TOLD_WITHIN_SECONDS} seconds", _SLOW
+        )
+        return
     if found.complaint is not None:
         yield Finding(provider, False, found.complaint)
     for each in found.permissions:

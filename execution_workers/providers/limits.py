@@ -127,7 +127,8 @@ class Gate:
 
     @contextmanager
     def passing(self) -> Iterator[None]:
-        """Around one call at the provider, whose outcome decides over later ones.
+        """Around one call at the provider, whose outcome decides over later ones. A pause that its
+        error asks for is cut to the longest there is.
 
         Raises `Unavailable` with the rest of the time: `provider_paused` or `circuit_open`.
         """
@@ -135,6 +136,7 @@ class Gate:
         try:
             yield
         except PlatformError as error:
+            self._bound_pause(error)
             self._leave(error, is_probe=is_probe)
             raise
         except BaseException:
@@ -168,12 +170,16 @@ class Gate:
             if is_probe:
                 self._is_probing = False
             if (pause := _pause_of(error)) is not None:
-                most = min(pause, self._limits.longest_pause_seconds)
-                self._paused_until = max(self._paused_until, self._monotonic() + most)
+                self._paused_until = max(self._paused_until, self._monotonic() + pause)
             if is_outage(error):
                 self._failed(is_probe=is_probe)
             elif is_probe or self._state is CircuitState.CLOSED:
                 self._answered()
+
+    def _bound_pause(self, error: PlatformError) -> None:
+        if isinstance(error, Unavailable) and error.retry_after_seconds is not None:
+            longest = self._limits.longest_pause_seconds
+            error.retry_after_seconds = min(error.retry_after_seconds, longest)
 
     def _failed(self, *, is_probe: bool) -> None:
         if is_probe:

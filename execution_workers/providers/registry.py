@@ -238,6 +238,7 @@ def _argocd(surroundings: Surroundings) -> GitOpsAgent:
         SecretFile(required(settings.argocd_token_file, settings, "argocd_token_file", chosen)),
         surroundings.calls(ARGOCD),
         project=settings.argocd_project,
+        owner_at_forge=settings.owner_at_forge,
         timeout_seconds=settings.call_timeout_seconds,
         ca_file=settings.argocd_ca_file,
     )
@@ -251,6 +252,7 @@ def _flux(surroundings: Surroundings) -> GitOpsAgent:
         SecretFile(required(settings.flux_token_file, settings, "flux_token_file", chosen)),
         surroundings.calls(FLUX),
         namespace=settings.flux_namespace,
+        owner_at_forge=settings.owner_at_forge,
         timeout_seconds=settings.call_timeout_seconds,
         ca_file=settings.flux_ca_file,
     )

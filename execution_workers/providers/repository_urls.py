@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
+OwnerAtForge = Callable[[str], str]
+"""Who has the repositories of a team, given by its slug, as their addresses name it."""
 _SUFFIX = ".git"
 
 

@@ -137,6 +137,17 @@ class RestClient:
         status = str(response.status_code)
         return self._errors.unreadable.of(self.provider, operation, found, status=status)
 
+    def require_own(self, response: httpx.Response, operation: str, *names: str) -> None:
+        """Whatever stands before a vendor says 404 too: only the vendor's own means that a thing is
+        not there. That is an object with one of these names; raises by the table for another.
+        """
+        try:
+            document = response.json()
+        except ValueError:
+            document = None
+        if not (isinstance(document, dict) and any(name in document for name in names)):
+            raise self.unreadable(response, operation, "an answer that is not its API's")
+
     def error_of(self, response: httpx.Response, operation: str) -> PlatformError:
         """The error that an answer without success stands for."""
         status = response.status_code

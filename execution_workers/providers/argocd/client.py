@@ -30,7 +30,7 @@ from execution_workers.providers.external_secrets import (
     condition_of,
     read_external_secret,
 )
-from execution_workers.providers.repository_urls import is_of_repository
+from execution_workers.providers.repository_urls import OwnerAtForge, is_of_repository
 from execution_workers.providers.rest import RestClient
 from idp_kernel.wire.agent import Reconciliation
 from idp_kernel.wire.worker import GitOpsCondition
@@ -59,10 +59,12 @@ class ArgoCd:
         calls: ProviderCalls,
         *,
         project: str | None,
+        owner_at_forge: OwnerAtForge,
         timeout_seconds: float,
         ca_file: Path | None = None,
     ) -> None:
         self._token = token
+        self._owner_at_forge = owner_at_forge
         self._calls = calls
         self._project = project
         self._client = RestClient(
@@ -86,12 +88,13 @@ class ArgoCd:
         behind speaks for them. None while there is none.
         """
         query = {} if self._project is None else {"projects": self._project}
+        at_forge = self._owner_at_forge(owner)
         listed = self._read(APPLICATIONS, "list applications", query).get("items") or ()
         seen = [
             self._seen(application, index)
             for application in listed
             for index, source in enumerate(sources_of(application))
-            if is_of_repository(str(source.get("repoURL", "")), owner, name)
+            if is_of_repository(str(source.get("repoURL", "")), at_forge, name)
         ]
         if not seen:
             return None

@@ -23,7 +23,7 @@ from execution_workers.providers.flux.conditions import (
     revision_of,
 )
 from execution_workers.providers.flux.errors import ERRORS
-from execution_workers.providers.repository_urls import is_of_repository
+from execution_workers.providers.repository_urls import OwnerAtForge, is_of_repository
 from execution_workers.providers.rest import RestClient
 from idp_kernel.wire.agent import READY, Reconciliation
 from idp_kernel.wire.worker import GitOpsCondition
@@ -46,10 +46,12 @@ class Flux:
         calls: ProviderCalls,
         *,
         namespace: str | None,
+        owner_at_forge: OwnerAtForge,
         timeout_seconds: float,
         ca_file: Path | None = None,
     ) -> None:
         self._token = token
+        self._owner_at_forge = owner_at_forge
         self._calls = calls
         self._namespace = namespace
         self._client = RestClient(
@@ -70,10 +72,11 @@ class Flux:
         """What all Kustomizations say that have the repository as their source: one that is not
         ready speaks for them. None while no GitRepository has its address.
         """
+        at_forge = self._owner_at_forge(owner)
         sources = {
             _place(source["metadata"])
             for source in self._list(SOURCES)
-            if is_of_repository(str(source["spec"].get("url", "")), owner, name)
+            if is_of_repository(str(source["spec"].get("url", "")), at_forge, name)
         }
         if not sources:
             return None

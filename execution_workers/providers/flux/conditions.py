@@ -51,10 +51,14 @@ def ready_of(kustomization: Document) -> GitOpsCondition:
 
 
 def external_secrets_of(kustomization: Document, group: str, kind: str) -> Iterator[list[str]]:
-    """Version of the API, namespace and name of each that it has applied."""
+    """Version of the API, namespace and name of each that it has applied. An entry's id is
+    `<namespace>_<name>_<group>_<kind>`; of these only a name may have an underscore: Flux writes
+    two for the colon in names of RBAC.
+    """
     inventory = (kustomization.get("status") or {}).get("inventory") or {}
     for entry in inventory.get("entries") or ():
-        namespace, name, of_group, of_kind = entry["id"].split("_")
+        namespace, rest = entry["id"].split("_", 1)
+        name, of_group, of_kind = rest.rsplit("_", 2)
         if (of_group, of_kind) == (group, kind):
             yield [entry["v"], namespace, name]
 

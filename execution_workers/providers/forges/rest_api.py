@@ -104,17 +104,8 @@ class RestApi:
             return response
         if not beside(response):
             raise self.rest.error_of(response, operation)
-        self._require_own(response, operation)
+        self.rest.require_own(response, operation, "message")
         return response
-
-    def _require_own(self, response: httpx.Response, operation: str) -> None:
-        """Whatever stands before a forge says 404 too: only its own means that a thing is gone."""
-        try:
-            is_own = "message" in response.json()
-        except (ValueError, TypeError):
-            is_own = False
-        if not is_own:
-            raise self.rest.unreadable(response, operation, "an answer that is not its API's")
 
     def _parsed(self, response: httpx.Response, answer: type[Answer], operation: str) -> Answer:
         document = self.rest.decoded(response, operation)

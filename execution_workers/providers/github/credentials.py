@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -11,7 +11,7 @@ from typing import Protocol
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from execution_workers.credentials import SecretFile
 from execution_workers.providers.forges.rest_api import RestApi
@@ -28,7 +28,7 @@ _SOON_OVER = timedelta(minutes=10)
 
 
 class InstallationToken(BaseModel):
-    token: str
+    token: str = Field(repr=False)
     expires_at: datetime
     permissions: dict[str, str] = {}
 
@@ -126,7 +126,7 @@ class App:
             "iat": int((now - _CLOCKS_APART).timestamp()),
             "exp": int((now + _LIFETIME).timestamp()),
         }
-        pem = self.key.read()
+        pem = self.key.read_document()
         try:
             return jwt.encode({"alg": "RS256"}, claims, RSAKey.import_key(pem))
         except (ValueError, JoseError):  # its text could hold the key's
@@ -144,7 +144,7 @@ class MintedToken:
     """
 
     app: App
-    _found: InstallationToken | None = None
+    _found: InstallationToken | None = field(default=None, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def prepare(self) -> None:
@@ -167,14 +167,10 @@ class MintedToken:
             return found
 
 
-NewCredential = Callable[[], Credential]
-"""One for each attempt."""
-
-
-def headers_with(token: str, *, accept: str = MEDIA_TYPE) -> dict[str, str]:
+def headers_with(token: str) -> dict[str, str]:
     """Those of every call."""
     return {
         "Authorization": f"Bearer {token}",
-        "Accept": accept,
+        "Accept": MEDIA_TYPE,
         "X-GitHub-Api-Version": API_VERSION,
     }

@@ -25,6 +25,8 @@ from idp_kernel.errors import ProviderRejected
 
 API = "api/v2.0"
 TOKEN_SERVICE = "harbor-registry"
+OF_REFUSALS = "errors"
+"""What each refusal of Harbor's API has."""
 NEVER_EXPIRES = -1
 PAGE_SIZE = 100
 LABEL_OF_PROJECTS = "p"
@@ -92,8 +94,13 @@ class HarborClient:
 
     def project(self, name: str) -> Project | None:
         """None when there is no such project."""
-        document = self._look(f"{API}/projects/{name}", "read project")
-        return None if document is None else _project_of(document)
+        operation = "read project"
+        with self._calls.calling(operation):
+            response = self._send("GET", f"{API}/projects/{name}", operation)
+            if response.status_code == 404:
+                self._client.require_own(response, operation, OF_REFUSALS)
+                return None
+            return _project_of(self._document(response, operation, dict))
 
     def create_project(self, name: str) -> None:
         """A private one. Raises `Unavailable` (`harbor_contended`) when it is there by now."""
@@ -108,8 +115,8 @@ class HarborClient:
             "name": name,
             "page_size": PAGE_SIZE,
         }
-        found = self._look(f"{API}/labels", "read labels", query)
-        return any(each.get("name") == name for each in found or ())
+        found = self._list(f"{API}/labels", "read labels", query)
+        return any(each.get("name") == name for each in found)
 
     def create_label(self, project: Project, name: str, description: str) -> None:
         body = {
@@ -127,7 +134,7 @@ class HarborClient:
         """
         operation = "read robots"
         query: dict[str, str | int] = {"q": f"name=~{begin}", "page_size": PAGE_SIZE}
-        found = [_robot_of(each) for each in self._look(f"{API}/robots", operation, query) or ()]
+        found = [_robot_of(each) for each in self._list(f"{API}/robots", operation, query)]
         for robot in found:
             if not robot.name.startswith(f"{self.robot_prefix}{begin}"):
                 of_prefix = f"a robot of the platform has the name {robot.name}"
@@ -168,7 +175,9 @@ class HarborClient:
         operation = "delete robot"
         with self._calls.calling(operation):
             response = self._send("DELETE", f"{API}/robots/{robot.id}", operation)
-            if response.status_code != 404:
+            if response.status_code == 404:
+                self._client.require_own(response, operation, OF_REFUSALS)
+            else:
                 self._client.decoded(response, operation)
 
     def account(self) -> dict[str, Any]:
@@ -236,13 +245,13 @@ class HarborClient:
             "permissions": [{"kind": "project", "namespace": project, "access": access}],
         }
 
-    def _look(self, path: str, operation: str, query: Mapping[str, str | int] | None = None) -> Any:
-        """The decoded answer; None when there is no such thing."""
+    def _list(self, path: str, operation: str, query: Mapping[str, str | int]) -> list[Any]:
+        """An empty one is a list too: 404 is never the answer."""
         with self._calls.calling(operation):
             response = self._send("GET", path, operation, query=query)
             if response.status_code == 404:
-                return None
-            return self._document(response, operation, dict if query is None else list)
+                self._client.require_own(response, operation, OF_REFUSALS)
+            return self._document(response, operation, list)
 
     def _change(self, method: str, path: str, operation: str, body: Mapping[str, Any]) -> Any:
         with self._calls.calling(operation):
@@ -271,7 +280,7 @@ class HarborClient:
 
     def _own(self, credentials: SecretFile) -> dict[str, str]:
         try:
-            document = json.loads(credentials.read())
+            document = json.loads(credentials.read_document())
             return _basic(str(document["username"]), str(document["password"]))
         except (ValueError, KeyError, TypeError):
             raise ProviderRejected(

@@ -83,40 +83,51 @@ class HarborIssuer:
         version: int,
         attempt: Attempt,
         *,
+        team: str,
         emergency: bool = False,  # noqa: ARG002 - the secret before it ends at once
     ) -> None:
-        name, project = self._own_name(secret_id, properties), properties[PROJECT]
+        name = self._own_name(secret_id, properties)
+        self._require_own_project(properties, team)
         standing = self._own_robots(secret_id, attempt).get(name)
         if standing is not None and standing.version == version and not standing.is_disabled:
             return
         if standing is not None and (standing.version or 0) > version:
             raise self._replaced("set robot secret", standing)
-        robot = standing or self._created(secret_id, name, project, attempt)
+        robot = standing or self._created(secret_id, name, team, attempt)
         if robot.version is not None:
             attempt.check_fence()
-            self._client.describe_robot(robot, project, attempt.marker(secret_id), None)
+            self._client.describe_robot(robot, team, attempt.marker(secret_id), None)
         attempt.check_fence()
         self._client.set_secret(robot, properties[PASSWORD])
         failpoint(ROBOT_SECRET_SET)
         attempt.check_fence()
-        self._client.describe_robot(robot, project, attempt.marker(secret_id), version)
+        self._client.describe_robot(robot, team, attempt.marker(secret_id), version)
 
     def withdraw(
-        self, secret_id: str, properties: Properties, version: int, attempt: Attempt
+        self,
+        secret_id: str,
+        properties: Properties,
+        version: int,
+        attempt: Attempt,
+        *,
+        team: str,
     ) -> None:
-        standing = self._own_robots(secret_id, attempt).get(self._own_name(secret_id, properties))
+        name = self._own_name(secret_id, properties)
+        self._require_own_project(properties, team)
+        standing = self._own_robots(secret_id, attempt).get(name)
         if standing is not None and standing.version in (version, None):
-            self._disable(secret_id, standing, properties[PROJECT], attempt)
+            self._disable(secret_id, standing, team, attempt)
 
-    def verify(self, properties: Properties) -> str | None:
-        project = properties.get(PROJECT, "")
+    def verify(self, properties: Properties, *, team: str) -> str | None:
+        if properties.get(PROJECT) != team:
+            return f"its project is not {team}, its team's"
         granted = self._client.granted(
-            properties.get(USERNAME, ""), properties.get(PASSWORD, ""), project
+            properties.get(USERNAME, ""), properties.get(PASSWORD, ""), team
         )
         if granted is None:
             return "Harbor refuses the login"
         missing = sorted(set(self._client.needed_actions) - granted)
-        return f"it may not {' and '.join(missing)} images of {project}" if missing else None
+        return f"it may not {' and '.join(missing)} images of {team}" if missing else None
 
     def problem_with(self, secret_id: str, version: int) -> str | None:
         robots = self._client.robots(_begin(secret_id)).values()
@@ -133,8 +144,15 @@ class HarborIssuer:
         return None
 
     def retire_others(
-        self, secret_id: str, properties: Properties, version: int, attempt: Attempt
+        self,
+        secret_id: str,
+        properties: Properties,
+        version: int,
+        attempt: Attempt,
+        *,
+        team: str,
     ) -> int:
+        self._require_own_project(properties, team)
         robots = self._own_robots(secret_id, attempt).values()
         others = [robot for robot in robots if robot.name != properties.get(USERNAME)]
         for robot in others:
@@ -142,7 +160,7 @@ class HarborIssuer:
                 raise self._replaced("retire elder robots", robot)
         for robot in others:
             if robot.version is not None or not robot.is_disabled:
-                self._disable(secret_id, robot, properties[PROJECT], attempt)
+                self._disable(secret_id, robot, team, attempt)
         return 0
 
     def end(self, secret_id: str, attempt: Attempt) -> Ended:
@@ -231,6 +249,13 @@ class HarborIssuer:
             what = "a version whose user name the platform did not choose,"
             raise foreign_owner(self._client.provider, what)
         return name
+
+    def _require_own_project(self, properties: Properties, team: str) -> None:
+        """Who may write the team's secrets in the store may write any project into a version."""
+        if properties.get(PROJECT) != team:
+            raise foreign_owner(
+                self._client.provider, f"a version whose project is not its team's, {team},"
+            )
 
     def _replaced(self, operation: str, robot: Robot) -> Exception:
         found = f"the robot {robot.name} has the secret of version {robot.version} by now"

@@ -29,6 +29,8 @@ _RENEW_AT_SHARE = 0.7
 """Of a token's life; then it is renewed."""
 _WORTH_RENEWING_SHARE = 0.5
 """Of the life it had at first: one that gets less is near its very end, and replaced."""
+OF_OWN_404 = ("errors", "data")
+"""What OpenBao's answer has when there is no such thing, and when a version is deleted."""
 NAMESPACE_HEADER = "X-Vault-Namespace"
 
 
@@ -167,7 +169,10 @@ class OpenBaoClient:
         """The decoded answer; None when there is no such thing."""
         with self._calls.calling(operation):
             response = self._exchange("GET", path, operation, None)
-            return None if response.status_code == 404 else self._decoded(response, operation)
+            if response.status_code == 404:
+                self._client.require_own(response, operation, *OF_OWN_404)
+                return None
+            return self._decoded(response, operation)
 
     def _call(
         self, method: str, path: str, operation: str, body: Mapping[str, Any] | None = None

@@ -35,16 +35,23 @@ class GeneratedValues:
         version: int,
         attempt: Attempt,
         *,
+        team: str,
         emergency: bool = False,
     ) -> None:
         """It is in the store, and that is all."""
 
     def withdraw(
-        self, secret_id: str, properties: Properties, version: int, attempt: Attempt
+        self,
+        secret_id: str,
+        properties: Properties,
+        version: int,
+        attempt: Attempt,
+        *,
+        team: str,
     ) -> None:
         """It ends with its version in the store."""
 
-    def verify(self, properties: Properties) -> str | None:
+    def verify(self, properties: Properties, *, team: str) -> str | None:  # noqa: ARG002
         return None if properties.get(VALUE) else "its value is empty"
 
     def problem_with(self, secret_id: str, version: int) -> str | None:  # noqa: ARG002
@@ -61,6 +68,8 @@ class GeneratedValues:
         properties: Properties,  # noqa: ARG002
         version: int,  # noqa: ARG002
         attempt: Attempt,  # noqa: ARG002
+        *,
+        team: str,  # noqa: ARG002
     ) -> int:
         """They end with their versions in the store."""
         return 0

@@ -37,7 +37,7 @@ class AppRoleLogin:
 
     def proof(self) -> Mapping[str, str]:
         try:
-            document = json.loads(self.file.read())
+            document = json.loads(self.file.read_document())
             return {"role_id": document["role_id"], "secret_id": document["secret_id"]}
         except (ValueError, KeyError, TypeError):
             raise ProviderRejected(

@@ -66,6 +66,7 @@ class PostgresIssuer:
         version: int,
         attempt: Attempt,
         *,
+        team: str,  # noqa: ARG002 - what it opens is told by its role alone
         emergency: bool = False,
     ) -> None:
         role = _own_role(secret_id, properties)
@@ -81,14 +82,20 @@ class PostgresIssuer:
             self._client.end_sessions(role)
 
     def withdraw(
-        self, secret_id: str, properties: Properties, version: int, attempt: Attempt
+        self,
+        secret_id: str,
+        properties: Properties,
+        version: int,
+        attempt: Attempt,
+        *,
+        team: str,  # noqa: ARG002
     ) -> None:
         role = _own_role(secret_id, properties)
         standing = self._own_logins(secret_id, attempt).get(role)
         if standing is not None and standing.version in (version, None):
             self._disable(secret_id, standing, attempt)
 
-    def verify(self, properties: Properties) -> str | None:
+    def verify(self, properties: Properties, *, team: str) -> str | None:  # noqa: ARG002
         return self._client.refusal_of(properties.get(USERNAME, ""), properties.get(PASSWORD, ""))
 
     def problem_with(self, secret_id: str, version: int) -> str | None:
@@ -107,7 +114,13 @@ class PostgresIssuer:
         )
 
     def retire_others(
-        self, secret_id: str, properties: Properties, version: int, attempt: Attempt
+        self,
+        secret_id: str,
+        properties: Properties,
+        version: int,
+        attempt: Attempt,
+        *,
+        team: str,  # noqa: ARG002
     ) -> int:
         kept = properties.get(USERNAME)
         logins = self._own_logins(secret_id, attempt).values()

@@ -48,28 +48,28 @@ def test_an_elder_credential_does_not_take_a_laters_login(issuer: PostgresIssuer
         issuer.draft(secret_id, {}, team="payments"),
     )
     assert late["username"] == later["username"]
-    issuer.install(secret_id, later, 3, ATTEMPT)
+    issuer.install(secret_id, later, 3, ATTEMPT, team="payments")
     for emergency in (False, True):
         with pytest.raises(ProviderRejected) as refused:
-            issuer.install(secret_id, late, 2, ATTEMPT, emergency=emergency)
+            issuer.install(secret_id, late, 2, ATTEMPT, emergency=emergency, team="payments")
         assert refused.value.code == "login_replaced"
         assert "version 3" in refused.value.message
-    issuer.install(secret_id, later, 3, ATTEMPT)
-    assert issuer.verify(later) is None
+    issuer.install(secret_id, later, 3, ATTEMPT, team="payments")
+    assert issuer.verify(later, team="payments") is None
 
 
 def test_a_retirement_ends_no_later_login(issuer: PostgresIssuer) -> None:
     secret_id = new_id()
     kept = issuer.draft(secret_id, {}, team="payments")
-    issuer.install(secret_id, kept, 2, ATTEMPT)
+    issuer.install(secret_id, kept, 2, ATTEMPT, team="payments")
     later = issuer.draft(secret_id, {2: kept}, team="payments")
-    issuer.install(secret_id, later, 3, ATTEMPT)
+    issuer.install(secret_id, later, 3, ATTEMPT, team="payments")
     with pytest.raises(ProviderRejected) as refused:
-        issuer.retire_others(secret_id, kept, 2, ATTEMPT)
+        issuer.retire_others(secret_id, kept, 2, ATTEMPT, team="payments")
     assert refused.value.code == "login_replaced"
-    assert issuer.verify(later) is None
-    assert issuer.retire_others(secret_id, later, 3, ATTEMPT) == 0
-    assert issuer.verify(kept) is not None
+    assert issuer.verify(later, team="payments") is None
+    assert issuer.retire_others(secret_id, later, 3, ATTEMPT, team="payments") == 0
+    assert issuer.verify(kept, team="payments") is not None
 
 
 def test_a_login_that_was_replaced_since_it_was_seen_is_not_disabled(
@@ -115,7 +115,7 @@ def test_a_session_that_does_not_end_is_told(
 ) -> None:
     secret_id = new_id()
     credential = issuer.draft(secret_id, {}, team="payments")
-    issuer.install(secret_id, credential, 1, ATTEMPT)
+    issuer.install(secret_id, credential, 1, ATTEMPT, team="payments")
     with closing(world.applications.log_in(dict(credential))) as session:
         pid = session.info.backend_pid
         os.kill(pid, signal.SIGSTOP)
@@ -135,7 +135,7 @@ def test_the_issuer_ends_sessions_of_no_role_but_those_it_made(
 ) -> None:
     secret_id = new_id()
     credential = issuer.draft(secret_id, {}, team="payments")
-    issuer.install(secret_id, credential, 1, ATTEMPT)
+    issuer.install(secret_id, credential, 1, ATTEMPT, team="payments")
     address = world.applications.address
     with closing(connect_as_superuser(address, "postgres")) as server:
         server.execute("GRANT pg_signal_backend, pg_read_all_stats TO credential_issuer")

@@ -348,7 +348,7 @@ def test_postgresql_is_away(calls: ProviderCalls, registry: CollectorRegistry) -
     issuer = postgres(f"postgresql+psycopg://x@{LOOPBACK}:{free_port()}/y", calls)
     for use in (
         lambda: issuer.sessions(new_id(), {"username": "x"}),
-        lambda: issuer.verify({"username": "x", "password": password}),
+        lambda: issuer.verify({"username": "x", "password": password}, team="payments"),
     ):
         with pytest.raises(Unavailable) as away:
             use()
@@ -372,16 +372,16 @@ def test_another_installations_logins_are_left_alone(world: World, calls: Provid
         Attempt(installation, new_id(), lambda: None) for installation in ("ours", "theirs")
     )
     credential = issuer.draft(secret_id, {}, team="payments")
-    issuer.install(secret_id, credential, 1, theirs)
+    issuer.install(secret_id, credential, 1, theirs, team="payments")
     for touch in (
-        lambda: issuer.install(secret_id, credential, 2, ours),
-        lambda: issuer.retire_others(secret_id, credential, 1, ours),
+        lambda: issuer.install(secret_id, credential, 2, ours, team="payments"),
+        lambda: issuer.retire_others(secret_id, credential, 1, ours, team="payments"),
         lambda: issuer.remove(secret_id, ours),
     ):
         with pytest.raises(ProviderRejected) as refused:
             touch()
         assert refused.value.code == "foreign_owner"
-    assert issuer.verify(credential) is None
+    assert issuer.verify(credential, team="payments") is None
 
 
 def test_logins_made_at_the_same_time_do_not_hinder_each_other(
@@ -391,8 +391,10 @@ def test_logins_made_at_the_same_time_do_not_hinder_each_other(
 
     def made(secret_id: str) -> str | None:
         credential = issuer.draft(secret_id, {}, team="payments")
-        issuer.install(secret_id, credential, 1, Attempt("ours", new_id(), lambda: None))
-        return issuer.verify(credential)
+        issuer.install(
+            secret_id, credential, 1, Attempt("ours", new_id(), lambda: None), team="payments"
+        )
+        return issuer.verify(credential, team="payments")
 
     with ThreadPoolExecutor(4) as executor:
         assert list(executor.map(made, [new_id() for _ in range(12)])) == [None] * 12

@@ -11,7 +11,7 @@ from idp_kernel.errors import ProviderRejected
 
 
 def written(path: Path, content: str, mode: int = 0o600) -> SecretFile:
-    path.write_text(content)
+    path.write_text(content, encoding="utf-8")
     path.chmod(mode)
     return SecretFile(path)
 
@@ -36,3 +36,18 @@ def test_an_empty_or_missing_file_is_told_by_its_path(tmp_path: Path) -> None:
         written(tmp_path / "token", " \n").read()
     with pytest.raises(ProviderRejected, match="nothing-here"):
         SecretFile(tmp_path / "nothing-here").read()
+
+
+@pytest.mark.parametrize("content", ["hush\u00e9", "hu\nsh", "hu\x1bsh", "\ufeffhush"])
+def test_a_token_that_no_header_can_carry_is_refused_without_it(
+    tmp_path: Path, content: str
+) -> None:
+    with pytest.raises(ProviderRejected, match="printable ASCII") as refused:
+        written(tmp_path / "token", content).read()
+    assert refused.value.code == "credential_unreadable"
+    assert "hu" not in str(refused.value).replace(str(tmp_path), "")
+
+
+def test_a_document_has_lines_and_all_letters(tmp_path: Path) -> None:
+    document = '{\n  "password": "h\u00e9"\n}'
+    assert written(tmp_path / "file", f"{document}\n").read_document() == document

@@ -39,6 +39,16 @@ def test_a_provider_that_is_away_is_a_finding(home: Path, monkeypatch: pytest.Mo
     assert found.found.startswith("openbao did not log the workers in: ")
 
 
+def test_a_provider_that_keeps_the_workers_waiting_is_a_finding(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("idp_cli.provider_findings.TOLD_WITHIN_SECONDS", 0.01)
+    (found,) = provider_findings(invocation(home), "openbao")
+    assert (found.subject, found.is_good) == ("openbao", False)
+    assert found.found == "execution_workers.doctor told nothing within 0.01 seconds"
+    assert "CALL_TIMEOUT_SECONDS" in found.advice
+
+
 def test_what_the_workers_refuse_is_told_in_their_words(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as refused:
         list(provider_findings(invocation(tmp_path), "openbao"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -12,6 +13,10 @@ from execution_workers.providers.limits import Limits
 from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
 from idp_kernel.telemetry.metrics import downstream_errors
 from tests.fixtures.vendors.stand_in import RETRY_AFTER_SECONDS, Fault
+
+DAY_SECONDS = 24 * 3600
+NOT_THE_VENDORS = [{"message": "no route"}, "404 page not found", ["errors"], None]
+"""What a proxy may say with status 404."""
 
 IS_TOLD_AS: dict[Fault, type[PlatformError] | None] = {
     Fault.RATE_LIMITED: Unavailable,
@@ -28,13 +33,16 @@ IS_TOLD_AS: dict[Fault, type[PlatformError] | None] = {
 
 
 def provider_calls(name: str, *, concurrency: int = 8) -> ProviderCalls:
-    """With hardly a limit: a fault is followed by the repeat at once."""
-    limits = Limits(
-        calls_per_second=10_000, burst=1000, circuit_failures=1000, longest_pause_seconds=0
-    )
-    errors = downstream_errors(CollectorRegistry())
+    """With hardly a limit: a fault is followed by the repeat at once, when each pause is over."""
+    limits = Limits(calls_per_second=10_000, burst=1000, circuit_failures=1000)
+    later = count(step=DAY_SECONDS)
     return ProviderCalls(
-        name, concurrency=concurrency, wait_seconds=10, errors=errors, limits=limits
+        name,
+        concurrency=concurrency,
+        wait_seconds=10,
+        errors=downstream_errors(CollectorRegistry()),
+        limits=limits,
+        monotonic=lambda: float(next(later)),
     )
 
 

@@ -85,16 +85,22 @@ class Held:
         self.install(version, by)
 
     def install(self, version: int, by: Attempt | None = None) -> None:
-        self.issuer.install(self.secret_id, self.versions[version], version, by or attempt())
+        self.issuer.install(
+            self.secret_id, self.versions[version], version, by or attempt(), team=TEAM
+        )
 
     def withdraw(self, version: int, by: Attempt | None = None) -> None:
-        self.issuer.withdraw(self.secret_id, self.versions[version], version, by or attempt())
+        self.issuer.withdraw(
+            self.secret_id, self.versions[version], version, by or attempt(), team=TEAM
+        )
 
     def retire_all_but(self, version: int) -> int:
-        return self.issuer.retire_others(self.secret_id, self.versions[version], version, attempt())
+        return self.issuer.retire_others(
+            self.secret_id, self.versions[version], version, attempt(), team=TEAM
+        )
 
     def works(self, version: int) -> bool:
-        return self.issuer.verify(self.versions[version]) is None
+        return self.issuer.verify(self.versions[version], team=TEAM) is None
 
     def problem(self, version: int) -> str | None:
         return self.issuer.problem_with(self.secret_id, version)
@@ -268,7 +274,7 @@ def test_in_an_emergency_the_new_one_works_at_once(held: Held) -> None:
     held.add(2, beside=(1,))
     pinned = {2: held.versions[2]}
     held.versions[3] = held.issuer.draft(held.secret_id, pinned, team=TEAM, emergency=True)
-    held.issuer.install(held.secret_id, held.versions[3], 3, attempt(), emergency=True)
+    held.issuer.install(held.secret_id, held.versions[3], 3, attempt(), team=TEAM, emergency=True)
     assert held.works(2)
     assert held.works(3)
     held.retire_all_but(3)

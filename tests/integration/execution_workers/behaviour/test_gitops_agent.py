@@ -17,6 +17,8 @@ from execution_workers.ports import GitOpsAgent
 from execution_workers.providers.argocd.client import ArgoCd
 from execution_workers.providers.flux.client import Flux
 from execution_workers.providers.local_agent.client import LocalAgent
+from execution_workers.providers.repository_urls import OwnerAtForge
+from execution_workers.settings import ExecutionWorkersSettings, GitForgeChoice
 from idp_kernel.clock import SystemClock
 from idp_kernel.errors import ProviderRejected, Unavailable
 from idp_kernel.ids import new_id
@@ -230,14 +232,43 @@ def local_agent(url: str, folder: Path, token: str) -> LocalAgent:
     return LocalAgent(url, token_file(folder, token), provider, timeout_seconds=5)
 
 
-def argo_cd(url: str, folder: Path, token: str, project: str | None = None) -> ArgoCd:
-    file = token_file(folder, token)
-    return ArgoCd(url, file, provider_calls("argocd"), project=project, timeout_seconds=0.5)
+def itself(team: str) -> str:
+    """The owner at a forge where each team has an organisation of its own."""
+    return team
 
 
-def flux_agent(url: str, folder: Path, token: str, namespace: str | None = None) -> Flux:
-    file = token_file(folder, token)
-    return Flux(url, file, provider_calls("flux"), namespace=namespace, timeout_seconds=0.5)
+def argo_cd(
+    url: str,
+    folder: Path,
+    token: str,
+    project: str | None = None,
+    owner_at_forge: OwnerAtForge = itself,
+) -> ArgoCd:
+    return ArgoCd(
+        url,
+        token_file(folder, token),
+        provider_calls("argocd"),
+        project=project,
+        owner_at_forge=owner_at_forge,
+        timeout_seconds=0.5,
+    )
+
+
+def flux_agent(
+    url: str,
+    folder: Path,
+    token: str,
+    namespace: str | None = None,
+    owner_at_forge: OwnerAtForge = itself,
+) -> Flux:
+    return Flux(
+        url,
+        token_file(folder, token),
+        provider_calls("flux"),
+        namespace=namespace,
+        owner_at_forge=owner_at_forge,
+        timeout_seconds=0.5,
+    )
 
 
 @pytest.fixture(params=["local", "argocd", "flux"])
@@ -339,6 +370,35 @@ def test_a_neighbours_repository_says_nothing_of_ours(place: Place, subject: Sub
     owner, name = subject.place
     assert place.agent.reconciliation(f"{owner}-2", name) is None
     assert place.agent.reconciliation(owner, f"{name}-2") is None
+
+
+def test_an_organisation_that_has_the_repositories_of_all_teams(
+    subject: Subject, tmp_path: Path
+) -> None:
+    """The settings of the team's forge say whose the address is; the answer names the team."""
+    team, name = subject.place
+    settings = ExecutionWorkersSettings(
+        database_url="postgresql+psycopg://ledger@127.0.0.1/idp",
+        installation_id=INSTALLATION,
+        forge_token_file=tmp_path / "forge.token",
+        git_forge=GitForgeChoice.LOCAL,
+        git_forge_of_teams={team: GitForgeChoice.GITEA, "others": GitForgeChoice.GITHUB},
+        gitea_organisation="acme",
+    )
+    owner = settings.owner_at_forge
+    assert (owner(team), owner("others"), owner("nobody")) == ("acme", "others", "nobody")
+    with ArgoCdServer() as server, FluxCluster() as cluster:
+        server.add(name, f"{FORGE}/acme/{name}.git")
+        cluster.add_source(name, f"{FORGE}/acme/{name}")
+        cluster.add(name, name)
+        argo = argo_cd(server.url, tmp_path, argocd.TOKEN, owner_at_forge=owner)
+        reader = flux_agent(cluster.url, tmp_path, flux.TOKEN, owner_at_forge=owner)
+        with closing(argo), closing(reader):
+            for agent in (argo, reader):
+                found = agent.reconciliation(team, name)
+                assert found is not None
+                assert (found.owner, found.name) == (team, name)
+                assert agent.reconciliation("others", name) is None
 
 
 def test_a_token_that_it_does_not_take_is_told(place: Place, subject: Subject) -> None:

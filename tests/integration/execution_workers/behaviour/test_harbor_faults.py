@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from execution_workers.ports import Marker
+from execution_workers.providers.harbor.client import HarborClient, Robot
 from execution_workers.providers.harbor.issuer import HarborIssuer
-from idp_kernel.errors import ProviderRejected
+from idp_kernel.errors import ProviderRejected, Unavailable
 from idp_kernel.ids import new_id
 from tests.fixtures.vendors.harbor import Harbor
-from tests.fixtures.vendors.stand_in import Fault
-from tests.integration.execution_workers.behaviour.faults import assert_told
+from tests.fixtures.vendors.stand_in import Answer, Fault
+from tests.integration.execution_workers.behaviour.faults import NOT_THE_VENDORS, assert_told
 from tests.integration.execution_workers.behaviour.test_credential_issuer import (
     TEAM,
     Held,
@@ -32,6 +34,11 @@ class Place:
 def place(tmp_path: Path) -> Iterator[Place]:
     with Harbor() as harbor, harbor_issuer(harbor, tmp_path) as issuer:
         yield Place(harbor, Held(issuer, new_id(), {}))
+
+
+def client_of(held: Held) -> HarborClient:
+    assert isinstance(held.issuer, HarborIssuer)
+    return held.issuer._client
 
 
 def nothing(_: Held) -> None:
@@ -154,6 +161,72 @@ def test_a_fault_is_told_and_a_repeat_does_it_once(
     assert len(harbor.robots_of(held.secret_id)) == work.robots
 
 
+@pytest.mark.parametrize("written", [{"project": "others"}, {}], ids=["another", "none"])
+def test_a_version_that_names_another_project_brings_no_rights_there(
+    place: Place, written: dict[str, str]
+) -> None:
+    """Who may write the team's secrets in the store chooses what a version says."""
+    held, harbor = place.held, place.harbor
+    rotated(held)
+    elsewhere = Held(held.issuer, new_id(), {})
+    elsewhere.versions[1] = held.issuer.draft(elsewhere.secret_id, {}, team="others")
+    elsewhere.issuer.install(
+        elsewhere.secret_id, elsewhere.versions[1], 1, attempt(), team="others"
+    )
+    for version, properties in held.versions.items():
+        kept = {key: value for key, value in properties.items() if key != "project"}
+        held.versions[version] = {**kept, **written}
+    harbor.recorded.clear()
+    changes: list[Callable[[], object]] = [
+        lambda: held.install(2),
+        lambda: held.install(3),
+        lambda: held.withdraw(2),
+        lambda: held.retire_all_but(2),
+    ]
+    held.versions[3] = {**held.versions[2]}
+    for work in changes:
+        with pytest.raises(ProviderRejected, match="project") as refused:
+            work()
+        assert refused.value.code == "foreign_owner"
+    assert {each.method for each in harbor.recorded} <= {"GET"}, "nothing was changed"
+    assert "is not payments" in (held.issuer.verify(held.versions[2], team=TEAM) or "")
+    named = {
+        permission["namespace"]
+        for robot in harbor.robots_of(held.secret_id).values()
+        for permission in robot.permissions
+    }
+    assert named == {TEAM}
+
+
+@pytest.mark.parametrize("body", NOT_THE_VENDORS)
+def test_a_404_that_is_not_harbors_tells_nothing(
+    place: Place, body: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that does not know Harbor's address must not pass for the end of a login."""
+    held = place.held
+    held.add(1)
+    robot = Robot(7, "robot$x", Marker("", "", ""), None, is_disabled=False, expires_at=-1)
+    looks: list[Callable[[], object]] = [
+        lambda: held.issuer.logins_let_in(held.secret_id),
+        lambda: held.issuer.end(held.secret_id, attempt()),
+        lambda: client_of(held).project(TEAM),
+        lambda: client_of(held).delete_robot(robot),
+    ]
+    monkeypatch.setattr(place.harbor, "answer", lambda _call: Answer(404, body))
+    for look in looks:
+        with pytest.raises(Unavailable) as told:
+            look()
+        assert told.value.code == "harbor_unreadable"
+
+
+def test_harbor_never_says_404_of_a_list(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    harbor, held = place.harbor, place.held
+    monkeypatch.setattr(harbor, "answer", lambda _call: Answer(404, harbor.refusal(404)))
+    with pytest.raises(ProviderRejected) as told:
+        held.issuer.logins_let_in(held.secret_id)
+    assert told.value.code == "harbor_missing"
+
+
 def test_a_robots_session_is_never_taken_for_another(place: Place) -> None:
     """Harbor opens a session with its first answer; the robot must be asked about by itself."""
     place.held.add(1)
@@ -179,11 +252,11 @@ def test_what_an_administrator_changed_by_hand_is_found(place: Place) -> None:
     assert "has expired" in (held.problem(1) or "")
     robot.disable = True
     assert "is disabled" in (held.problem(1) or "")
-    assert held.issuer.verify(held.versions[1]) == "Harbor refuses the login"
+    assert held.issuer.verify(held.versions[1], team=TEAM) == "Harbor refuses the login"
     held.install(1)
     assert held.works(1)
     robot.permissions = [{"kind": "project", "namespace": "other", "access": []}]
-    assert held.issuer.verify(held.versions[1]) == f"it may not pull images of {TEAM}"
+    assert held.issuer.verify(held.versions[1], team=TEAM) == f"it may not pull images of {TEAM}"
 
 
 def test_a_robot_pushes_only_where_the_setting_says_so(place: Place, tmp_path: Path) -> None:

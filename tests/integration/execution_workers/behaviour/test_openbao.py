@@ -31,8 +31,12 @@ from idp_kernel.tokens import write_private_file
 from local_stack.openbao_setup import ROLE_SETTINGS, WORKERS_POLICY_HCL
 from tests.fixtures.stack import OpenBaoServer
 from tests.fixtures.vendors.openbao import ReviewingCluster, WayToOpenBao
-from tests.fixtures.vendors.stand_in import Fault
-from tests.integration.execution_workers.behaviour.faults import assert_told, provider_calls
+from tests.fixtures.vendors.stand_in import Answer, Fault
+from tests.integration.execution_workers.behaviour.faults import (
+    NOT_THE_VENDORS,
+    assert_told,
+    provider_calls,
+)
 from tests.integration.execution_workers.driver import Store, eventually
 
 POLICY = "idp-workers"
@@ -293,6 +297,24 @@ def test_a_namespace_is_a_store_of_its_own(
         elsewhere.metadata(path)
 
 
+@pytest.mark.parametrize("body", NOT_THE_VENDORS)
+def test_a_404_that_is_not_the_stores_tells_nothing(
+    way: WayToOpenBao, approle: StoreLogin, body: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that does not know the store's address must not pass for the end of a secret."""
+    with connected(way.url, approle) as client:
+        path = written(client, new_path())
+        store = OpenBaoStore(client, VersionEnd.DESTROY)
+        store.end(path, [1])
+        assert store.read(path, 1) is None
+        assert store.find(new_path()) is None
+        monkeypatch.setattr(way, "answer", lambda _call: Answer(404, body))
+        for look in (lambda: store.find(path), lambda: store.read(path, 1)):
+            with pytest.raises(Unavailable) as told:
+                look()
+            assert told.value.code == "openbao_unreadable"
+
+
 DELETING = '\npath "kv/delete/teams/*" {\n  capabilities = ["update"]\n}\n'
 
 
@@ -343,12 +365,12 @@ OPERATIONS: Mapping[str, Work] = {
         lambda c, path: c.write_value(path, {"value": "new"}, expected_version=2), "POST", "/data/"
     ),
     "read secret": Work(lambda c, path: c.value(path, 1), "GET", "/data/"),
-    "destroy versions": Work(lambda c, path: c.destroy(path, [1]), "PUT", "/destroy/"),
+    "destroy versions": Work(lambda c, path: c.destroy(path, [1]), "POST", "/destroy/"),
     "delete secret": Work(lambda c, path: c.delete(path), "DELETE", "/metadata/"),
     "read policy": Work(lambda c, _: c.policy("team-x"), "GET", "/policies/"),
     "write policy": Work(
         lambda c, _: c.write_policy("team-x", 'path "kv/x" { capabilities = ["read"] }'),
-        "PUT",
+        "POST",
         "/policies/",
     ),
     "read login role": Work(lambda c, _: c.login_role("team-x"), "GET", "/role/team-x"),
@@ -452,5 +474,5 @@ def test_each_team_gets_a_policy_and_a_role_once(way: WayToOpenBao, approle: Sto
         store = OpenBaoStore(client)
         for _ in range(2):
             store.let_team_in(team, Attempt("ours", new_id(), lambda: None))
-    assert len(way.calls("PUT", "/policies/")) == 2
+    assert len(way.calls("POST", "/policies/")) == 2
     assert len(way.calls("POST", "/role/")) == 2

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 
+from execution_workers.credentials import SecretFile
+from execution_workers.providers.calls import ProviderCalls
 from execution_workers.providers.github.client import MOST_KEPT, Kept, api_address
+from execution_workers.providers.github.credentials import App, InstallationToken, MintedToken
 from execution_workers.providers.github.errors import (
     ERRORS,
     UNTOLD_PAUSE_SECONDS,
     retry_after_seconds,
 )
+from execution_workers.providers.rest import RestClient
+from idp_kernel.clock import SystemClock
+from idp_kernel.telemetry.metrics import downstream_errors
 
 
 @pytest.mark.parametrize(
@@ -62,6 +71,19 @@ def test_a_limit_is_told_from_a_missing_right(
 ) -> None:
     assert ERRORS.of(response).code == code
     assert retry_after_seconds(response) == pause
+
+
+def test_no_token_stands_in_a_text_of_what_holds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    token = InstallationToken(token="ghs_hush", expires_at=datetime.now(UTC) + timedelta(hours=1))
+    calls = ProviderCalls(
+        "github", concurrency=1, wait_seconds=1, errors=downstream_errors(CollectorRegistry())
+    )
+    with closing(RestClient("http://127.0.0.1", calls, ERRORS, timeout_seconds=1)) as rest:
+        app = App(rest, "", 1, 1, SecretFile(Path("key.pem")), SystemClock())
+        monkeypatch.setattr(App, "minted", lambda _app: token)
+        held = MintedToken(app)
+        assert held.token() == "ghs_hush"
+        assert "ghs_hush" not in f"{token!r} {token} {held!r}"
 
 
 @pytest.mark.parametrize("apart", [timedelta(0), timedelta(hours=3), timedelta(hours=-3)])

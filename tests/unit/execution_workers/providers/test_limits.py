@@ -175,7 +175,9 @@ def test_a_shorter_pause_does_not_end_a_longer_one(provider: Provider) -> None:
 
 
 def test_no_pause_is_longer_than_is_set(provider: Provider) -> None:
-    provider.call(Unavailable("slower", retry_after_seconds=10**9))
+    told = provider.call(Unavailable("slower", retry_after_seconds=10**9))
+    assert isinstance(told, Unavailable)
+    assert told.retry_after_seconds == 600, "whoever called comes again when the calls do"
     assert provider.refusal() == ("provider_paused", 600)
 
 

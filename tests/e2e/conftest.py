@@ -39,3 +39,12 @@ def onboarded(platform: Platform) -> Subject:
 @pytest.fixture
 def subject(platform: Platform, onboarded: Subject) -> Subject:
     return platform.with_new_environment(onboarded)
+
+
+@pytest.fixture(autouse=True)
+def disarmed(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Nothing of a test that failed stands still in the way of the next."""
+    yield
+    if "platform" in request.fixturenames:
+        platform: Platform = request.getfixturevalue("platform")
+        platform.disarm()

@@ -87,6 +87,7 @@ class ProviderCalls:
         self._slots = threading.BoundedSemaphore(concurrency)
         self._errors = errors
         self._metrics = metrics or LimitMetrics(CollectorRegistry())
+        self._metrics.shows(provider)
         self._gate = Gate(provider, limits, self._metrics, monotonic)
         self._pace = Pace(limits.calls_per_second, limits.burst, monotonic)
         self._sleep = sleep

@@ -59,6 +59,11 @@ class LimitMetrics:
         for each in CircuitState:
             self._circuit.labels(target, each).set(each is state)
 
+    def shows(self, target: str) -> None:
+        """Each refusal has its series from the first call on: an increase needs one to begin at."""
+        for reason in Refusal:
+            self._refusals.labels(target, reason)
+
     def refused(self, target: str, reason: Refusal) -> None:
         """A call was not made."""
         self._refusals.labels(target, reason).inc()

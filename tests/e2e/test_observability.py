@@ -124,6 +124,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             _fails(found)
             _is_cancelled(found)
             _is_undone(found)
+            _ends(found)
             yield found
 
 
@@ -214,6 +215,21 @@ def test_every_value_that_an_alert_looks_at_gives_series(watched: Watched) -> No
     assert values
     values = set(map(_without_its_zero, values))
     _assert_all_give_series(watched, values | {each.name for each in recordings()})
+
+
+def _ends(watched: Watched) -> None:
+    """A secret, then its environment with another one."""
+    platform = watched.platform
+    appenv = platform.provisioned(
+        platform.with_new_environment(watched.subject), {"name": "one"}, {"name": "two"}
+    )
+    why = {"reason": "a rehearsal"}
+    revocation = platform.ok("POST", f"/v1/secrets/{appenv['secrets'][0]['id']}/revoke", why)
+    assert platform.ended(revocation["requestId"])["state"] == "succeeded"
+    path = f"/v1/application-environments/{appenv['id']}"
+    platform.ok("POST", f"{path}/freeze")
+    decommissioning = platform.ok("POST", f"{path}/decommission", why)
+    assert platform.ended(decommissioning["requestId"])["state"] == "succeeded"
 
 
 def _without_its_zero(expression: str) -> str:

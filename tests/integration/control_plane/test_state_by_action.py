@@ -228,7 +228,7 @@ ACTIONS: dict[str, Callable[[Platform, EngineRun], str]] = {
 
 
 @pytest.mark.parametrize(("action", "state"), list(product(TABLE, STATES)))
-@pytest.mark.parametrize("workflow", [_often(each) for each in WORKFLOWS])
+@pytest.mark.parametrize("workflow", [_often(each) for each in ASKED])
 def test_what_comes_of_each_action_in_each_state(
     platform: Platform, workflow: WorkflowName, state: RequestState, action: str
 ) -> None:

@@ -81,3 +81,13 @@ def how_to_mark(installation_id: str, entity_id: str, branch: str) -> str:
         f"To have the platform take it over as it is, put {mark} into its description there; its "
         f"default branch has to be {branch}."
     )
+
+
+def with_protection_mark(description: str | None, request_id: str, longest: int) -> str | None:
+    """The description once it says which request protects the branch, none with an empty one; None
+    when it says so already.
+    """
+    read = read_description(description)
+    if read.protected_by == request_id:
+        return None
+    return Description(read.text, read.marker, request_id).written(longest)

@@ -10,7 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from execution_workers.ports import Attempt, Marker, Permission
 from execution_workers.providers.forges.git import GitRemote
 from execution_workers.providers.forges.host import HostedProtection, HostedRepository
-from execution_workers.providers.forges.marks import Description, how_to_mark, read_description
+from execution_workers.providers.forges.marks import (
+    Description,
+    how_to_mark,
+    read_description,
+    with_protection_mark,
+)
 from execution_workers.providers.gitea.client import (
     GiteaClient,
     GiteaProtection,
@@ -134,12 +139,10 @@ class GiteaHost:
         found = self._client.repository(owner, wanted.name)
         if found is None:
             return
-        description = read_description(found.description)
-        if description.protected_by == request_id:
-            return
-        changed = Description(description.text, description.marker, request_id)
-        attempt.check_fence()
-        self._client.describe_repository(owner, wanted.name, changed.written(LONGEST_DESCRIPTION))
+        described = with_protection_mark(found.description, request_id, LONGEST_DESCRIPTION)
+        if described is not None:
+            attempt.check_fence()
+            self._client.describe_repository(owner, wanted.name, described)
 
     def _hosted(self, found: GiteaRepository, wanted: RepositoryWanted) -> HostedRepository:
         description = read_description(found.description)

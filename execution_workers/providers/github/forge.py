@@ -10,7 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from execution_workers.ports import Attempt, Marker, Permission
 from execution_workers.providers.forges.git import GitRemote
 from execution_workers.providers.forges.host import HostedProtection, HostedRepository
-from execution_workers.providers.forges.marks import Description, how_to_mark, read_description
+from execution_workers.providers.forges.marks import (
+    Description,
+    how_to_mark,
+    read_description,
+    with_protection_mark,
+)
 from execution_workers.providers.github.client import (
     GitHubClient,
     GitHubProtection,
@@ -122,14 +127,10 @@ class GitHubHost:
         found = self._client.repository(owner, wanted.name)
         if found is None:
             return
-        description = read_description(found.description)
-        if description.protected_by == request_id:
-            return
-        changed = Description(description.text, description.marker, request_id)
-        attempt.check_fence()
-        self._client.change_repository(
-            owner, wanted.name, {"description": changed.written(LONGEST_DESCRIPTION)}
-        )
+        described = with_protection_mark(found.description, request_id, LONGEST_DESCRIPTION)
+        if described is not None:
+            attempt.check_fence()
+            self._client.change_repository(owner, wanted.name, {"description": described})
 
     def _hosted(self, found: GitHubRepository, wanted: RepositoryWanted) -> HostedRepository:
         description = read_description(found.description)

@@ -61,7 +61,13 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 Flag = Annotated[bool, Field(strict=True)]
 """True or false as people give it, no word or number for it."""
 
-Whole = Annotated[int, Field(strict=True)]
+
+def _whole(given: object) -> object:
+    """JSON Schema's integers, and some clients' too, may be written `60.0`."""
+    return int(given) if isinstance(given, float) and given.is_integer() else given
+
+
+Whole = Annotated[int, Field(strict=True), BeforeValidator(_whole)]
 """A whole number as people give it, no word for it."""
 
 __all__ = ["Flag", "Line", "Moment", "Timestamp", "Whole", "WireModel"]

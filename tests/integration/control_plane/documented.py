@@ -6,7 +6,7 @@ import json
 from functools import cache
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema_rs import Draft202012Validator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from control_plane.openapi import openapi_document
@@ -66,7 +66,7 @@ def beyond(path: str, method: str, status: int, headers: dict[str, str], body: b
         return [f"{where} is not described as {media_type}"]
     if media_type in ("application/json", PROBLEM_JSON) and body:
         errors = validator(path, method, str(status), media_type).iter_errors(json.loads(body))
-        told += [f"{error.json_path}: {error.message[:300]}" for error in errors]
+        told += [f"{error.instance_path}: {error.message[:300]}" for error in errors]
     return [f"{where}: {each}" for each in told]
 
 

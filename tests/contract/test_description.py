@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from control_plane.api.problem_codes import PROBLEM_CODES
 from control_plane.reference import reference_page
 from idp_kernel.http.event_stream import EVENT_STREAM
 from idp_kernel.http.problems import PROBLEM_JSON
-from tests.integration.control_plane.documented import document
+from tests.integration.control_plane.documented import beyond, document
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [
@@ -143,6 +144,27 @@ def test_every_listed_code_belongs_to_an_operation() -> None:
         for code in answer.get("content", {}).get(PROBLEM_JSON, {}).get("examples", ())
     }
     assert told == set(PROBLEM_CODES)
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "said"),
+    [
+        (200, {"principal": "a", "platformAdmin": False, "teams": {}, "tokenExpiresAt": "x"}, []),
+        (200, {"principal": 5, "platformAdmin": False, "teams": {}, "tokenExpiresAt": "x"}, ["5"]),
+        (200, {"principal": "a"}, ["platformAdmin", "teams", "tokenExpiresAt"]),
+        (418, {}, ["is not described"]),
+    ],
+)
+def test_an_answer_beyond_the_description_is_noticed(
+    status: int, answer: dict[str, Any], said: list[str]
+) -> None:
+    described = document()["paths"]["/v1/whoami"]["get"]["responses"]["200"]
+    headers = {name.lower(): "1" for name in described["headers"]}
+    headers["content-type"] = "application/json"
+    body = json.dumps(answer).encode()
+    noticed = beyond("/v1/whoami", "get", status, headers, body)
+    assert len(noticed) == len(said)
+    assert all(word in " ".join(noticed) for word in said)
 
 
 def test_the_reference_page_is_up_to_date() -> None:

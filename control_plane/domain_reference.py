@@ -61,6 +61,11 @@ CHAPTERS = (
                 "An undo of its onboarding makes it Decommissioning and then Approved, once none of"
                 " its environments is in use (`application_in_use`)."
             ),
+            (
+                "A decommissioning takes it from Deprecated to Archived, once every environment of"
+                " it is Retired or has nothing (`application_in_use`); one that comes to no end"
+                " gives it back as Deprecated."
+            ),
         ),
     ),
     Chapter(

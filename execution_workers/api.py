@@ -342,6 +342,7 @@ def _add_endings(router: APIRouter, workers: Workers) -> None:
         Step.RELEASE_CONSUMERS,
         Step.VERIFY_SECRETS_ENDED,
         Step.VERIFY_NOTHING_RECONCILED,
+        Step.VERIFY_APPLICATION_ENDED,
     )
 
     @router.post(SECRETS_BINDINGS_REMOVE)
@@ -352,12 +353,12 @@ def _add_endings(router: APIRouter, workers: Workers) -> None:
             workers.forge.removed_binding(each.repository, binding_at(body, each, 1), asked)
             for each in body.bindings
         ]
-        return workers.effects.do(call, body.subject, actions)
+        return workers.effects.end(call, body.subject, actions)
 
     @router.post(SECRETS_END)
     def end_credentials(body: EndCredentials, call: Call = ending) -> StepEffects:
         require_own_secret(call, body)
-        return workers.effects.do(call, body.subject, [EndAction(workers.rotation, body)])
+        return workers.effects.end(call, body.subject, [EndAction(workers.rotation, body)])
 
     @router.post(SECRETS_VERIFY_ENDED)
     def verify_secret_ended(body: VerifySecretEnded, call: Call = looking) -> Findings:
@@ -365,14 +366,16 @@ def _add_endings(router: APIRouter, workers: Workers) -> None:
 
 
 def _add_archives(router: APIRouter, workers: Workers) -> None:
-    archiving, _ = _calls_of(workers, Step.ARCHIVE_ENVIRONMENT_REPOSITORY)
-    looking, _ = _calls_of(workers, Step.VERIFY_NOTHING_RECONCILED)
+    archiving, _ = _calls_of(
+        workers, Step.ARCHIVE_ENVIRONMENT_REPOSITORY, Step.ARCHIVE_APPLICATION_REPOSITORIES
+    )
+    looking, _ = _calls_of(workers, Step.VERIFY_NOTHING_RECONCILED, Step.VERIFY_APPLICATION_ENDED)
 
     @router.post(GIT_REPOSITORIES_ARCHIVE)
     def archive_repositories(body: ArchiveRepositories, call: Call = archiving) -> StepEffects:
         require_own_team(call, body.subject, *(each.owner for each in body.repositories))
         actions = [workers.forge.archived(body.subject, each) for each in body.repositories]
-        return workers.effects.do(call, body.subject, actions)
+        return workers.effects.end(call, body.subject, actions)
 
     @router.post(GIT_REPOSITORIES_VERIFY_ARCHIVED)
     def verify_archived(body: ArchiveRepositories, call: Call = looking) -> Findings:

@@ -3,7 +3,7 @@
 For each item: wait for whoever works on it, look whether a newer run has taken over, replay what
 the ledger has, else let the provider's action look and do, then record. A kill between the
 provider and the ledger leaves a marked thing, which the repeat finds and adopts. Failures are not
-recorded; a repeat looks again.
+recorded; a repeat looks again. So does a later run at what was ended: what is gone can come back.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from execution_workers.calls import Call, attributes_of
 from execution_workers.failpoints import after_provider, after_undo
-from execution_workers.ledger.ledger import Ledger, OpenCall
+from execution_workers.ledger.ledger import Ledger, OpenCall, RecordedEffect
 from execution_workers.ports import Action, Attempt, Deed, References, Undone
 from idp_kernel.failpoints import failpoint
 from idp_kernel.telemetry.metrics import EFFECTS
@@ -47,6 +47,15 @@ class Effects:
                 [self._item(call, subject, open_call, each, self._do) for each in actions]
             )
 
+    def end(self, call: Call, subject: Subject, deeds: Sequence[Deed]) -> StepEffects:
+        """As `do`, for what shall be gone: only what the same run recorded is replayed. A later one
+        looks again, since somebody may have made it anew in between.
+        """
+        with self._ledger.opened(call) as open_call:
+            return _answer(
+                [self._item(call, subject, open_call, each, self._end) for each in deeds]
+            )
+
     def undo(self, call: Call, subject: Subject, actions: Sequence[Action]) -> StepEffects:
         """Takes back, newest first, what this request made and no other has adopted."""
         with self._ledger.opened(call) as open_call:
@@ -71,8 +80,16 @@ class Effects:
     def _do(self, call: Call, open_call: OpenCall, action: Deed) -> ItemOutcome:
         known = open_call.recorded(action.item, action.wanted)
         if known is not None:
-            replayed = _effect(action, EffectKind.REPLAYED, known.references, known.created_by)
-            return replayed, known.event
+            return _replayed(action, known)
+        return self._done(call, open_call, action)
+
+    def _end(self, call: Call, open_call: OpenCall, deed: Deed) -> ItemOutcome:
+        known = open_call.recorded(deed.item, deed.wanted)
+        if known is not None and known.fence == call.fence:
+            return _replayed(deed, known)
+        return self._done(call, open_call, deed)
+
+    def _done(self, call: Call, open_call: OpenCall, action: Deed) -> ItemOutcome:
         made = action.do(self._attempt(call, open_call))
         failpoint(after_provider(call.step))
         open_call.record(action.item, action.wanted, made)
@@ -97,6 +114,11 @@ def _item_span(call: Call, subject: Subject, action: Deed) -> AbstractContextMan
         f"{call.step} {action.item.partition('/')[0]}",
         attributes={**attributes_of(call, subject, item=action.item), "idp.item": action.item},
     )
+
+
+def _replayed(action: Deed, known: RecordedEffect) -> ItemOutcome:
+    effect = _effect(action, EffectKind.REPLAYED, known.references, known.created_by)
+    return effect, known.event
 
 
 def _effect(

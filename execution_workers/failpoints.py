@@ -16,6 +16,7 @@ EFFECT_STEPS = (
     Step.REMOVE_SECRET_BINDINGS,
     Step.END_CREDENTIALS,
     Step.ARCHIVE_ENVIRONMENT_REPOSITORY,
+    Step.ARCHIVE_APPLICATION_REPOSITORIES,
 )
 """The steps whose effects the ledger keeps; the others are probes, or the control plane's."""
 

@@ -131,8 +131,6 @@ class ExecutionWorkersSettings(
     """The token of the platform's own bot at the forge."""
     secret_store: SecretStoreChoice = SecretStoreChoice.OPENBAO
     """Which store has the secrets' values."""
-    secret_store_of_teams: Annotated[OfTeams[SecretStoreChoice], _of_teams(SecretStoreChoice)] = {}
-    """The same for single teams, by slug; as for forges, nothing moves what is there."""
     postgres_issuer_url: DatabaseUrl | None = None
     """Where database logins are made, as a role that may. Without it a secret of the issuer
     `postgres` is refused."""

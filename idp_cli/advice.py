@@ -151,8 +151,8 @@ _BY_CODE: dict[str, str] = {
     "good does not come back.",
     "nothing_to_undo": "It made nothing, so there is nothing to remove: `{idp} request show "
     "{requestId}` shows its steps.",
-    "application_in_use": "Undo what provisioned them first: see the requests with `{idp} request "
-    "list --app {applicationId}`.",
+    "application_in_use": "What the message names goes first: `{idp} env list {applicationId}` "
+    "shows the environments, `{idp} request list --app {applicationId}` what provisioned them.",
     "request_ended": "See how it ended with `{idp} request show {requestId}`; "
     "`{idp} request retry {requestId} --watch` tries it again unless it succeeded.",
     "request_waiting": "Wait for it with `{idp} request watch {requestId}`.",
@@ -175,8 +175,6 @@ _BY_CODE: dict[str, str] = {
     "{secretId}`; it goes on with `{idp} binding resume {bindingId}`.",
     "quota_exceeded": "See the limits and what is used with `{idp} team limits {team}`; an admin "
     "sets them there.",
-    "workflow_not_available": "The platform cannot do it yet. Until it can, `{idp} app deprecate "
-    "{applicationId}` and `{idp} env freeze {applicationEnvironmentId}` keep others from using it.",
     "precondition_failed": "Somebody changed it meanwhile: look at it, then type the command "
     "again.",
     "rate_limited": "Wait a moment; a token that has to make many calls can ask for fewer with "

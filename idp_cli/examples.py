@@ -70,7 +70,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "app show": ("shop", "shop --team payments", _APPLICATION),
     "app describe": ('shop --description "Where customers pay"',),
     "app deprecate": ("shop",),
-    "app decommission": ("shop",),
+    "app decommission": ('shop --reason "Nobody sells there any more" --yes --watch',),
     "env provision": ("shop staging --watch", "shop staging --secret db:postgres:high"),
     "env list": ("", "shop", "--environment staging --state Active"),
     "env show": (_APPENV,),

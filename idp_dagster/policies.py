@@ -74,6 +74,10 @@ RETRY_POLICIES: dict[Step, RetryPolicy] = {
     # Looks again by itself, as the verification of GitOps does.
     Step.VERIFY_NOTHING_RECONCILED: _policy(max_retries=4),
     Step.FINALIZE_APPLICATION_ENVIRONMENT_DECOMMISSIONING: _policy(max_retries=4),
+    Step.ARCHIVE_APPLICATION_REPOSITORIES: _policy(max_retries=4),
+    # Looks again by itself, as the verification of GitOps does.
+    Step.VERIFY_APPLICATION_ENDED: _policy(max_retries=4),
+    Step.FINALIZE_APPLICATION_DECOMMISSIONING: _policy(max_retries=4),
     Step.STOP_UNDONE_REQUEST: _policy(max_retries=4),
     Step.UNDO_EFFECTS: _policy(max_retries=4),
     # Looks again by itself, as the verification of GitOps does.

@@ -17,6 +17,7 @@ class WorkflowName(StrEnum):
     SECRET_ROTATION = "SecretRotation"
     SECRET_REVOCATION = "SecretRevocation"
     APPLICATION_ENVIRONMENT_DECOMMISSIONING = "ApplicationEnvironmentDecommissioning"
+    APPLICATION_DECOMMISSIONING = "ApplicationDecommissioning"
     COMPENSATION = "Compensation"
 
 
@@ -100,6 +101,9 @@ class Step(StrEnum):
     FINALIZE_APPLICATION_ENVIRONMENT_DECOMMISSIONING = (
         "finalize_application_environment_decommissioning"
     )
+    ARCHIVE_APPLICATION_REPOSITORIES = "archive_application_repositories"
+    VERIFY_APPLICATION_ENDED = "verify_application_ended"
+    FINALIZE_APPLICATION_DECOMMISSIONING = "finalize_application_decommissioning"
     STOP_UNDONE_REQUEST = "stop_undone_request"
     UNDO_EFFECTS = "undo_effects"
     VERIFY_NOTHING_LEFT = "verify_nothing_left"
@@ -120,7 +124,14 @@ UNDOABLE_STEPS = frozenset(
 )
 """Steps whose effects `Compensation` can take back."""
 
-IRREVERSIBLE_STEPS = frozenset({Step.RETIRE_OLD_CREDENTIAL, Step.END_CREDENTIALS})
+IRREVERSIBLE_STEPS = frozenset(
+    {
+        Step.RETIRE_OLD_CREDENTIAL,
+        Step.END_CREDENTIALS,
+        Step.ARCHIVE_ENVIRONMENT_REPOSITORY,
+        Step.ARCHIVE_APPLICATION_REPOSITORIES,
+    }
+)
 """Steps whose effects nothing can take back."""
 
 
@@ -297,6 +308,23 @@ APPLICATION_ENVIRONMENT_DECOMMISSIONING = Workflow(
 )
 """Its secrets end as they do in `SecretRevocation`, by the same steps."""
 
+APPLICATION_DECOMMISSIONING = Workflow(
+    name=WorkflowName.APPLICATION_DECOMMISSIONING,
+    version=1,
+    event_prefix="workflow_application_decommissioning",
+    phases=(
+        Phase(
+            job_name="application_decommissioning",
+            steps=(
+                Step.ARCHIVE_APPLICATION_REPOSITORIES,
+                Step.VERIFY_APPLICATION_ENDED,
+                Step.FINALIZE_APPLICATION_DECOMMISSIONING,
+            ),
+        ),
+    ),
+    deadline_seconds=30 * 60,
+)
+
 COMPENSATION = Workflow(
     name=WorkflowName.COMPENSATION,
     version=1,
@@ -324,6 +352,7 @@ WORKFLOWS: dict[WorkflowName, Workflow] = {
         SECRET_ROTATION,
         SECRET_REVOCATION,
         APPLICATION_ENVIRONMENT_DECOMMISSIONING,
+        APPLICATION_DECOMMISSIONING,
         COMPENSATION,
     )
 }
@@ -371,6 +400,7 @@ class DomainEvent(StrEnum):
     APPLICATION_CREATED = "application_created"
     APPLICATION_CHANGED = "application_changed"
     APPLICATION_DEPRECATED = "application_deprecated"
+    APPLICATION_DECOMMISSIONING_REQUESTED = "application_decommissioning_requested"
     APPLICATION_ENVIRONMENT_DECLARED = "application_environment_declared"
     APPLICATION_ENVIRONMENT_PROVISIONING_REQUESTED = (
         "application_environment_provisioning_requested"

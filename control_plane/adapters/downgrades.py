@@ -20,7 +20,11 @@ UNDOS: Final = {
         f"workflow_requests WHERE workflow = 'Compensation' AND {_OPEN}"
     ),
 }
-ENDING_WORKFLOWS: Final = ("SecretRevocation", "ApplicationEnvironmentDecommissioning")
+ENDING_WORKFLOWS: Final = (
+    "SecretRevocation",
+    "ApplicationEnvironmentDecommissioning",
+    "ApplicationDecommissioning",
+)
 ENDINGS: Final = {
     f"requests for {workflow} that have not ended": (
         f"workflow_requests WHERE workflow = '{workflow}' AND {_OPEN}"

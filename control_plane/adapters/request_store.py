@@ -172,17 +172,19 @@ class SqlRequests:
         return self._connection.execute(query.limit(1)).scalar_one_or_none()
 
     def last_begun_on(self, kind: SubjectKind, subject_id: str) -> Request | None:
-        query = (
-            select(t.workflow_requests)
-            .where(
-                _requests.id.in_(self._requests_on(kind, subject_id)),
-                _requests.workflow != WorkflowName.COMPENSATION,
-                _requests.fence > 0,
-            )
-            .order_by(_requests.started_at.desc(), _requests.id.desc())
+        query = self._begun_on(kind, subject_id).order_by(
+            _requests.started_at.desc(), _requests.id.desc()
         )
         row = self._connection.execute(query.limit(1)).one_or_none()
         return None if row is None else request_of(row)
+
+    def begun_on(self, kind: SubjectKind, subject_id: str, *, since: datetime) -> Sequence[Request]:
+        query = (
+            self._begun_on(kind, subject_id)
+            .where(_requests.created_at > since)
+            .order_by(_requests.created_at.desc(), _requests.id.desc())
+        )
+        return [request_of(row) for row in self._connection.execute(query)]
 
     def last_succeeded_on(
         self, kind: SubjectKind, subject_id: str, workflow: WorkflowName
@@ -193,6 +195,14 @@ class SqlRequests:
             .order_by(_requests.ended_at.desc(), _requests.id.desc())
         )
         return self._connection.execute(query.limit(1)).scalar_one_or_none()
+
+    def _begun_on(self, kind: SubjectKind, subject_id: str) -> Select[Any]:
+        """Those of which a run began, undos left out."""
+        return select(t.workflow_requests).where(
+            _requests.id.in_(self._requests_on(kind, subject_id)),
+            _requests.workflow != WorkflowName.COMPENSATION,
+            _requests.fence > 0,
+        )
 
     @staticmethod
     def _requests_on(kind: SubjectKind, subject_id: str) -> Select[Any]:

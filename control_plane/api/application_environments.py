@@ -174,9 +174,9 @@ def post_application_environment_decommission(
     body: wire.Decommission | None = None,
 ) -> Response:
     """Starts ApplicationEnvironmentDecommissioning, which nothing takes back: the environment's
-    secrets are revoked, with their logins and values, and its repository is archived with all that
-    people put there; the GitOps agent applies it no more. It must be Frozen and becomes Retired.
-    `Location` leads to the request.
+    secrets are revoked, with their logins and values, as a revocation does it; and its repository
+    is archived with all that people put there; the GitOps agent applies it no more. It must be
+    Frozen and becomes Retired. `Location` leads to the request.
     """
     wanted = body or wire.Decommission()
     initiator = Initiator(caller.principal, wanted.reason, current_traceparent())

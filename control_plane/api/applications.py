@@ -16,12 +16,12 @@ from control_plane.api.problem_codes import DECOMMISSIONS, ONBOARDS
 from control_plane.api.requests import accepted
 from control_plane.api.services import Use
 from control_plane.application.access import Caller, found
+from control_plane.application.decommission import decommission_application
 from control_plane.application.manage_applications import (
     APPLICATION_EVENTS,
     describe_application,
     lock_application,
     move_application,
-    refuse_to_decommission_application,
 )
 from control_plane.application.ports import Answer, Work
 from control_plane.application.queries import ApplicationFilter, RepositoryFilter
@@ -175,14 +175,25 @@ for _action in APPLICATION_EVENTS:
     openapi_extra=refuses(*DECOMMISSIONS),
 )
 def post_application_decommission(
-    request: Request, caller: Maintainer, key: Key, application_id: str
+    request: Request,
+    caller: Maintainer,
+    key: Key,
+    application_id: str,
+    body: wire.Decommission | None = None,
 ) -> Response:
-    """Will start ApplicationDecommissioning; refused as long as there is no such workflow."""
+    """Starts ApplicationDecommissioning, which nothing takes back: the code and the deployment
+    repository are archived with all that people put there; then forge, GitOps agent, secret store
+    and issuers are asked whether they have something of the application still. It must be
+    Deprecated, and every environment of it Retired, or Declared without anything. `Location` leads
+    to the request.
+    """
+    wanted = body or wire.Decommission()
+    initiator = Initiator(caller.principal, wanted.reason, current_traceparent())
 
     def act(work: Work) -> Answer:
-        refuse_to_decommission_application(work, application_id)
+        return accepted(decommission_application(work, initiator, application_id))
 
-    return run_command(request, caller, key, None, act)
+    return run_command(request, caller, key, wanted, act)
 
 
 @router.get("/v1/applications/{application_id}/repositories")

@@ -70,7 +70,6 @@ PROBLEM_CODES: Final[dict[str, tuple[type[PlatformError], str]]] = {
     "quota_exceeded": (Conflict, "It would pass a limit of the team; `limit` names which."),
     "workflow_active": (Conflict, "Another request is at work on it; `activeRequestId` names it."),
     "rotation_in_grace": (Conflict, "A rotation waits with the old credential's end."),
-    "workflow_not_available": (Conflict, "There is no workflow yet that could do it."),
     "not_undoable": (Conflict, "What the request did cannot be taken back."),
     "request_not_ended": (Conflict, "The request has not ended; only then it is undone."),
     "request_too_old": (Conflict, "The request is too old to be retried or undone; ask anew."),
@@ -125,7 +124,7 @@ UNDOES: Final = (
     "nothing_to_undo",
     "application_in_use",
 )
-DECOMMISSIONS: Final = ("workflow_not_available", "workflow_active", "move_refused")
+DECOMMISSIONS: Final = ("application_in_use", "workflow_active", "move_refused", "team_not_active")
 CLAIMS: Final = (
     "not_found",
     "request_ended",

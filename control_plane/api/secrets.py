@@ -201,8 +201,11 @@ def post_revocation(
     request: Request, caller: Maintainer, key: Key, secret_id: str, body: wire.RevokeSecret
 ) -> Response:
     """Starts SecretRevocation, which nothing takes back: the secret's bindings are removed, its
-    logins and their sessions end, every version of its value is destroyed. A revoked secret never
-    comes back. `Location` leads to the request.
+    logins and their sessions end, every version of its value ends. A revoked secret never comes
+    back. How versions end is a setting of the workers, `OPENBAO_RETIRED_VERSIONS`. With `destroy`,
+    the default, the store forgets each value, and nobody brings it back. With `delete` the store
+    keeps each value and shows it to nobody, until somebody with its own right to undelete asks for
+    it; no binding, login or command of the platform leads to it. `Location` leads to the request.
     """
     initiator = Initiator(caller.principal, body.reason, current_traceparent())
 
@@ -247,12 +250,16 @@ for _action in SECRET_EVENTS:
 @router.post(
     wire.SECRET_LOGIN,
     response_model=wire.SecretLogin,
-    openapi_extra=refuses("secret_without_value", "token_already_shown"),
+    openapi_extra=refuses(
+        "secret_without_value", "workflow_active", "ending_unfinished", "token_already_shown"
+    ),
 )
 def post_secret_login(
     request: Request, services: Use, caller: Viewer, key: Key, secret_id: str
 ) -> Response:
-    """Opens the way to the value at the store. Viewers read, maintainers write; shown this once."""
+    """Opens the way to the value at the store. Viewers read, maintainers write; shown this once.
+    Nobody gets a login once the end of the secret, or of its environment, was asked for.
+    """
     admitted: list[tuple[wire.Secret, StoreAccess]] = []
 
     def act(work: Work) -> Answer:

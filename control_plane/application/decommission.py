@@ -17,3 +17,11 @@ def decommission_environment(work: Work, initiator: Initiator, id_: str) -> Requ
     """
     flow = flow_named(WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING)
     return flow.launch(work, initiator, id_)
+
+
+def decommission_application(work: Work, initiator: Initiator, id_: str) -> Request:
+    """The pending decommissioning of an application, which is Decommissioning until it is Archived.
+
+    Raises as `ApplicationDecommissioning.launch` does.
+    """
+    return flow_named(WorkflowName.APPLICATION_DECOMMISSIONING).launch(work, initiator, id_)

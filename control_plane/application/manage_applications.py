@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NoReturn
 
 from control_plane.application.access import found
 from control_plane.application.ports import Work
 from control_plane.application.workflows.endings import refuse_unless_ended
-from control_plane.application.workflows.flow import refuse_while_active
 from control_plane.domain.application_environments import ApplicationEnvironment
 from control_plane.domain.applications import Application
 from control_plane.domain.requests import SubjectKind
-from idp_kernel.errors import Conflict, InvariantBroken
+from idp_kernel.errors import InvariantBroken
 from idp_kernel.wire import api as wire
 from idp_kernel.workflows import DomainEvent
 
@@ -50,16 +48,6 @@ def move_application(work: Work, actor: str, application_id: str, action: str) -
     return work.views.application(application_id)
 
 
-def refuse_to_decommission_application(work: Work, application_id: str) -> NoReturn:
-    """Raises `MoveRefused` unless it is Deprecated; `Conflict`: `workflow_active`,
-    `workflow_not_available`.
-    """
-    application = lock_application(work, application_id)
-    application.moved("decommission")
-    refuse_while_active(work, SubjectKind.APPLICATION, application_id)
-    raise _no_decommissioning(f"Application {application.slug}")
-
-
 def move_application_environment(
     work: Work, actor: str, id_: str, action: str
 ) -> wire.ApplicationEnvironment:
@@ -85,14 +73,6 @@ def lock_application_environment(work: Work, id_: str) -> ApplicationEnvironment
     """The application environment, likewise."""
     return found(
         work.application_environments.by_id(id_, lock=True), "application environment", id_
-    )
-
-
-def _no_decommissioning(subject: str) -> Conflict:
-    return Conflict(
-        f"{subject} cannot be decommissioned yet: there is no workflow that would take down its"
-        " repositories, secrets and deployments, and a change of its state alone would hide them.",
-        code="workflow_not_available",
     )
 
 

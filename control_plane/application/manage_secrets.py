@@ -10,7 +10,7 @@ from control_plane.application.access import Caller, found
 from control_plane.application.ports import Work
 from control_plane.application.rotation_causes import raise_cause
 from control_plane.application.rotation_policies import policy_of
-from control_plane.application.workflows.endings import refuse_unless_ended
+from control_plane.application.workflows.endings import refuse_unless_ended, refuse_while_ending
 from control_plane.application.workflows.flow import refuse_while_active
 from control_plane.domain.managed_secrets import Secret
 from control_plane.domain.requests import SubjectKind
@@ -110,10 +110,12 @@ def report_compromised(
 def admit_to_store(work: Work, caller: Caller, secret_id: str) -> tuple[wire.Secret, StoreAccess]:
     """The secret, and what the caller may do with its value at the store; event and audit say so.
 
-    Raises `Conflict` (`secret_without_value`).
+    Raises `Conflict`: `secret_without_value`; `workflow_active` and `ending_unfinished` once a
+    request ends it, since nobody takes a value then, nor writes one.
     """
     secret = lock_secret(work, secret_id)
     secret.check_has_value()
+    refuse_while_ending(work, secret)
     access = access_of(caller, work.secrets.team_of(secret_id))
     _tell(
         work, DomainEvent.SECRET_LOGIN_ISSUED, caller.principal, secret,

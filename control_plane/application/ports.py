@@ -443,6 +443,12 @@ class Requests(Protocol):
         """
         ...
 
+    def begun_on(self, kind: SubjectKind, subject_id: str, *, since: datetime) -> Sequence[Request]:
+        """The requests on that subject of which a run began, undos left out, that were asked for
+        after that moment; the newest first.
+        """
+        ...
+
     def last_succeeded_on(
         self, kind: SubjectKind, subject_id: str, workflow: WorkflowName
     ) -> str | None:

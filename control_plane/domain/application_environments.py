@@ -38,7 +38,8 @@ APPLICATION_ENVIRONMENT_MOVES = MoveTable(
         Move("decommission", (_S.FROZEN,), _S.DECOMMISSIONING),
         # A decommissioning that came to no end can be asked for again.
         Move("give_up_decommissioning", (_S.DECOMMISSIONING,), _S.FROZEN),
-        Move("retire", (_S.DECOMMISSIONING,), _S.RETIRED),
+        # One that has nothing ends with its application.
+        Move("retire", (_S.DECLARED, _S.DECOMMISSIONING), _S.RETIRED),
     ),
 )
 

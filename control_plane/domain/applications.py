@@ -37,6 +37,12 @@ APPLICATION_MOVES = MoveTable(
         Move("end_undo", (ApplicationState.DECOMMISSIONING,), ApplicationState.APPROVED),
         Move("deprecate", (ApplicationState.ACTIVE,), ApplicationState.DEPRECATED),
         Move("decommission", (ApplicationState.DEPRECATED,), ApplicationState.DECOMMISSIONING),
+        # A decommissioning that came to no end can be asked for again.
+        Move(
+            "give_up_decommissioning",
+            (ApplicationState.DECOMMISSIONING,),
+            ApplicationState.DEPRECATED,
+        ),
         Move("archive", (ApplicationState.DECOMMISSIONING,), ApplicationState.ARCHIVED),
     ),
 )

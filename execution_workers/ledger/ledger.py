@@ -61,6 +61,8 @@ class RecordedEffect:
     references: References
     event: ProviderEvent | None
     created_by: str
+    fence: int
+    """Of the run that recorded it."""
 
 
 class Ledger:
@@ -173,20 +175,27 @@ class OpenCall:
         return _effect_of(row)
 
     def record(self, item: str, wanted: Mapping[str, object], made: Made) -> None:
-        """Keeps a success; it is there for good when this returns."""
+        """Keeps a success, in place of what an earlier run found; it is there for good when this
+        returns.
+        """
+        told = {
+            "effect": EffectKind.CREATED if made.created else EffectKind.ADOPTED,
+            "created_by": made.created_by,
+            "provider_references": dict(made.references),
+            "event": made.event,
+            "fence": self._call.fence,
+            "recorded_at": self._clock.now(),
+        }
         statement = insert(effects).values(
             request_id=self._call.request_id,
             generation=self._call.generation,
             step=self._call.step,
             item=item,
             wanted_digest=_digest(wanted),
-            effect=EffectKind.CREATED if made.created else EffectKind.ADOPTED,
-            created_by=made.created_by,
-            provider_references=dict(made.references),
-            event=made.event,
-            fence=self._call.fence,
-            recorded_at=self._clock.now(),
+            **told,
         )
+        key = effects.primary_key.columns
+        statement = statement.on_conflict_do_update(index_elements=list(key), set_=told)
         with translated():
             self._connection.execute(statement)
 
@@ -290,7 +299,10 @@ def _let_go(connection: Connection) -> None:
 def _effect_of(row: Row[Any]) -> RecordedEffect:
     event = None if row.event is None else ProviderEvent(row.event)
     return RecordedEffect(
-        references=row.provider_references, event=event, created_by=row.created_by
+        references=row.provider_references,
+        event=event,
+        created_by=row.created_by,
+        fence=row.fence,
     )
 
 

@@ -1,7 +1,7 @@
 """One port, several parties: each team has the one that the settings choose for it.
 
-Whose a call is says the owner of its repository, which is the team's slug, or the place of its
-secret, which begins with `teams/<team>/`; the routes have compared both with the caller's team.
+Whose a call is says the owner of its repository, which is the team's slug; the routes have compared
+it with the caller's team.
 """
 
 from __future__ import annotations
@@ -11,21 +11,14 @@ from typing import Generic, TypeVar
 
 from execution_workers.ports import (
     Action,
-    Attempt,
     BindingMove,
     Deed,
     GitForge,
     GitOpsAgent,
-    Marker,
     Permission,
     Permitted,
     Pin,
-    Properties,
-    Rotation,
-    SecretStore,
     StandingRepository,
-    StoredSecret,
-    StoredValue,
 )
 from idp_kernel.errors import PlatformError
 from idp_kernel.wire.agent import Reconciliation
@@ -112,46 +105,3 @@ class AgentOfTeams(_OfTeams[GitOpsAgent]):
 
     def reconciliation(self, owner: str, name: str) -> Reconciliation | None:
         return self._of(owner).reconciliation(owner, name)
-
-
-class StoreOfTeams(_OfTeams[SecretStore]):
-    """The port `SecretStore`, each secret at its team's store."""
-
-    @property
-    def provider(self) -> str:
-        """The names of all that teams have."""
-        names = [each.provider for each in (self._default, *self._of_teams.values())]
-        return " or ".join(dict.fromkeys(names))
-
-    def path_of(self, subject: AppEnvSubject, name: str) -> str:
-        return self._of(subject.team).path_of(subject, name)
-
-    def let_team_in(self, team: str, attempt: Attempt) -> None:
-        self._of(team).let_team_in(team, attempt)
-
-    def find(self, path: str) -> StoredSecret | None:
-        return self._at(path).find(path)
-
-    def mark(
-        self, path: str, found: StoredSecret | None, marker: Marker, rotation: Rotation | None
-    ) -> None:
-        self._at(path).mark(path, found, marker, rotation)
-
-    def write(
-        self, path: str, properties: Properties, *, written_by: str, newest_version: int
-    ) -> int:
-        return self._at(path).write(
-            path, properties, written_by=written_by, newest_version=newest_version
-        )
-
-    def read(self, path: str, version: int) -> StoredValue | None:
-        return self._at(path).read(path, version)
-
-    def end(self, path: str, versions: Sequence[int]) -> None:
-        self._at(path).end(path, versions)
-
-    def delete(self, path: str) -> None:
-        self._at(path).delete(path)
-
-    def _at(self, path: str) -> SecretStore:
-        return self._of(path.split("/")[1])

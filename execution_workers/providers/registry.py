@@ -32,7 +32,7 @@ from execution_workers.providers.limits import LimitMetrics
 from execution_workers.providers.local_agent.client import LocalAgent
 from execution_workers.providers.local_forge.client import ForgeClient
 from execution_workers.providers.local_forge.forge import LocalForge
-from execution_workers.providers.of_teams import AgentOfTeams, ForgeOfTeams, StoreOfTeams
+from execution_workers.providers.of_teams import AgentOfTeams, ForgeOfTeams
 from execution_workers.providers.openbao.client import OpenBaoClient
 from execution_workers.providers.openbao.issuer import GeneratedValues
 from execution_workers.providers.openbao.logins import AppRoleLogin, StoreLogin, TokenLogin
@@ -310,12 +310,8 @@ def git_forge(surroundings: Surroundings) -> GitForge:
 
 
 def secret_store(surroundings: Surroundings) -> SecretStore:
-    """As `git_forge`."""
-    settings = surroundings.settings
-    default, of_teams = _chosen(
-        SECRET_STORES, settings.secret_store, settings.secret_store_of_teams, surroundings
-    )
-    return StoreOfTeams(default, of_teams) if of_teams else default
+    """The one that all teams have, each in a place of its own there."""
+    return SECRET_STORES[surroundings.settings.secret_store](surroundings)
 
 
 def gitops_agent(surroundings: Surroundings) -> GitOpsAgent:

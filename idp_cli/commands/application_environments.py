@@ -156,8 +156,9 @@ def decommission(
     agree(
         invocation,
         f"Decommission {name} for good? Its secrets are revoked, with their logins and every "
-        "version of their values; its repository is archived, and nothing of it is applied any "
-        "more. Nothing brings it back.",
+        "version of their values, which are destroyed, or deleted where the store is set to keep "
+        "what ended; its repository is archived, and nothing of it is applied any more. No command "
+        "brings it back.",
         whether=f"to decommission {name}, which nothing takes back",
         code="irreversible",
         is_agreed=yes,

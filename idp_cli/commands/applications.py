@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from idp_cli.advice import about_application, refusals_about
+from idp_cli.agreement import agree
 from idp_cli.api import (
     APPLICATION,
     APPLICATION_MOVE,
@@ -31,7 +32,7 @@ from idp_cli.arguments import (
     moment_of,
     query_of,
 )
-from idp_cli.commands.requests import follow, is_well, say_how_it_stands, show_accepted
+from idp_cli.commands.requests import finish, follow, is_well, say_how_it_stands, show_accepted
 from idp_cli.declared_secrets import SECRET_HELP, SECRET_METAVAR, parse_secrets
 from idp_cli.exits import ExitCode
 from idp_cli.invocation import Invocation, invocation_of
@@ -42,6 +43,7 @@ from idp_kernel.wire.api import (
     Application,
     ApplicationEnvironment,
     DeclareEnvironment,
+    Decommission,
     DescribeApplication,
     RegisterApplication,
     RepositorySummary,
@@ -191,10 +193,34 @@ def deprecate(
 
 @app.command()
 def decommission(
-    context: typer.Context, application: ApplicationName, team: TeamOption = None
+    context: typer.Context,
+    application: ApplicationName,
+    team: TeamOption = None,
+    reason: Annotated[str, typer.Option(help="Why; it stands in the audit.")] = "",
+    *,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask; needed where nobody can answer.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show each step until the end.")] = False,
 ) -> None:
-    """End a deprecated application for good."""
-    _move(context, application, team, "decommission")
+    """End a deprecated application for good, after its environments. Irreversible."""
+    invocation = invocation_of(context)
+    found = find_application(invocation.api, application, team)
+    name = f"{found.team}/{found.slug}"
+    agree(
+        invocation,
+        f"Decommission {name} for good? Its code and deployment repositories are archived: they "
+        "are read still, and never changed again. Nothing brings it back.",
+        whether=f"to decommission {name}, which nothing takes back",
+        code="irreversible",
+        is_agreed=yes,
+    )
+    path = APPLICATION_MOVE.format(application_id=found.id, move="decommission")
+    with refusals_about(about_application(found)):
+        accepted = invocation.api.command(path, RequestAccepted, Decommission(reason=reason))
+    if watch:
+        finish(invocation, follow(invocation, accepted.request_id))
+    show_accepted(invocation, accepted)
 
 
 def find_application(api: Api, name: str, team: str | None) -> Application:

@@ -237,7 +237,8 @@ def revoke(
     agree(
         invocation,
         f"Revoke {address} for good? Its bindings are removed, its logins and their sessions end, "
-        "and every version of its value is destroyed. Nothing brings it back.",
+        "and every version of its value is destroyed, or deleted where the store is set to keep "
+        "what ended. No command brings it back.",
         whether=f"to revoke {address}, which nothing takes back",
         code="irreversible",
         is_agreed=yes,

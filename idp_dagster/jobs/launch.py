@@ -13,7 +13,9 @@ _WHY = "Why, for the audit."
 
 
 class ApplicationLaunch(Config):
-    application_id: str = Field(default="", description="The application to onboard.")
+    application_id: str = Field(
+        default="", description="The application to onboard, or to decommission."
+    )
     reason: str = Field(default="", description=_WHY)
 
 

@@ -2,6 +2,7 @@
 
 from idp_dagster.jobs.appenv_decommissioning import application_environment_decommissioning
 from idp_dagster.jobs.appenv_provisioning import application_environment_provisioning
+from idp_dagster.jobs.application_decommissioning import application_decommissioning
 from idp_dagster.jobs.compensation import compensation
 from idp_dagster.jobs.onboarding import application_onboarding
 from idp_dagster.jobs.secret_revocation import secret_revocation
@@ -14,5 +15,6 @@ WORKFLOW_JOBS = [
     secret_rotation,
     secret_rotation_retirement,
     secret_revocation,
+    application_decommissioning,
     compensation,
 ]

@@ -91,6 +91,7 @@ _SUBJECTS: dict[WorkflowName, str] = {
     ),
     WorkflowName.SECRET_ROTATION: "secret_id: <the id of the secret>",
     WorkflowName.SECRET_REVOCATION: "secret_id: <the id of the secret>",
+    WorkflowName.APPLICATION_DECOMMISSIONING: "application_id: <the id of the application>",
     WorkflowName.COMPENSATION: "request_id: <the id of the request to undo>",
 }
 

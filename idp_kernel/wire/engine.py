@@ -214,6 +214,18 @@ class AppEnvDecommissioningDesiredState(SecretsToEnd):
     """The secrets and bindings that the command suspended."""
 
 
+class ApplicationDecommissioningDesiredState(WireModel):
+    """What ApplicationDecommissioning shall bring about: the end of what an application has itself;
+    its environments have ended before.
+    """
+
+    subject: ApplicationSubject
+    repositories: tuple[RepositoryWanted, ...]
+    """All that take no commits any more: its own, and those of its environments."""
+    ended_secrets: tuple[RotatedSecret, ...]
+    """Those of its environments, which were revoked before: nobody has anything of them."""
+
+
 class AppEnvDesiredState(WireModel):
     """What ApplicationEnvironmentProvisioning shall bring about, frozen at the command."""
 
@@ -289,6 +301,7 @@ DesiredState = (
     | RotationDesiredState
     | RevocationDesiredState
     | AppEnvDecommissioningDesiredState
+    | ApplicationDecommissioningDesiredState
     | CompensationDesiredState
 )
 """Told apart by their fields."""
@@ -298,6 +311,7 @@ DESIRED_STATES: dict[WorkflowName, type[DesiredState]] = {
     WorkflowName.SECRET_ROTATION: RotationDesiredState,
     WorkflowName.SECRET_REVOCATION: RevocationDesiredState,
     WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING: AppEnvDecommissioningDesiredState,
+    WorkflowName.APPLICATION_DECOMMISSIONING: ApplicationDecommissioningDesiredState,
     WorkflowName.COMPENSATION: CompensationDesiredState,
 }
 

@@ -119,6 +119,12 @@ class RepositoryWanted(WireModel):
     default_branch: BranchName = DEFAULT_BRANCH
 
 
+REPOSITORIES_PER_CALL: Final = 20
+Repositories = Annotated[
+    tuple[RepositoryWanted, ...], Field(min_length=1, max_length=REPOSITORIES_PER_CALL)
+]
+
+
 class AppEnvSubject(WireModel):
     """Whose side effects these are."""
 
@@ -148,7 +154,7 @@ class EnsureRepositories(WireModel):
     """
 
     subject: Subject
-    repositories: Annotated[tuple[RepositoryWanted, ...], Field(min_length=1, max_length=20)]
+    repositories: Repositories
 
 
 class SeedRepositories(WireModel):
@@ -157,14 +163,14 @@ class SeedRepositories(WireModel):
     subject: ApplicationSubject
     description: Annotated[str, Field(max_length=300)] = ""
     """The application's, for README and `catalog-info.yaml`."""
-    repositories: Annotated[tuple[RepositoryWanted, ...], Field(min_length=1, max_length=20)]
+    repositories: Repositories
 
 
 class ProtectBranches(WireModel):
     """Body of `/git/branch-protection`, `/appenv/branch-protection` and their undo."""
 
     subject: Subject
-    repositories: Annotated[tuple[RepositoryWanted, ...], Field(min_length=1, max_length=20)]
+    repositories: Repositories
     required_approvals: Annotated[int, Field(ge=0, le=6)] = 1
 
 
@@ -333,7 +339,7 @@ class RemoveSecretBindings(RotatedSecret):
 
 class EndCredentials(RotatedSecret):
     """Body of `/secrets/end`: ends every credential of the secret, its logins' sessions too, and
-    destroys every version.
+    every version, as the store is set to: destroyed, or deleted.
 
     Cannot be undone. Item `ending/<secret id>`, references `storePath destroyedVersions
     endedSessions`, and `keptLogins`: how many stand disabled, since somebody's data hangs on them.
@@ -357,7 +363,7 @@ class ArchiveRepositories(WireModel):
     """
 
     subject: Subject
-    repositories: Annotated[tuple[RepositoryWanted, ...], Field(min_length=1, max_length=20)]
+    repositories: Repositories
 
 
 class Finding(WireModel):
@@ -516,7 +522,7 @@ class VerifyUndone(WireModel):
     """
 
     subject: Subject
-    repositories: Annotated[tuple[RepositoryWanted, ...], Field(max_length=20)]
+    repositories: Annotated[tuple[RepositoryWanted, ...], Field(max_length=REPOSITORIES_PER_CALL)]
     secrets: Annotated[tuple[SecretWanted, ...], Field(max_length=50)]
 
 

@@ -51,6 +51,7 @@ BEGINNINGS: dict[WorkflowName, DomainEvent] = {
     ),
     WorkflowName.SECRET_ROTATION: DomainEvent.SECRET_ROTATION_STARTED,
     WorkflowName.SECRET_REVOCATION: DomainEvent.SECRET_REVOCATION_STARTED,
+    WorkflowName.APPLICATION_DECOMMISSIONING: (DomainEvent.APPLICATION_DECOMMISSIONING_REQUESTED),
     WorkflowName.COMPENSATION: DomainEvent.WORKFLOW_REQUEST_UNDO_REQUESTED,
 }
 """The event that tells of a request; how it ended is told by the workflow's own events."""

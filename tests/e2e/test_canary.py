@@ -39,7 +39,9 @@ def test_no_secret_value_is_anywhere_but_in_the_store(
     platform: Platform, onboarded: Subject
 ) -> None:
     _run_each_workflow_well_and_badly(platform, onboarded)
-    needles = _variants(dict([*_stored_values(platform), *_credentials(platform)]))
+    stored = dict(_stored_values(platform))
+    ended = _end_everything(platform)
+    needles = _variants({**stored, **ended, **dict(_credentials(platform))})
     assert len(needles) > 100
     found = {
         f"{name} in {where}"
@@ -68,6 +70,27 @@ def _run_each_workflow_well_and_badly(platform: Platform, onboarded: Subject) ->
     assert fails_to_rotate(BoundSecret(platform, subject.team, appenv["id"], "db"))
     assert fails_to_provision(platform, platform.with_new_environment(onboarded), *SECRETS)
     assert fails_to_onboard(platform, onboarded)
+
+
+def _end_everything(platform: Platform) -> dict[str, str]:
+    """A secret, its environment and its application, each by its own workflow; the values that the
+    store had until then, by path.
+    """
+    subject = platform.new_subject()
+    appenv = platform.provisioned(subject, *SECRETS)
+    stored = dict(_stored_values(platform))
+    why = {"reason": "a rehearsal"}
+    revocation = platform.ok("POST", f"/v1/secrets/{appenv['secrets'][0]['id']}/revoke", why)
+    path, application = f"/v1/application-environments/{appenv['id']}", subject.application_id
+    assert platform.ended(revocation["requestId"])["state"] == "succeeded"
+    platform.ok("POST", f"{path}/freeze")
+    platform.ok("POST", f"/v1/applications/{application}/deprecate")
+    for ending in (path, f"/v1/applications/{application}"):
+        accepted = platform.ok("POST", f"{ending}/decommission", why)
+        assert platform.ended(accepted["requestId"])["state"] == "succeeded"
+    ended = {name: value for name, value in stored.items() if appenv["id"] in name}
+    assert len(ended) >= len(SECRETS)
+    return ended
 
 
 # ------------------------------------------------------------------- what is looked for

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from idp_kernel.ids import new_id
 from idp_kernel.telemetry.metrics import LOCAL_CONSUMER_LOGINS, WORKFLOW_REQUESTS_WAITING
 from idp_kernel.workflows import WORKFLOWS, Step, WorkflowName
 from observability import limits
@@ -218,7 +219,7 @@ def test_every_value_that_an_alert_looks_at_gives_series(watched: Watched) -> No
 
 
 def _ends(watched: Watched) -> None:
-    """A secret, then its environment with another one."""
+    """A secret, then its environment with another one, then an application."""
     platform = watched.platform
     appenv = platform.provisioned(
         platform.with_new_environment(watched.subject), {"name": "one"}, {"name": "two"}
@@ -230,6 +231,18 @@ def _ends(watched: Watched) -> None:
     platform.ok("POST", f"{path}/freeze")
     decommissioning = platform.ok("POST", f"{path}/decommission", why)
     assert platform.ended(decommissioning["requestId"])["state"] == "succeeded"
+    _ends_an_application(platform, watched.subject.team, why)
+
+
+def _ends_an_application(platform: Platform, team: str, why: dict[str, str]) -> None:
+    """One that had no environment."""
+    body = {"team": team, "slug": f"gone-{new_id()[-10:]}"}
+    accepted = platform.ok("POST", "/v1/applications", body)
+    assert platform.ended(accepted["requestId"])["state"] == "succeeded"
+    path = f"/v1/applications/{accepted['applicationId']}"
+    platform.ok("POST", f"{path}/deprecate")
+    ending = platform.ok("POST", f"{path}/decommission", why)
+    assert platform.ended(ending["requestId"])["state"] == "succeeded"
 
 
 def _without_its_zero(expression: str) -> str:

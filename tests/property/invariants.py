@@ -86,17 +86,26 @@ AT_ANY_TIME: dict[str, str] = {
         JOIN secrets s ON s.application_environment_id = e.id
         WHERE e.state = 'Retired' AND s.state NOT IN ('Revoked', 'Archived', 'Declared')
     """,
-    "an application goes out of use by an undo": """
+    "an application goes out of use by a request": """
         SELECT a.id, a.state FROM applications a
         WHERE a.state = 'Decommissioning' AND NOT EXISTS (
             SELECT 1 FROM workflow_requests r WHERE r.application_id = a.id
-            AND r.workflow = 'Compensation' AND r.state IN ('pending', 'running', 'waiting'))
+            AND r.workflow IN ('Compensation', 'ApplicationDecommissioning')
+            AND r.state IN ('pending', 'running', 'waiting'))
+    """,
+    "an application ends with all it has": """
+        SELECT a.id, e.state, c.state, i.state FROM applications a
+        LEFT JOIN application_environments e ON e.application_id = a.id
+        LEFT JOIN application_repositories c ON c.application_id = a.id
+        LEFT JOIN gitops_integrations i ON i.application_id = a.id
+        WHERE a.state = 'Archived'
+          AND (e.state <> 'Retired' OR c.state <> 'Archived' OR i.state <> 'Removed')
     """,
     "nothing of an application that is gone is in use": """
         SELECT e.id, e.state, a.state FROM application_environments e
         JOIN applications a ON a.id = e.application_id
         WHERE e.state IN ('Active', 'Frozen')
-          AND a.state IN ('Approved', 'Onboarding', 'Decommissioning')
+          AND a.state IN ('Approved', 'Onboarding', 'Decommissioning', 'Archived')
     """,
     "a secret without a value has no version": """
         SELECT s.id, s.version FROM secrets s WHERE s.state = 'Declared' AND s.version IS NOT NULL
@@ -168,14 +177,15 @@ MOVES: dict[str, set[tuple[str, str]]] = {
     "applications": {
         ("Approved", "Onboarding"), ("Onboarding", "Approved"), ("Onboarding", "Active"),
         ("Active", "Deprecated"), ("Active", "Decommissioning"), ("Decommissioning", "Active"),
-        ("Decommissioning", "Approved"),
+        ("Decommissioning", "Approved"), ("Deprecated", "Decommissioning"),
+        ("Decommissioning", "Deprecated"), ("Decommissioning", "Archived"),
     },
     "application_environments": {
         ("Declared", "Provisioning"), ("Provisioning", "Declared"), ("Provisioning", "Active"),
         ("Active", "Frozen"), ("Frozen", "Active"), ("Active", "Decommissioning"),
         ("Decommissioning", "Active"), ("Decommissioning", "Declared"),
         ("Frozen", "Decommissioning"), ("Decommissioning", "Frozen"),
-        ("Decommissioning", "Retired"),
+        ("Decommissioning", "Retired"), ("Declared", "Retired"),
     },
     "secrets": {
         ("Declared", "Provisioning"), ("Provisioning", "Declared"), ("Provisioning", "Active"),
@@ -199,7 +209,8 @@ _REQUESTS = """
 """
 _USE = """
     SELECT t.id, l.max_applications, l.max_application_environments, l.max_active_requests,
-      (SELECT count(*) FROM applications a WHERE a.team_id = t.id) AS applications,
+      (SELECT count(*) FROM applications a WHERE a.team_id = t.id
+        AND a.state <> 'Archived') AS applications,
       (SELECT count(*) FROM application_environments e JOIN applications a
         ON a.id = e.application_id WHERE a.team_id = t.id AND e.state <> 'Retired')
         AS application_environments,

@@ -290,6 +290,7 @@ PLANTED = {
         "UPDATE application_environments SET state = 'Decommissioning'"
     ),
     "an application goes out of use by": "UPDATE applications SET state = 'Decommissioning'",
+    "an application ends with all it has": "UPDATE applications SET state = 'Archived'",
     "nothing of an application that is gone": "UPDATE applications SET state = 'Approved'",
     "a secret without a value": "UPDATE secrets SET state = 'Declared'",
     "a request is undone once": (

@@ -76,7 +76,7 @@ class ApplicationOnboarding(SinglePhase):
         applications.save(application.moved("give_up_onboarding"))
         for repository in applications.repositories(application.id):
             applications.save_repository(repository.moved("give_up_provisioning"))
-        integration = _integration(work, application)
+        integration = integration_of(work, application)
         applications.save_integration(integration.moved("give_up_connecting"))
 
     def restart(self, work: Work, request: Request) -> None:
@@ -92,7 +92,7 @@ class ApplicationOnboarding(SinglePhase):
             item = f"repository/{repository.id}"
             url = reference(results, _CREATED_BY[repository.kind], item, "url")
             applications.save_repository(replace(repository.moved("activate"), url=str(url)))
-        applications.save_integration(_integration(work, application).moved("activate"))
+        applications.save_integration(integration_of(work, application).moved("activate"))
         applications.save(application.moved("activate"))
         _provision_environments(work, request)
 
@@ -127,7 +127,7 @@ class ApplicationOnboarding(SinglePhase):
         applications.save(application.moved("end_undo"))
         for repository in applications.repositories(application.id):
             applications.save_repository(replace(repository.moved("undo"), url=None))
-        applications.save_integration(_integration(work, application).moved("undo"))
+        applications.save_integration(integration_of(work, application).moved("undo"))
 
 
 def onboard_approved_application(work: Work, initiator: Initiator, application_id: str) -> Request:
@@ -243,7 +243,8 @@ def _refuse_while_in_use(work: Work, request: Request) -> None:
         )
 
 
-def _integration(work: Work, application: Application) -> GitOpsIntegration:
+def integration_of(work: Work, application: Application) -> GitOpsIntegration:
+    """Of an application that is or was onboarded."""
     integration = work.applications.integration(application.id)
     if integration is None:
         raise InvariantBroken(f"application {application.id} is onboarded without an integration")
@@ -293,7 +294,7 @@ def _move_to_onboarding(work: Work, application: Application) -> None:
     applications.save(application.moved("onboard"))
     for repository in applications.repositories(application.id):
         applications.save_repository(repository.moved("provision"))
-    applications.save_integration(_integration(work, application).moved("connect"))
+    applications.save_integration(integration_of(work, application).moved("connect"))
 
 
 def _provision_environments(work: Work, request: Request) -> None:
@@ -340,16 +341,17 @@ def _desired_state(
             application_id=application.id, team=team.slug, application=application.slug
         ),
         description=application.description,
-        code_repository=_repository_wanted(application, repositories[_KINDS.CODE]),
-        deployment_repository=_repository_wanted(application, repositories[_KINDS.DEPLOYMENT]),
+        code_repository=repository_wanted(application, repositories[_KINDS.CODE]),
+        deployment_repository=repository_wanted(application, repositories[_KINDS.DEPLOYMENT]),
         required_approvals=REQUIRED_APPROVALS,
         environments=tuple(environments),
     )
 
 
-def _repository_wanted(
+def repository_wanted(
     application: Application, repository: ApplicationRepository
 ) -> RepositoryWanted:
+    """A repository of the application in the words of execution-workers."""
     return RepositoryWanted(
         repository_id=repository.id,
         kind=RepositoryKind(repository.kind),

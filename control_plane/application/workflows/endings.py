@@ -9,7 +9,7 @@ from typing import Final
 
 from control_plane.application.ports import Work
 from control_plane.application.workflows.appenv_provisioning import secret_wanted
-from control_plane.application.workflows.flow import Results
+from control_plane.application.workflows.flow import Results, workflow_active
 from control_plane.application.workflows.wanted import appenv_repository_wanted
 from control_plane.domain.application_environments import ApplicationEnvironment
 from control_plane.domain.applications import Application
@@ -76,6 +76,17 @@ def refuse_unless_ended(work: Work, kind: SubjectKind, subject_id: str) -> None:
         code="ending_unfinished",
         details={"activeRequestId": last.id, "workflowRequestId": last.id},
     )
+
+
+def refuse_while_ending(work: Work, secret: Secret) -> None:
+    """Raises `Conflict` while a request ends the secret, alone or with its environment
+    (`workflow_active`), and when one began to and did not finish (`ending_unfinished`).
+    """
+    active = work.requests.active_on(SubjectKind.SECRET, secret.id)
+    request = None if active is None else work.requests.by_id(active)
+    if request is not None and request.workflow in _ENDINGS:
+        raise workflow_active(request.id, f"the end of secret {secret.name}")
+    refuse_unless_ended(work, SubjectKind.SECRET, secret.id)
 
 
 def begin_end(work: Work, secrets: Sequence[Secret]) -> tuple[str, ...]:

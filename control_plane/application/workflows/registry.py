@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from control_plane.application.workflows.appenv_decommissioning import AppEnvDecommissioning
 from control_plane.application.workflows.appenv_provisioning import AppEnvProvisioning
+from control_plane.application.workflows.application_decommissioning import (
+    ApplicationDecommissioning,
+)
 from control_plane.application.workflows.application_onboarding import ApplicationOnboarding
 from control_plane.application.workflows.compensation import Compensation
 from control_plane.application.workflows.flow import Flow, UndoableFlow
@@ -24,6 +27,7 @@ FLOWS: dict[WorkflowName, Flow] = {
     WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING: AppEnvDecommissioning(),
     WorkflowName.SECRET_ROTATION: SecretRotation(),
     WorkflowName.SECRET_REVOCATION: SecretRevocation(),
+    WorkflowName.APPLICATION_DECOMMISSIONING: ApplicationDecommissioning(),
     WorkflowName.COMPENSATION: COMPENSATION,
 }
 

@@ -188,11 +188,29 @@ def ending_results(wanted: Any) -> dict[Step, Any]:
     }
 
 
+def archiving_results(wanted: Any) -> dict[Step, Any]:
+    """Every repository archived."""
+    return {
+        Step.ARCHIVE_APPLICATION_REPOSITORIES: {
+            "items": [
+                {
+                    "item": f"archive/{each['repositoryId']}",
+                    "effect": "created",
+                    "references": {"name": each["name"], "owner": each["owner"]},
+                }
+                for each in wanted["repositories"]
+            ],
+            "events": ["git_repository_archived"],
+        }
+    }
+
+
 _RESULTS: dict[str, Callable[[Any], dict[Step, Any]]] = {
     WorkflowName.APPLICATION_ONBOARDING: onboarding_results,
     WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING: provisioning_results,
     WorkflowName.SECRET_REVOCATION: ending_results,
     WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING: ending_results,
+    WorkflowName.APPLICATION_DECOMMISSIONING: archiving_results,
     WorkflowName.COMPENSATION: undo_results,
 }
 

@@ -121,6 +121,7 @@ def test_nothing_else_begins_on_it_meanwhile(platform: Platform) -> None:
         ask_rotation(platform, secret),
         platform.admin.post(f"/v1/secrets/{secret.id}/revoke", REASON),
         platform.admin.post(f"/v1/secrets/{secret.id}/resume"),
+        platform.admin.post(f"/v1/secrets/{secret.id}/login"),
         move(platform, secret, "decommission"),
     ):
         assert refused(answer) == "workflow_active"

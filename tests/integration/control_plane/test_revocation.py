@@ -23,6 +23,11 @@ from tests.integration.control_plane.rotations import (
 REASON = "Nobody uses it any more."
 
 
+def ask_login(platform: Platform, secret: SecretInUse) -> Any:
+    """The raw answer to whoever wants to get at the value."""
+    return platform.admin.post(f"/v1/secrets/{secret.id}/login")
+
+
 def ask_revocation(platform: Platform, secret: SecretInUse, **body: Any) -> Any:
     """The raw answer to the command."""
     return platform.admin.post(f"/v1/secrets/{secret.id}/revoke", {"reason": REASON, **body})
@@ -324,3 +329,29 @@ def test_a_suspended_team_begins_none(platform: Platform) -> None:
     secret = secret_in_use(platform)
     platform.admin.ok(f"/v1/teams/{secret.subject.team}/suspend")
     assert refused(ask_revocation(platform, secret)) == "team_not_active"
+
+
+def test_nobody_gets_at_the_value_of_what_is_about_to_end(platform: Platform) -> None:
+    secret, other = secrets_in_use(platform, "app-key", "db-key")
+    request_id = revocation_of(platform, secret)
+    answer = ask_login(platform, secret)
+    assert (refused(answer), answer.json()["activeRequestId"]) == ("workflow_active", request_id)
+    assert ask_login(platform, other).status_code == 200
+    run = claimed(platform, request_id)
+    run.start(run.steps[0])
+    assert run.fail(run.steps[0], retryable=False) == "failed"
+    answer = ask_login(platform, secret)
+    assert (refused(answer), answer.json()["activeRequestId"]) == ("ending_unfinished", request_id)
+
+
+def test_a_revocation_that_was_called_off_keeps_nobody_from_the_value(platform: Platform) -> None:
+    secret = secret_in_use(platform)
+    request_id = revocation_of(platform, secret)
+    platform.admin.ok(f"/v1/workflow-requests/{request_id}/cancel", {})
+    assert ask_login(platform, secret).status_code == 200
+
+
+def test_a_secret_that_rotates_is_got_at(platform: Platform) -> None:
+    secret = secret_in_use(platform)
+    rotation_of(platform, secret)
+    assert ask_login(platform, secret).status_code == 200

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import product
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from control_plane.application.workflows.registry import COMPENSATION
 from idp_kernel.retention import REPEATABLE_FOR
 from idp_kernel.workflows import ROTATION_GRACE, WORKFLOWS, RequestState, WorkflowName
 from tests.fixtures.stack import FreshDatabase, PostgresServer
-from tests.integration.control_plane.conftest import Platform, new_database
+from tests.integration.control_plane.conftest import Keys, Platform, new_database, running_platform
 from tests.integration.control_plane.engine_run import EngineRun, claimed, launch, report
 from tests.integration.control_plane.rotations import (
     DAY_SECONDS,
@@ -21,6 +21,8 @@ from tests.integration.control_plane.rotations import (
     rotation_of,
     secret_in_use,
 )
+from tests.integration.control_plane.test_appenv_decommissioning import decommissioning_of
+from tests.integration.control_plane.test_revocation import revocation_of
 from tests.property.invariants import broken_now
 
 _W, _S = WorkflowName, RequestState
@@ -58,27 +60,40 @@ with the request's last one as its parent; `expire` is time, longer than deadlin
 REFUSALS = {
     "move_refused", "workflow_active", "request_succeeded", "request_not_ended", "not_undoable",
 }  # fmt: skip
-NEVER_UNDONE = {_W.SECRET_ROTATION: (_S.SUCCEEDED, _S.FAILED, _S.CANCELLED, _S.TIMED_OUT),
-                _W.COMPENSATION: STATES}  # fmt: skip
-"""`not_undoable` whatever else stands against it."""
+ENDED = (_S.SUCCEEDED, _S.FAILED, _S.CANCELLED, _S.TIMED_OUT)
 
 
 def outcome(workflow: WorkflowName, state: RequestState, action: str) -> str:
-    if action == "undo" and state in NEVER_UNDONE.get(workflow, ()):
+    is_for_good = not COMPENSATION.can_undo(workflow)
+    if action == "undo" and is_for_good and (state in ENDED or workflow is _W.COMPENSATION):
         return "not_undoable"
     return TABLE[action][STATES.index(state)]
-
-
-def _often(workflow: WorkflowName) -> Any:
-    """One workflow in each run of the tests, the others in the long one, `make test-system`."""
-    is_often = workflow is _W.APPLICATION_ENVIRONMENT_PROVISIONING
-    return pytest.param(workflow, marks=() if is_often else pytest.mark.endurance)
 
 
 @pytest.fixture(scope="module")
 def migrated(postgres_server: PostgresServer) -> FreshDatabase:
     """A database of its own: the invariants are about all that is in it."""
     return new_database(postgres_server)
+
+
+@pytest.fixture(scope="module")
+def shared(migrated: FreshDatabase, keys: Keys) -> Iterator[Platform]:
+    """The platform of all cases of the table, whose time only goes on."""
+    with running_platform(migrated, keys) as running:
+        yield running
+
+
+@pytest.fixture
+def platform(shared: Platform) -> Platform:
+    """The same in every test of the table."""
+    return shared
+
+
+@pytest.fixture
+def aging(migrated: FreshDatabase, keys: Keys) -> Iterator[Platform]:
+    """One of a test's own, on the same database: months go by on it."""
+    with running_platform(migrated, keys) as running:
+        yield running
 
 
 # ── how a request comes to stand like that ───────────────────────────────────────────────────
@@ -92,6 +107,21 @@ def onboarding(platform: Platform) -> str:
 
 def provisioning(platform: Platform) -> str:
     return platform.provision(platform.new_subject(), "app-key")
+
+
+def ending_of_environment(platform: Platform) -> str:
+    return decommissioning_of(platform, secret_in_use(platform))
+
+
+def ending_of_secret(platform: Platform) -> str:
+    return revocation_of(platform, secret_in_use(platform))
+
+
+def ending_of_application(platform: Platform) -> str:
+    application_id = platform.new_subject().application_id
+    platform.admin.ok(f"/v1/applications/{application_id}/deprecate")
+    ending = platform.admin.ok(f"/v1/applications/{application_id}/decommission", {})
+    return str(ending["requestId"])
 
 
 def rotation(platform: Platform) -> str:
@@ -110,6 +140,9 @@ ASKED: dict[WorkflowName, Callable[[Platform], str]] = {
     _W.APPLICATION_ONBOARDING: onboarding,
     _W.APPLICATION_ENVIRONMENT_PROVISIONING: provisioning,
     _W.SECRET_ROTATION: rotation,
+    _W.SECRET_REVOCATION: ending_of_secret,
+    _W.APPLICATION_ENVIRONMENT_DECOMMISSIONING: ending_of_environment,
+    _W.APPLICATION_DECOMMISSIONING: ending_of_application,
     _W.COMPENSATION: compensation,
 }
 
@@ -227,17 +260,26 @@ ACTIONS: dict[str, Callable[[Platform, EngineRun], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("action", "state"), list(product(TABLE, STATES)))
-@pytest.mark.parametrize("workflow", [_often(each) for each in ASKED])
+def changes_nothing(state: RequestState, expected: str) -> bool:
+    return expected in REFUSALS or expected == state
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("workflow", WORKFLOWS)
 def test_what_comes_of_each_action_in_each_state(
-    platform: Platform, workflow: WorkflowName, state: RequestState, action: str
+    platform: Platform, workflow: WorkflowName, state: RequestState
 ) -> None:
-    run = brought_to(platform, ASKED[workflow](platform), state)
-    before = platform.request(run.request_id)
-    expected = outcome(workflow, state, action)
-    assert ACTIONS[action](platform, run) == expected
-    if expected in REFUSALS:
-        assert platform.request(run.request_id) == before
+    """What changes nothing is asked of one request in turn; what does, of a new one each."""
+    expected = {action: outcome(workflow, state, action) for action in TABLE}
+    unchanging = [each for each in TABLE if changes_nothing(state, expected[each])]
+    changing = [[each] for each in TABLE if each not in unchanging]
+    for actions in [unchanging, *changing] if unchanging else changing:
+        run = brought_to(platform, ASKED[workflow](platform), state)
+        before = platform.request(run.request_id)
+        for action in actions:
+            assert (action, ACTIONS[action](platform, run)) == (action, expected[action])
+            if action in unchanging:
+                assert platform.request(run.request_id) == before
     with platform.engine.connect() as connection:
         assert broken_now(connection) == []
 
@@ -275,18 +317,18 @@ def test_what_comes_of_each_action_in_a_grace_period(platform: Platform, action:
 @pytest.mark.parametrize("action", ["retry", "re-run", "undo"])
 @pytest.mark.parametrize("state", [_S.FAILED, _S.CANCELLED, _S.TIMED_OUT])
 def test_what_is_too_old_does_not_come_back(
-    platform: Platform, state: RequestState, action: str
+    aging: Platform, state: RequestState, action: str
 ) -> None:
-    run = brought_to(platform, provisioning(platform), state)
-    platform.clock.advance(REPEATABLE_FOR.total_seconds())
-    before = platform.request(run.request_id)
-    assert ACTIONS[action](platform, run) == "request_too_old"
-    assert platform.request(run.request_id) == before
+    run = brought_to(aging, provisioning(aging), state)
+    aging.clock.advance(REPEATABLE_FOR.total_seconds())
+    before = aging.request(run.request_id)
+    assert ACTIONS[action](aging, run) == "request_too_old"
+    assert aging.request(run.request_id) == before
 
 
 @pytest.mark.parametrize("action", ["retry", "re-run", "undo"])
-def test_what_is_almost_too_old_does(platform: Platform, action: str) -> None:
-    run = brought_to(platform, provisioning(platform), _S.FAILED)
-    platform.clock.advance(REPEATABLE_FOR.total_seconds() - 60)
+def test_what_is_almost_too_old_does(aging: Platform, action: str) -> None:
+    run = brought_to(aging, provisioning(aging), _S.FAILED)
+    aging.clock.advance(REPEATABLE_FOR.total_seconds() - 60)
     wanted = outcome(_W.APPLICATION_ENVIRONMENT_PROVISIONING, _S.FAILED, action)
-    assert ACTIONS[action](platform, run) == wanted
+    assert ACTIONS[action](aging, run) == wanted

@@ -97,18 +97,6 @@ def test_what_was_asked_for_before_a_deprecation_is_provisioned_at_each_attempt(
     assert platform.environment_of(request_id)["state"] == "Active"
 
 
-def test_what_needs_a_workflow_that_is_not_there_is_refused(
-    platform: Platform, secret: SecretInUse
-) -> None:
-    path = f"/v1/applications/{secret.subject.application_id}"
-    refused(platform.admin.post(f"{path}/decommission"), 409, "move_refused")
-    before = platform.admin.ok(f"{path}/deprecate")
-    answer = platform.admin.post(f"{path}/decommission")
-    problem = refused(answer, 409, "workflow_not_available")
-    assert "there is no workflow" in problem["detail"]
-    assert platform.admin.seen(path) == before
-
-
 def test_a_frozen_environment_of_an_application_is_still_watched_and_rotated(
     platform: Platform, secret: SecretInUse
 ) -> None:

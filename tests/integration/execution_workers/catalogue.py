@@ -60,6 +60,8 @@ class Effect:
     is_adopted: bool = True
     """Whether a later request takes what is there; a rotation makes another."""
     has_undo: bool = True
+    ends: bool = False
+    """Whether something is gone for good by it, which a later run looks for again."""
 
     def do(self, run: Run) -> httpx.Response:
         return run.post(self.path, self.body(run.appenv), run.key(self.step))
@@ -396,6 +398,7 @@ REMOVED_BINDING = Effect(
     needs=(REPOSITORY, SECRET, BINDINGS),
     is_adopted=False,
     has_undo=False,
+    ends=True,
 )
 ENDING = Effect(
     name="ending",
@@ -408,6 +411,7 @@ ENDING = Effect(
     needs=(SECRET,),
     is_adopted=False,
     has_undo=False,
+    ends=True,
 )
 DATABASE_ENDING = replace(
     ENDING,
@@ -426,6 +430,7 @@ ARCHIVE = Effect(
     needs=(REPOSITORY,),
     is_adopted=False,
     has_undo=False,
+    ends=True,
 )
 EFFECTS = (
     REPOSITORY,

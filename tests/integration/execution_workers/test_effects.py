@@ -36,7 +36,7 @@ from tests.integration.execution_workers.catalogue import (
     assert_effect,
     assert_problem,
 )
-from tests.integration.execution_workers.driver import Run, for_long, killed_at
+from tests.integration.execution_workers.driver import Json, Run, for_long, killed_at
 
 OFTEN = (SECRET, BINDINGS)
 """One in the store and one in a repository; the others are asked everything in the long run."""
@@ -62,9 +62,12 @@ def test_is_done_once_and_told_again_to_a_repeat_of_the_same(
     effect.prepare(run)
     first = assert_effect(effect.do(run), "created")
     assert first["events"] == [effect.event]
-    again = assert_effect(effect.do(run.with_(fence=2)), "replayed")
-    assert again["items"][0]["references"] == first["items"][0]["references"]
-    assert again["events"] == first["events"]
+    assert_same(first, assert_effect(effect.do(run), "replayed"))
+    if effect.ends:
+        later = assert_effect(effect.do(run.with_(fence=2)), "adopted")
+        assert later["events"] == first["events"], "the request did it"
+    else:
+        assert_same(first, assert_effect(effect.do(run.with_(fence=2)), "replayed"))
     other = effect.body(run.appenv)
     other["subject"] = {**other["subject"], "application": "other-shop"}
     assert_problem(
@@ -73,6 +76,11 @@ def test_is_done_once_and_told_again_to_a_repeat_of_the_same(
         "idempotency_key_reused",
     )
     assert effect.times_done(run.world, run.appenv, tmp_path) == 1
+
+
+def assert_same(first: Json, again: Json) -> None:
+    assert again["items"][0]["references"] == first["items"][0]["references"]
+    assert again["events"] == first["events"]
 
 
 @every_effect

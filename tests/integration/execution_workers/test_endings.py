@@ -22,7 +22,14 @@ from idp_kernel.wire.worker import (
     SECRETS_VERIFY_ENDED,
 )
 from idp_kernel.workflows import Step
-from tests.integration.execution_workers.catalogue import MANIFEST, assert_effect, assert_problem
+from tests.integration.execution_workers.catalogue import (
+    ARCHIVE,
+    CODE_REPOSITORY,
+    MANIFEST,
+    REPOSITORY,
+    assert_effect,
+    assert_problem,
+)
 from tests.integration.execution_workers.driver import (
     AppEnv,
     Json,
@@ -214,6 +221,74 @@ def test_an_archived_repository_keeps_everything_and_takes_no_more(
     later = world.new_run(appenv)
     key = later.key(Step.ARCHIVE_ENVIRONMENT_REPOSITORY)
     assert_effect(later.post(GIT_REPOSITORIES_ARCHIVE, body, key), "adopted")
+
+
+def test_what_somebody_made_anew_between_two_runs_ends_too(world: World, tmp_path: Path) -> None:
+    """A person writes a value, brings the manifest back, and opens another repository."""
+    appenv = provisioned(world, AppEnv())
+    clone = world.forge.clone(appenv.team, appenv.repository_name, tmp_path / "before")
+    manifest = (clone / MANIFEST).read_text()
+    one = ending(world, appenv)
+    assert_effect(one.ask_to_remove(), "created")
+    one.end()
+    value = {"data": {"value": "written by hand"}}
+    assert world.store.request("POST", f"kv/data/{appenv.secret_path}", value).is_success
+    world.forge.push_file(
+        appenv.team, appenv.repository_name, tmp_path / "anew", MANIFEST, manifest
+    )
+    assert_effect(one.ask_to_end(), "replayed")
+    assert_effect(one.ask_to_remove(), "replayed")
+    assert one.look()[0] is False
+
+    later = one.again()
+    assert_effect(later.ask_to_remove(), "created")
+    assert later.end()["destroyedVersions"] == 1
+    assert world.store.live_versions(appenv.secret_path) == []
+    eventually(lambda: later.look() == [True, True], what="nobody has it")
+    assert_effect(later.ask_to_end(), "replayed")
+
+
+def test_a_repository_made_anew_between_two_runs_is_archived_too(world: World) -> None:
+    appenv = AppEnv()
+    REPOSITORY.do(world.new_run(appenv))
+    run = world.new_run(appenv)
+    assert_effect(ARCHIVE.do(run), "created")
+    path = f"/api/v1/repositories/{appenv.team}/{appenv.repository_name}"
+    assert world.forge.request("DELETE", path).status_code == 204
+    assert_effect(REPOSITORY.do(world.new_run(appenv)), "created")
+    assert_effect(ARCHIVE.do(run), "replayed")
+    assert_effect(ARCHIVE.do(run.with_(fence=run.fence + 1)), "created")
+    repository = world.forge.repository(appenv.team, appenv.repository_name)
+    assert repository is not None
+    assert repository["archived"]
+
+
+def test_an_application_ends_with_all_its_repositories(world: World) -> None:
+    appenv = AppEnv()
+    CODE_REPOSITORY.do(world.new_run(appenv))
+    REPOSITORY.do(world.new_run(appenv))
+    run = world.new_run(appenv)
+    body = {
+        "subject": appenv.application_subject,
+        "repositories": [appenv.code_repository, appenv.repository],
+    }
+
+    def seen() -> list[bool]:
+        key = run.key(Step.VERIFY_APPLICATION_ENDED)
+        answer = run.post(GIT_REPOSITORIES_VERIFY_ARCHIVED, body, key)
+        assert answer.status_code == 200, answer.text
+        return [each["passed"] for each in answer.json()["items"]]
+
+    assert seen() == [False, False]
+    key = run.key(Step.ARCHIVE_APPLICATION_REPOSITORIES)
+    answer = run.post(GIT_REPOSITORIES_ARCHIVE, body, key)
+    assert answer.status_code == 200, answer.text
+    assert [each["effect"] for each in answer.json()["items"]] == ["created", "created"]
+    eventually(lambda: seen() == [True, True], what="the agent lets go of what it applied")
+    for name in ("shop", appenv.repository_name):
+        repository = world.forge.repository(appenv.team, name)
+        assert repository is not None
+        assert repository["archived"]
 
 
 def test_a_repository_that_is_gone_needs_no_archive(world: World) -> None:

@@ -85,10 +85,21 @@ def environment_end_state(environment_id: str) -> engine.AppEnvDecommissioningDe
     )
 
 
+def application_end_state(application_id: str) -> engine.ApplicationDecommissioningDesiredState:
+    """With the repository of one environment, without secrets."""
+    onboarding = application_state(application_id)
+    return engine.ApplicationDecommissioningDesiredState(
+        subject=onboarding.subject,
+        repositories=(*onboarding.repositories, _environment_repository(new_id())),
+        ended_secrets=(),
+    )
+
+
 DESIRED_STATES: dict[WorkflowName, Callable[[str], engine.DesiredState]] = {
     WorkflowName.APPLICATION_ONBOARDING: application_state,
     WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING: environment_state,
     WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING: environment_end_state,
+    WorkflowName.APPLICATION_DECOMMISSIONING: application_end_state,
     WorkflowName.SECRET_ROTATION: secret_state,
     WorkflowName.SECRET_REVOCATION: revocation_state,
 }

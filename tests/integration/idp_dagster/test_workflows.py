@@ -11,6 +11,7 @@ from idp_kernel.ids import new_id
 from idp_kernel.wire import worker
 from idp_kernel.wire.engine import RotationCause, RotationDesiredState, RunEnding
 from idp_kernel.workflows import (
+    APPLICATION_DECOMMISSIONING,
     APPLICATION_ENVIRONMENT_DECOMMISSIONING,
     APPLICATION_ONBOARDING,
     SECRET_REVOCATION,
@@ -108,6 +109,19 @@ def test_an_environment_is_decommissioned(engine: Engine) -> None:
     ]
     run = engine.wait_for_status(request.runs[0], "SUCCESS")
     assert run["tags"]["idp/application_environment_id"] == request.subject_id
+
+
+def test_an_application_is_decommissioned(engine: Engine) -> None:
+    request = engine.stand_in.add_request(WorkflowName.APPLICATION_DECOMMISSIONING)
+    wait_for(engine, request, RequestState.SUCCEEDED)
+    steps = APPLICATION_DECOMMISSIONING.steps
+    assert [step for _, step, _ in request.started] == list(steps)
+    archive, look = engine.stand_in.workers.calls
+    assert archive.path == worker.GIT_REPOSITORIES_ARCHIVE
+    assert look.path == worker.GIT_REPOSITORIES_VERIFY_ARCHIVED
+    assert archive.body == look.body
+    run = engine.wait_for_status(request.runs[0], "SUCCESS")
+    assert run["tags"]["idp/application_id"] == request.subject_id
 
 
 def test_a_revocation_that_a_person_launches_is_a_request(engine: Engine) -> None:

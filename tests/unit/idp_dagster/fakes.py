@@ -13,6 +13,7 @@ from idp_kernel.wire.engine import (
     AppEnvAsset,
     AppEnvDecommissioningDesiredState,
     AppEnvDesiredState,
+    ApplicationDecommissioningDesiredState,
     AssetCheckName,
     Claim,
     CompensationDesiredState,
@@ -182,6 +183,16 @@ def decommissioning_state() -> AppEnvDecommissioningDesiredState:
     )
 
 
+def application_end_state() -> ApplicationDecommissioningDesiredState:
+    """The end of an application that had the environment of `decommissioning_state`."""
+    onboarding, environment = onboarding_state(), decommissioning_state()
+    return ApplicationDecommissioningDesiredState(
+        subject=onboarding.subject,
+        repositories=(*onboarding.repositories, environment.repository),
+        ended_secrets=environment.secrets,
+    )
+
+
 def compensation_state(undone: UndoneDesiredState | None = None) -> CompensationDesiredState:
     """The undo of a provisioning, or an onboarding, of which every step told."""
     wanted = undone or desired_state()
@@ -212,6 +223,7 @@ WORKFLOW_OF: dict[type[DesiredState], WorkflowName] = {
     RotationDesiredState: WorkflowName.SECRET_ROTATION,
     RevocationDesiredState: WorkflowName.SECRET_REVOCATION,
     AppEnvDecommissioningDesiredState: WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING,
+    ApplicationDecommissioningDesiredState: WorkflowName.APPLICATION_DECOMMISSIONING,
     CompensationDesiredState: WorkflowName.COMPENSATION,
 }
 
@@ -527,10 +539,16 @@ class FakeWorkers:
 
     def archive(self, body: ArchiveRepositories, permit: CallPermit) -> StepEffects:
         self._called(body, permit)
-        return effects(
-            f"archive/{body.repositories[0].repository_id}",
-            ProviderEvent.GIT_REPOSITORY_ARCHIVED,
-            name=body.repositories[0].name,
+        return StepEffects(
+            items=tuple(
+                ItemEffect(
+                    item=f"archive/{each.repository_id}",
+                    effect=EffectKind.CREATED,
+                    references={"name": each.name},
+                )
+                for each in body.repositories
+            ),
+            events=(ProviderEvent.GIT_REPOSITORY_ARCHIVED,),
         )
 
     def look_at_archived(self, body: ArchiveRepositories, permit: CallPermit) -> Findings:

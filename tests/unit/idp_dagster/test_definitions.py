@@ -29,6 +29,7 @@ SUBJECTS = {
     WorkflowName.APPLICATION_ONBOARDING: "application_id",
     WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING: "application_environment_id",
     WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING: "application_environment_id",
+    WorkflowName.APPLICATION_DECOMMISSIONING: "application_id",
     WorkflowName.SECRET_ROTATION: "secret_id",
     WorkflowName.SECRET_REVOCATION: "secret_id",
     WorkflowName.COMPENSATION: "request_id",

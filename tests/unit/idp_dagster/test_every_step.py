@@ -14,6 +14,7 @@ from idp_kernel.wire.engine import DesiredState
 from idp_kernel.workflows import Step, WaitingReason
 from tests.unit.idp_dagster import (
     test_appenv_decommissioning,
+    test_application_decommissioning,
     test_compensation,
     test_onboarding,
     test_secret_revocation,
@@ -21,6 +22,7 @@ from tests.unit.idp_dagster import (
 from tests.unit.idp_dagster.fakes import (
     FakeControlPlane,
     FakeWorkers,
+    application_end_state,
     claim,
     compensation_state,
     decommissioning_state,
@@ -76,6 +78,12 @@ CASES = [
         5,
         decommissioning_state(),
         test_appenv_decommissioning.carry_out,
+    ),
+    *_cases(
+        test_application_decommissioning.STEPS,
+        2,
+        application_end_state(),
+        test_application_decommissioning.carry_out,
     ),
     *_cases(test_compensation.STEPS, 3, compensation_state(), test_compensation.carry_out),
 ]

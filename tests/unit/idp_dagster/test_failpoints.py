@@ -9,10 +9,15 @@ import pytest
 
 from idp_dagster.failpoints import AFTER_CLAIM, FAILPOINTS
 from idp_kernel.failpoints import FAILPOINTS_DIR_VARIABLE
-from idp_kernel.wire.engine import AppEnvDecommissioningDesiredState, CompensationDesiredState
+from idp_kernel.wire.engine import (
+    AppEnvDecommissioningDesiredState,
+    ApplicationDecommissioningDesiredState,
+    CompensationDesiredState,
+)
 from tests.unit.idp_dagster.fakes import (
     FakeControlPlane,
     FakeWorkers,
+    application_end_state,
     claim,
     compensation_state,
     decommissioning_state,
@@ -22,6 +27,7 @@ from tests.unit.idp_dagster.fakes import (
 )
 from tests.unit.idp_dagster.test_appenv_decommissioning import carry_out as decommission
 from tests.unit.idp_dagster.test_appenv_provisioning import carry_out as provision
+from tests.unit.idp_dagster.test_application_decommissioning import carry_out as end_application
 from tests.unit.idp_dagster.test_compensation import carry_out as undo
 from tests.unit.idp_dagster.test_onboarding import carry_out as onboard
 from tests.unit.idp_dagster.test_secret_revocation import carry_out as revoke
@@ -37,6 +43,11 @@ def one_step_to_undo() -> CompensationDesiredState:
 def without_secrets() -> AppEnvDecommissioningDesiredState:
     """What has secrets to end passes the places of a revocation, which are passed already."""
     return decommissioning_state().model_copy(update={"secrets": ()})
+
+
+def without_those() -> ApplicationDecommissioningDesiredState:
+    """The same of an application, whose last look then calls once."""
+    return application_end_state().model_copy(update={"ended_secrets": ()})
 
 
 def test_a_run_stands_still_at_each_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -64,6 +75,7 @@ def test_a_run_stands_still_at_each_place(monkeypatch: pytest.MonkeyPatch, tmp_p
             retire(next_phase(rotating), FakeWorkers()),
             revoke(FakeControlPlane(claim(wanted=revocation_state())), FakeWorkers()),
             decommission(FakeControlPlane(claim(wanted=without_secrets())), FakeWorkers()),
+            end_application(FakeControlPlane(claim(wanted=without_those())), FakeWorkers()),
             undo(FakeControlPlane(claim(wanted=one_step_to_undo())), FakeWorkers()),
         ):
             assert job.success

@@ -160,15 +160,35 @@ def perform(idp: Idp, postgres_server: PostgresServer) -> Perform:
         found = shown_json(idp, "app", "show", application, "--team", team)["id"]
         for request in read_list(idp, "request", "list", "--app", found, "--state", "pending"):
             idp("request", "cancel", request["id"])
-        with closing(connect_as_superuser(postgres_server.address, "idp")) as database:
-            for statement in _PERFORMED:
-                database.execute(statement, (found,))
+        _execute(postgres_server, _PERFORMED, found)
 
     return become
 
 
+@pytest.fixture
+def retire(idp: Idp, postgres_server: PostgresServer) -> Perform:
+    """The application's environments are as if they had been decommissioned."""
+
+    def become(team: str, application: str) -> None:
+        found = shown_json(idp, "app", "show", application, "--team", team)["id"]
+        _execute(postgres_server, _RETIRED, found)
+
+    return become
+
+
+def _execute(server: PostgresServer, statements: tuple[str, ...], application_id: str) -> None:
+    with closing(connect_as_superuser(server.address, "idp")) as database:
+        for statement in statements:
+            database.execute(statement, (application_id,))
+
+
+_RETIRED = (
+    "UPDATE control_plane.application_environments SET state = 'Retired' WHERE application_id = %s",
+)
 _PERFORMED = (
     "UPDATE control_plane.applications SET state = 'Active' WHERE id = %s",
+    "UPDATE control_plane.application_repositories SET state = 'Active' WHERE application_id = %s",
+    "UPDATE control_plane.gitops_integrations SET state = 'Active' WHERE application_id = %s",
     "UPDATE control_plane.application_environments SET state = 'Active' WHERE application_id = %s",
     """UPDATE control_plane.secrets SET state = 'Active' WHERE application_environment_id IN
        (SELECT id FROM control_plane.application_environments WHERE application_id = %s)""",

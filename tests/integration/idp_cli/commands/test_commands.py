@@ -286,8 +286,28 @@ def test_an_application_is_described_looked_into_and_deprecated(
     (integration,) = read_list(idp, "integration", "list", onboarded)
     assert deployment["id"] in idp("integration", "show", integration["id"])
     assert "Deprecated" in idp("app", "deprecate", onboarded)
+
+
+def test_an_application_is_decommissioned_once_its_environments_have_ended(
+    idp: Idp, team: str, onboarded: str, environment: str, perform: Perform, retire: Perform
+) -> None:
+    idp("env", "provision", onboarded, environment)
+    perform(team, onboarded)
+    idp("app", "deprecate", onboarded)
     refused = idp("app", "decommission", onboarded, code=ExitCode.FAILED)
-    assert "workflow_not_available" in refused
+    assert "irreversible" in refused
+    decommission = ("app", "decommission", onboarded, "--reason", "Over", "--yes")
+    refused = idp(*decommission, code=ExitCode.FAILED)
+    assert "application_in_use" in refused
+    assert f"{environment} (Active: decommission" in refused
+    assert f"idp env list {shown_json(idp, 'app', 'show', onboarded)['id']}" in refused
+    retire(team, onboarded)
+    accepted = shown_json(idp, *decommission)
+    assert accepted["workflow"] == "ApplicationDecommissioning"
+    assert "Decommissioning" in idp("app", "show", onboarded)
+    assert "end of app" in idp("request", "list", "--app", onboarded)
+    idp("request", "cancel", accepted["requestId"])
+    assert "Deprecated" in idp("app", "show", onboarded)
 
 
 def test_an_application_environment_is_frozen_and_unfrozen(

@@ -11,13 +11,12 @@ from typing import Any, cast
 
 import pytest
 
-from execution_workers.ports import GitForge, GitOpsAgent, Permission, SecretStore
+from execution_workers.ports import GitForge, GitOpsAgent, Permission
 from execution_workers.providers import registry
-from execution_workers.providers.of_teams import AgentOfTeams, ForgeOfTeams, StoreOfTeams
+from execution_workers.providers.of_teams import AgentOfTeams, ForgeOfTeams
 from execution_workers.providers.registry import Surroundings
 
-Router = type[ForgeOfTeams] | type[AgentOfTeams] | type[StoreOfTeams]
-PATH = "teams/{team}/appenv/x/app-key"
+Router = type[ForgeOfTeams] | type[AgentOfTeams]
 
 
 def owned(team: str) -> Any:
@@ -39,25 +38,11 @@ CALLS: Mapping[Router, Mapping[str, Callable[[str], tuple[tuple[Any, ...], dict[
         "is_followed_by": lambda team: ((owned(team), "a", "b"), {}),
     },
     AgentOfTeams: {"reconciliation": lambda team: ((team, "appenv-x"), {})},
-    StoreOfTeams: {
-        "path_of": lambda team: ((SimpleNamespace(team=team), "app-key"), {}),
-        "let_team_in": lambda team: ((team, "attempt"), {}),
-        "find": lambda team: ((PATH.format(team=team),), {}),
-        "mark": lambda team: ((PATH.format(team=team), None, "marker", None), {}),
-        "write": lambda team: (
-            (PATH.format(team=team), {}),
-            {"written_by": "r", "newest_version": 1},
-        ),
-        "read": lambda team: ((PATH.format(team=team), 1), {}),
-        "end": lambda team: ((PATH.format(team=team), [1]), {}),
-        "delete": lambda team: ((PATH.format(team=team),), {}),
-    },
 }
 """What each call of a port is made with for a team; the rest of it stands for anything."""
 PORTS: Mapping[Router, type] = {
     ForgeOfTeams: GitForge,
     AgentOfTeams: GitOpsAgent,
-    StoreOfTeams: SecretStore,
 }
 
 
@@ -67,10 +52,6 @@ class Party:
 
     name: str
     heard: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
-
-    @property
-    def provider(self) -> str:
-        return self.name
 
     def permissions(self) -> list[Permission]:
         return [Permission(f"read {self.name}", True, "Ask.")]
@@ -86,7 +67,7 @@ class Party:
 @pytest.mark.parametrize("router", CALLS)
 def test_every_call_of_the_port_is_tried_here(router: Router) -> None:
     methods = {name for name in vars(PORTS[router]) if not name.startswith("_")}
-    assert methods == {*CALLS[router], "permissions"} | ({"provider"} & methods)
+    assert methods == {*CALLS[router], "permissions"}
 
 
 @pytest.mark.parametrize(
@@ -107,9 +88,8 @@ def test_a_call_reaches_the_teams_own_party(
 
 def test_the_permissions_are_those_of_each_party_once() -> None:
     first, second = Party("first"), Party("second")
-    router = cast("Any", StoreOfTeams)(first, {"payments": second, "orders": second})
+    router = cast("Any", AgentOfTeams)(first, {"payments": second, "orders": second})
     assert [each.name for each in router.permissions()] == ["read first", "read second"]
-    assert router.provider == "first or second"
 
 
 class Choices(StrEnum):
@@ -124,7 +104,6 @@ class Choices(StrEnum):
     ("makers", "choose", "setting"),
     [
         ("GIT_FORGES", registry.git_forge, "git_forge"),
-        ("SECRET_STORES", registry.secret_store, "secret_store"),
         ("GITOPS_AGENTS", registry.gitops_agent, "gitops_agent"),
     ],
 )

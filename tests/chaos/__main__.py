@@ -31,6 +31,11 @@ from tests.e2e.platform import Platform, running_platform
 RESULTS = Path(".idp") / "chaos" / "results.json"
 SLOTS = 16
 """Celery children: as many requests stand at once."""
+SETTINGS = {
+    "IDP_ENGINE_WORKER_SLOTS": str(SLOTS),
+    # One token asks for everybody, and looks after every request.
+    "IDP_CONTROL_PLANE_RATE_LIMIT_PER_SECOND": "1000",
+}
 STANDING_AT_ONCE = 14
 TRIES_OF_A_CELL = 3
 
@@ -117,7 +122,7 @@ def _platform(port_offset: int) -> Iterator[Platform]:
     folder.chmod(0o755)  # PostgreSQL has an account of its own
     is_mounted = own_file_system(folder)
     try:
-        with running_platform(folder, port_offset, IDP_ENGINE_WORKER_SLOTS=str(SLOTS)) as platform:
+        with running_platform(folder, port_offset, **SETTINGS) as platform:
             yield platform
     finally:
         if is_mounted:

@@ -203,8 +203,8 @@ def message_twice(harness: Harness) -> None:
 def _double(harness: Harness) -> int:
     with as_superuser(harness.platform, "dagster") as connection:
         return connection.execute(
-            "INSERT INTO kombu_message (visible, timestamp, payload, version, queue_id)"
-            " SELECT visible, timestamp, payload, version, queue_id FROM kombu_message"
+            "INSERT INTO kombu_message (id, visible, timestamp, payload, version, queue_id)"
+            " SELECT nextval('message_id_sequence'), visible, timestamp, payload, version, queue_id FROM kombu_message"
             " WHERE visible"
         ).rowcount
 

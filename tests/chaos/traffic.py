@@ -21,7 +21,7 @@ from tests.chaos.cells import Way
 from tests.e2e.platform import ENDED, Platform
 
 ANSWERED_WITHIN_SECONDS = 150
-LOOK_EVERY_SECONDS = 0.3
+LOOK_EVERY_SECONDS = 0.5
 GRACE_SECONDS = 2
 SECRETS = ({"name": "app-key"}, {"name": "db", "issuer": "postgres"})
 
@@ -53,6 +53,7 @@ class Environment:
     """Names."""
     is_touched: bool = False
     """Whether more was asked for than its provisioning."""
+    has_short_grace: bool = False
 
 
 @dataclass
@@ -142,7 +143,12 @@ class Traffic:
         environment = asked.environment
         if asked.way is Way.DECOMMISSIONING and environment is not None:
             self.command(f"/v1/application-environments/{environment.id}/freeze")
-        if asked.way is Way.ROTATION and environment is not None and not environment.is_touched:
+        if (
+            asked.way is Way.ROTATION
+            and environment is not None
+            and not environment.has_short_grace
+        ):
+            environment.has_short_grace = True
             path = f"/v1/secrets/{environment.secrets[asked.secret or '']}/rotation-policy"
             self.command(path, {"graceSeconds": GRACE_SECONDS}, method="PUT")
 
@@ -181,9 +187,12 @@ class Traffic:
             answer = self.platform.api("GET", f"/v1/workflow-requests/{asked.request_id}")
         except httpx.TransportError:
             return False
-        if answer.status_code != 200 or answer.json()["state"] not in ENDED:
+        if answer.status_code == 404:
+            asked.shown = {"state": "forgotten"}
+        elif answer.status_code != 200 or answer.json()["state"] not in ENDED:
             return False
-        asked.shown = answer.json()
+        else:
+            asked.shown = answer.json()
         asked.state = asked.shown["state"]
         asked.ended_at = time.monotonic()
         if asked.state == "succeeded":

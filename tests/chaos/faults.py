@@ -204,8 +204,8 @@ def _double(harness: Harness) -> int:
     with as_superuser(harness.platform, "dagster") as connection:
         return connection.execute(
             "INSERT INTO kombu_message (id, visible, timestamp, payload, version, queue_id)"
-            " SELECT nextval('message_id_sequence'), visible, timestamp, payload, version, queue_id FROM kombu_message"
-            " WHERE visible"
+            " SELECT nextval('message_id_sequence'), visible, timestamp, payload, version, queue_id"
+            " FROM kombu_message WHERE visible"
         ).rowcount
 
 

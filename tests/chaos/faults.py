@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def _under_traffic(
     harness.results.requests += len(made)
     for each in asked:
         harness.traffic.prepare(each)
-    answers = [harness.traffic.start(lambda each=each: harness.traffic.ask(each)) for each in asked]
+    answers = [harness.traffic.start(partial(harness.traffic.ask, each)) for each in asked]
     time.sleep(harness.traffic.chosen.uniform(0.5, 2))
     trouble()
     _judge(harness, asked, answers)

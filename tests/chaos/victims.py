@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import psutil
 
@@ -45,7 +46,7 @@ class Victims:
         """`kill -9`; answers whom, each of them there until then and gone afterwards."""
         killed = [each for each in self.pids_of(victim) if _kill(each)]
         for pid in killed:
-            eventually(lambda pid=pid: _is_gone(pid), within_seconds=20, what=f"{pid} is gone")
+            eventually(partial(_is_gone, pid), within_seconds=20, what=f"{pid} is gone")
         return killed
 
     @contextmanager

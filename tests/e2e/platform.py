@@ -389,7 +389,13 @@ def _belongs_to(process: psutil.Process, home: Path) -> bool:
 
 
 @contextmanager
-def running_platform(folder: Path, port_offset: int, **settings: str) -> Iterator[Platform]:
+def running_platform(
+    folder: Path,
+    port_offset: int,
+    *,
+    ready_within_seconds: float = READY_WITHIN_SECONDS,
+    **settings: str,
+) -> Iterator[Platform]:
     """`idp up`, ready, and stopped at the end, with nothing left; repeatable in one folder.
 
     `settings` are variables that the platform itself leaves to whoever starts it.
@@ -411,7 +417,7 @@ def running_platform(folder: Path, port_offset: int, **settings: str) -> Iterato
             )
         platform = Platform(home, port_offset, failpoints, process, otlp)
         try:
-            _wait_ready(platform, log)
+            _wait_ready(platform, log, ready_within_seconds)
             yield platform
         finally:
             ended = platform.stop()
@@ -419,9 +425,9 @@ def running_platform(folder: Path, port_offset: int, **settings: str) -> Iterato
     assert platform.processes() == []
 
 
-def _wait_ready(platform: Platform, log: Path) -> None:
+def _wait_ready(platform: Platform, log: Path, within_seconds: float) -> None:
     def look() -> bool:
         assert platform.process.poll() is None, f"`idp up` ended:\n{log.read_text()}"
         return log.read_text().rpartition("\n")[0].rpartition("\n")[2].startswith("Ready in ")
 
-    eventually(look, within_seconds=READY_WITHIN_SECONDS, what=f"`idp up` ready; see {log}")
+    eventually(look, within_seconds=within_seconds, what=f"`idp up` ready; see {log}")

@@ -187,6 +187,8 @@ class OpenCall:
             fence=self._call.fence,
             recorded_at=self._clock.now(),
         )
+        if is_off(Guard.LEDGER_LOOKUP):
+            statement = statement.on_conflict_do_nothing()
         with translated():
             self._connection.execute(statement)
 

@@ -31,7 +31,6 @@ from tests.e2e.platform import Platform, running_platform
 RESULTS = Path(".idp") / "chaos" / "results.json"
 SLOTS = 16
 """Celery children: as many requests stand at once."""
-READY_WITHIN_SECONDS = 300
 SETTINGS = {
     "IDP_ENGINE_WORKER_SLOTS": str(SLOTS),
     # One token asks for everybody, and looks after every request.
@@ -123,9 +122,7 @@ def _platform(port_offset: int) -> Iterator[Platform]:
     folder.chmod(0o755)  # PostgreSQL has an account of its own
     is_mounted = own_file_system(folder)
     try:
-        with running_platform(
-            folder, port_offset, ready_within_seconds=READY_WITHIN_SECONDS, **SETTINGS
-        ) as platform:
+        with running_platform(folder, port_offset, **SETTINGS) as platform:
             yield platform
     finally:
         if is_mounted:

@@ -240,20 +240,34 @@ def _remove(harness: Harness, repository: str, path: str) -> None:
             assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-def cancelled_in_a_call(harness: Harness) -> None:
-    """A call to the workers stands still while its request is cancelled; it does no more then."""
-    place = workers.SECRET_MARKED
-    (asked,), made = harness.traffic.take_all([Way.PROVISIONING])
+def overtaken_call(harness: Harness) -> None:
+    """A call to the workers stands still until the request's next attempt has called them, too, and
+    both are cancelled; it does nothing more then.
+    """
+    traffic, place = harness.traffic, workers.SECRET_MARKED
+    (asked,), made = traffic.take_all([Way.PROVISIONING])
     harness.results.requests += len(made)
     hit = harness.platform.arm(place)
-    harness.traffic.ask(asked)
+    traffic.ask(asked)
     eventually(hit.exists, what="the call is in the middle")
-    harness.traffic.cancel(asked)
+    traffic.cancel(asked)
+    assert not traffic.await_ends([asked], harness.stuck_after_seconds), f"{asked} goes on"
+    traffic.retry(asked)
+    eventually(lambda: _fence(harness, asked) > 1, what="the next attempt calls as well")
+    traffic.cancel(asked)
     _judge(harness, [asked])
-    assert asked.environment is not None
     hit.unlink()
     eventually(lambda: not _calls_in_flight(harness), what="the call is over")
     harness.find_late_effects()
+
+
+def _fence(harness: Harness, asked: Asked) -> int:
+    """The highest that the workers have seen."""
+    with as_superuser(harness.platform, "idp") as connection:
+        row = connection.execute(
+            "SELECT fence FROM ledger.request_fences WHERE request_id = %s", (asked.request_id,)
+        ).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def _calls_in_flight(harness: Harness) -> int:
@@ -277,7 +291,7 @@ FAULTS = (
     Fault("two daemons", two_daemons),
     Fault("the same Celery message twice", message_twice),
     Fault("somebody else's commit between an effect and its repeat", somebody_elses_commit),
-    Fault("cancelled while a call is in the middle", cancelled_in_a_call),
+    Fault("a call that a later attempt has overtaken", overtaken_call),
 )
 
 

@@ -12,7 +12,7 @@ import pytest
 from idp_kernel.failpoints import Guard
 from tests.chaos.__main__ import new_harness, run_cells
 from tests.chaos.cells import cells
-from tests.chaos.faults import cancelled_in_a_call, somebody_elses_commit
+from tests.chaos.faults import overtaken_call, somebody_elses_commit
 from tests.chaos.results import Finding, Kind, Results
 from tests.chaos.rounds import Harness
 from tests.chaos.show import Show
@@ -65,7 +65,7 @@ def test_without_the_ledgers_lookup_an_effect_is_had_twice(
 def test_without_the_fence_an_effect_comes_late(harness: Harness, *, without: bool) -> None:
     if without:
         take_away(harness, Guard.FENCE)
-    cancelled_in_a_call(harness)
+    overtaken_call(harness)
     expected = {Kind.DUPLICATED} if without else set()
     assert kinds(harness.results.findings) == expected
 

@@ -16,6 +16,14 @@ ROTATIONS := 100
 WATCH_SECONDS := 300
 CASES := 3000
 EXAMPLES := 150
+# What `make chaos` does: cells by pattern (none: CELLS=) and at most so many, the other faults unless
+# FAULTS=no, so many seconds of kills under 200 requests for 50 environments, so many random trials.
+CELLS := *
+LIMIT :=
+FAULTS := yes
+SECONDS := 300
+TRIALS := 200
+SEED :=
 PACKAGES := idp_kernel control_plane idp_dagster execution_workers local_stack idp_cli observability
 LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--python-version 3.11 --custom-compile-command "make lock"
@@ -69,6 +77,12 @@ endurance: venv-dev ## Rotate a login under kills, watch, live a day, and try co
 	IDP_TEST_ROTATIONS=$(ROTATIONS) IDP_TEST_WATCH_SECONDS=$(WATCH_SECONDS) \
 	IDP_TEST_CASES=$(CASES) IDP_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -s -m endurance \
 		tests/e2e/test_endurance.py tests/endurance tests/contract tests/property
+
+.PHONY: chaos
+chaos: venv-dev ## Kill every process at every boundary of every workflow, and ask the providers what became of it
+	@$(BIN)/python -m tests.chaos --cells='$(CELLS)' $(if $(LIMIT),--limit=$(LIMIT)) \
+		$(if $(filter no,$(FAULTS)),--no-faults) --seconds=$(SECONDS) --trials=$(TRIALS) \
+		$(if $(SEED),--seed=$(SEED)) $(if $(filter-out 0,$(PORT_OFFSET)),--port-offset=$(PORT_OFFSET))
 
 .PHONY: lint
 lint: venv-dev ## Check style, format and who may import whom

@@ -29,6 +29,7 @@ from idp_dagster.clients import control_plane_client
 from idp_dagster.tags import LAST_SEEN, TRACEPARENT, log_fields_of, subject_of
 from idp_kernel.clock import Clock, SystemClock
 from idp_kernel.errors import NotFound
+from idp_kernel.failpoints import Guard, is_off
 from idp_kernel.http.client import ServiceClient
 from idp_kernel.telemetry.traces import span
 from idp_kernel.wire.engine import RUN_STATUS, RunStanding
@@ -122,6 +123,8 @@ class LeaseRunLauncher(CeleryRunLauncher):
         """Alive while the lease is, or while it gives signs of life when it has none. Raises when
         the control plane or Dagster's database cannot say: no verdict.
         """
+        if is_off(Guard.RECONCILER):
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
         if run.job_name not in REQUEST_JOBS:
             return self._by_signs(run.run_id)
         standing = self._standing(run.run_id)

@@ -9,11 +9,33 @@ from __future__ import annotations
 
 import os
 import time
+from enum import StrEnum
 from pathlib import Path
 
 FAILPOINTS_DIR_VARIABLE = "IDP_FAILPOINTS_DIR"
 _LONGEST_HOLD_SECONDS = 120.0
 _LOOK_EVERY_SECONDS = 0.02
+
+
+class Guard(StrEnum):
+    """What keeps effects single and requests moving, and which a test may take away, to see that it
+    then finds what the guard is there against.
+    """
+
+    LEDGER_LOOKUP = "ledger-lookup"
+    """What a request has had already is replayed."""
+    FENCE = "fence"
+    """A run that was overtaken does nothing more."""
+    RECONCILER = "reconciler"
+    """A request whose run is gone is taken from it."""
+
+
+def is_off(guard: Guard) -> bool:
+    """Whether a test took the guard away: by a file `<guard>.off` in the folder of failpoints.
+    Without that folder nobody can.
+    """
+    folder = os.environ.get(FAILPOINTS_DIR_VARIABLE)
+    return folder is not None and (Path(folder) / f"{guard}.off").exists()
 
 
 def failpoint(name: str) -> None:

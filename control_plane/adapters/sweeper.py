@@ -15,6 +15,7 @@ from control_plane.application.ports import Begin
 from control_plane.application.sweep_requests import overdue_requests, sweep_request
 from control_plane.domain.requests import AttemptPolicy
 from idp_kernel.errors import Unavailable
+from idp_kernel.failpoints import Guard, is_off
 from idp_kernel.telemetry.subjects import WORKFLOW_REQUEST_ID
 from idp_kernel.wire.engine import ROW_HELD
 
@@ -81,7 +82,7 @@ class Sweeper:
                 _log.exception("sweep_failed")
 
     def _sweep(self) -> None:
-        with_leases = self._monotonic() >= self._leases_count_from
+        with_leases = self._monotonic() >= self._leases_count_from and not is_off(Guard.RECONCILER)
         with self._begin() as work:
             overdue = overdue_requests(
                 work, with_leases=with_leases, rotations_at_once=self._rotations_at_once

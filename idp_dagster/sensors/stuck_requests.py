@@ -14,6 +14,7 @@ from idp_dagster.jobs.workflows import WORKFLOW_JOBS
 from idp_dagster.ports import WorkflowRequests
 from idp_dagster.sensors.endings import ENDINGS
 from idp_kernel.errors import Unavailable
+from idp_kernel.failpoints import Guard, is_off
 from idp_kernel.wire.engine import LostRun, RunEnding, RunReport
 
 # No postponed annotations here: Dagster reads those of the decorated functions as classes.
@@ -35,7 +36,7 @@ def stuck_requests_sensor(
     context: SensorEvaluationContext, workflow_requests: ResourceParam[WorkflowRequests]
 ) -> SkipReason:
     """Ends each lost run, then says so. One that cannot be ended keeps no other from it."""
-    lost_runs = workflow_requests.lost_runs()
+    lost_runs = () if is_off(Guard.RECONCILER) else workflow_requests.lost_runs()
     failures: list[Exception] = []
     for lost in lost_runs:
         try:

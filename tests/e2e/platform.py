@@ -30,7 +30,8 @@ from idp_kernel.workflows import Step, Workflow
 from tests.fixtures.otlp import OtlpSink, otlp_sink
 
 IDP = Path(sys.executable).with_name("idp")
-READY_WITHIN_SECONDS = 90
+READY_WITHIN_SECONDS = 240
+"""On a machine that has much else to do; else it takes a tenth of that."""
 STOPPED_WITHIN_SECONDS = 60
 ENDS_WITHIN_SECONDS = 60
 SERVER_PORTS = (
@@ -389,8 +390,11 @@ def _belongs_to(process: psutil.Process, home: Path) -> bool:
 
 
 @contextmanager
-def running_platform(folder: Path, port_offset: int) -> Iterator[Platform]:
-    """`idp up`, ready, and stopped at the end, with nothing left; repeatable in one folder."""
+def running_platform(folder: Path, port_offset: int, **settings: str) -> Iterator[Platform]:
+    """`idp up`, ready, and stopped at the end, with nothing left; repeatable in one folder.
+
+    `settings` are variables that the platform itself leaves to whoever starts it.
+    """
     home, failpoints, log = folder / "idp", folder / "failpoints", folder / "up.log"
     failpoints.mkdir(parents=True, exist_ok=True)
     with otlp_sink() as otlp:
@@ -400,7 +404,7 @@ def running_platform(folder: Path, port_offset: int) -> Iterator[Platform]:
                     *(str(IDP), "up", "--home", str(home), "--port-offset", str(port_offset)),
                     *("--otlp-endpoint", otlp.url),
                 ],
-                env=minimal_environment(**{FAILPOINTS_DIR_VARIABLE: str(failpoints)}),
+                env=minimal_environment(**{FAILPOINTS_DIR_VARIABLE: str(failpoints), **settings}),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,

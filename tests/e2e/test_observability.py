@@ -29,7 +29,7 @@ from tests.e2e.conftest import PORT_OFFSET
 from tests.e2e.failures import fails_to_onboard, fails_to_provision
 from tests.e2e.logins import as_superuser
 from tests.e2e.platform import Platform, Subject, eventually, running_platform
-from tests.fixtures.counted_rows import DOWNSTREAM_ERRORS, EVENTS, LEASE_LOSSES, RETRIES
+from tests.fixtures.counted_rows import DOWNSTREAM_ERRORS, ENDS, EVENTS, LEASE_LOSSES, RETRIES
 from tests.fixtures.observers import Observers, observing
 from tests.fixtures.webhook import Webhook, webhook
 
@@ -55,12 +55,6 @@ WAITS_OF_OTHERS = [
 ]
 LONG_BEFORE = f" offset {limits.SCHEDULE_FAILED_BEFORE}"
 """Longer than the platform lives."""
-
-ENDS = """
-    SELECT workflow, CASE state WHEN 'succeeded' THEN 'success' WHEN 'failed' THEN 'error'
-                     WHEN 'timed_out' THEN 'timeout' ELSE 'cancelled' END, count(*)
-    FROM workflow_requests WHERE ended_at IS NOT NULL GROUP BY 1, 2
-"""
 
 
 @dataclass

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from idp_kernel.failpoints import FAILPOINTS_DIR_VARIABLE, failpoint
+from idp_kernel.failpoints import FAILPOINTS_DIR_VARIABLE, Guard, failpoint, is_off
 from idp_kernel.ids import ID_PATTERN, new_id
 
 
@@ -32,6 +32,19 @@ def test_an_unarmed_failpoint_does_nothing(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv(FAILPOINTS_DIR_VARIABLE, str(tmp_path))
     failpoint("nobody.armed")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("guard", Guard)
+def test_a_guard_is_taken_away_only_where_failpoints_are(
+    guard: Guard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"{guard}.off").touch()
+    monkeypatch.chdir(tmp_path)
+    assert not is_off(guard)
+    monkeypatch.setenv(FAILPOINTS_DIR_VARIABLE, str(tmp_path))
+    assert [each for each in Guard if is_off(each)] == [guard]
+    (tmp_path / f"{guard}.off").unlink()
+    assert not is_off(guard)
 
 
 def test_an_armed_failpoint_holds_one_passer_until_let_go(

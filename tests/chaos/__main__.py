@@ -1,0 +1,157 @@
+"""`python -m tests.chaos`: breaks the whole platform over and over, and asks the providers.
+
+Exits with 1 when anything was lost, doubled, stuck or counted wrongly, or a cell was not hit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.chaos.cells import Cell, Victim, cells, next_batch
+from tests.chaos.counters import wrong_metrics
+from tests.chaos.faults import FAULTS, own_file_system, run_faults
+from tests.chaos.oracle import Oracle
+from tests.chaos.results import Finding, Kind, Results
+from tests.chaos.rounds import Harness, run_batch
+from tests.chaos.show import Show
+from tests.chaos.traffic import Traffic
+from tests.chaos.trials import run_crowd, run_trial
+from tests.chaos.victims import Victims
+from tests.e2e.platform import Platform, running_platform
+
+RESULTS = Path(".idp") / "chaos" / "results.json"
+SLOTS = 16
+"""Celery children: as many requests stand at once."""
+SETTINGS = {
+    "IDP_ENGINE_WORKER_SLOTS": str(SLOTS),
+    # One token asks for everybody, and looks after every request.
+    "IDP_CONTROL_PLANE_RATE_LIMIT_PER_SECOND": "1000",
+}
+STANDING_AT_ONCE = 14
+TRIES_OF_A_CELL = 3
+
+
+def main() -> int:
+    """Everything that was asked for, one after the other; results are there also after Ctrl-C."""
+    wanted = _arguments()
+    results, show, began = Results(), Show(), time.monotonic()
+    try:
+        with _platform(wanted.port_offset) as platform:
+            harness = new_harness(platform, results, show, wanted.seed)
+            try:
+                _break(harness, wanted)
+            finally:
+                results.seconds = time.monotonic() - began
+                _keep_logs(platform, results)
+    finally:
+        results.write(RESULTS)
+        show.table(results)
+        show.line(f"written to {RESULTS}")
+    return 0 if results.is_good else 1
+
+
+def new_harness(platform: Platform, results: Results, show: Show, seed: int) -> Harness:
+    """At work on that platform, with a team of its own there."""
+    traffic = Traffic(platform, seed)
+    traffic.begin()
+    return Harness(platform, traffic, Victims(platform), Oracle(traffic), results, show)
+
+
+def run_cells(harness: Harness, planned: Sequence[Cell], at_once: int = STANDING_AT_ONCE) -> None:
+    """Hits each; one that was missed is tried again with others."""
+    results = harness.results
+    results.planned_cells += len(planned)
+    waiting, tries = list(planned), dict.fromkeys(planned, 0)
+    # Mixed, so that each batch has traffic of all kinds; one victim after the other.
+    harness.traffic.chosen.shuffle(waiting)
+    waiting.sort(key=lambda cell: list(Victim).index(cell.victim))
+    with harness.show.bar("cells", len(planned)) as bar:
+        while waiting:
+            batch = next_batch(waiting, at_once)
+            hit = run_batch(harness, batch)
+            for cell in batch:
+                tries[cell] += 1
+            given_up = [c for c in batch if c not in hit and tries[c] == TRIES_OF_A_CELL]
+            results.missed += [cell.name for cell in given_up]
+            done = {*hit, *given_up}
+            waiting = [cell for cell in waiting if cell not in done]
+            bar.advance(len(done), f"{results.count(Kind.LOST)} lost")
+            results.write(RESULTS)
+
+
+def finish(harness: Harness) -> None:
+    """What can be judged only when nothing happens any more."""
+    harness.find_late_effects()
+    harness.found(wrong_metrics(harness.platform))
+
+
+def _break(harness: Harness, wanted: argparse.Namespace) -> None:
+    show = harness.show
+    try:
+        planned = cells(wanted.cells, wanted.limit)
+        if planned:
+            show.chapter(f"{len(planned)} cells")
+            run_cells(harness, planned)
+        if wanted.faults:
+            show.chapter(f"{len(FAULTS)} faults")
+            run_faults(harness, FAULTS)
+        if wanted.seconds:
+            show.chapter(f"{wanted.requests} requests under kills for {wanted.seconds:g} s")
+            run_crowd(harness, wanted.requests, wanted.environments, wanted.seconds)
+        show.chapter(f"{wanted.trials} trials, seed {wanted.seed}")
+        for _ in range(wanted.trials):
+            run_trial(harness)
+        finish(harness)
+    except AssertionError as error:
+        harness.found([Finding(Kind.STUCK, f"the harness could not go on: {error}")])
+
+
+@contextmanager
+def _platform(port_offset: int) -> Iterator[Platform]:
+    """A platform in a folder of its own, on a file system of its own where that is possible."""
+    folder = Path(tempfile.mkdtemp(prefix="idp-chaos-"))
+    folder.chmod(0o755)  # PostgreSQL has an account of its own
+    is_mounted = own_file_system(folder)
+    try:
+        with running_platform(folder, port_offset, **SETTINGS) as platform:
+            yield platform
+    finally:
+        if is_mounted:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True, timeout=60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _keep_logs(platform: Platform, results: Results) -> None:
+    """Beside the results, when there is something to look for in them."""
+    if not results.is_good:
+        shutil.copytree(platform.home / "logs", RESULTS.parent / "logs", dirs_exist_ok=True)
+
+
+def _arguments() -> argparse.Namespace:
+    asked = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    asked.add_argument("--cells", default="*", metavar="PATTERN", help="of their names; '' is none")
+    asked.add_argument("--limit", type=int, help="of the cells, an even choice of so many")
+    asked.add_argument("--faults", action=argparse.BooleanOptionalAction, default=True)
+    asked.add_argument("--trials", type=int, default=20)
+    asked.add_argument(
+        "--seconds", type=float, default=0, help="of kills under a crowd of requests"
+    )
+    asked.add_argument("--requests", type=int, default=200, help="of the crowd")
+    asked.add_argument("--environments", type=int, default=50, help="of the crowd")
+    asked.add_argument("--seed", type=int, default=int(time.time()))
+    default_offset = int(os.environ.get("IDP_TEST_PORT_OFFSET", "10000"))
+    asked.add_argument("--port-offset", type=int, default=default_offset)
+    return asked.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""The platform's processes, as its supervisor knows them, and how they are made to die or sleep."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import psutil
+
+from idp_cli.supervision.home import Home
+from idp_cli.supervision.remote import ProcessState, SupervisorRemote
+from idp_kernel.errors import Unavailable
+from tests.chaos.cells import Victim
+from tests.e2e.platform import SERVER_PORTS, STORE_HEALTH, Platform, eventually
+
+RUNS_AGAIN_WITHIN_SECONDS = 120
+
+
+class Victims:
+    """Those of one platform."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._remote = SupervisorRemote(Home.at(platform.home).socket)
+
+    def pid_of(self, program: str) -> int:
+        """Waits for one that is just started again."""
+
+        def look() -> int | None:
+            found = self._remote.processes()[program]
+            return found.pid if found.state.is_alive else None
+
+        return eventually(look, within_seconds=RUNS_AGAIN_WITHIN_SECONDS, what=f"{program} runs")
+
+    def pids_of(self, victim: Victim) -> list[int]:
+        """The processes that die together: one, or all children of the Celery worker."""
+        if victim is not Victim.WORKER_CHILD:
+            return [self.pid_of(victim)]
+        parent = psutil.Process(self.pid_of(Victim.WORKER))
+        return [child.pid for child in parent.children()]
+
+    def kill(self, victim: Victim) -> list[int]:
+        """`kill -9`; answers whom, each of them there until then and gone afterwards."""
+        killed = [each for each in self.pids_of(victim) if _kill(each)]
+        for pid in killed:
+            eventually(partial(_is_gone, pid), within_seconds=20, what=f"{pid} is gone")
+        return killed
+
+    @contextmanager
+    def stopped(self, pids: Sequence[int]) -> Iterator[None]:
+        """They stand still inside the block; what was killed meanwhile is left alone."""
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                if psutil.pid_exists(pid):
+                    os.kill(pid, signal.SIGCONT)
+
+    def tree_of(self, victim: Victim) -> list[int]:
+        """The program's process and all below it."""
+        process = psutil.Process(self.pid_of(victim))
+        return [process.pid, *(child.pid for child in process.children(recursive=True))]
+
+    def stop(self, victim: Victim) -> None:
+        """As its operator stops it; it stays away until `start`."""
+        self._remote._call("stopProcess", f"{self._group_of(victim)}:{victim}", True)
+
+    def start(self, victim: Victim) -> None:
+        self._remote.start(self._group_of(victim), victim)
+
+    def await_running(self) -> None:
+        """Until every program runs again and its servers are ready."""
+        eventually(
+            self._run, within_seconds=RUNS_AGAIN_WITHIN_SECONDS, what="every program runs again"
+        )
+        ways = [*((port, "/readyz") for port in SERVER_PORTS), STORE_HEALTH]
+        eventually(
+            lambda: all(self._platform._is_ready(*way) for way in ways),
+            within_seconds=RUNS_AGAIN_WITHIN_SECONDS,
+            what="every server is ready again",
+        )
+
+    def _group_of(self, victim: Victim) -> str:
+        return self._remote.processes()[victim].group
+
+    def _run(self) -> bool:
+        try:
+            found = self._remote.processes().values()
+        except Unavailable:
+            return False
+        staying = [each for each in found if each.group != "setup"]
+        return all(each.state is ProcessState.RUNNING for each in staying)
+
+
+def _kill(pid: int) -> bool:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

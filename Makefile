@@ -25,6 +25,8 @@ SECONDS := 300
 TRIALS := 200
 SEED :=
 PACKAGES := idp_kernel control_plane idp_dagster execution_workers local_stack idp_cli observability
+# What `make bench` measures beside the platform, each in an environment of its own.
+PEERS := temporal dbos prefect
 LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--python-version 3.11 --custom-compile-command "make lock"
 
@@ -84,6 +86,10 @@ chaos: venv-dev ## Kill every process at every boundary of every workflow, and a
 		$(if $(filter no,$(FAULTS)),--no-faults) --seconds=$(SECONDS) --trials=$(TRIALS) \
 		$(if $(SEED),--seed=$(SEED)) $(if $(filter-out 0,$(PORT_OFFSET)),--port-offset=$(PORT_OFFSET))
 
+.PHONY: bench
+bench: venv-dev ## Measure the platform beside others that do the same work, for a quarter of an hour
+	@$(BIN)/python -m tests.bench --port-offset $(PORT_OFFSET)
+
 .PHONY: lint
 lint: venv-dev ## Check style, format and who may import whom
 	$(BIN)/ruff check .
@@ -109,10 +115,11 @@ lock: ## Resolve the dependencies of pyproject.toml into the lock files; needs u
 	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }
 	$(LOCK) pyproject.toml -o requirements.lock
 	$(LOCK) pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	for peer in $(PEERS); do $(LOCK) tests/bench/peers/$$peer.in -o tests/bench/peers/$$peer.lock; done
 
 .PHONY: clean
 clean: ## Remove the virtual environment and what tools left; the platform's data stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment is stamped with the lock files it was made from, so a second call does nothing.

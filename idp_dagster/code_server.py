@@ -27,20 +27,20 @@ RUN_STATUS_SENSOR_LIMIT = 50
 """Ended runs that one tick reports; Dagster's 5 would fall behind a busy queue."""
 
 
-def main() -> None:
+def main(module: str = DEFINITIONS_MODULE, location_name: str = LOCATION_NAME) -> None:
     """Serves until SIGTERM or SIGINT; ends with an error when the definitions do not load."""
     settings = read_settings(EngineSettings)
     start_process(settings)
     os.environ.setdefault("DAGSTER_RUN_STATUS_SENSOR_PROCESS_LIMIT", str(RUN_STATUS_SENSOR_LIMIT))
     setup_interrupt_handlers()
-    server = grpc_server(settings)
+    server = grpc_server(settings, module, location_name)
     try:
         server.serve()  # type: ignore[no-untyped-call]
     except KeyboardInterrupt:
         return
 
 
-def grpc_server(settings: EngineSettings) -> DagsterGrpcServer:
+def grpc_server(settings: EngineSettings, module: str, location_name: str) -> DagsterGrpcServer:
     """The server, its definitions loaded."""
     log = logging.getLogger("dagster.code_server")
     termination = threading.Event()
@@ -51,11 +51,11 @@ def grpc_server(settings: EngineSettings) -> DagsterGrpcServer:
         server_threadpool_executor=threads,
         loadable_target_origin=LoadableTargetOrigin(
             executable_path=sys.executable,
-            module_name=DEFINITIONS_MODULE,
+            module_name=module,
             working_directory=str(ROOT),
         ),
         entry_point=get_python_environment_entry_point(sys.executable),
-        location_name=LOCATION_NAME,
+        location_name=location_name,
     )
     return DagsterGrpcServer(
         server_termination_event=termination,

@@ -1,14 +1,17 @@
 """`python -m idp_dagster.daemon`: Dagster's sensors, run queue and run monitoring.
 
-Dagster's own entry point, but for two intervals that it does not let one set.
+Dagster's own entry point, but for an interval that it does not let one set and a run queue that is
+told when to look.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from dagster import DagsterInstance
+from dagster._core.workspace.context import IWorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._daemon import sensor as sensor_loop
 from dagster._daemon.controller import (
@@ -16,25 +19,28 @@ from dagster._daemon.controller import (
     create_daemons_from_instance,
     daemon_controller_from_instance,
 )
-from dagster._daemon.daemon import DagsterDaemon
+from dagster._daemon.daemon import DaemonIterator, DagsterDaemon
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import (
     QueuedRunCoordinatorDaemon,
 )
 from dagster._utils.interrupts import capture_interrupts, setup_interrupt_handlers
 
+from idp_dagster.broker import use_quick_transport
+from idp_dagster.news import News
 from idp_dagster.process import (
     start_process,
     take_over_dagster_logs,
     wait_for_code_server,
 )
 from idp_dagster.settings import EngineSettings
+from idp_dagster.storage import RUN_QUEUE_CHANNEL
 from idp_kernel.settings import read_settings
 
 SENSOR_ROUND_SECONDS = 0.25
 """How long the sensor loop rests between rounds; Dagster's 5 s would be the largest part of the
 time from a command to its first step."""
-DEQUEUE_SECONDS = 0.5
-"""How long the run queue rests; Dagster rests in steps of half a second, and 0 would never."""
+QUEUE_LOOK_SECONDS = 1.0
+"""How often the run queue looks for what nobody told it."""
 
 
 def main() -> None:
@@ -42,6 +48,7 @@ def main() -> None:
     settings = read_settings(EngineSettings)
     start_process(settings)
     quicken_sensor_loop()
+    use_quick_transport()
     wait_for_code_server(settings)
     setup_interrupt_handlers()
     with capture_interrupts(), DagsterInstance.get() as instance:
@@ -58,19 +65,33 @@ def run_daemons(instance: DagsterInstance, settings: EngineSettings) -> None:
     with daemon_controller_from_instance(
         instance,
         workspace_load_target=WorkspaceFileTarget(paths=[str(settings.workspace_file)]),
-        gen_daemons=daemons,
+        gen_daemons=partial(daemons, news=News(settings.dagster_database_url, RUN_QUEUE_CHANNEL)),
         log_format="json",
     ) as controller:
         take_over_dagster_logs()
         _watch(controller)
 
 
-def daemons(instance: DagsterInstance) -> Sequence[DagsterDaemon[Any]]:
-    """Those of the instance, with a run queue that rests for a shorter time."""
+class PromptRunQueue(QueuedRunCoordinatorDaemon):
+    """Starts a run as soon as it waits and there is room, and rests otherwise."""
+
+    def __init__(self, news: News) -> None:
+        super().__init__(interval_seconds=0)
+        self._news = news
+
+    def run_iteration(
+        self,
+        workspace_process_context: IWorkspaceProcessContext[Any],
+        fixed_iteration_time: float | None = None,
+    ) -> DaemonIterator:
+        self._news.wait(QUEUE_LOOK_SECONDS)
+        yield from super().run_iteration(workspace_process_context, fixed_iteration_time)
+
+
+def daemons(instance: DagsterInstance, news: News) -> Sequence[DagsterDaemon[Any]]:
+    """Those of the instance, with a run queue that hears of what there is to start."""
     return [
-        QueuedRunCoordinatorDaemon(DEQUEUE_SECONDS)
-        if isinstance(daemon, QueuedRunCoordinatorDaemon)
-        else daemon
+        PromptRunQueue(news) if isinstance(daemon, QueuedRunCoordinatorDaemon) else daemon
         for daemon in create_daemons_from_instance(instance)
     ]
 

@@ -7,23 +7,31 @@ can start, and a killed worker's run is not taken for a healthy one.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from celery import Task
-from dagster import DagsterRun, Field, StringSource
+from dagster import DagsterInstance, DagsterRun, Field, StringSource
+from dagster._cli.api import _execute_run_command_body
 from dagster._config import UserConfigSchema
+from dagster._core.events import EngineEventData
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._grpc.types import ExecuteRunArgs
-from dagster._serdes import ConfigurableClassData, pack_value
+from dagster._serdes import ConfigurableClassData, pack_value, unpack_value
 from dagster_celery.config import TASK_EXECUTE_JOB_NAME
 from dagster_celery.launcher import CeleryRunLauncher
-from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
-from dagster_celery.tasks import create_execute_job_task
+from dagster_celery.tags import (
+    DAGSTER_CELERY_QUEUE_TAG,
+    DAGSTER_CELERY_RUN_PRIORITY_TAG,
+    DAGSTER_CELERY_TASK_ID_TAG,
+)
+from dagster_shared.serdes.serdes import JsonSerializableValue
 
 from idp_dagster.clients import control_plane_client
 from idp_dagster.tags import LAST_SEEN, TRACEPARENT, log_fields_of, subject_of
@@ -57,11 +65,32 @@ REQUEST_JOBS = frozenset(
 that Dagster makes up for a check from the asset catalog.
 """
 
+DEFAULT_PRIORITY = 0
+"""Of a run's message, where a tag of the run does not say another."""
+
 CELERY_SETTINGS = {
     # Nobody reads results: the lease and Dagster's own events tell how a run fares.
     "task_ignore_result": True,
     "worker_prefetch_multiplier": 1,
 }
+
+
+@cache
+def process_instance(process_id: int) -> DagsterInstance:
+    """One for all runs of a process: to make one takes longer than some steps."""
+    assert process_id == os.getpid()  # noqa: S101 - the key of the cache: not a parent's
+    return DagsterInstance.get()
+
+
+def execute_run(execute_job_args_packed: JsonSerializableValue) -> int:
+    """The task: executes a run in this process; answers 1 when it failed."""
+    told = unpack_value(execute_job_args_packed, as_type=ExecuteRunArgs)
+    return _execute_run_command_body(
+        run_id=told.run_id,
+        instance=process_instance(os.getpid()),
+        write_stream_fn=lambda _event: None,
+        set_exit_code_on_failure=True,
+    )
 
 
 class LeaseRunLauncher(CeleryRunLauncher):
@@ -89,7 +118,7 @@ class LeaseRunLauncher(CeleryRunLauncher):
             inst_data=inst_data,
         )
         # Not shared: Celery would give it to every other application of this process, too.
-        self._execute = create_execute_job_task(self.celery, shared=False)  # type: ignore[arg-type]  # its annotation is of one option
+        self._execute = self.celery.task(name=TASK_EXECUTE_JOB_NAME, shared=False)(execute_run)
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Publishes the run. The base would register its task anew with each run, for ever."""
@@ -144,10 +173,24 @@ class LeaseRunLauncher(CeleryRunLauncher):
     def _launch_celery_task_run(
         self, run: DagsterRun, task_signature: Task, routing_key: str
     ) -> None:
-        task_id = str(uuid4())
+        """The task id is on the run before the task can start. The base would write it once more,
+        and two events about one message.
+        """
+        task_id, queue = str(uuid4()), run.tags.get(DAGSTER_CELERY_QUEUE_TAG, self.default_queue)
         self._instance.add_run_tags(run.run_id, {DAGSTER_CELERY_TASK_ID_TAG: task_id})
-        task_signature.set(task_id=task_id, headers={LOG_FIELDS_HEADER: log_fields_of(run.tags)})
-        super()._launch_celery_task_run(run, task_signature, routing_key)
+        task_signature.apply_async(
+            task_id=task_id,
+            headers={LOG_FIELDS_HEADER: log_fields_of(run.tags)},
+            priority=int(run.tags.get(DAGSTER_CELERY_RUN_PRIORITY_TAG, DEFAULT_PRIORITY)),
+            queue=queue,
+            routing_key=f"{queue}.{routing_key}",
+        )
+        self._instance.report_engine_event(
+            "Handed to the workers.",
+            run,
+            EngineEventData({"Celery task": task_id, "Celery queue": queue}),
+            cls=type(self),
+        )
 
     def _standing(self, run_id: str) -> RunStanding | None:
         try:

@@ -1,24 +1,41 @@
-"""Dagster's PostgreSQL storage with connections that are kept.
+"""Dagster's PostgreSQL storage with connections that are kept, and without what nobody reads.
 
 As shipped it opens a connection for each statement, which costs PostgreSQL several times what the
-statements do. Dagster makes a new instance for each run and each sensor tick, so the pool belongs
-to the process, not to the instance.
+statements do. Dagster makes a new instance for each sensor tick, so the pool belongs to the
+process, not to the instance.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cache
 from typing import Any
 
+from dagster import DagsterEvent, DagsterEventType, EventLogEntry
+from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
-from sqlalchemy import Engine, create_engine
+from dagster_postgres.event_log import PostgresEventLogStorage
+from dagster_postgres.run_storage import PostgresRunStorage
+from sqlalchemy import Engine, create_engine, text
 
 POOL_SIZE = 4
 POOL_OVERFLOW = 20
 POOL_RECYCLE_SECONDS = 1800
+
+RUN_QUEUE_CHANNEL = "idp_run_queue"
+"""Of `NOTIFY`: a run waits for its start, or one has ended and left its place."""
+QUEUE_NEWS = frozenset(
+    {
+        DagsterEventType.PIPELINE_ENQUEUED,
+        DagsterEventType.PIPELINE_SUCCESS,
+        DagsterEventType.PIPELINE_FAILURE,
+        DagsterEventType.PIPELINE_CANCELED,
+    }
+)
+_ASSET_EVENTS = frozenset({*ASSET_EVENTS, *ASSET_CHECK_EVENTS})
 
 
 class PooledPostgresStorage(DagsterPostgresStorage):
@@ -31,6 +48,8 @@ class PooledPostgresStorage(DagsterPostgresStorage):
         inst_data: ConfigurableClassData | None = None,
     ) -> None:
         super().__init__(postgres_url, should_autocreate_tables, inst_data)
+        self._run_storage = TellingRunStorage(postgres_url, should_autocreate_tables)
+        self._event_log_storage = TerseEventLogStorage(postgres_url, should_autocreate_tables)
         engine = pooled_engine(postgres_url, os.getpid())
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
             storage._engine = engine  # noqa: SLF001 - the base makes its engine itself
@@ -44,6 +63,29 @@ class PooledPostgresStorage(DagsterPostgresStorage):
             config_value.get("should_autocreate_tables", True),
             inst_data,
         )
+
+
+class TellingRunStorage(PostgresRunStorage):
+    """Tells whoever starts runs when there is something to start, or room for it."""
+
+    def handle_run_event(
+        self, run_id: str, event: DagsterEvent, update_timestamp: datetime | None = None
+    ) -> None:
+        super().handle_run_event(run_id, event, update_timestamp)
+        if event.event_type in QUEUE_NEWS:
+            with self.connect() as connection:
+                connection.execute(text(f"NOTIFY {RUN_QUEUE_CHANNEL}"))
+
+
+class TerseEventLogStorage(PostgresEventLogStorage):
+    """Stores most events with one statement: Dagster's own `NOTIFY` after each has no listener."""
+
+    def store_event(self, event: EventLogEntry) -> None:
+        if event.is_dagster_event and event.dagster_event_type in _ASSET_EVENTS:
+            super().store_event(event)
+            return
+        with self._connect() as connection:
+            connection.execute(self.prepare_insert_event(event))
 
 
 @cache

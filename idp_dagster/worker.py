@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -33,7 +34,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from idp_dagster.broker import use_quick_transport
 from idp_dagster.clients import control_plane_client, workers_client
 from idp_dagster.definitions import loaded_definitions
-from idp_dagster.launcher import LOG_FIELDS_HEADER, LeaseRunLauncher
+from idp_dagster.launcher import LOG_FIELDS_HEADER, LeaseRunLauncher, process_instance
 from idp_dagster.process import start_process, trace_process
 from idp_dagster.settings import EngineSettings
 from idp_kernel.settings import read_settings
@@ -48,12 +49,18 @@ _LOOK_FOR_PARENT_SECONDS = 0.5
 _log = structlog.get_logger(__name__)
 
 
-def main() -> None:
-    """Works until SIGTERM, then finishes the runs at hand."""
+def load_definitions() -> None:
+    """Imports the definitions and builds each job, once for all children."""
+    for job in loaded_definitions().get_repository_def().get_all_jobs():
+        _log.info("job_loaded", job=job.name)
+
+
+def main(load: Callable[[], None] = load_definitions) -> None:
+    """Works until SIGTERM, then finishes the runs at hand; `load` runs once, for all children."""
     settings = read_settings(EngineSettings)
     start_process(settings, traces=False)
     use_quick_transport()
-    load_definitions()
+    load()
     connect_signals(settings)
     worker = worker_app(settings).Worker(
         hostname=f"workflow-engine@{os.getpid()}",
@@ -89,12 +96,6 @@ def worker_app(settings: EngineSettings) -> Celery:
     return app
 
 
-def load_definitions() -> None:
-    """Imports the definitions and builds each job, once for all children."""
-    for job in loaded_definitions().get_repository_def().get_all_jobs():
-        _log.info("job_loaded", job=job.name)
-
-
 def connect_signals(settings: EngineSettings) -> None:
     """Says what happens in each child, and leaves logging as it is."""
     # Taken before any fork: a child whose parent died at once would watch the reaper for ever.
@@ -103,8 +104,7 @@ def connect_signals(settings: EngineSettings) -> None:
     def warm_up(**_: Any) -> None:
         trace_process(settings)
         end_with_parent(parent_pid)
-        with DagsterInstance.get() as instance:
-            instance.get_runs_count()
+        process_instance(os.getpid()).get_runs_count()
         control_plane_client(settings.control_plane_url, settings.service_key_file)
         workers_client(settings.workers_url)
         _log.info("child_ready")

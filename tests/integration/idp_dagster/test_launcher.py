@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from logging import getLogger
 from pathlib import Path
+from typing import Any
 from unittest.mock import create_autospec
 
 import pytest
@@ -232,6 +233,23 @@ def test_the_task_is_known_before_it_is_published(
     shown = instance.get_run_by_id(run.run_id)
     assert shown is not None
     assert shown.tags[DAGSTER_CELERY_TASK_ID_TAG]
+
+
+def test_a_launch_is_one_event_and_one_change_of_the_run(
+    launcher: LeaseRunLauncher, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, tagged = started_run(instance), list[object]()
+    add_tags = instance.add_run_tags
+
+    def tag(*told: Any) -> None:
+        tagged.append(told)
+        add_tags(*told)
+
+    monkeypatch.setattr(instance, "add_run_tags", tag)
+    launcher.launch_run(LaunchRunContext(run, workspace=None))
+    events = [each.message for each in instance.all_logs(run.run_id)]
+    assert events == ["[LeaseRunLauncher] Handed to the workers."]
+    assert len(tagged) == 1
 
 
 def test_a_launch_leaves_nothing_in_the_daemon(

@@ -24,12 +24,13 @@ from pydantic import ValidationError
 
 from idp_dagster.bootstrap import prepare_home
 from idp_dagster.daemon import (
-    DEQUEUE_SECONDS,
+    QUEUE_LOOK_SECONDS,
     SENSOR_ROUND_SECONDS,
     daemons,
     quicken_sensor_loop,
 )
 from idp_dagster.launcher import LeaseRunLauncher
+from idp_dagster.news import News
 from idp_dagster.process import wait_for_code_server
 from idp_dagster.settings import EngineSettings
 from idp_dagster.webserver import must_be_read_only
@@ -127,10 +128,27 @@ def test_the_sensor_loop_rests_as_long_as_we_say(monkeypatch: pytest.MonkeyPatch
     assert 0 < rests[0] <= SENSOR_ROUND_SECONDS
 
 
-def test_the_run_queue_rests_for_half_a_second(instance: DagsterInstance) -> None:
-    (queue,) = [each for each in daemons(instance) if isinstance(each, QueuedRunCoordinatorDaemon)]
-    assert queue.interval_seconds == DEQUEUE_SECONDS
-    assert {type(each).__name__ for each in daemons(instance)} >= {
+def test_the_run_queue_looks_when_it_is_told(
+    instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look of Dagster's comes after a wait for news, and no rest after it."""
+    done: list[object] = []
+
+    def look(*_: object) -> Iterator[None]:
+        done.append("looked")
+        yield
+
+    monkeypatch.setattr(QueuedRunCoordinatorDaemon, "run_iteration", look)
+    news = SimpleNamespace(wait=done.append)
+    made = daemons(instance, cast("News", news))
+    (queue,) = [each for each in made if isinstance(each, QueuedRunCoordinatorDaemon)]
+    resting = SimpleNamespace(wait=lambda _: done.append("rested"))
+    context = cast("IWorkspaceProcessContext[Any]", SimpleNamespace(instance=instance))
+    loop = queue.core_loop(context, cast("threading.Event", resting))
+    while done.count("looked") < 2:
+        next(loop)
+    assert done == [QUEUE_LOOK_SECONDS, "looked"] * 2
+    assert {type(each).__name__ for each in made} >= {
         "SensorDaemon",
         "SchedulerDaemon",
         "MonitoringDaemon",

@@ -1,0 +1,58 @@
+"""Waits that end as soon as somebody says that there is something to do: PostgreSQL's `NOTIFY`."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, cast
+
+import psycopg
+import structlog
+from sqlalchemy import NullPool, create_engine
+from sqlalchemy.engine import make_url
+
+DRIVER = "postgresql+psycopg"
+"""The driver that can wait; the URLs of the same database for others say others."""
+
+_log = structlog.get_logger(__name__)
+
+
+class News:
+    """What is told on a channel of a database, heard on a connection of its own.
+
+    Told between two waits, it ends the second at once. While the database is away, waits last as
+    long as they may: whoever waits looks for itself then.
+    """
+
+    def __init__(self, url: str, channel: str) -> None:
+        self._engine = create_engine(make_url(url).set(drivername=DRIVER), poolclass=NullPool)
+        self._channel = channel
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def wait(self, seconds: float) -> None:
+        """Until something is told, but no longer than `seconds`."""
+        began = time.monotonic()
+        try:
+            connection = self._connection or self._connected()
+            for _ in connection.notifies(timeout=seconds, stop_after=1):
+                pass
+        except psycopg.Error as error:
+            _log.warning("news_not_heard", channel=self._channel, detail=str(error))
+            self.close()
+            time.sleep(max(0.0, seconds - (time.monotonic() - began)))
+
+    def close(self) -> None:
+        """Ends the connection; a further wait makes another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        """One that listens. What was told before nobody heard: the wait that follows is none."""
+        pooled = self._engine.raw_connection()
+        connection = cast("psycopg.Connection[Any]", pooled.driver_connection)
+        pooled.detach()
+        connection.autocommit = True
+        connection.execute(f'LISTEN "{self._channel}"')
+        connection.execute(f'NOTIFY "{self._channel}"')
+        self._connection = connection
+        return connection

@@ -1,0 +1,1 @@
+"""Programs of the engines that live in environments of their own, with their lock files."""

@@ -1,0 +1,43 @@
+"""`make bench`, for a short time and of two contenders, from the command to the results file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.bench.processes import ROOT
+from tests.bench.table import HEADINGS
+
+SECONDS = 240
+
+
+@pytest.mark.endurance
+@pytest.mark.timeout(SECONDS)
+def test_the_engine_and_what_it_stands_on_are_measured(tmp_path: Path) -> None:
+    out = tmp_path / "results.json"
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "tests.bench", "compare", "--short"),
+            *("--only", "engine", "celery", "--out", str(out)),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    found = json.loads(out.read_text())
+    assert found["celery_runs_per_minute"] > found["engine_runs_per_minute"] > 0
+    for each in found["contenders"]:
+        measured = each["measured"]
+        assert 0 < measured["idle"]["first_step"]["p50"] <= measured["idle"]["final_state"]["p50"]
+        assert measured["statements_per_request"] > 6
+        assert measured["cpu_seconds_per_request"] > 0
+        assert measured["pss_mebibytes"] > 50
+    assert len(found["contenders"]) == 2
+    assert HEADINGS[1].split()[0] in ran.stdout

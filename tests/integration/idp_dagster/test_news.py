@@ -1,0 +1,197 @@
+"""Waits that end by `NOTIFY`, on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dagster import DagsterEvent, DagsterEventType, DagsterRun
+from dagster._core.remote_origin import (
+    GrpcServerCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from kombu import transport
+from kombu.connection import Connection
+from kombu.simple import SimpleQueue
+from kombu.transport import TRANSPORT_ALIASES
+from sqlalchemy import Engine, event
+
+from idp_dagster import broker
+from idp_dagster.broker import use_quick_transport
+from idp_dagster.news import News
+from idp_dagster.storage import RUN_QUEUE_CHANNEL, pooled_engine
+from idp_kernel.ids import new_id
+from local_stack.postgres_setup import connect_as_superuser
+from tests.fixtures.stack import PostgresServer
+from tests.integration.idp_dagster.storage import DagsterStorage, dagster_storage
+
+AT_ONCE_SECONDS = 15.0
+"""Far more than it takes, far less than the waits below would last."""
+LONG_SECONDS = 100.0
+
+
+@pytest.fixture
+def url(postgres_server: PostgresServer) -> str:
+    """Of a new database, as Dagster names it."""
+    return postgres_server.create_database().url.replace("+psycopg:", "+psycopg2:")
+
+
+@contextmanager
+def listening(url: str, channel: str = "told") -> Iterator[News]:
+    """It listens already: the wait that begins to is none."""
+    with closing(News(url, channel)) as news:
+        news.wait(LONG_SECONDS)
+        yield news
+
+
+def seconds_of(news: News, seconds: float) -> float:
+    began = time.monotonic()
+    news.wait(seconds)
+    return time.monotonic() - began
+
+
+def tell(url: str, channel: str = "told") -> None:
+    with pooled_engine(url, os.getpid()).connect() as connection:
+        connection.exec_driver_sql(f"NOTIFY {channel}")
+
+
+def test_what_was_told_between_two_waits_ends_the_second(url: str) -> None:
+    with listening(url) as news:
+        tell(url)
+        assert seconds_of(news, LONG_SECONDS) < AT_ONCE_SECONDS
+
+
+def test_what_is_told_meanwhile_ends_the_wait(url: str) -> None:
+    with listening(url) as news:
+        telling = threading.Timer(0.2, tell, [url])
+        telling.start()
+        assert seconds_of(news, LONG_SECONDS) < AT_ONCE_SECONDS
+        telling.join()
+
+
+def test_without_news_a_wait_lasts_as_long_as_it_may(url: str) -> None:
+    with listening(url) as news:
+        tell(url, "another")
+        assert seconds_of(news, 0.3) >= 0.3
+
+
+def test_a_cut_connection_is_a_wait_and_then_made_anew(
+    url: str, postgres_server: PostgresServer
+) -> None:
+    with listening(url) as news:
+        with closing(connect_as_superuser(postgres_server.address, "postgres")) as server:
+            server.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                (url.partition("?")[0].rpartition("/")[2],),
+            )
+        assert seconds_of(news, 0.3) >= 0.3
+        assert seconds_of(news, LONG_SECONDS) < AT_ONCE_SECONDS, "it looks again at once"
+        tell(url)
+        assert seconds_of(news, LONG_SECONDS) < AT_ONCE_SECONDS
+
+
+def test_while_the_database_is_away_a_wait_lasts_as_long_as_it_may() -> None:
+    with closing(News("postgresql+psycopg2://nobody@127.0.0.1:1/none", "told")) as news:
+        assert seconds_of(news, 0.3) >= 0.3
+
+
+# ── the broker ───────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.filterwarnings(
+    # kombu's model of a queue uses a loader that SQLAlchemy is about to drop.
+    "ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning"
+)
+def test_a_message_is_delivered_when_it_is_put_not_when_one_looks(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "_transport_cache", {})
+    monkeypatch.setitem(TRANSPORT_ALIASES, "sqla", TRANSPORT_ALIASES["sqla"])
+    monkeypatch.setattr(broker, "LOOK_EVERY_SECONDS", LONG_SECONDS)
+    use_quick_transport()
+    broker_url = f"sqla+{postgres_server.create_database().url}"
+    with queue(broker_url) as taking, queue(broker_url) as putting:
+        with pytest.raises(taking.Empty):
+            taking.get(timeout=0.5)  # from here on it listens
+        later = threading.Timer(0.3, putting.put, ["a run"])
+        later.start()
+        began = time.monotonic()
+        assert taking.get(timeout=LONG_SECONDS).payload == "a run"
+        assert time.monotonic() - began < AT_ONCE_SECONDS
+        later.join()
+
+
+@contextmanager
+def queue(broker_url: str) -> Iterator[Any]:
+    connection = Connection(broker_url)  # type: ignore[no-untyped-call]
+    with connection, SimpleQueue(connection, "runs", no_ack=True) as runs:  # type: ignore[no-untyped-call]
+        yield runs
+
+
+# ── Dagster's storage ────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def storage(
+    postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DagsterStorage]:
+    home: Path = tmp_path_factory.mktemp("dagster")
+    with dagster_storage(postgres_server, home) as made:
+        yield made
+
+
+def url_of(storage: DagsterStorage) -> str:
+    return str(storage.engine.url.render_as_string(hide_password=False))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        DagsterEventType.PIPELINE_ENQUEUED,
+        DagsterEventType.PIPELINE_SUCCESS,
+        DagsterEventType.PIPELINE_FAILURE,
+        DagsterEventType.PIPELINE_CANCELED,
+    ],
+)
+def test_the_run_queue_hears_of_what_waits_and_of_what_ended(
+    storage: DagsterStorage, kind: DagsterEventType
+) -> None:
+    server = GrpcServerCodeLocationOrigin(host="127.0.0.1", port=1, location_name="idp")
+    origin = RemoteJobOrigin(RemoteRepositoryOrigin(server, "__repository__"), "job")
+    run = storage.instance.run_storage.add_run(
+        DagsterRun("job", new_id(), remote_job_origin=origin)
+    )
+    with listening(url_of(storage), RUN_QUEUE_CHANNEL) as news:
+        storage.instance.report_dagster_event(DagsterEvent(kind.value, "job"), run.run_id)
+        assert seconds_of(news, LONG_SECONDS) < AT_ONCE_SECONDS
+
+
+def test_the_run_queue_hears_of_nothing_else(storage: DagsterStorage) -> None:
+    run = storage.instance.run_storage.add_run(DagsterRun("job", new_id()))
+    with listening(url_of(storage), RUN_QUEUE_CHANNEL) as news:
+        started = DagsterEvent(DagsterEventType.PIPELINE_START.value, "job")
+        storage.instance.report_dagster_event(started, run.run_id)
+        assert seconds_of(news, 0.3) >= 0.3
+
+
+def test_an_event_is_one_statement_and_is_there(storage: DagsterStorage) -> None:
+    run = storage.instance.run_storage.add_run(DagsterRun("job", new_id()))
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        storage.instance.report_engine_event("looked", run)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert len(statements) == 1, statements
+    assert storage.events_of(run.run_id) == 1

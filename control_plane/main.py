@@ -35,7 +35,6 @@ from control_plane.application.access import Caller, still_let_in
 from control_plane.application.offer_requests import OfferPolicy
 from control_plane.application.ports import Begin
 from control_plane.application.service_tokens import ServiceKeys
-from control_plane.domain.requests import AttemptPolicy
 from control_plane.settings import ControlPlaneSettings
 from idp_kernel.clock import Clock, SystemClock
 from idp_kernel.housekeeping import Housekeeper
@@ -144,7 +143,7 @@ def build_services(settings: ControlPlaneSettings, engine: Engine, clock: Clock)
         clock=clock,
         signing_key=SigningKey.read(settings.signing_key_file),
         service_keys=read_service_keys(settings.service_keys_file),
-        attempts=AttemptPolicy(settings.lease, settings.max_attempts),
+        attempts=settings.attempts,
         offers=OfferPolicy(settings.offer_again_after),
         rotations_at_once=settings.max_rotations_at_once,
         secret_store=SecretStore(settings.secret_store_url, settings.secret_store_mount),

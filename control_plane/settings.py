@@ -11,6 +11,7 @@ from pydantic_settings import SettingsConfigDict
 from control_plane.adapters.housekeeping import Retention
 from control_plane.api.rate_limits import RatePolicy
 from control_plane.domain.limits import TeamLimits
+from control_plane.domain.requests import AttemptPolicy
 from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
 from idp_kernel.settings import (
     DatabaseUrl,
@@ -63,6 +64,9 @@ class ControlPlaneSettings(DatabaseSettings, TraceOriginSettings):
     """How soon an offer that nobody claimed is told again; later ones ever more rarely."""
     max_attempts: Annotated[int, Field(ge=1)] = 5
     """How many runs of a request may be lost or fail before it fails itself."""
+    longest_provider_wait_seconds: Annotated[float, Field(gt=0, le=30 * 24 * 3600)] = 24 * 3600
+    """How long a request may wait, in all and in each phase, for providers that do not answer or
+    want to be left alone; then it fails."""
     sweep_seconds: Seconds = 0.5
     """How often lost leases, passed deadlines and waits that are over are looked for."""
     housekeeping_seconds: Seconds = 60
@@ -99,6 +103,12 @@ class ControlPlaneSettings(DatabaseSettings, TraceOriginSettings):
     @property
     def lease(self) -> timedelta:
         return timedelta(seconds=self.lease_seconds)
+
+    @property
+    def attempts(self) -> AttemptPolicy:
+        return AttemptPolicy(
+            self.lease, self.max_attempts, timedelta(seconds=self.longest_provider_wait_seconds)
+        )
 
     @property
     def retention(self) -> Retention:

@@ -190,7 +190,7 @@ class Checks:
         if is_open:
             words = f"the repository {name} takes commits"
         elif is_listed:
-            words = f"the agent knows {name}"
+            words = f"the agent still has {name}: remove what makes it apply that repository"
         else:
             words = f"{name} is archived" if found is not None else f"nobody has {name}"
         return Finding(
@@ -295,7 +295,12 @@ class Checks:
         seen = self._agent.reconciliation(expected.repository.owner, expected.repository.name)
         expectation = f"the agent is ready at {expected.revision} or a commit that follows it"
         if seen is None:
-            words = f"the agent does not know {_name(expected.repository)}"
+            name, standing = _name(expected.repository), self._forge.standing(expected.repository)
+            words = f"the agent does not know {name}"
+            if standing is not None and standing.is_archived:
+                words = (
+                    f"{name} is archived, so no agent applies it: have it unarchived at the forge"
+                )
             return _finding(expected, expectation, words, passed=False)
         ready, observed = ready_condition(seen), seen.observed_revision or "no revision"
         words = f"the agent is at {observed}, Ready is {ready.status}: {ready.message}"

@@ -129,6 +129,9 @@ class ExecutionWorkersSettings(
     """Where the forge is."""
     forge_token_file: SecretFilePath
     """The token of the platform's own bot at the forge."""
+    pull_request_days: Annotated[int, Field(ge=1, le=365)] = 7
+    """How long a pull request of the platform's may be open before the step that waits for it
+    fails."""
     secret_store: SecretStoreChoice = SecretStoreChoice.OPENBAO
     """Which store has the secrets' values."""
     postgres_issuer_url: DatabaseUrl | None = None

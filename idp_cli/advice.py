@@ -156,6 +156,8 @@ _BY_CODE: dict[str, str] = {
     "request_ended": "See how it ended with `{idp} request show {requestId}`; "
     "`{idp} request retry {requestId} --watch` tries it again unless it succeeded.",
     "request_waiting": "Wait for it with `{idp} request watch {requestId}`.",
+    "waited_too_long": "The provider was away for too long: see with `{idp} doctor` that it "
+    f"answers, then try it again with {_RETRY}.",
     "deadline_passed": f"It took too long. Try it again with {_RETRY}.",
     "attempt_superseded": "See the newest attempt with `{idp} request show {requestId}`.",
     "row_held": "Type the command again in a moment.",
@@ -203,6 +205,10 @@ _BY_CODE: dict[str, str] = {
     "credential_unreadable": "Somebody wrote another form into the store: see it with `{idp} secret"
     " login {secretId}`, set it right there, then " + _RETRY + ".",
     "secret_missing": "Its path in the store is gone: restore it from the store's backup, then "
+    + _RETRY
+    + ".",
+    "pull_request_not_merged": "Have the pull request above merged, then " + _RETRY + ".",
+    "default_branch_differs": "Make main the repository's default branch at the forge, then "
     + _RETRY
     + ".",
     "repository_missing": "Somebody removed or renamed it at the forge: put it back there, then "

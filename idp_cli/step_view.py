@@ -44,6 +44,8 @@ _WAITING_WORDS: dict[str, str] = {
     WaitingReason.GITOPS_RECONCILIATION_SLOW: "the GitOps agent has not taken it up yet",
     WaitingReason.CONSUMERS_NOT_CONFIRMED: "consumers still have the old version",
     WaitingReason.UNDONE_STILL_SEEN: "what was undone is still seen",
+    WaitingReason.ENDED_STILL_SEEN: "what was ended is still seen",
+    WaitingReason.PULL_REQUEST_OPEN: "a pull request waits to be merged",
     WaitingReason.PROVIDER_PAUSED: "a provider asked for a pause",
     WaitingReason.CIRCUIT_OPEN: "a provider does not answer",
 }

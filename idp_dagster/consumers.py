@@ -34,6 +34,7 @@ def are_confirmed_in_time(
         patience,
         look=lambda permit: provider.consumers(body, permit),
         judge=judge,
+        words=lambda verdict: verdict.message,
         waiting_reason=WaitingReason.CONSUMERS_NOT_CONFIRMED,
     )
 

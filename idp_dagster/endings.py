@@ -43,6 +43,12 @@ def binding_ids(wanted: SecretsToEnd) -> frozenset[str]:
     return frozenset(target.binding_id for each in wanted.secrets for target in each.bindings)
 
 
+def what_is_left(seen: Iterable[Findings]) -> str:
+    """In words."""
+    findings = (each for found in seen for each in found.items)
+    return "; ".join(each.found for each in findings if not each.passed)
+
+
 def are_gone(seen: Iterable[Findings], *, among: Collection[str] | None = None) -> bool:
     """Whether nothing is left, of the things with these ids or of all."""
     findings = (each for found in seen for each in found.items)

@@ -186,6 +186,10 @@ def _requests(projection: MetricsProjection) -> Iterator[Metric]:
     for wait in projection.waiting:
         waiting.add_metric([wait.workflow, wait.reason], wait.value)
     yield waiting
+    provider_wait = metrics.WORKFLOW_PROVIDER_WAIT.gauges()
+    for each_wait in projection.provider_waits:
+        provider_wait.add_metric([each_wait.workflow], each_wait.age_seconds)
+    yield provider_wait
 
 
 def _secrets(projection: MetricsProjection) -> Iterator[Metric]:

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from idp_dagster.failpoints import after_call, before_call
 from idp_dagster.policies import SentToWait, dagster_failures, wait_for
 from idp_dagster.ports import CallPermit, ControlPlane
-from idp_kernel.downstream import Refusal
-from idp_kernel.errors import PlatformError, Unavailable
+from idp_kernel.downstream import PULL_REQUEST_OPEN, Refusal
+from idp_kernel.errors import Conflict, PlatformError, ProviderRejected, Unavailable
 from idp_kernel.failpoints import failpoint
 from idp_kernel.telemetry.metrics import NO_STATUS
 from idp_kernel.telemetry.run_spans import step_span_id
 from idp_kernel.telemetry.subjects import subject_attributes
 from idp_kernel.telemetry.traces import span
-from idp_kernel.wire.engine import Claim, Offer, StepResult
+from idp_kernel.wire.engine import WAITED_TOO_LONG, Claim, Offer, StepResult
 from idp_kernel.wire.worker import DownstreamError, StepEffects
 from idp_kernel.workflows import Step, WaitingReason
 
@@ -45,10 +45,18 @@ class StepAttempt:
         self._control_plane.achieved(self._step, result)
 
 
+_REASONS = {
+    Refusal.CIRCUIT_OPEN: WaitingReason.CIRCUIT_OPEN,
+    PULL_REQUEST_OPEN: WaitingReason.PULL_REQUEST_OPEN,
+}
+"""By the error's code; with another one a provider has asked for a pause."""
+
+
 @contextmanager
 def _waiting_out(control_plane: ControlPlane, step: Step, retry_number: int) -> Iterator[None]:
     """Sends the request to wait, and raises `SentToWait`, when a provider is to be left alone for
-    longer than the step's retries wait.
+    longer than the step's retries wait. Raises `ProviderRejected` (`waited_too_long`) with what the
+    provider said last when the request may wait no more.
     """
     try:
         yield
@@ -56,9 +64,14 @@ def _waiting_out(control_plane: ControlPlane, step: Step, retry_number: int) -> 
         seconds = wait_for(error, step, retry_number)
         if seconds is None:
             raise
-        is_open = error.code == Refusal.CIRCUIT_OPEN
-        reason = WaitingReason.CIRCUIT_OPEN if is_open else WaitingReason.PROVIDER_PAUSED
-        control_plane.wait(reason, seconds)
+        reason = _REASONS.get(error.code, WaitingReason.PROVIDER_PAUSED)
+        try:
+            control_plane.wait(reason, seconds, seen=error.message)
+        except Conflict as refused:
+            if refused.code != WAITED_TOO_LONG:
+                raise
+            message = f"{error.message} {refused.message}"
+            raise ProviderRejected(message, code=WAITED_TOO_LONG, details=error.details) from error
         raise SentToWait(reason) from error
 
 

@@ -42,15 +42,17 @@ def is_achieved_in_time(
     *,
     look: Callable[[CallPermit], Seen],
     judge: Callable[[Seen], StepResult | None],
+    words: Callable[[Seen], str],
     waiting_reason: WaitingReason | None,
     forgiven: tuple[type[PlatformError], ...] = (),
 ) -> bool:
     """Looks until what is seen is judged an achievement; `False` when the request was sent to wait
-    instead, or without a reason to wait when time was up. What `judge` raises ends the step, and
+    instead, with what was seen last in `words`, or without a reason to wait when time was up. What
+    `judge` raises ends the step, and
     what `look` raises, unless it is forgiven: then it is counted, logged and looked again.
     """
     started = time.monotonic()
-    logged = ""
+    logged, told = "", ""
     while True:
         try:
             with attempt.call() as permit:
@@ -60,12 +62,12 @@ def is_achieved_in_time(
                 _log.warning("look_failed", code=error.code)
             logged, result = error.code, None
         else:
-            result = judge(seen)
+            result, told = judge(seen), words(seen)
         if result is not None:
             attempt.achieved(result)
             return True
         if time.monotonic() - started >= patience.longest_seconds:
             if waiting_reason is not None:
-                control_plane.wait(waiting_reason, patience.wait_seconds)
+                control_plane.wait(waiting_reason, patience.wait_seconds, seen=told)
             return False
         time.sleep(patience.look_every_seconds)

@@ -18,10 +18,10 @@ from contextlib import contextmanager
 import structlog
 from dagster import Backoff, DagsterExecutionInterruptedError, Failure, Jitter, RetryPolicy
 
-from idp_kernel.downstream import Refusal
+from idp_kernel.downstream import PULL_REQUEST_OPEN, Refusal
 from idp_kernel.errors import InvariantBroken, PlatformError, Unavailable
 from idp_kernel.telemetry.logs import redact
-from idp_kernel.wire.engine import RUN_INTERRUPTED, StepError
+from idp_kernel.wire.engine import MESSAGE_LENGTH, RUN_INTERRUPTED, StepError
 from idp_kernel.workflows import Step
 
 _log = structlog.get_logger(__name__)
@@ -29,8 +29,6 @@ _log = structlog.get_logger(__name__)
 LONGEST_RETRY_WAITS_SECONDS = 10.0
 """A cancel that comes during a wait is held back until it is over; longer waits end the run in
 `waiting` instead."""
-
-_MESSAGE_LENGTH = 2000
 
 
 def _policy(*, max_retries: int) -> RetryPolicy:
@@ -94,10 +92,13 @@ def wait_for(error: Unavailable, step: Step, retry_number: int) -> float | None:
     """How many seconds the request waits after this error of a step's try, the first being 0; None
     when the step's own retries sit it out.
 
-    It waits for a provider that says when to come again, unless that is within what is left of the
-    retries' waits, which are half of the longest on average. So no attempt is used up.
+    It waits for a pull request that is open, and for a provider that says when to come again,
+    unless that is within what is left of the retries' waits, which are half of the longest on
+    average. So no attempt is used up.
     """
     seconds = error.retry_after_seconds
+    if error.code == PULL_REQUEST_OPEN:
+        return seconds
     if seconds is None or "target" not in error.details:
         return None
     policy = RETRY_POLICIES[step]
@@ -150,12 +151,12 @@ def step_error(exception: BaseException | None) -> StepError:
         error = InvariantBroken(f"The step failed with {type(error).__name__}.")
     return StepError(
         code=error.code,
-        message=redact(error.message)[:_MESSAGE_LENGTH],
+        message=redact(error.message)[:MESSAGE_LENGTH],
         retryable=isinstance(error, Unavailable),
     )
 
 
 def _failure(error: PlatformError) -> Failure:
     return Failure(
-        redact(error.message)[:_MESSAGE_LENGTH], metadata={"code": error.code}, allow_retries=False
+        redact(error.message)[:MESSAGE_LENGTH], metadata={"code": error.code}, allow_retries=False
     )

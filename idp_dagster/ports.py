@@ -107,8 +107,10 @@ class ControlPlane(Protocol):
         """
         ...
 
-    def wait(self, reason: WaitingReason, seconds: float) -> None:
-        """Ends the claim: the request waits and is offered again in the same phase."""
+    def wait(self, reason: WaitingReason, seconds: float, *, seen: str) -> None:
+        """Ends the claim: the request waits and is offered again in the same phase; `seen` is what
+        was seen last, in words.
+        """
         ...
 
     def end_phase(self) -> None:

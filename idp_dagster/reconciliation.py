@@ -43,6 +43,7 @@ def is_reconciled_in_time(
         patience,
         look=lambda permit: provider.verify_gitops(body, permit),
         judge=judge,
+        words=lambda verdict: verdict.message,
         waiting_reason=WaitingReason.GITOPS_RECONCILIATION_SLOW,
     )
 

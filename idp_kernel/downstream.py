@@ -33,6 +33,10 @@ class Refusal(StrEnum):
     CIRCUIT_OPEN = "circuit_open"
 
 
+PULL_REQUEST_OPEN: Final = "pull_request_open"
+"""The code of a commit that comes by a pull request which nobody has merged yet; no error of a
+provider's."""
+
 TARGETS: Final = frozenset({*ServiceName, ARGOCD, FLUX, GITEA, GITHUB, HARBOR, OPENBAO, POSTGRES})
 """Providers, and services that gave no answer."""
 

@@ -145,8 +145,14 @@ class WaitingReason(StrEnum):
     ENDED_STILL_SEEN = "ended_still_seen"
     PROVIDER_PAUSED = "provider_paused"
     """A provider said when to come again, and that is longer than a run may wait."""
+    PULL_REQUEST_OPEN = "pull_request_open"
+    """A commit of the platform's comes by a pull request that nobody has merged yet."""
     CIRCUIT_OPEN = "circuit_open"
     """A provider gave no answer several times in a row and is called no more for a while."""
+
+
+PROVIDER_WAITS = frozenset({WaitingReason.PROVIDER_PAUSED, WaitingReason.CIRCUIT_OPEN})
+"""Reasons that a provider gives; such waits end in time, all together."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from idp_kernel.telemetry.metrics import (
     WORKFLOW_LAPSED_LEASE,
     WORKFLOW_LEASE_LOSSES,
     WORKFLOW_OLDEST_PENDING,
+    WORKFLOW_PROVIDER_WAIT,
 )
 from observability import errors, limits, objectives
 from observability.objectives import Burn
@@ -180,6 +181,14 @@ WORKFLOW_ALERTS = (
         ((Condition(series(WORKFLOW_OLDEST_PENDING), f"> {limits.OLDEST_PENDING_SECONDS}"),),),
         "1m",
         "A request of {{ $labels.workflow }} has waited {{ $value | humanizeDuration }} for a run.",
+    ),
+    Alert(
+        "RequestsWaitTooLong",
+        Severity.PAGE,
+        ((Condition(series(WORKFLOW_PROVIDER_WAIT), f"> {limits.PROVIDER_WAIT_SECONDS}"),),),
+        "1m",
+        "A request of {{ $labels.workflow }} has waited {{ $value | humanizeDuration }} for a"
+        " provider.",
     ),
     Alert(
         "StuckLease",

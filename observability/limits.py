@@ -10,6 +10,8 @@ ESTIMATE: Final = 0.5
 
 OLDEST_PENDING_SECONDS: Final = 120
 """A request should begin within a second or two."""
+PROVIDER_WAIT_SECONDS: Final = 2 * 3600
+"""The longest pause that a provider asks for, by default, is an hour."""
 LAPSED_LEASE_SECONDS: Final = 60
 """The control plane looks each second, but leaves leases alone for 15 s after an outage."""
 LEASE_LOSSES: Final = 3

@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
 
-from sqlalchemy import Connection, Engine, and_, func, or_, select
+from sqlalchemy import Connection, Engine, and_, case, func, or_, select
 
 from control_plane.adapters import tables as t
 from control_plane.adapters.database import snapshot
@@ -28,6 +28,7 @@ from idp_kernel.wire.metrics import (
     MetricsProjection,
     OldestPending,
     OpenRequests,
+    ProviderWait,
     RetriesTotal,
     RunDuration,
     SecretsStanding,
@@ -35,6 +36,7 @@ from idp_kernel.wire.metrics import (
 )
 from idp_kernel.wire.worker import SecretSensitivity
 from idp_kernel.workflows import (
+    PROVIDER_WAITS,
     WORKFLOW_SECONDS_BUCKETS,
     WORKFLOWS,
     RequestState,
@@ -66,6 +68,7 @@ def read_projection(engine: Engine, now: datetime, default_limits: TeamLimits) -
             oldest_pending=_oldest_pending(connection, now, default_limits),
             lapsed_leases=_lapsed_leases(connection, now),
             waiting=_waiting(connection),
+            provider_waits=_provider_waits(connection, now),
             lease_losses=tuple(
                 LeaseLossesTotal(workflow=name, value=losses.get(name, 0)) for name in WORKFLOWS
             ),
@@ -185,6 +188,29 @@ def _waiting(connection: Connection) -> tuple[WaitingRequests, ...]:
             workflow=WorkflowName(row.workflow), reason=row.waiting_reason, value=row.value
         )
         for row in connection.execute(query)
+    )
+
+
+def _provider_waits(connection: Connection, now: datetime) -> tuple[ProviderWait, ...]:
+    """Between two waits the earlier ones count, since the run may come to the same end."""
+    waits_now = case(
+        (
+            _requests.waiting_reason.in_(PROVIDER_WAITS),
+            func.extract("epoch", now - _requests.waiting_since),
+        ),
+        else_=0.0,
+    )
+    query = (
+        select(
+            _requests.workflow,
+            func.max(_requests.provider_waited_seconds + waits_now).label("seconds"),
+        )
+        .where(_requests.state.in_(ACTIVE_STATES))
+        .group_by(_requests.workflow)
+    )
+    seconds = {row.workflow: float(row.seconds) for row in connection.execute(query)}
+    return tuple(
+        ProviderWait(workflow=name, age_seconds=seconds.get(name, 0.0)) for name in WORKFLOWS
     )
 
 

@@ -399,6 +399,7 @@ def _request(row: AnyRow) -> WorkflowRequest:
         reason=request.reason,
         waiting_reason=request.waiting.reason if request.waiting else None,
         waiting_until=request.waiting.until if request.waiting else None,
+        waiting_for=(request.last_seen or None) if request.waiting else None,
         cancel_requested=request.cancel_requested,
         error=StepError(code=error.code, message=error.message[:2000], retryable=error.retryable)
         if error

@@ -511,6 +511,8 @@ def _changing_values(request: Request) -> dict[str, Any]:
         "waiting_since": waiting.since if waiting else None,
         "waiting_until": waiting.until if waiting else None,
         "waited_seconds": request.waited.total_seconds(),
+        "provider_waited_seconds": request.provider_waited.total_seconds(),
+        "last_seen": request.last_seen,
         "not_before": request.not_before,
         "offers": request.offers,
         "offer_again_at": request.offer_again_at,
@@ -560,6 +562,8 @@ def request_of(row: AnyRow) -> Request:
         if waits
         else None,
         waited=timedelta(seconds=row.waited_seconds),
+        provider_waited=timedelta(seconds=row.provider_waited_seconds),
+        last_seen=row.last_seen,
         not_before=row.not_before,
         offers=row.offers,
         offer_again_at=row.offer_again_at,

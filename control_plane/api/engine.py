@@ -213,15 +213,16 @@ def post_step_outcome(
 
 @router.post(
     wire.WAIT,
-    openapi_extra=refuses(*HOLDS),
+    openapi_extra=refuses(*HOLDS, wire.WAITED_TOO_LONG),
 )
 def post_wait(
     services: Use, run: Holder, request_id: str, body: wire.WaitRequested
 ) -> wire.RequestStanding:
-    """The run ends; the request waits."""
+    """The run ends; the request waits, for providers no longer than it may in all."""
     holding = _holding(run, body.run_id, body.attempt)
     with services.begin() as work:
-        return _standing(run_progress.wait_for_time(work, request_id, holding, body))
+        after = run_progress.wait_for_time(work, request_id, holding, body, services.attempts)
+    return _standing(after)
 
 
 @router.post(

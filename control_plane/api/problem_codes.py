@@ -88,6 +88,7 @@ PROBLEM_CODES: Final[dict[str, tuple[type[PlatformError], str]]] = {
     "claim_lost": (Conflict, "The run does not hold the request."),
     "cancel_requested": (Conflict, "The request is to be cancelled; its run ends it."),
     "deadline_passed": (Conflict, "The request is past its deadline."),
+    "waited_too_long": (Conflict, "The request has waited for providers as long as it may."),
     "wrong_phase": (Conflict, "The job is of another phase than the request's."),
     "run_already_used": (Conflict, "The run has claimed another attempt."),
     "platform_draining": (Conflict, "The platform is draining and takes up no new work."),

@@ -86,14 +86,21 @@ def end_step(
     return _after_failure(work, request, told.error, policy) if told.error else request
 
 
-def wait_for_time(work: Work, request_id: str, holding: Holding, told: WaitRequested) -> Request:
-    """The run's claim ends; the request waits and then goes on in the same phase."""
+def wait_for_time(
+    work: Work, request_id: str, holding: Holding, told: WaitRequested, policy: AttemptPolicy
+) -> Request:
+    """The run's claim ends; the request waits and then goes on in the same phase.
+
+    Raises `Conflict` (`waited_too_long`) when it has waited for providers as long as it may.
+    """
     before = lock_request(work, request_id)
     if _ended_waiting(work, before, holding):
         return before
     before.check_may_go_on(holding)
     until = work.now + timedelta(seconds=told.wait_seconds)
-    after = before.waits(reason=told.reason, until=until, now=work.now, phase=before.phase)
+    after = before.waits_here(
+        reason=told.reason, until=until, now=work.now, policy=policy, seen=told.seen
+    )
     commit_transition(work, before, after, Cause(f"run:{holding.run_id}", told.reason))
     return after
 

@@ -4,7 +4,7 @@ A request's `attempt` counts its runs. `used_attempts` counts those that were lo
 may be repeated; a run that waited or that never claimed uses none up. A request fails only on an
 outcome that cannot be retried, on a broken rule at the claim, or when attempts are used up.
 Every claim raises `fence`. The deadline leaves waiting out: a wake-up moves it on by the wait. Each
-phase has the workflow's deadline anew.
+phase has the workflow's deadline anew, and so the time that it may wait for providers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ from enum import StrEnum
 from control_plane.domain.moves import Move, MoveTable
 from idp_kernel.errors import Conflict, InvariantBroken
 from idp_kernel.retention import REPEATABLE_FOR
-from idp_kernel.workflows import RESULT_OF_STATE, WORKFLOWS, RequestState, WorkflowName
+from idp_kernel.workflows import (
+    PROVIDER_WAITS,
+    RESULT_OF_STATE,
+    WORKFLOWS,
+    RequestState,
+    WorkflowName,
+)
 
 _S = RequestState
 
@@ -67,10 +73,13 @@ class AttemptEnding(StrEnum):
 
 @dataclass(frozen=True)
 class AttemptPolicy:
-    """How long a claim lasts without renewal, and how many attempts may be lost or fail."""
+    """How long a claim lasts without renewal, how many attempts may be lost or fail, and how long a
+    request may wait for providers in each phase.
+    """
 
     lease: timedelta
     max_attempts: int
+    longest_provider_wait: timedelta
 
 
 @dataclass(frozen=True)
@@ -135,6 +144,10 @@ class Request:
     waiting: Waiting | None = None
     waited: timedelta = timedelta(0)
     """Over all waits of this round."""
+    provider_waited: timedelta = timedelta(0)
+    """Over the waits for providers in this phase of this round that are over."""
+    last_seen: str = ""
+    """What the last run of this phase that sent it to wait saw, in words."""
     not_before: datetime | None = None
     offers: int = 0
     """How often this attempt was offered and not claimed."""
@@ -336,20 +349,41 @@ class Request:
 
     # ── waiting ──────────────────────────────────────────────────────────────────────────────
 
-    def waits(self, *, reason: str, until: datetime, now: datetime, phase: int) -> Request:
+    def waits(
+        self, *, reason: str, until: datetime, now: datetime, phase: int, seen: str = ""
+    ) -> Request:
         """The run ends; the request waits, then goes on in `phase`, this one or the next."""
         if phase not in (self.phase, self.phase + 1):
             raise InvariantBroken(f"request {self.id} cannot go from phase {self.phase} to {phase}")
-        deadline = self.deadline_at if phase == self.phase else _deadline(self.workflow, now)
+        is_same = phase == self.phase
         return replace(
             self,
             state=self._after("wait"),
             phase=phase,
-            deadline_at=deadline,
+            deadline_at=self.deadline_at if is_same else _deadline(self.workflow, now),
             lease_expires_at=None,
             waiting=Waiting(reason, now, until),
+            provider_waited=self.provider_waited if is_same else timedelta(0),
+            last_seen=seen,
             setbacks=0,
         )
+
+    def waits_here(
+        self, *, reason: str, until: datetime, now: datetime, policy: AttemptPolicy, seen: str = ""
+    ) -> Request:
+        """As `waits`, in this phase: for a provider no longer than it may in all, so that the last
+        look comes when that is over. Raises `Conflict` (`waited_too_long`) after that.
+        """
+        if reason in PROVIDER_WAITS:
+            left = policy.longest_provider_wait - self.provider_waited
+            if left <= timedelta(0):
+                raise self._conflict(
+                    "waited_too_long",
+                    f"has waited {_rounded(self.provider_waited)} for providers, as long as it may;"
+                    " see that the provider answers, then retry it",
+                )
+            until = min(until, now + left)
+        return self.waits(reason=reason, until=until, now=now, phase=self.phase, seen=seen)
 
     def woken(self, now: datetime) -> Request:
         """Pending again, next attempt; neither an attempt nor the deadline is used up. A new phase
@@ -377,7 +411,10 @@ class Request:
         return self._ended("cancel", now)
 
     def timed_out(self, now: datetime) -> Request:
-        why = Failure("deadline_passed", f"It did not end by {self.deadline_at:%F %T} UTC.", False)
+        message = f"It did not end by {self.deadline_at:%F %T} UTC."
+        if self.last_seen:
+            message = f"{message} Seen last: {self.last_seen}"
+        why = Failure("deadline_passed", message, False)
         return replace(self._ended("time_out", now), error=why)
 
     def cancellation_requested(self, now: datetime) -> Request:
@@ -402,6 +439,8 @@ class Request:
             pending_since=now,
             deadline_at=_deadline(self.workflow, now),
             waited=timedelta(0),
+            provider_waited=timedelta(0),
+            last_seen="",
             cancel_requested=False,
             ended_at=None,
             error=None,
@@ -477,6 +516,11 @@ class Request:
         )
 
 
+def _rounded(time: timedelta) -> timedelta:
+    """In whole seconds, for messages."""
+    return timedelta(seconds=round(time.total_seconds()))
+
+
 def _deadline(workflow: WorkflowName, now: datetime) -> datetime:
     return now + timedelta(seconds=WORKFLOWS[workflow].deadline_seconds)
 
@@ -498,9 +542,11 @@ def _without_wait(request: Request, now: datetime) -> Request:
     if request.waiting is None:
         return request
     waited = now - request.waiting.since
+    for_provider = waited if request.waiting.reason in PROVIDER_WAITS else timedelta(0)
     return replace(
         request,
         waiting=None,
         waited=request.waited + waited,
+        provider_waited=request.provider_waited + for_provider,
         deadline_at=request.deadline_at + waited,
     )

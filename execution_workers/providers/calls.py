@@ -104,35 +104,38 @@ class ProviderCalls:
         """
         with span(f"{self.provider} {operation}", kind=SpanKind.CLIENT):
             try:
-                self._gate.check()
-                waited = self._await_turn()
-                with self._slot(self._wait_seconds - waited), self._gate.passing():
+                self._gate.check(operation)
+                waited = self._await_turn(operation)
+                with (
+                    self._slot(operation, self._wait_seconds - waited),
+                    self._gate.passing(operation),
+                ):
                     yield
             except PlatformError as error:
                 self._tell(operation, error)
                 raise
 
-    def _await_turn(self) -> float:
+    def _await_turn(self, operation: str) -> float:
         """How many seconds that took."""
         has_turn, seconds = self._pace.turn(within_seconds=self._wait_seconds)
         if not has_turn:
-            raise self._refused(Refusal.RATE_LIMITED, seconds)
+            raise self._refused(operation, Refusal.RATE_LIMITED, seconds)
         if seconds > 0:
             self._sleep(seconds)
         return seconds
 
     @contextmanager
-    def _slot(self, wait_seconds: float) -> Iterator[None]:
+    def _slot(self, operation: str, wait_seconds: float) -> Iterator[None]:
         if not self._slots.acquire(timeout=wait_seconds):
-            raise self._refused(Refusal.BUSY, 1)
+            raise self._refused(operation, Refusal.BUSY, 1)
         try:
             yield
         finally:
             self._slots.release()
 
-    def _refused(self, reason: Refusal, seconds: float) -> Unavailable:
+    def _refused(self, operation: str, reason: Refusal, seconds: float) -> Unavailable:
         self._metrics.refused(self.provider, reason)
-        return refusal(self.provider, reason, seconds)
+        return refusal(self.provider, operation, reason, seconds)
 
     def _tell(self, operation: str, error: PlatformError) -> None:
         status = str(error.details.get("targetStatus", NO_STATUS))

@@ -125,19 +125,19 @@ class Gate:
     def state(self) -> CircuitState:
         return self._state
 
-    def check(self) -> None:
+    def check(self, operation: str) -> None:
         """Raises as `passing` does, and takes no place."""
         with self._lock:
-            self._require_open()
+            self._require_open(operation)
 
     @contextmanager
-    def passing(self) -> Iterator[None]:
+    def passing(self, operation: str) -> Iterator[None]:
         """Around one call at the provider, whose outcome decides over later ones. A pause that its
         error asks for is cut to the longest there is.
 
         Raises `Unavailable` with the rest of the time: `provider_paused` or `circuit_open`.
         """
-        is_probe = self._enter()
+        is_probe = self._enter(operation)
         try:
             yield
         except PlatformError as error:
@@ -151,24 +151,24 @@ class Gate:
             raise
         self._leave(None, is_probe=is_probe)
 
-    def _enter(self) -> bool:
+    def _enter(self, operation: str) -> bool:
         """Whether this call is the probe."""
         with self._lock:
-            self._require_open()
+            self._require_open(operation)
             if self._state is CircuitState.CLOSED:
                 return False
             self._be(CircuitState.HALF_OPEN)
             self._is_probing = True
             return True
 
-    def _require_open(self) -> None:
+    def _require_open(self, operation: str) -> None:
         now = self._monotonic()
         if now < self._paused_until:
-            raise self._refused(Refusal.PAUSED, self._paused_until - now)
+            raise self._refused(operation, Refusal.PAUSED, self._paused_until - now)
         if now < self._opens_until:
-            raise self._refused(Refusal.CIRCUIT_OPEN, self._opens_until - now)
+            raise self._refused(operation, Refusal.CIRCUIT_OPEN, self._opens_until - now)
         if self._is_probing:
-            raise self._refused(Refusal.CIRCUIT_OPEN, PROBE_SECONDS)
+            raise self._refused(operation, Refusal.CIRCUIT_OPEN, PROBE_SECONDS)
 
     def _leave(self, error: PlatformError | None, *, is_probe: bool) -> None:
         with self._lock:
@@ -214,26 +214,29 @@ class Gate:
             self._state = state
             self._metrics.circuit(self._provider, state)
 
-    def _refused(self, reason: Refusal, seconds: float) -> Unavailable:
+    def _refused(self, operation: str, reason: Refusal, seconds: float) -> Unavailable:
         self._metrics.refused(self._provider, reason)
-        return refusal(self._provider, reason, seconds)
+        return refusal(self._provider, operation, reason, seconds)
 
 
 _WORDS: dict[Refusal, str] = {
-    Refusal.BUSY: "Too many calls to {provider} are in flight.",
-    Refusal.RATE_LIMITED: "Calls to {provider} are at the rate that this platform keeps to.",
-    Refusal.PAUSED: "{provider} asked to be left alone; it is called again in {seconds:.0f} s.",
+    Refusal.BUSY: "too many calls to it are in flight. It is tried again.",
+    Refusal.RATE_LIMITED: (
+        "calls to it are at the rate that this platform keeps to. It is tried again in "
+        "{seconds:.0f} s."
+    ),
+    Refusal.PAUSED: "it asked to be left alone. It is called again in {seconds:.0f} s.",
     Refusal.CIRCUIT_OPEN: (
-        "{provider} failed or was away several times in a row; it is tried again in "
-        "{seconds:.0f} s. See whether it runs."
+        "it failed or was away several times in a row. See whether it runs; it is tried again in "
+        "{seconds:.0f} s."
     ),
 }
 
 
-def refusal(provider: str, reason: Refusal, seconds: float) -> Unavailable:
+def refusal(provider: str, operation: str, reason: Refusal, seconds: float) -> Unavailable:
     """The error of a call that was not made."""
     return Unavailable(
-        _WORDS[reason].format(provider=provider, seconds=seconds),
+        f"{provider} was not asked to {operation}: {_WORDS[reason].format(seconds=seconds)}",
         code=reason.value,
         details={"target": provider, "targetStatus": NO_STATUS},
         retry_after_seconds=seconds,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from execution_workers.providers.argocd.client import ArgoCd
 from execution_workers.providers.calls import ProviderCalls
 from execution_workers.providers.flux.client import Flux
 from execution_workers.providers.forges.forge import HostedForge
+from execution_workers.providers.forges.pull_requests import PullRequestRules
 from execution_workers.providers.gitea.client import GiteaClient
 from execution_workers.providers.gitea.forge import GiteaHost
 from execution_workers.providers.github.client import GitHubClient, GitHubServer
@@ -112,7 +114,18 @@ def _gitea(surroundings: Surroundings) -> GitForge:
     )
     client = surroundings.resources.enter_context(closing(client))
     return HostedForge(
-        lambda: GiteaHost(client, settings.gitea_organisation), settings.installation_id
+        lambda: GiteaHost(
+            client,
+            settings.gitea_organisation,
+            pull_requests=_pull_requests(surroundings) if settings.gitea_pull_requests else None,
+        ),
+        settings.installation_id,
+    )
+
+
+def _pull_requests(surroundings: Surroundings) -> PullRequestRules:
+    return PullRequestRules(
+        surroundings.clock, timedelta(days=surroundings.settings.pull_request_days)
     )
 
 
@@ -130,7 +143,12 @@ def _github(surroundings: Surroundings) -> GitForge:
     for_looks = credential()
 
     def host(shown: Credential) -> GitHubHost:
-        return GitHubHost(GitHubClient(server, shown), settings.github_organisation)
+        return GitHubHost(
+            GitHubClient(server, shown),
+            settings.github_organisation,
+            protection=settings.github_protection,
+            pull_requests=_pull_requests(surroundings) if settings.github_pull_requests else None,
+        )
 
     return HostedForge(
         lambda: host(credential()), settings.installation_id, looking=lambda: host(for_looks)

@@ -445,6 +445,7 @@ def show_request(invocation: Invocation, request: WorkflowRequest) -> None:
         ("state", request.state),
         ("waiting for", request.waiting_reason),
         ("waiting until", request.waiting_until),
+        ("seen last", request.waiting_for),
         ("cancel requested", request.cancel_requested),
         ("team", request.team),
         ("app", request.application_id),

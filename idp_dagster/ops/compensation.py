@@ -6,6 +6,7 @@ is not the undone request's, and what another request lives on.
 
 from dagster import OpExecutionContext, ResourceParam
 
+from idp_dagster.endings import are_gone, what_is_left
 from idp_dagster.outcomes import step_attempt
 from idp_dagster.patience import Patience, is_achieved_in_time
 from idp_dagster.policies import SentToWait
@@ -70,7 +71,8 @@ def verify_nothing_left(
             attempt,
             config,
             look=lambda permit: undo_provider.verify(body, permit),
-            judge=lambda seen: StepResult() if all(each.passed for each in seen.items) else None,
+            judge=lambda seen: StepResult() if are_gone([seen]) else None,
+            words=lambda seen: what_is_left([seen]),
             waiting_reason=WaitingReason.UNDONE_STILL_SEEN,
         )
     if not is_gone:

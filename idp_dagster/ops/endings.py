@@ -5,7 +5,14 @@ One call for each secret. Each can be repeated: the workers look first, and find
 
 from dagster import OpExecutionContext, ResourceParam
 
-from idp_dagster.endings import ReleasePatience, are_gone, binding_ids, done_to_each, looks
+from idp_dagster.endings import (
+    ReleasePatience,
+    are_gone,
+    binding_ids,
+    done_to_each,
+    looks,
+    what_is_left,
+)
 from idp_dagster.outcomes import step_attempt
 from idp_dagster.patience import Patience, is_achieved_in_time
 from idp_dagster.policies import SentToWait
@@ -60,6 +67,7 @@ def release_consumers(
             config,
             look=lambda permit: [ending_provider.look(each, permit) for each in bodies],
             judge=lambda seen: StepResult() if are_gone(seen, among=bindings) else None,
+            words=what_is_left,
             waiting_reason=None,
             # The last step asks again, and insists.
             forgiven=(Unavailable, ProviderRejected),
@@ -103,6 +111,7 @@ def verify_secrets_ended(
             config,
             look=lambda permit: [ending_provider.look(each, permit) for each in bodies],
             judge=lambda seen: StepResult() if are_gone(seen) else None,
+            words=what_is_left,
             waiting_reason=WaitingReason.ENDED_STILL_SEEN,
         )
     if not is_over:

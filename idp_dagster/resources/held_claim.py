@@ -9,12 +9,14 @@ from idp_dagster.ports import CallPermit
 from idp_dagster.resources.lease import LeaseKeeper
 from idp_kernel.errors import Conflict
 from idp_kernel.http.client import ServiceClient
+from idp_kernel.telemetry.logs import redact
 from idp_kernel.wire.base import WireModel
 from idp_kernel.wire.engine import (
     CANCEL_REQUESTED,
     DECLARE_ENVIRONMENTS,
     END_PHASE,
     FINALIZE,
+    MESSAGE_LENGTH,
     STEP_OUTCOME,
     STEP_START,
     WAIT,
@@ -102,12 +104,13 @@ class HeldClaim:
         )
         self._post(STEP_OUTCOME, body, token=self._lease.token(), step=step)
 
-    def wait(self, reason: WaitingReason, seconds: float) -> None:
+    def wait(self, reason: WaitingReason, seconds: float, *, seen: str) -> None:
         body = WaitRequested(
             run_id=self._claim.run_id,
             attempt=self._claim.attempt,
             reason=reason,
             wait_seconds=seconds,
+            seen=redact(seen)[:MESSAGE_LENGTH],
         )
         with self._heeding_cancel(), self._lease.last_call() as token:
             self._post(WAIT, body, token=token)

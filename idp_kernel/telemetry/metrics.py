@@ -178,6 +178,13 @@ WORKFLOW_LAPSED_LEASE = Metric(
 WORKFLOW_REQUESTS_WAITING = Metric(
     "workflow_requests_waiting", _GAUGE, ("workflow", "reason"), "Requests that wait."
 )
+WORKFLOW_PROVIDER_WAIT = Metric(
+    "workflow_longest_provider_wait_seconds",
+    _GAUGE,
+    ("workflow",),
+    "How long the request has waited for providers, over all such waits of its phase, that has"
+    " waited longest of those that have not ended; 0 when none has.",
+)
 SECRET_AGE = Metric(
     "secret_age_seconds",
     _GAUGE,
@@ -244,6 +251,7 @@ PROJECTION_METRICS = (
     WORKFLOW_OLDEST_PENDING,
     WORKFLOW_LAPSED_LEASE,
     WORKFLOW_REQUESTS_WAITING,
+    WORKFLOW_PROVIDER_WAIT,
     SECRET_AGE,
     SECRET_EXPIRY,
     SECRETS_OVERDUE,

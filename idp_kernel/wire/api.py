@@ -482,6 +482,8 @@ class WorkflowRequest(WireModel):
     reason: str
     waiting_reason: str | None = None
     waiting_until: Timestamp | None = None
+    waiting_for: str | None = None
+    """What was seen before it began to wait, in words."""
     cancel_requested: bool = False
     error: StepError | None = None
     left_behind: str | None = None

@@ -65,6 +65,8 @@ JWKS = "/.well-known/jwks.json"
 ACTOR_LOCAL_UI = "dagster-ui (local)"
 
 CANCEL_REQUESTED = "cancel_requested"
+WAITED_TOO_LONG = "waited_too_long"
+"""The code of a refused wait: the request has waited for providers as long as it may."""
 """Code of the `Conflict` that tells a run, when it wants to go on, that it shall stop instead."""
 
 ROW_HELD = "row_held"
@@ -73,6 +75,9 @@ ROW_HELD = "row_held"
 RUN_INTERRUPTED = "run_interrupted"
 """Code of a step's error that says the run was stopped, not why. It decides nothing: the run's
 ending does, or its lease."""
+
+MESSAGE_LENGTH = 2000
+"""Of what a run tells in words."""
 
 RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 """A Dagster run's id."""
@@ -410,7 +415,7 @@ class StepError(WireModel):
     """Why a step failed."""
 
     code: Annotated[str, Field(max_length=100)]
-    message: Annotated[str, Field(max_length=2000)]
+    message: Annotated[str, Field(max_length=MESSAGE_LENGTH)]
     retryable: bool
     """Whether a further attempt may succeed without anybody doing anything."""
 
@@ -434,6 +439,8 @@ class WaitRequested(WireModel):
     attempt: Annotated[int, Field(ge=1)]
     reason: WaitingReason
     wait_seconds: Annotated[float, Field(gt=0, le=7 * 24 * 3600)]
+    seen: Annotated[str, Field(max_length=MESSAGE_LENGTH)] = ""
+    """What the run saw last, in words."""
 
 
 class EndPhase(WireModel):

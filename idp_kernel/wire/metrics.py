@@ -60,6 +60,15 @@ class LapsedLease(WireModel):
     age_seconds: float
 
 
+class ProviderWait(WireModel):
+    """How long the request has waited for providers, over all such waits of its phase, that has
+    waited longest of those that have not ended; 0 when none has.
+    """
+
+    workflow: WorkflowName
+    age_seconds: float
+
+
 class WaitingRequests(WireModel):
     """How many requests wait for the same reason."""
 
@@ -106,6 +115,7 @@ class MetricsProjection(WireModel):
     oldest_pending: tuple[OldestPending, ...]
     lapsed_leases: tuple[LapsedLease, ...]
     waiting: tuple[WaitingRequests, ...]
+    provider_waits: tuple[ProviderWait, ...]
     lease_losses: tuple[LeaseLossesTotal, ...]
     downstream_errors: tuple[DownstreamErrorsTotal, ...]
     secrets: tuple[SecretsStanding, ...]

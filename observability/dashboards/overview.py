@@ -26,6 +26,7 @@ from idp_kernel.telemetry.metrics import (
     WORKFLOW_LAPSED_LEASE,
     WORKFLOW_LEASE_LOSSES,
     WORKFLOW_OLDEST_PENDING,
+    WORKFLOW_PROVIDER_WAIT,
     WORKFLOW_REQUESTS_OPEN,
     WORKFLOW_REQUESTS_WAITING,
     WORKFLOW_RETRIES,
@@ -368,6 +369,15 @@ _QUEUE = Row(
             "s",
             Red(limits.LAPSED_LEASE_SECONDS, "StuckLease"),
             width=6,
+        ),
+        Panel(
+            "Longest wait for a provider",
+            "How long the request has waited for providers that has waited longest, over all such"
+            " waits of its phase.",
+            "docs/operations/requests-wait-too-long.md.",
+            (Query(series(WORKFLOW_PROVIDER_WAIT), "{{workflow}}"),),
+            "s",
+            Red(limits.PROVIDER_WAIT_SECONDS, "RequestsWaitTooLong"),
         ),
     ),
 )

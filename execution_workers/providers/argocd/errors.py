@@ -2,52 +2,7 @@
 
 from __future__ import annotations
 
-import httpx
+from execution_workers.providers.agent_errors import agent_errors
+from idp_kernel.downstream import ARGOCD
 
-from execution_workers.providers.calls import Verdict
-from execution_workers.providers.rest import HttpErrors, without_answer
-from idp_kernel.errors import ProviderRejected, Unavailable
-
-_LOOK_AT_CONFIGURATION = "Compare ARGOCD_URL and its version with docs/providers/argocd.md."
-_NO_REASON = "no reason given"
-_REJECTED = Verdict(ProviderRejected, "argocd_rejected", _LOOK_AT_CONFIGURATION)
-_FAILED = Verdict(Unavailable, "argocd_failed", "Look at its log.")
-_FAILED_BEFORE = Verdict(
-    Unavailable, "argocd_failed", "Look at its log and at what stands before it."
-)
-
-OF_STATUS: dict[int, Verdict] = {
-    400: _REJECTED,
-    401: Verdict(
-        ProviderRejected,
-        "argocd_denied",
-        "Write a token that has not ended into ARGOCD_TOKEN_FILE.",
-    ),
-    403: Verdict(
-        ProviderRejected,
-        "argocd_denied",
-        "Give the token's account the rights in docs/providers/argocd.md.",
-    ),
-    404: Verdict(ProviderRejected, "argocd_missing", _LOOK_AT_CONFIGURATION),
-    429: Verdict(Unavailable, "argocd_rate_limited", "It is tried again."),
-    500: _FAILED,
-    502: _FAILED_BEFORE,
-    503: _FAILED_BEFORE,
-    504: _FAILED_BEFORE,
-}
-
-
-def _reasons(response: httpx.Response) -> str:
-    """The server's own words."""
-    try:
-        return str(response.json()["message"]) or _NO_REASON
-    except (ValueError, KeyError, TypeError):
-        return _NO_REASON
-
-
-ERRORS = HttpErrors(
-    of_status=OF_STATUS,
-    of_exception=without_answer("argocd", "ARGOCD_URL"),
-    unreadable=Verdict(Unavailable, "argocd_unreadable", "See what stands before it."),
-    reasons=_reasons,
-)
+ERRORS = agent_errors(ARGOCD, "ARGOCD_URL", "ARGOCD_TOKEN_FILE")

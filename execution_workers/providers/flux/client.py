@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from execution_workers.credentials import SecretFile
 from execution_workers.ports import Permission
@@ -22,7 +24,7 @@ from execution_workers.providers.flux.conditions import (
     ready_of,
     revision_of,
 )
-from execution_workers.providers.flux.errors import ERRORS
+from execution_workers.providers.flux.errors import ERRORS, NOT_SERVED
 from execution_workers.providers.repository_urls import OwnerAtForge, is_of_repository
 from execution_workers.providers.rest import RestClient
 from idp_kernel.wire.agent import READY, Reconciliation
@@ -100,13 +102,27 @@ class Flux:
         self._client.close()
 
     def _brought(self, kustomization: Document) -> list[BroughtSecret]:
-        operation = "read external secret"
-        paths = [
-            f"apis/{GROUP}/{version}/namespaces/{namespace}/{EXTERNAL_SECRETS}/{name}"
-            for version, namespace, name in external_secrets_of(kustomization, GROUP, KIND)
-        ]
-        found = [self._call("GET", path, operation) for path in paths]
+        found = (
+            self._external_secret(*each) for each in external_secrets_of(kustomization, GROUP, KIND)
+        )
         return [read_external_secret(each) for each in found if each is not None]
+
+    def _external_secret(self, version: str, namespace: str, name: str) -> Document | None:
+        """None when the cluster says of this one that it is not there, which it says otherwise of
+        a kind that it does not serve.
+        """
+        path = f"apis/{GROUP}/{version}/namespaces/{namespace}/{EXTERNAL_SECRETS}/{name}"
+        operation = "read external secret"
+
+        def is_gone(response: httpx.Response) -> bool:
+            if response.status_code != 404:
+                return False
+            if _named_in(response) != name:
+                found = f"no {EXTERNAL_SECRETS} of {GROUP}/{version} are served"
+                raise NOT_SERVED.of(self._client.provider, operation, found, status="404")
+            return True
+
+        return self._call("GET", path, operation, is_none=is_gone)
 
     def _list(self, kind: tuple[str, str, str]) -> list[Document]:
         """All of them; Kubernetes gives a list in pages."""
@@ -116,7 +132,7 @@ class Flux:
         found: list[Document] = []
         query: dict[str, str | int] = {"limit": PAGE_SIZE}
         while True:
-            page = self._call("GET", path, operation, query=query, is_needed=True) or {}
+            page = self._call("GET", path, operation, query=query) or {}
             found += page.get("items") or ()
             following = (page.get("metadata") or {}).get("continue")
             if not following:
@@ -132,7 +148,7 @@ class Flux:
             "kind": "SelfSubjectAccessReview",
             "spec": {"resourceAttributes": wanted},
         }
-        answer = self._call("POST", REVIEWS, "read own rights", body=body, is_needed=True) or {}
+        answer = self._call("POST", REVIEWS, "read own rights", body=body) or {}
         return Permission(
             f"{verb} {resource}.{group}",
             bool((answer.get("status") or {}).get("allowed")),
@@ -147,20 +163,28 @@ class Flux:
         *,
         body: Document | None = None,
         query: Mapping[str, str | int] | None = None,
-        is_needed: bool = False,
+        is_none: Callable[[httpx.Response], bool] = lambda _response: False,
     ) -> Document | None:
-        """The decoded answer; None when there is no such thing and none is needed."""
+        """The decoded answer; None for one that means there is no such thing."""
         with self._calls.calling(operation):
             headers = {"Authorization": f"Bearer {self._token.read()}"}
             response = self._client.send(
                 method, path, operation, body=body, query=query, headers=headers
             )
-            if response.status_code == 404 and not is_needed:
+            if is_none(response):
                 return None
             document = self._client.decoded(response, operation)
             if not isinstance(document, dict):
                 raise self._client.unreadable(response, operation, "an answer that is no object")
             return document
+
+
+def _named_in(response: httpx.Response) -> str | None:
+    """Of which object Kubernetes speaks in a refusal; None when of none, or when it is not its."""
+    try:
+        return str(response.json()["details"]["name"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _place(metadata: Document) -> str:

@@ -24,6 +24,7 @@ from execution_workers.providers.forges.pushes import (
     is_of,
     pushed,
     removed,
+    withdraw,
 )
 from execution_workers.providers.forges.standing import (
     as_json,
@@ -74,13 +75,26 @@ class BindingsAction:
     def do(self, attempt: Attempt) -> Made:
         marker = attempt.marker(self.repository.repository_id)
         required_repository(self.host, self.repository, marker)
-        return pushed(self.host, self.repository, lambda copy: self._bound(copy, attempt))
+        return pushed(
+            self.host,
+            self.repository,
+            lambda copy: self._bound(copy, attempt),
+            topic=self.item,
+            attempt=attempt,
+        )
 
     def undo(self, attempt: Attempt) -> Undone:
         """A commit that removes the manifests which this request added and nobody changed."""
         if self.host.find(self.repository) is None:
             return Undone(EffectKind.ABSENT, {})
-        return pushed(self.host, self.repository, lambda copy: self._unbound(copy, attempt))
+        withdraw(self.host, self.repository, self.item, attempt)
+        return pushed(
+            self.host,
+            self.repository,
+            lambda copy: self._unbound(copy, attempt),
+            topic=f"undo/{self.item}",
+            attempt=attempt,
+        )
 
     def _bound(self, copy: BranchCopy, attempt: Attempt) -> Made:
         if copy.head is None:
@@ -162,14 +176,27 @@ class MovedBindingAction:
     def do(self, attempt: Attempt) -> Made:
         repository = self.move.repository
         required_repository(self.host, repository, attempt.marker(repository.repository_id))
-        return pushed(self.host, repository, lambda copy: self._moved(copy, attempt))
+        return pushed(
+            self.host,
+            repository,
+            lambda copy: self._moved(copy, attempt),
+            topic=self._entity,
+            attempt=attempt,
+        )
 
     def undo(self, attempt: Attempt) -> Undone:
         """A commit that pins the former version again, if this request's own moved it last."""
         repository = self.move.repository
         if self.host.find(repository) is None:
             return Undone(EffectKind.ABSENT, {})
-        return pushed(self.host, repository, lambda copy: self._moved_back(copy, attempt))
+        withdraw(self.host, repository, self._entity, attempt)
+        return pushed(
+            self.host,
+            repository,
+            lambda copy: self._moved_back(copy, attempt),
+            topic=f"undo/{self._entity}",
+            attempt=attempt,
+        )
 
     def _moved(self, copy: BranchCopy, attempt: Attempt) -> Made:
         present = copy.files([self._path])
@@ -283,7 +310,13 @@ class RemovedBindingAction:
         marker = attempt.marker(self.repository.repository_id)
         if own_repository(self.host, self.repository, marker) is None:
             return Made(references={}, created_by="", created=False)
-        return pushed(self.host, self.repository, lambda copy: self._removed(copy, attempt))
+        return pushed(
+            self.host,
+            self.repository,
+            lambda copy: self._removed(copy, attempt),
+            topic=f"end/{self.item}",
+            attempt=attempt,
+        )
 
     def _removed(self, copy: BranchCopy, attempt: Attempt) -> Made:
         path = binding_path(self.binding)

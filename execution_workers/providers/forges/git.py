@@ -16,7 +16,7 @@ import tempfile
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from execution_workers.credentials import SecretFile
@@ -36,6 +36,8 @@ _TRAILERS = (INSTALLATION_TRAILER, ENTITY_TRAILER, REQUEST_TRAILER)
 LARGEST_FILE_READ_BYTES = 256 * 1024
 _FILE_MODE = "100644"
 _NO_OBJECT = "0" * 40
+_OF_A_MERGE = ("the branch", "what was merged")
+"""Parents."""
 _FIELD = "\x1f"
 
 
@@ -45,6 +47,14 @@ Authorization = Callable[[], str]
 
 class Overtaken(Exception):
     """The branch moved between reading and pushing."""
+
+
+class Proposed(Exception):
+    """A commit on a branch that takes it by a pull request alone."""
+
+    def __init__(self, revision: str) -> None:
+        super().__init__(revision)
+        self.revision = revision
 
 
 @dataclass(frozen=True)
@@ -69,10 +79,12 @@ class GitRemote:
     """The authorities that vouch for the forge, as PEM; the well-known ones without it."""
 
     @contextmanager
-    def copy(self, branch: str) -> Iterator[BranchCopy]:
-        """The branch as it is now, in a private folder that is gone after the block."""
+    def copy(self, branch: str, *, proposes: bool = False) -> Iterator[BranchCopy]:
+        """The branch as it is now, in a private folder that is gone after the block; one that
+        `proposes` raises `Proposed` instead of a push, once the branch has commits.
+        """
         with tempfile.TemporaryDirectory(prefix="idp-git-") as folder:
-            copy = BranchCopy(Path(folder), self, branch)
+            copy = BranchCopy(Path(folder), self, branch, proposes=proposes)
             copy.fetch()
             yield copy
 
@@ -137,7 +149,10 @@ class GitRemote:
 class BranchCopy:
     """A branch of a repository in a temporary bare repository; for one thread."""
 
-    def __init__(self, folder: Path, remote: GitRemote, branch: str) -> None:
+    def __init__(
+        self, folder: Path, remote: GitRemote, branch: str, *, proposes: bool = False
+    ) -> None:
+        self._proposes = proposes
         self._folder = folder
         self._remote = remote
         self._ref = f"refs/heads/{branch}"
@@ -203,9 +218,10 @@ class BranchCopy:
         """The newest commit of the branch that changed one of the paths, which are there; the
         newest of all for no path.
 
-        What came by a merge counts as the merge's: that is when the branch got it.
+        What came by a merge has the merge's revision: that is when the branch got it.
         """
-        return self._log("-1", "--first-parent", str(self._head), "--", *paths)[0]
+        found = self._log("-1", "--first-parent", str(self._head), "--", *paths)
+        return self._of_the_merged(found[0])
 
     def last_change(self, path: str) -> Commit | None:
         """The newest commit of the branch that changed the path, or removed it; None when none
@@ -214,7 +230,7 @@ class BranchCopy:
         if self._head is None:
             return None
         found = self._log("-1", "--first-parent", self._head, "--", path)
-        return found[0] if found else None
+        return self._of_the_merged(found[0]) if found else None
 
     def parent(self, revision: str) -> str | None:
         """The first parent; None for the first commit."""
@@ -248,9 +264,36 @@ class BranchCopy:
 
     def push(self, revision: str) -> None:
         """Moves the forge's branch forward; raises `Overtaken` when it has moved meanwhile."""
+        if self._proposes and self._head is not None:
+            raise Proposed(revision)
         with self._remote.calls.calling("git push"):
             self._git_with_token("push", "--quiet", self._remote.url, f"{revision}:{self._ref}")
         self._head = revision
+
+    def message(self, revision: str) -> str:
+        """Of the commit, with its trailers."""
+        return self._git("log", "-1", "--format=%B", revision).decode()
+
+    def push_beside(self, revision: str, branch: str) -> None:
+        """Puts the commit onto a branch of the platform's own, whatever that had."""
+        with self._remote.calls.calling("git push"):
+            self._git_with_token(
+                "push", "--quiet", self._remote.url, f"+{revision}:refs/heads/{branch}"
+            )
+
+    def remove_beside(self, branch: str) -> None:
+        """Removes a branch of the platform's own, and with that its pull request."""
+        with self._remote.calls.calling("git push"):
+            self._git_with_token("push", "--quiet", self._remote.url, f":refs/heads/{branch}")
+
+    def _of_the_merged(self, commit: Commit) -> Commit:
+        """A merge that a person made says nothing of the platform; what it merged may."""
+        if commit.installation_id:
+            return commit
+        parents = self._git("rev-list", "--parents", "-1", commit.revision).decode().split()[1:]
+        if len(parents) != len(_OF_A_MERGE):
+            return commit
+        return replace(self._log("-1", parents[1])[0], revision=commit.revision)
 
     def _log(self, *selection: str) -> list[Commit]:
         fields = [f"%(trailers:key={key},valueonly,separator=%x2C)" for key in _TRAILERS]

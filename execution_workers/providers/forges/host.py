@@ -8,6 +8,7 @@ from typing import Protocol
 
 from execution_workers.ports import Attempt, Marker, Permission
 from execution_workers.providers.forges.git import GitRemote
+from execution_workers.providers.forges.pull_requests import ByPullRequest
 from idp_kernel.wire.worker import RepositoryWanted
 
 NOBODY = Marker("", "", "")
@@ -21,6 +22,7 @@ class HostedProtection:
     branch: str
     required_approvals: int
     marker: Marker
+    """Whose it is, as far as the protection itself bears it out."""
     weaknesses: tuple[str, ...] = ()
     """What it lets happen though the platform's own would not; in words."""
 
@@ -34,10 +36,14 @@ class HostedRepository:
     url: str
     """For git."""
     marker: Marker
+    default_branch: str
+    """As the forge has it, which of an empty one may be another than the first push makes."""
     protection: Callable[[], HostedProtection | None]
     """None while the wanted default branch is unprotected. Asks the forge where it told nothing of
     it with the repository.
     """
+    protection_mark: Marker = NOBODY
+    """Whose protection the repository says it has; it may outlive that."""
     is_archived: bool = False
     """Whether nobody can change anything in it any more."""
 
@@ -48,6 +54,13 @@ class ForgeHost(Protocol):
     @property
     def provider(self) -> str:
         """Its name in errors."""
+        ...
+
+    @property
+    def by_pull_request(self) -> ByPullRequest | None:
+        """How the platform's commits get onto a protected branch that it may not push to; None
+        where it may.
+        """
         ...
 
     def permissions(self) -> Sequence[Permission]:

@@ -45,7 +45,7 @@ class Description:
         if self.marker != NOBODY:
             marks.append(owner_mark(self.marker))
         if self.protected_by:
-            marks.append(f"[idp-protection:{self.protected_by}]")
+            marks.append(protection_mark(self.protected_by))
         behind = " ".join(marks)
         room = longest - len(behind) - 1
         text = " ".join(self.text.split())
@@ -62,10 +62,19 @@ def read_description(description: str | None) -> Description:
         Marker(found["installation"], found["entity"], found["request"] or "")
         for found in _OWNER.finditer(written)
     }
-    protections = {found["request"] for found in _PROTECTION.finditer(written)}
     marker = next(iter(owners)) if len(owners) == 1 else NOBODY
-    protected_by = next(iter(protections)) if len(protections) == 1 else ""
-    return Description(text, marker, protected_by)
+    return Description(text, marker, protected_by(written))
+
+
+def protected_by(written: str) -> str:
+    """The request that a protection's mark names; empty without one, or with several."""
+    protections = {found["request"] for found in _PROTECTION.finditer(written)}
+    return next(iter(protections)) if len(protections) == 1 else ""
+
+
+def protection_mark(request_id: str) -> str:
+    """`[idp-protection:<request>]`."""
+    return f"[idp-protection:{request_id}]"
 
 
 def owner_mark(marker: Marker) -> str:

@@ -9,9 +9,21 @@ from pathlib import PurePosixPath
 from typing import TypeVar
 
 from execution_workers.ports import Attempt, foreign_owner
-from execution_workers.providers.forges.git import BranchCopy, Commit, Overtaken, with_trailers
+from execution_workers.providers.forges.git import (
+    BranchCopy,
+    Commit,
+    Overtaken,
+    Proposed,
+    with_trailers,
+)
 from execution_workers.providers.forges.git_errors import BRANCH_BUSY
 from execution_workers.providers.forges.host import ForgeHost
+from execution_workers.providers.forges.pull_requests import (
+    ByPullRequest,
+    PullRequest,
+    Standing,
+    branch_for,
+)
 from idp_kernel.wire.worker import RepositoryWanted
 
 MOST_PUSHES = 8
@@ -21,18 +33,70 @@ Result = TypeVar("Result")
 
 
 def pushed(
-    host: ForgeHost, repository: RepositoryWanted, work: Callable[[BranchCopy], Result]
+    host: ForgeHost,
+    repository: RepositoryWanted,
+    work: Callable[[BranchCopy], Result],
+    *,
+    topic: str,
+    attempt: Attempt,
 ) -> Result:
-    """What `work` answers on a fresh copy of the branch; again after others were faster."""
-    with host.git(repository).copy(repository.default_branch) as copy:
+    """What `work` answers on a fresh copy of the branch; again after others were faster.
+
+    Where the forge takes the platform's commits by pull requests alone, the topic's is opened, and
+    until it is merged `Unavailable` (`pull_request_open`) is raised.
+    """
+    way, was_merged = host.by_pull_request, False
+    with host.git(repository).copy(repository.default_branch, proposes=way is not None) as copy:
         for number in range(MOST_PUSHES):
             try:
                 return work(copy)
             except Overtaken:
                 # Jitter, not cryptography: two workers that collided shall not collide again.
                 time.sleep(random.uniform(0, _PAUSE_SECONDS * (number + 1)))  # noqa: S311
-                copy.fetch()
+            except Proposed as proposed:
+                assert way is not None  # noqa: S101 - narrows for mypy: only such a copy proposes
+                found = _proposal(way, host, repository, copy, proposed.revision, topic, attempt)
+                if was_merged or found.standing is not Standing.MERGED:
+                    raise way.waits_for(found, host.provider) from None
+                was_merged = True
+            # Others were faster, or merged it meanwhile.
+            copy.fetch()
     raise BRANCH_BUSY.of(host.provider, "git push", f"others pushed first {MOST_PUSHES} times")
+
+
+def withdraw(host: ForgeHost, repository: RepositoryWanted, topic: str, attempt: Attempt) -> None:
+    """The topic's pull request, if one is open, is closed: what it was to bring is not wanted."""
+    way = host.by_pull_request
+    branch = branch_for(topic, attempt)
+    found = None if way is None else way.forge.find(repository, branch)
+    if found is not None and found.standing is Standing.OPEN:
+        attempt.check_fence()
+        with host.git(repository).copy(repository.default_branch) as copy:
+            copy.remove_beside(branch)
+
+
+def _proposal(
+    way: ByPullRequest,
+    host: ForgeHost,
+    repository: RepositoryWanted,
+    copy: BranchCopy,
+    revision: str,
+    topic: str,
+    attempt: Attempt,
+) -> PullRequest:
+    """The topic's pull request, opened now unless there is one."""
+    branch = branch_for(topic, attempt)
+    found = way.forge.find(repository, branch)
+    if found is not None:
+        return found
+    attempt.check_fence()
+    copy.push_beside(revision, branch)
+    title, _, text = copy.message(revision).partition("\n")
+    opened = way.forge.open(repository, branch, title, text.strip())
+    found = opened or way.forge.find(repository, branch)
+    if found is None:
+        raise BRANCH_BUSY.of(host.provider, "open pull request", "one is open and cannot be found")
+    return found
 
 
 def committed(

@@ -11,7 +11,12 @@ from execution_workers.ports import Attempt, Made, Marker, Undone, foreign_owner
 from execution_workers.providers.forges.host import ForgeHost, HostedProtection, HostedRepository
 from execution_workers.providers.forges.pushes import has_work_of_others
 from execution_workers.providers.forges.seeding import Seed
-from execution_workers.providers.forges.standing import as_json, own_repository, required_repository
+from execution_workers.providers.forges.standing import (
+    as_json,
+    own_repository,
+    require_default_branch,
+    required_repository,
+)
 from idp_kernel.failpoints import failpoint
 from idp_kernel.wire.worker import AppEnvSubject, EffectKind, RepositoryWanted, Subject
 from idp_kernel.workflows import ProviderEvent
@@ -41,6 +46,7 @@ class RepositoryAction:
         marker = attempt.marker(self.repository.repository_id)
         found = own_repository(self.host, self.repository, marker)
         standing = found or self._create(marker, attempt)
+        require_default_branch(self.host, self.repository, standing)
         self.host.let_team_in(self.repository, attempt)
         return Made(
             references={**self._references(standing), **self._seed(attempt)},
@@ -152,7 +158,11 @@ class ProtectionAction:
         marker = attempt.marker(self.repository.repository_id)
         found = required_repository(self.host, self.repository, marker).protection()
         if found is not None and not found.marker.is_of_same_entity(marker):
-            raise foreign_owner(self.host.provider, f"a protection of {found.branch}")
+            raise foreign_owner(
+                self.host.provider,
+                f"a protection of {found.branch} of {self.host.full_name(self.repository)}",
+                otherwise="A protection of the platform's own names it among those who may push.",
+            )
         changed = found is None or not self._is_as_wanted(found)
         created_by = found.marker if found is not None else marker
         if changed:
@@ -170,6 +180,7 @@ class ProtectionAction:
         repository = self.host.find(self.repository)
         found = None if repository is None else repository.protection()
         if found is None:
+            self._forget_mark(repository, attempt)
             return Undone(EffectKind.ABSENT, {})
         references = {"branch": found.branch}
         is_ours = found.marker == attempt.marker(self.repository.repository_id)
@@ -177,6 +188,12 @@ class ProtectionAction:
             return Undone(EffectKind.KEPT, references)
         self.host.unprotect(self.repository, attempt)
         return Undone(EffectKind.UNDONE, references)
+
+    def _forget_mark(self, repository: HostedRepository | None, attempt: Attempt) -> None:
+        """Of a protection that is gone: the next one may be somebody else's."""
+        marker = attempt.marker(self.repository.repository_id)
+        if repository is not None and repository.protection_mark == marker:
+            self.host.unprotect(self.repository, attempt)
 
     def _is_as_wanted(self, found: HostedProtection) -> bool:
         return found.required_approvals == self.required_approvals and not found.weaknesses

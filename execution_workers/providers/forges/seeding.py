@@ -17,6 +17,7 @@ from execution_workers.providers.forges.pushes import (
     is_of,
     pushed,
     removed,
+    withdraw,
 )
 from execution_workers.providers.forges.standing import as_json, required_repository
 from execution_workers.seeds import application_seed_files
@@ -37,11 +38,24 @@ class Seed:
 
     def do(self, attempt: Attempt) -> tuple[Commit, bool]:
         """The commit that has them, and whether it was made now since they were not there."""
-        return pushed(self.host, self.repository, lambda copy: self._seeded(copy, attempt))
+        return pushed(
+            self.host,
+            self.repository,
+            lambda copy: self._seeded(copy, attempt),
+            topic=self.entity,
+            attempt=attempt,
+        )
 
     def undo(self, attempt: Attempt) -> Undone:
         """A commit that removes what this request's own brought and nobody changed since."""
-        return pushed(self.host, self.repository, lambda copy: self._unseeded(copy, attempt))
+        withdraw(self.host, self.repository, self.entity, attempt)
+        return pushed(
+            self.host,
+            self.repository,
+            lambda copy: self._unseeded(copy, attempt),
+            topic=f"undo/{self.entity}",
+            attempt=attempt,
+        )
 
     def _seeded(self, copy: BranchCopy, attempt: Attempt) -> tuple[Commit, bool]:
         standing = copy.files([OWNERSHIP_PATH]).get(OWNERSHIP_PATH)

@@ -31,6 +31,25 @@ def required_repository(
     return found
 
 
+def require_default_branch(
+    host: ForgeHost, wanted: RepositoryWanted, found: HostedRepository
+) -> None:
+    """Raises `ProviderRejected` (`default_branch_differs`) for a repository that people work on
+    elsewhere. Of an empty one the forge tells another branch than the first push makes.
+    """
+    if found.default_branch == wanted.default_branch:
+        return
+    with host.git(wanted).copy(found.default_branch) as copy:
+        is_empty = copy.head is None
+    if not is_empty:
+        raise ProviderRejected(
+            f"{host.provider}: the default branch of {host.full_name(wanted)} is "
+            f"{found.default_branch}, and the platform works on {wanted.default_branch}. Make "
+            f"{wanted.default_branch} the default branch there, then retry.",
+            code="default_branch_differs",
+        )
+
+
 def missing(host: ForgeHost, found: str) -> ProviderRejected:
     return ProviderRejected(
         f"{host.provider}: {found}. Restore it at the forge; what is "

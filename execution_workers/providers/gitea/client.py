@@ -1,14 +1,15 @@
 """Gitea's REST API, with an account of the platform's own.
 
-Nothing here is a list, so no answer comes in pages: every thing is asked for by its name.
+Nothing here is a list but pull requests: every other thing is asked for by its name.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
 from execution_workers.credentials import SecretFile
 from execution_workers.providers.calls import ProviderCalls
@@ -20,6 +21,8 @@ from execution_workers.providers.rest import RestClient
 API = "api/v1/"
 GIT_USER = "idp"
 """Gitea takes any name with a token as its password."""
+PULL_REQUESTS_A_PAGE = 50
+"""As many as it gives by default."""
 
 
 class GiteaUser(BaseModel):
@@ -32,6 +35,7 @@ class GiteaRepository(BaseModel):
     name: str
     owner: GiteaUser
     description: str = ""
+    default_branch: str
     clone_url: str
     archived: bool = False
 
@@ -67,6 +71,23 @@ class GiteaProtection(BaseModel):
     unprotected_file_patterns: str = ""
     apply_to_admins: bool | None = None
     """Forgejo only."""
+
+
+class GiteaBranch(BaseModel):
+    label: str
+    """Its name, which it keeps here when it is removed."""
+
+
+class GiteaPullRequest(BaseModel):
+    html_url: str
+    state: str
+    merged: bool = False
+    created_at: datetime
+    head: GiteaBranch
+
+
+class GiteaPullRequests(RootModel[tuple[GiteaPullRequest, ...]]):
+    """A page of them."""
 
 
 class GiteaClient:
@@ -165,6 +186,27 @@ class GiteaClient:
     def give_team_access(self, owner: str, name: str, team: str) -> None:
         """What the team may do there, Gitea keeps with the team; 422 is a team that has access."""
         self._api.tell("PUT", _team(owner, name, team), "give team access", fine_at=(422,))
+
+    def pull_requests(self, owner: str, name: str, poster: str, page: int) -> GiteaPullRequests:
+        """Those that the account has opened, the newest first; a page without any is behind the
+        last.
+        """
+        asked = urlencode(
+            {"state": "all", "poster": poster, "limit": PULL_REQUESTS_A_PAGE, "page": page}
+        )
+        path = f"{_repository(owner, name)}/pulls?{asked}"
+        return self._api.read(path, GiteaPullRequests, "list pull requests")
+
+    def open_pull_request(self, owner: str, name: str, body: Json) -> GiteaPullRequest | None:
+        """A new one; None when one is open from that branch."""
+        return self._api.ask(
+            "POST",
+            f"{_repository(owner, name)}/pulls",
+            GiteaPullRequest,
+            "open pull request",
+            body=body,
+            is_none=lambda response: response.status_code == 409,
+        )
 
     def git(self, owner: str, name: str) -> GitRemote:
         """The repository for git, at the address that is set whatever Gitea calls itself."""

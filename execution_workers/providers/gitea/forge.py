@@ -5,20 +5,29 @@ Whose a repository is, and who protected it, stands in its description: see `for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
 
 from execution_workers.ports import Attempt, Marker, Permission
 from execution_workers.providers.forges.git import GitRemote
-from execution_workers.providers.forges.host import HostedProtection, HostedRepository
+from execution_workers.providers.forges.host import NOBODY, HostedProtection, HostedRepository
 from execution_workers.providers.forges.marks import (
     Description,
     how_to_mark,
     read_description,
     with_protection_mark,
 )
+from execution_workers.providers.forges.pull_requests import (
+    ByPullRequest,
+    PullRequest,
+    PullRequestRules,
+    Standing,
+)
 from execution_workers.providers.gitea.client import (
     GiteaClient,
     GiteaProtection,
+    GiteaPullRequest,
     GiteaRepository,
 )
 from idp_kernel.wire.worker import RepositoryWanted
@@ -30,14 +39,30 @@ LONGEST_DESCRIPTION = 255
 class GiteaHost:
     """Repositories of organisations; for one attempt."""
 
-    def __init__(self, client: GiteaClient, organisation: str | None) -> None:
-        """Without an organisation each team's repositories are in the one named like the team."""
+    def __init__(
+        self,
+        client: GiteaClient,
+        organisation: str | None,
+        *,
+        pull_requests: PullRequestRules | None = None,
+    ) -> None:
+        """Without an organisation each team's repositories are in the one named like the team; with
+        `pull_requests` nobody pushes past a protection, not even the platform.
+        """
         self._client = client
         self._organisation = organisation
+        self._rules = pull_requests
 
     @property
     def provider(self) -> str:
         return self._client.calls.provider
+
+    @property
+    def by_pull_request(self) -> ByPullRequest | None:
+        rules = self._rules
+        return (
+            None if rules is None else ByPullRequest(GiteaPulls(self._client, self._owner), rules)
+        )
 
     def permissions(self) -> Sequence[Permission]:
         login = self._client.user().login
@@ -112,7 +137,7 @@ class GiteaHost:
     ) -> None:
         """Marked before it is there: a rule that stands unmarked is somebody else's."""
         owner, branch = self._owner(wanted), wanted.default_branch
-        rule = rule_for(self._client.user().login, required_approvals)
+        rule = rule_for(self._pushers, required_approvals)
         self._mark_protection(wanted, marker.request_id, attempt)
         found = self._client.protection(owner, wanted.name, branch)
         attempt.check_fence()
@@ -130,6 +155,11 @@ class GiteaHost:
 
     def git(self, wanted: RepositoryWanted) -> GitRemote:
         return self._client.git(self._owner(wanted), wanted.name)
+
+    @property
+    def _pushers(self) -> frozenset[str]:
+        """Whom the platform's rules let push."""
+        return frozenset() if self._rules is not None else frozenset({self._client.user().login})
 
     def _owner(self, wanted: RepositoryWanted) -> str:
         return self._organisation or wanted.owner
@@ -151,11 +181,13 @@ class GiteaHost:
             rule = self._client.protection(found.owner.login, found.name, wanted.default_branch)
             if rule is None:
                 return None
+            pushers = self._pushers
+            is_ours = pushers <= _pushers(rule)
             return HostedProtection(
                 branch=wanted.default_branch,
                 required_approvals=rule.required_approvals,
-                marker=description.protection_marker,
-                weaknesses=weaknesses_of(rule, self._client.user().login),
+                marker=description.protection_marker if is_ours else NOBODY,
+                weaknesses=weaknesses_of(rule, pushers),
             )
 
         return HostedRepository(
@@ -163,17 +195,52 @@ class GiteaHost:
             name=found.name,
             url=found.clone_url,
             marker=description.marker,
+            default_branch=found.default_branch,
             protection=protection,
+            protection_mark=description.protection_marker,
             is_archived=found.archived,
         )
 
 
-def rule_for(bot: str, required_approvals: int) -> Mapping[str, object]:
+@dataclass(frozen=True)
+class GiteaPulls:
+    """The platform's pull requests."""
+
+    client: GiteaClient
+    owner_of: Callable[[RepositoryWanted], str]
+
+    def find(self, wanted: RepositoryWanted, branch: str) -> PullRequest | None:
+        poster = self.client.user().login
+        for page in count(1):
+            listed = self.client.pull_requests(
+                self.owner_of(wanted), wanted.name, poster, page
+            ).root
+            for each in listed:
+                if each.head.label == branch:
+                    return _pull_request(each)
+            if not listed:
+                break
+        return None
+
+    def open(
+        self, wanted: RepositoryWanted, branch: str, title: str, text: str
+    ) -> PullRequest | None:
+        body = {"title": title, "body": text, "head": branch, "base": wanted.default_branch}
+        made = self.client.open_pull_request(self.owner_of(wanted), wanted.name, body)
+        return None if made is None else _pull_request(made)
+
+
+def _pull_request(found: GiteaPullRequest) -> PullRequest:
+    standing = Standing.MERGED if found.merged else Standing(found.state)
+    return PullRequest(found.html_url, standing, found.created_at)
+
+
+def rule_for(pushers: Collection[str], required_approvals: int) -> Mapping[str, object]:
     """What the platform sets of a rule; the rest, such as status checks, is the team's."""
     return {
-        "enable_push": True,
-        "enable_push_whitelist": True,
-        "push_whitelist_usernames": [bot],
+        "enable_push": bool(pushers),
+        "enable_push_whitelist": bool(pushers),
+        "push_whitelist_usernames": sorted(pushers),
         "push_whitelist_teams": [],
         "push_whitelist_deploy_keys": False,
         "required_approvals": required_approvals,
@@ -199,18 +266,25 @@ _WEAKNESSES: tuple[tuple[str, Callable[[GiteaProtection], bool]], ...] = (
 )
 
 
-def weaknesses_of(rule: GiteaProtection, bot: str) -> tuple[str, ...]:
+def weaknesses_of(rule: GiteaProtection, platform: frozenset[str]) -> tuple[str, ...]:
     """Where a rule is not what `rule_for` sets, in words."""
     found = (words for words, is_so in _WEAKNESSES if is_so(rule))
-    return (*_wrong_pushers(rule, bot), *found)
+    return (*_wrong_pushers(rule, platform), *found)
 
 
-def _wrong_pushers(rule: GiteaProtection, bot: str) -> tuple[str, ...]:
+def _wrong_pushers(rule: GiteaProtection, platform: frozenset[str]) -> tuple[str, ...]:
     if rule.enable_push and not rule.enable_push_whitelist:
         return ("everybody who may write may push",)
-    pushers = set(rule.push_whitelist_usernames or ()) if rule.enable_push else set()
-    others = ", ".join(sorted(pushers - {bot}))
+    pushers = _pushers(rule)
+    others, lacking = ", ".join(sorted(pushers - platform)), ", ".join(platform - pushers)
     return (
         *([f"{others} may push"] if others else []),
-        *([] if bot in pushers else [f"the platform may not push as {bot}"]),
+        *([f"the platform may not push as {lacking}"] if lacking else []),
     )
+
+
+def _pushers(rule: GiteaProtection) -> set[str]:
+    """Whom the rule lets push. One that does not name the platform is not its own, whatever mark an
+    earlier one has left.
+    """
+    return set(rule.push_whitelist_usernames or ()) if rule.enable_push else set()

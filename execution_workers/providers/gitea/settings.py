@@ -28,3 +28,5 @@ class GiteaSettings(ServiceSettings):
     gitea_organisation: OrganisationName | None = None
     """The organisation that has the repositories of all teams; without it each team's are in the
     organisation that is named like the team."""
+    gitea_pull_requests: bool = False
+    """As `github_pull_requests`."""

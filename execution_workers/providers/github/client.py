@@ -5,18 +5,21 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
+from itertools import count
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
 from execution_workers.providers.calls import ProviderCalls
 from execution_workers.providers.forges.git import GitRemote, basic
 from execution_workers.providers.forges.rest_api import Json, RestApi
 from execution_workers.providers.github.credentials import Credential, Identity, headers_with
 from execution_workers.providers.github.errors import ERRORS
+from execution_workers.providers.github.rulesets import Ruleset, RulesetName, RulesetNames
 from execution_workers.providers.rest import RestClient
 
 GIT_USER = "x-access-token"
@@ -24,6 +27,8 @@ _TEAM_REPOSITORY = "application/vnd.github.v3.repository+json"
 """Has GitHub tell what a team may do, instead of only whether it may anything."""
 MOST_KEPT = 1000
 _NAME_TAKEN = "name already exists"
+_IS_OPEN = "A pull request already exists"
+RULESETS_A_PAGE = 100
 
 
 class GitHubOwner(BaseModel):
@@ -95,6 +100,17 @@ class GitHubProtection(BaseModel):
     allow_deletions: Switch = Switch()
 
 
+class GitHubPullRequest(BaseModel):
+    html_url: str
+    state: str
+    merged_at: datetime | None = None
+    created_at: datetime
+
+
+class GitHubPullRequests(RootModel[tuple[GitHubPullRequest, ...]]):
+    """The newest first."""
+
+
 class Kept:
     """The newest answers with their ETags, so many. Thread-safe."""
 
@@ -131,9 +147,18 @@ class ConditionalApi(RestApi):
         response = super().sent(method, path, operation, body, {**headers, **condition})
         if response.status_code == 304 and known is not None:
             return known
-        if response.is_success and "ETag" in response.headers:
+        if response.is_success and "ETag" in response.headers and _is_whole(response):
             self.kept.put(key, response)
         return response
+
+
+def _is_whole(response: httpx.Response) -> bool:
+    """An answer that was cut off would be found again and again, for as long as nothing changes."""
+    try:
+        response.json()
+    except ValueError:
+        return False
+    return True
 
 
 class GitHubServer:
@@ -234,6 +259,56 @@ class GitHubClient:
         """A protection that is gone already is fine."""
         path = _protection(owner, name, branch)
         self._api.tell("DELETE", path, "unprotect branch", fine_at=(404,))
+
+    def rulesets(self, owner: str, name: str) -> list[RulesetName]:
+        """The repository's own."""
+        found: list[RulesetName] = []
+        for page in count(1):
+            asked = urlencode(
+                {"includes_parents": "false", "per_page": RULESETS_A_PAGE, "page": page}
+            )
+            path = f"{_repository(owner, name)}/rulesets?{asked}"
+            listed = self._api.read(path, RulesetNames, "list rulesets").root
+            found += listed
+            if len(listed) < RULESETS_A_PAGE:
+                break
+        return found
+
+    def ruleset(self, owner: str, name: str, ruleset_id: int) -> Ruleset | None:
+        """None when there is no such ruleset."""
+        path = f"{_repository(owner, name)}/rulesets/{ruleset_id}"
+        return self._api.find(path, Ruleset, "read ruleset")
+
+    def add_ruleset(self, owner: str, name: str, body: Json) -> None:
+        """A new one."""
+        self._api.tell("POST", f"{_repository(owner, name)}/rulesets", "add ruleset", body=body)
+
+    def change_ruleset(self, owner: str, name: str, ruleset_id: int, body: Json) -> None:
+        """Puts the body in the place of what the ruleset had."""
+        path = f"{_repository(owner, name)}/rulesets/{ruleset_id}"
+        self._api.tell("PUT", path, "change ruleset", body=body)
+
+    def remove_ruleset(self, owner: str, name: str, ruleset_id: int) -> None:
+        """One that is gone already is fine."""
+        path = f"{_repository(owner, name)}/rulesets/{ruleset_id}"
+        self._api.tell("DELETE", path, "remove ruleset", fine_at=(404,))
+
+    def pull_requests(self, owner: str, name: str, branch: str) -> GitHubPullRequests:
+        """Those from that branch of the repository."""
+        asked = urlencode({"state": "all", "head": f"{owner}:{branch}"})
+        path = f"{_repository(owner, name)}/pulls?{asked}"
+        return self._api.read(path, GitHubPullRequests, "list pull requests")
+
+    def open_pull_request(self, owner: str, name: str, body: Json) -> GitHubPullRequest | None:
+        """A new one; None when one is open from that branch."""
+        return self._api.ask(
+            "POST",
+            f"{_repository(owner, name)}/pulls",
+            GitHubPullRequest,
+            "open pull request",
+            body=body,
+            is_none=lambda response: response.status_code == 422 and _IS_OPEN in response.text,
+        )
 
     def team_may_push(self, owner: str, name: str, team: str) -> bool:
         """Whether the organisation's team has that, or more."""

@@ -34,10 +34,12 @@ class InstallationToken(BaseModel):
 
 
 class GitHubApp(BaseModel):
+    id: int
     slug: str
 
 
 class GitHubUser(BaseModel):
+    id: int
     login: str
 
 
@@ -45,6 +47,7 @@ class GitHubUser(BaseModel):
 class Identity:
     """Who pushes past a protection: one of the two."""
 
+    id: int
     users: tuple[str, ...] = ()
     apps: tuple[str, ...] = ()
 
@@ -86,7 +89,8 @@ class OwnersToken:
         return self.file.read()
 
     def identity(self, api: RestApi) -> Identity:
-        return Identity(users=(api.read("user", GitHubUser, "read user").login,))
+        user = api.read("user", GitHubUser, "read user")
+        return Identity(user.id, users=(user.login,))
 
     def permissions(self) -> None:
         return None
@@ -112,7 +116,8 @@ class App:
         return found
 
     def identity(self) -> Identity:
-        return Identity(apps=(self._api.read("app", GitHubApp, "read app").slug,))
+        app = self._api.read("app", GitHubApp, "read app")
+        return Identity(app.id, apps=(app.slug,))
 
     @property
     def _api(self) -> RestApi:

@@ -6,28 +6,33 @@ Whose a repository is, and who protected it, stands in its description: see `for
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from execution_workers.ports import Attempt, Marker, Permission
 from execution_workers.providers.forges.git import GitRemote
-from execution_workers.providers.forges.host import HostedProtection, HostedRepository
-from execution_workers.providers.forges.marks import (
-    Description,
-    how_to_mark,
-    read_description,
-    with_protection_mark,
+from execution_workers.providers.forges.host import HostedRepository
+from execution_workers.providers.forges.marks import Description, how_to_mark, read_description
+from execution_workers.providers.forges.pull_requests import (
+    ByPullRequest,
+    PullRequest,
+    PullRequestRules,
+    Standing,
 )
 from execution_workers.providers.github.client import (
     GitHubClient,
-    GitHubProtection,
+    GitHubPullRequest,
     GitHubRepository,
-    Named,
-    RequiredChecks,
-    RequiredReviews,
 )
-from execution_workers.providers.github.credentials import Identity
+from execution_workers.providers.github.protections import (
+    LONGEST_DESCRIPTION,
+    ByBranch,
+    ByRuleset,
+    Guard,
+    Place,
+)
+from execution_workers.providers.github.settings import GitHubProtectionChoice
 from idp_kernel.wire.worker import RepositoryWanted
 
-LONGEST_DESCRIPTION = 350
 NEEDED: Mapping[str, str] = {
     "administration": "write",
     "contents": "write",
@@ -40,14 +45,37 @@ NEEDED: Mapping[str, str] = {
 class GitHubHost:
     """Repositories of organisations; for one attempt."""
 
-    def __init__(self, client: GitHubClient, organisation: str | None) -> None:
-        """Without an organisation each team's repositories are in the one named like the team."""
+    def __init__(
+        self,
+        client: GitHubClient,
+        organisation: str | None,
+        *,
+        protection: GitHubProtectionChoice = GitHubProtectionChoice.BRANCH,
+        pull_requests: PullRequestRules | None = None,
+    ) -> None:
+        """Without an organisation each team's repositories are in the one named like the team; with
+        `pull_requests` nobody pushes past a protection, not even the platform.
+        """
         self._client = client
         self._organisation = organisation
+        self._rules = pull_requests
+        passing = pull_requests is None
+        self._guard: Guard = (
+            ByRuleset(client, passing=passing)
+            if protection is GitHubProtectionChoice.RULESET
+            else ByBranch(client, passing=passing)
+        )
 
     @property
     def provider(self) -> str:
         return self._client.calls.provider
+
+    @property
+    def by_pull_request(self) -> ByPullRequest | None:
+        rules = self._rules
+        return (
+            None if rules is None else ByPullRequest(GitHubPulls(self._client, self._owner), rules)
+        )
 
     def permissions(self) -> Sequence[Permission]:
         name, found = self._client.identity.name, self._client.credential.permissions()
@@ -57,8 +85,11 @@ class GitHubHost:
                 None if found is None else found.get(permission) in (level, "write"),
                 f"Give {name} {level} access to {permission}, and accept that in the organisation.",
             )
-            for permission, level in NEEDED.items()
+            for permission, level in self._needed().items()
         ]
+
+    def _needed(self) -> Mapping[str, str]:
+        return NEEDED if self._rules is None else {**NEEDED, "pull_requests": "write"}
 
     def full_name(self, wanted: RepositoryWanted) -> str:
         return f"{self._owner(wanted)}/{wanted.name}"
@@ -103,18 +134,10 @@ class GitHubHost:
     def protect(
         self, wanted: RepositoryWanted, required_approvals: int, marker: Marker, attempt: Attempt
     ) -> None:
-        """Marked before it is there: a protection that stands unmarked is somebody else's."""
-        owner, branch = self._owner(wanted), wanted.default_branch
-        former = self._client.protection(owner, wanted.name, branch)
-        asked = protection_for(self._client.identity, required_approvals, former)
-        self._mark_protection(wanted, marker.request_id, attempt)
-        attempt.check_fence()
-        self._client.protect(owner, wanted.name, branch, asked)
+        self._guard.protect(self._place(wanted), required_approvals, marker.request_id, attempt)
 
     def unprotect(self, wanted: RepositoryWanted, attempt: Attempt) -> None:
-        attempt.check_fence()
-        self._client.unprotect(self._owner(wanted), wanted.name, wanted.default_branch)
-        self._mark_protection(wanted, "", attempt)
+        self._guard.unprotect(self._place(wanted), attempt)
 
     def git(self, wanted: RepositoryWanted) -> GitRemote:
         return self._client.git(self._owner(wanted), wanted.name)
@@ -122,109 +145,44 @@ class GitHubHost:
     def _owner(self, wanted: RepositoryWanted) -> str:
         return self._organisation or wanted.owner
 
-    def _mark_protection(self, wanted: RepositoryWanted, request_id: str, attempt: Attempt) -> None:
-        owner = self._owner(wanted)
-        found = self._client.repository(owner, wanted.name)
-        if found is None:
-            return
-        described = with_protection_mark(found.description, request_id, LONGEST_DESCRIPTION)
-        if described is not None:
-            attempt.check_fence()
-            self._client.change_repository(owner, wanted.name, {"description": described})
+    def _place(self, wanted: RepositoryWanted) -> Place:
+        return Place(self._owner(wanted), wanted.name, wanted.default_branch)
 
     def _hosted(self, found: GitHubRepository, wanted: RepositoryWanted) -> HostedRepository:
         description = read_description(found.description)
 
-        def protection() -> HostedProtection | None:
-            rule = self._client.protection(found.owner.login, found.name, wanted.default_branch)
-            if rule is None:
-                return None
-            reviews = rule.required_pull_request_reviews or RequiredReviews()
-            return HostedProtection(
-                branch=wanted.default_branch,
-                required_approvals=reviews.required_approving_review_count,
-                marker=description.protection_marker,
-                weaknesses=weaknesses_of(rule, self._client.identity),
-            )
-
+        place = Place(found.owner.login, found.name, wanted.default_branch)
         return HostedRepository(
             owner=found.owner.login,
             name=found.name,
             url=found.clone_url,
             marker=description.marker,
-            protection=protection,
+            default_branch=found.default_branch,
+            protection=lambda: self._guard.found(place, description),
+            protection_mark=description.protection_marker,
             is_archived=found.archived,
         )
 
 
-def protection_for(
-    platform: Identity, required_approvals: int, former: GitHubProtection | None
-) -> dict[str, object]:
-    """All of a protection; status checks and a linear history stay as the team has them."""
-    former = former or GitHubProtection()
-    return {
-        "required_status_checks": _as_asked(former.required_status_checks),
-        "enforce_admins": True,
-        "required_pull_request_reviews": {
-            "dismiss_stale_reviews": True,
-            "require_code_owner_reviews": required_approvals > 0,
-            "required_approving_review_count": required_approvals,
-            "bypass_pull_request_allowances": {
-                "users": list(platform.users),
-                "teams": [],
-                "apps": list(platform.apps),
-            },
-        },
-        # Whom it names may merge as well, so nobody is named: the reviews keep others from pushing.
-        "restrictions": None,
-        "required_linear_history": former.required_linear_history.enabled,
-        "allow_force_pushes": False,
-        "allow_deletions": False,
-        "required_conversation_resolution": True,
-    }
+@dataclass(frozen=True)
+class GitHubPulls:
+    """The platform's pull requests."""
+
+    client: GitHubClient
+    owner_of: Callable[[RepositoryWanted], str]
+
+    def find(self, wanted: RepositoryWanted, branch: str) -> PullRequest | None:
+        listed = self.client.pull_requests(self.owner_of(wanted), wanted.name, branch).root
+        return _pull_request(listed[0]) if listed else None
+
+    def open(
+        self, wanted: RepositoryWanted, branch: str, title: str, text: str
+    ) -> PullRequest | None:
+        body = {"title": title, "body": text, "head": branch, "base": wanted.default_branch}
+        made = self.client.open_pull_request(self.owner_of(wanted), wanted.name, body)
+        return None if made is None else _pull_request(made)
 
 
-def _as_asked(checks: RequiredChecks | None) -> dict[str, object] | None:
-    """The checks as they were told, and their names alone, which the API asks for beside them."""
-    if checks is None:
-        return None
-    names = [each.context for each in checks.checks]
-    return {**checks.model_dump(exclude_none=True), "contexts": names}
-
-
-_WEAKNESSES: tuple[tuple[str, Callable[[GitHubProtection], bool]], ...] = (
-    ("administrators are exempt", lambda rule: not rule.enforce_admins.enabled),
-    ("pushes may be forced", lambda rule: rule.allow_force_pushes.enabled),
-    ("the branch may be deleted", lambda rule: rule.allow_deletions.enabled),
-    (
-        "conversations need no answer",
-        lambda rule: not rule.required_conversation_resolution.enabled,
-    ),
-)
-
-
-def weaknesses_of(rule: GitHubProtection, platform: Identity) -> tuple[str, ...]:
-    """Where a protection is not what `protection_for` asks for, in words."""
-    found = (words for words, is_so in _WEAKNESSES if is_so(rule))
-    return (*_weak_reviews(rule.required_pull_request_reviews, platform), *found)
-
-
-def _weak_reviews(reviews: RequiredReviews | None, platform: Identity) -> tuple[str, ...]:
-    if reviews is None:
-        return ("everybody who may write may push",)
-    found = []
-    if not reviews.dismiss_stale_reviews:
-        found.append("an approval outlives a later change")
-    if reviews.required_approving_review_count and not reviews.require_code_owner_reviews:
-        found.append("nobody waits for the code owners")
-    allowed = reviews.bypass_pull_request_allowances
-    passing = _names((*allowed.users, *allowed.teams, *allowed.apps))
-    if others := passing - {platform.name}:
-        found.append(f"{', '.join(sorted(others))} may push")
-    if platform.name not in passing:
-        found.append(f"the platform may not push as {platform.name}")
-    return tuple(found)
-
-
-def _names(found: Sequence[Named]) -> set[str]:
-    return {each.login or each.slug for each in found}
+def _pull_request(found: GitHubPullRequest) -> PullRequest:
+    standing = Standing.MERGED if found.merged_at is not None else Standing(found.state)
+    return PullRequest(found.html_url, standing, found.created_at)

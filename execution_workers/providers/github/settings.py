@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
@@ -14,6 +15,13 @@ OrganisationLogin = Annotated[
     Form("the login of an organisation: 1 to 39 letters and digits, with single hyphens between"),
 ]
 Number = Annotated[int, Field(ge=1)]
+
+
+class GitHubProtectionChoice(StrEnum):
+    """How a default branch is protected."""
+
+    BRANCH = "branch"
+    RULESET = "ruleset"
 
 
 class GitHubSettings(ServiceSettings):
@@ -35,3 +43,9 @@ class GitHubSettings(ServiceSettings):
     `github`."""
     github_token_file: SecretFilePath | None = None
     """A fine-grained access token, where the platform is no App."""
+    github_protection: GitHubProtectionChoice = GitHubProtectionChoice.BRANCH
+    """How default branches are protected: by the branch's own protection, or by a ruleset of the
+    repository."""
+    github_pull_requests: bool = False
+    """Where the platform cannot be let past protections: its commits to a protected branch come by
+    pull requests, which the team merges."""

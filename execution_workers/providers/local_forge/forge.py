@@ -35,6 +35,11 @@ class LocalForgeHost:
     def provider(self) -> str:
         return self._client.calls.provider
 
+    @property
+    def by_pull_request(self) -> None:
+        """Its bot pushes past every protection."""
+        return None
+
     def permissions(self) -> Sequence[Permission]:
         caller = self._client.caller()
         return (
@@ -110,6 +115,7 @@ def _hosted(found: ForgeRepository, wanted: RepositoryWanted) -> HostedRepositor
         name=found.name,
         url=found.clone_url,
         marker=_marker_of(found.marker),
+        default_branch=found.default_branch,
         protection=lambda: protection,
         is_archived=found.archived,
     )

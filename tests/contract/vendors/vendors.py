@@ -37,13 +37,24 @@ class Vendor:
 VENDORS: tuple[Vendor, ...] = (
     Vendor(
         "gitea", "forgejo-gitea.swagger.json",
-        (f"{SUITES}/test_gitea.py", f"{SUITES}/test_git_forge.py"), prefix="/api/v1",
+        (
+            f"{SUITES}/test_gitea.py",
+            f"{SUITES}/test_git_forge.py",
+            f"{SUITES}/test_pull_requests.py",
+        ),
+        prefix="/api/v1",
         # Later versions of Gitea tell and take `enable_force_push`; it is sent to those only.
         incomplete=("EditBranchProtectionOption",),
     ),
     Vendor(
         "github", "github-rest.openapi.json",
-        (f"{SUITES}/test_github.py", f"{SUITES}/test_git_forge.py"), prefix="/api/v3",
+        (
+            f"{SUITES}/test_github.py",
+            f"{SUITES}/test_git_forge.py",
+            f"{SUITES}/test_pull_requests.py",
+            f"{SUITES}/test_rulesets.py",
+        ),
+        prefix="/api/v3",
         # The file is cut down to repositories and what belongs to them.
         left_out=("/app",),
     ),

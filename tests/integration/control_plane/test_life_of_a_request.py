@@ -557,6 +557,35 @@ def test_the_oldest_pending_request_is_as_old_as_its_waiting_for_a_run(
     assert oldest() < 50
 
 
+def test_a_provider_is_awaited_for_a_day_and_how_long_is_shown_meanwhile(
+    lone_platform: Platform,
+) -> None:
+    def longest() -> float:
+        series = projection(lone_platform)["providerWaits"]
+        (found,) = [each["ageSeconds"] for each in series if each["workflow"] == PROVISIONING]
+        return float(found)
+
+    request_id = lone_platform.provision(lone_platform.new_subject())
+    hour = 3600
+    waited, attempt = 0, 1
+    for seconds in (10 * hour, 10 * hour, 10 * hour):
+        run = claimed(lone_platform, request_id, attempt=attempt)
+        assert waited <= longest() < waited + 120, "earlier waits count while it runs"
+        assert run.tell("wait", reason="circuit_open", waitSeconds=seconds) == "waiting"
+        lasts = min(seconds, 24 * hour - waited)
+        lone_platform.sweep_after(lasts + 1)
+        waited, attempt = waited + lasts, attempt + 1
+    run = claimed(lone_platform, request_id, attempt=attempt)
+    refused = run.say("wait", reason="circuit_open", waitSeconds=60)
+    assert (refused.status_code, refused.json()["code"]) == (409, "waited_too_long")
+    assert run.tell("wait", reason="gitops_reconciliation_slow", waitSeconds=60) == "waiting"
+    lone_platform.sweep_after(61)
+    run = claimed(lone_platform, request_id, attempt=attempt + 1)
+    run.fail(STEPS[0], retryable=False, code="waited_too_long")
+    assert lone_platform.request(request_id)["state"] == "failed"
+    assert longest() == 0
+
+
 def projection(platform: Platform) -> dict[str, list[dict[str, Any]]]:
     exporter = platform.service(ServiceName.METRICS_EXPORTER)
     seen: dict[str, list[dict[str, Any]]] = exporter.seen("/internal/metrics-projection")

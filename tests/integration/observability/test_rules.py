@@ -181,6 +181,19 @@ CASES = (
         "10m",
     ),
     fires(
+        "RequestsWaitTooLong",
+        "a provider stays away",
+        gauge("workflow_longest_provider_wait_seconds", "0+60x150", **FLOW),
+        "140m",
+        **FLOW,
+    ),
+    silent(
+        "RequestsWaitTooLong",
+        "an hour's limit",
+        gauge("workflow_longest_provider_wait_seconds", "0+60x60 0x100", **FLOW),
+        "140m",
+    ),
+    fires(
         "StuckLease",
         "nobody sweeps",
         gauge("workflow_lapsed_lease_seconds", "0+60x20", **FLOW),

@@ -47,6 +47,7 @@ class CountingForge:
         """Of reading the repository whose name is `bad`."""
         self.is_away = False
         self.weaknesses: tuple[str, ...] = ()
+        self.is_archived = False
         self.owner = "ours"
         """The installation that all repositories belong to."""
 
@@ -65,7 +66,11 @@ class CountingForge:
             self._in_flight -= 1
             self._changed.notify_all()
         return StandingRepository(
-            Marker(self.owner, wanted.repository_id, ""), 1, self.weaknesses, "Mark it as ours."
+            Marker(self.owner, wanted.repository_id, ""),
+            1,
+            self.weaknesses,
+            "Mark it as ours.",
+            is_archived=self.is_archived,
         )
 
     def pins(
@@ -81,6 +86,13 @@ class CountingForge:
         return error.code == "git_timeout"
 
 
+class AgentWithNothing:
+    """Knows no repository, as one that passes over those that are archived."""
+
+    def reconciliation(self, _owner: str, _name: str) -> None:
+        return None
+
+
 @pytest.fixture
 def forge() -> CountingForge:
     return CountingForge()
@@ -88,7 +100,7 @@ def forge() -> CountingForge:
 
 @pytest.fixture
 def checks(forge: CountingForge) -> Iterator[Checks]:
-    agent, store = cast("GitOpsAgent", object()), cast("SecretStore", object())
+    agent, store = cast("GitOpsAgent", AgentWithNothing()), cast("SecretStore", object())
     asked = Checks(cast("GitForge", forge), store, {}, agent, SystemClock(), installation_id="ours")
     with closing(asked):
         yield asked
@@ -126,6 +138,20 @@ def test_all_calls_together_look_at_so_many_things_at_once(
     assert forge.asked == len(findings) == CALLS_AT_ONCE * CHECKS_PER_CALL
     assert forge.most_in_flight == LOOKS_AT_ONCE
     assert checks.repositories_protected(items).items, "there is a place again"
+
+
+@pytest.mark.parametrize("is_archived", [False, True])
+def test_what_the_agent_has_not_is_told_from_what_is_archived(
+    checks: Checks,
+    forge: CountingForge,
+    is_archived: bool,  # noqa: FBT001 - a parameter of pytest
+) -> None:
+    forge.may_go_on.set()
+    forge.is_archived = is_archived
+    (finding,) = checks.gitops_reconciled([expected()]).items
+    assert not finding.passed
+    assert ("shop/good is archived" in finding.found) is is_archived
+    assert ("does not know" in finding.found) is not is_archived
 
 
 def test_what_one_repository_fails_with_is_its_own_finding(

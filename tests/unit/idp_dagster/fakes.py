@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from idp_dagster.ports import CallPermit
-from idp_kernel.errors import PlatformError
+from idp_kernel.errors import Conflict, PlatformError
 from idp_kernel.ids import new_id
 from idp_kernel.wire.engine import (
     AppEnvAsset,
@@ -304,6 +304,9 @@ class FakeControlPlane:
         self.own: dict[Step, StepResult] = {}
         self.told: list[tuple[Step, StepError | None]] = []
         self.waits: list[tuple[str, float]] = []
+        self.refuses_wait: Conflict | None = None
+        self.seen: list[str] = []
+        """What each wait tells."""
         self.ended: dict[Step, StepResult] | None = None
         """What the end of the phase was told with."""
         self.finalized: dict[Step, StepResult] | None = None
@@ -342,8 +345,11 @@ class FakeControlPlane:
         if error is not None or step in self.own:
             self.told.append((step, error))
 
-    def wait(self, reason: WaitingReason, seconds: float) -> None:
+    def wait(self, reason: WaitingReason, seconds: float, *, seen: str) -> None:
+        if self.refuses_wait is not None:
+            raise self.refuses_wait
         self.waits.append((reason, seconds))
+        self.seen.append(seen)
 
     def end_phase(self) -> None:
         self._called()

@@ -72,4 +72,5 @@ def test_one_without_secrets_has_a_repository_still() -> None:
 def test_what_the_agent_keeps_lets_the_request_wait(control_plane: FakeControlPlane) -> None:
     assert carry_out(control_plane, FakeWorkers(still_seen=10_000)).success
     assert control_plane.waits == [(WaitingReason.ENDED_STILL_SEEN, 60.0)]
+    assert all(control_plane.seen)
     assert control_plane.finalized is None

@@ -270,6 +270,7 @@ def test_slow_reconciliation_sends_the_request_to_wait_and_ends_the_run_well() -
     workers = FakeWorkers(verdicts=[GitOpsState.PROGRESSING] * 1000)
     assert carry_out(control_plane, workers, wait_seconds=30).success
     assert control_plane.waits == [(WaitingReason.GITOPS_RECONCILIATION_SLOW, 30)]
+    assert control_plane.seen == ["ExternalSecret/app-key: no such key."]
     assert control_plane.finalized is None
     assert control_plane.started[-1] == (VERIFY, 0)
     assert control_plane.told == [(step, None) for step in STEPS[:4]]

@@ -9,7 +9,7 @@ import pytest
 from _pytest.mark.structures import ParameterSet
 from dagster import ExecuteInProcessResult
 
-from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
+from idp_kernel.errors import Conflict, PlatformError, ProviderRejected, Unavailable
 from idp_kernel.wire.engine import DesiredState
 from idp_kernel.workflows import Step, WaitingReason
 from tests.unit.idp_dagster import (
@@ -124,6 +124,25 @@ def test_a_provider_that_is_to_be_left_alone_is_awaited_without_a_run(
     assert [started for started, _ in control_plane.started] == until
     assert case.step not in {told for told, _ in control_plane.told}
     assert control_plane.finalized is None
+
+
+@every_step
+def test_what_has_waited_long_enough_fails_with_what_the_provider_said(
+    case: Case, control_plane: FakeControlPlane
+) -> None:
+    workers = FakeWorkers()
+    said = "forge did not read repository: it was not asked. See whether it runs."
+    alone = Unavailable(
+        said, code="circuit_open", details={"target": "forge"}, retry_after_seconds=17
+    )
+    case.fail(alone, control_plane, workers)
+    control_plane.refuses_wait = Conflict("It has waited.", code="waited_too_long")
+    assert not case.run(control_plane, workers).success
+    told_step, told = control_plane.told[-1]
+    assert told_step is case.step
+    assert told is not None
+    assert (told.code, told.retryable) == ("waited_too_long", False)
+    assert told.message == f"{said} It has waited."
 
 
 @every_step

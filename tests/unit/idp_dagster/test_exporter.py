@@ -19,6 +19,7 @@ from idp_kernel.wire.metrics import (
     MetricsProjection,
     OldestPending,
     OpenRequests,
+    ProviderWait,
     RetriesTotal,
     RunDuration,
     SecretsStanding,
@@ -66,6 +67,7 @@ class Projection:
             oldest_pending=(OldestPending(workflow=FLOW, age_seconds=7.25),),
             lapsed_leases=(LapsedLease(workflow=FLOW, age_seconds=8.5),),
             waiting=(WaitingRequests(workflow=FLOW, reason="grace", value=5),),
+            provider_waits=(ProviderWait(workflow=FLOW, age_seconds=9.75),),
             lease_losses=(LeaseLossesTotal(workflow=FLOW, value=6),),
             downstream_errors=(
                 DownstreamErrorsTotal(
@@ -142,6 +144,7 @@ def client(projection: Projection, health: Health) -> TestClient:
         f"workflow_oldest_pending_seconds{{{LABEL}}} 7.25",
         f"workflow_lapsed_lease_seconds{{{LABEL}}} 8.5",
         f'workflow_requests_waiting{{reason="grace",{LABEL}}} 5.0',
+        f"workflow_longest_provider_wait_seconds{{{LABEL}}} 9.75",
         f"workflow_lease_losses_total{{{LABEL}}} 6.0",
         'downstream_errors_total{target="openbao",code="openbao_failed",status="503"} 7.0',
         'secret_age_seconds{sensitivity="high"} 86400.0',

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from execution_workers.credentials import SecretFile
 from execution_workers.ports import Action, Attempt, BindingMove, GitForge
 from execution_workers.providers.forges.forge import HostedForge
+from execution_workers.providers.forges.pull_requests import PullRequestRules
 from execution_workers.providers.gitea.client import GiteaClient
 from execution_workers.providers.gitea.forge import GiteaHost
 from execution_workers.providers.github.client import GitHubClient
@@ -22,6 +23,7 @@ from execution_workers.providers.github.credentials import (
     OwnersToken,
 )
 from execution_workers.providers.github.forge import GitHubHost
+from execution_workers.providers.github.settings import GitHubProtectionChoice
 from execution_workers.providers.local_forge.client import ForgeClient
 from execution_workers.providers.local_forge.forge import LocalForge
 from idp_kernel.clock import Clock, SystemClock
@@ -42,7 +44,8 @@ from tests.fixtures.vendors.gitea import GiteaServer
 from tests.fixtures.vendors.gitea import Organisation as GiteaOrganisation
 from tests.fixtures.vendors.gitea import Repository as GiteaRepository
 from tests.fixtures.vendors.github import APP_ID, INSTALLATION_ID, GitHubServer
-from tests.fixtures.vendors.server import VendorServer
+from tests.fixtures.vendors.pulls import Pull
+from tests.fixtures.vendors.stand_in import StandIn
 from tests.integration.execution_workers.behaviour.faults import provider_calls
 from tests.integration.execution_workers.driver import Forge
 
@@ -217,13 +220,18 @@ class Bench:
     name: str
     forge: HostedForge
     people: People
-    server: VendorServer | None = None
+    server: StandIn | None = None
     """The stand-in, where there is one."""
 
     @property
-    def stand_in(self) -> VendorServer:
+    def stand_in(self) -> StandIn:
         assert self.server is not None
         return self.server
+
+    @property
+    def vendors_people(self) -> StandInPeople:
+        assert isinstance(self.people, StandInPeople)
+        return self.people
 
 
 @dataclass
@@ -304,6 +312,37 @@ class StandInPeople:
     def protect(self, wanted: RepositoryWanted) -> None:
         self.server.add_protection(wanted.owner, wanted.name, "main")
 
+    def unprotect(self, wanted: RepositoryWanted) -> None:
+        found = self.server.repositories[wanted.owner, wanted.name]
+        rules = found.rules if isinstance(found, GiteaRepository) else found.protections
+        del rules["main"]
+        self.server.git.unprotect(wanted.owner, wanted.name, "main")
+
+    def merge(self, wanted: RepositoryWanted, *, squashed: bool = False) -> None:
+        """The newest pull request."""
+        pulls = self.server.pulls[wanted.owner, wanted.name]
+        pulls.merge(self.folder, squashed=squashed)
+
+    def remove_file(self, wanted: RepositoryWanted, path: str) -> None:
+        """A person's change that takes a file out of main."""
+        self.server.git.push_file(wanted.owner, wanted.name, self.folder, path, None)
+
+    def pull_requests(self, wanted: RepositoryWanted) -> list[Pull]:
+        """The newest first."""
+        return self.server.pulls[wanted.owner, wanted.name].all
+
+    def description(self, wanted: RepositoryWanted) -> str:
+        return self.server.repositories[wanted.owner, wanted.name].description
+
+    def hand_over(self, wanted: RepositoryWanted, default_branch: str) -> None:
+        """One that people work on, marked for the platform by hand."""
+        mark = f"[idp:{INSTALLATION}/{wanted.repository_id}]"
+        made = self.server.add_repository(wanted.owner, wanted.name, f"Old shop {mark}")
+        made.default_branch = default_branch
+        self.server.git.push_file(
+            wanted.owner, wanted.name, self.folder, "a", "b\n", branch=default_branch
+        )
+
 
 class OpenOrganisations(dict[str, GiteaOrganisation]):
     """Every team has an organisation, with a team in it of the same name."""
@@ -316,7 +355,12 @@ class OpenOrganisations(dict[str, GiteaOrganisation]):
 
 
 @contextmanager
-def gitea_bench(folder: Path, organisation: str | None = None) -> Iterator[Bench]:
+def gitea_bench(
+    folder: Path,
+    organisation: str | None = None,
+    *,
+    pull_requests: PullRequestRules | None = None,
+) -> Iterator[Bench]:
     (folder / "clones").mkdir(parents=True)
     with GiteaServer(folder / "git") as server:
         server.organisations = OpenOrganisations()
@@ -329,7 +373,9 @@ def gitea_bench(folder: Path, organisation: str | None = None) -> Iterator[Bench
             git_timeout_seconds=20,
         )
         with closing(client):
-            forge = HostedForge(lambda: GiteaHost(client, organisation), INSTALLATION)
+            forge = HostedForge(
+                lambda: GiteaHost(client, organisation, pull_requests=pull_requests), INSTALLATION
+            )
             yield Bench("gitea", forge, StandInPeople(server, folder / "clones"), server)
 
 
@@ -339,6 +385,8 @@ def github_bench(
     organisation: str | None = None,
     *,
     is_app: bool = True,
+    protection: GitHubProtectionChoice = GitHubProtectionChoice.BRANCH,
+    pull_requests: PullRequestRules | None = None,
     clock: Clock | None = None,
     concurrency: int = 8,
 ) -> Iterator[Bench]:
@@ -358,7 +406,12 @@ def github_bench(
         token = OwnersToken(SecretFile(folder / "github.token"))
 
         def host(credential: Credential) -> GitHubHost:
-            return GitHubHost(GitHubClient(github, credential), organisation)
+            return GitHubHost(
+                GitHubClient(github, credential),
+                organisation,
+                protection=protection,
+                pull_requests=pull_requests,
+            )
 
         for_looks = MintedToken(app) if is_app else token
         with closing(github):

@@ -14,7 +14,7 @@ from idp_kernel.clock import SystemClock
 from idp_kernel.wire.worker import GitOpsState
 from tests.fixtures.vendors.argocd import TOKEN, ArgoCdServer
 from tests.fixtures.vendors.stand_in import Fault
-from tests.integration.execution_workers.behaviour.faults import assert_told
+from tests.integration.execution_workers.behaviour.faults import IS_TOLD_AS, assert_told
 from tests.integration.execution_workers.behaviour.test_gitops_agent import (
     FORGE,
     AtArgoCd,
@@ -105,6 +105,18 @@ def test_each_state_of_an_application(
     assert found.state is state
     assert words in found.message
     assert found.observed_revision == OURS
+
+
+@pytest.mark.parametrize("health", ["Healthy", "Degraded"])
+def test_an_application_that_goes_while_it_is_read_is_gone(
+    place: AtArgoCd, subject: Subject, name: str, health: str
+) -> None:
+    """As when its repository was archived: the set of applications drops it."""
+    place.server.says(name, OURS, health=health)
+    place.server.going.add(name)
+    assert place.agent.reconciliation(*subject.place) is None
+    place.server.going.clear()
+    assert place.agent.reconciliation(*subject.place) is not None
 
 
 def test_a_failed_sync_of_an_elder_commit_says_nothing_of_ours(
@@ -229,7 +241,7 @@ CALLS: dict[str, tuple[str, Callable[[AtArgoCd, Subject], object]]] = {
 }
 
 
-@pytest.mark.parametrize("fault", Fault)
+@pytest.mark.parametrize("fault", IS_TOLD_AS)
 @pytest.mark.parametrize("operation", CALLS)
 def test_a_fault_is_told_and_a_repeat_sees(
     place: AtArgoCd, subject: Subject, name: str, fault: Fault, operation: str

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from execution_workers.gitops import ready_condition
+from idp_kernel.errors import ProviderRejected
 from idp_kernel.wire.worker import GitOpsState
 from tests.fixtures.vendors.flux import NAMESPACE, TOKEN, FluxCluster
 from tests.fixtures.vendors.stand_in import Fault
-from tests.integration.execution_workers.behaviour.faults import assert_told
+from tests.integration.execution_workers.behaviour.faults import IS_TOLD_AS, assert_told
 from tests.integration.execution_workers.behaviour.test_gitops_agent import (
     FORGE,
     AtFlux,
@@ -133,6 +134,19 @@ def test_a_secret_that_its_operator_has_not_brought(
     assert words in found.message
 
 
+def test_a_secret_that_is_gone_is_told_from_a_kind_that_is_not_served(
+    place: AtFlux, subject: Subject, name: str
+) -> None:
+    place.cluster.secrets.clear()
+    found = verdict(place, subject.wanted(OURS))
+    assert (found.state, name in found.message) == (GitOpsState.PROGRESSING, False)
+    place.cluster.serves_external_secrets = False
+    with pytest.raises(ProviderRejected, match="Install the External Secrets Operator") as told_of:
+        verdict(place, subject.wanted(OURS))
+    assert told_of.value.code == "flux_missing"
+    assert told_of.value.message.startswith("flux did not read external secret: no externalsecrets")
+
+
 def test_of_several_kustomizations_none_may_be_behind(
     place: AtFlux, subject: Subject, name: str
 ) -> None:
@@ -187,7 +201,7 @@ CALLS: dict[str, tuple[str, str, Callable[[AtFlux, Subject], object]]] = {
 }
 
 
-@pytest.mark.parametrize("fault", Fault)
+@pytest.mark.parametrize("fault", IS_TOLD_AS)
 @pytest.mark.parametrize("operation", CALLS)
 def test_a_fault_is_told_and_a_repeat_sees(
     place: AtFlux, subject: Subject, name: str, fault: Fault, operation: str

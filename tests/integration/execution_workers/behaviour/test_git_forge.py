@@ -209,3 +209,32 @@ def test_what_is_not_there_needs_no_end(bench: Bench, thing: Thing) -> None:
 
 def test_the_platform_has_what_it_needs(bench: Bench) -> None:
     assert [each for each in bench.forge.permissions() if each.granted is False] == []
+
+
+def test_a_repository_is_taken_over_only_with_the_platforms_branch(
+    vendor: Bench, thing: Thing
+) -> None:
+    people = vendor.vendors_people
+    people.hand_over(thing.repository, "trunk")
+    with pytest.raises(ProviderRejected, match="Make main the default branch there") as refused:
+        do(vendor, REPOSITORY, thing)
+    assert refused.value.code == "default_branch_differs"
+    people.hand_over(thing.code_repository, "main")
+    assert not do(vendor, CODE_REPOSITORY, thing).created
+
+
+def test_a_mark_does_not_outlive_its_protection(vendor: Bench, thing: Thing) -> None:
+    """Whoever removed it makes the next one."""
+    people, request = vendor.vendors_people, new_id()
+    do(vendor, REPOSITORY, thing)
+    do(vendor, PROTECTION, thing, request)
+    people.unprotect(thing.repository)
+    people.protect(thing.repository)
+    with pytest.raises(ProviderRejected) as refused:
+        do(vendor, PROTECTION, thing)
+    assert refused.value.code == "foreign_owner"
+    assert undo(vendor, PROTECTION, thing, request) is EffectKind.KEPT
+    people.unprotect(thing.repository)
+    assert "[idp-protection:" in people.description(thing.repository)
+    assert undo(vendor, PROTECTION, thing, request) is EffectKind.ABSENT
+    assert "[idp-protection:" not in people.description(thing.repository)

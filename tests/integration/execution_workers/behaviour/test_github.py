@@ -244,11 +244,6 @@ def test_an_administrator_hands_a_repository_over(
             {"users": [], "teams": [], "apps": [{"slug": APP_SLUG}, {"slug": "eve"}]},
             "eve may push",
         ),
-        (
-            ("required_pull_request_reviews", "bypass_pull_request_allowances"),
-            {"users": [], "teams": [], "apps": []},
-            f"the platform may not push as {APP_SLUG}",
-        ),
     ],
     ids=lambda found: ".".join(found) if isinstance(found, tuple) else "",
 )

@@ -15,7 +15,11 @@ from idp_kernel.errors import ProviderRejected, Unavailable
 from idp_kernel.ids import new_id
 from tests.fixtures.vendors.harbor import Harbor
 from tests.fixtures.vendors.stand_in import Answer, Fault
-from tests.integration.execution_workers.behaviour.faults import NOT_THE_VENDORS, assert_told
+from tests.integration.execution_workers.behaviour.faults import (
+    IS_TOLD_AS,
+    NOT_THE_VENDORS,
+    assert_told,
+)
 from tests.integration.execution_workers.behaviour.test_credential_issuer import (
     TEAM,
     Held,
@@ -138,7 +142,7 @@ WORKS = (
         pytest.param(fault, work, *call, id=f"{work.name}: {call[2]}: {fault}")
         for work in WORKS
         for call in work.calls
-        for fault in Fault
+        for fault in IS_TOLD_AS
         if (fault, call[1]) != (Fault.EXPIRED, "/service/token")
     ],
 )

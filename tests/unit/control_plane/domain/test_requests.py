@@ -26,7 +26,9 @@ from idp_kernel.wire.api import SetRotationPolicy
 from idp_kernel.workflows import WORKFLOWS, RequestState, WorkflowName
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-POLICY = AttemptPolicy(lease=timedelta(seconds=15), max_attempts=5)
+POLICY = AttemptPolicy(
+    lease=timedelta(seconds=15), max_attempts=5, longest_provider_wait=timedelta(hours=24)
+)
 TRANSIENT = Failure("unavailable", "the forge is away", retryable=True)
 FOR_GOOD = Failure("provider_rejected", "the forge said no", retryable=False)
 SECOND = timedelta(seconds=1)
@@ -181,6 +183,54 @@ def test_a_new_phase_has_the_deadline_anew_from_the_wake_up_on() -> None:
 def test_a_wait_leads_to_this_phase_or_the_next() -> None:
     with pytest.raises(InvariantBroken):
         running().waits(reason="grace", until=NOW, now=NOW, phase=3)
+
+
+def provider_waits(request: Request, hours: float, now: datetime, attempt: int) -> Request:
+    """Waits for a provider, is woken and claimed again."""
+    until = now + timedelta(hours=hours)
+    waiting = request.waits_here(reason="circuit_open", until=until, now=now, policy=POLICY)
+    assert waiting.waiting is not None
+    woken = waiting.woken(waiting.waiting.until)
+    return claim(woken, f"run-{attempt}", attempt, waiting.waiting.until)
+
+
+def test_waits_for_providers_end_in_time_all_together() -> None:
+    once = provider_waits(running(), 20, NOW, 2)
+    assert once.provider_waited == timedelta(hours=20)
+    cut = provider_waits(once, 20, NOW + timedelta(hours=20), 3)
+    assert cut.provider_waited == timedelta(hours=24), "the last look comes when it is over"
+    now = NOW + timedelta(hours=24)
+    with pytest.raises(Conflict, match=r"1 day, 0:00:00 for providers, as long as it may") as told:
+        cut.waits_here(reason="provider_paused", until=now + SECOND, now=now, policy=POLICY)
+    assert told.value.code == "waited_too_long"
+
+
+def test_only_waits_for_providers_count_and_only_of_this_phase_and_round() -> None:
+    day = timedelta(days=9)
+    for_others = running().waits_here(
+        reason="gitops_reconciliation_slow", until=NOW + day, now=NOW, policy=POLICY
+    )
+    assert for_others.woken(NOW + day).provider_waited == timedelta(0)
+    once = provider_waits(running(), 20, NOW, 2)
+    now = NOW + timedelta(hours=20)
+    next_phase = once.waits(reason="rotation_grace", until=now, now=now, phase=2)
+    assert next_phase.provider_waited == timedelta(0)
+    assert once.failed(now, FOR_GOOD).retried(now).provider_waited == timedelta(0)
+
+
+def test_a_deadline_says_what_was_seen_last() -> None:
+    waiting = running().waits(
+        reason="gitops_reconciliation_slow", until=NOW + SECOND, now=NOW, phase=1,
+        seen="Deployment shop-dev/web is Progressing",
+    )  # fmt: skip
+    woken = waiting.woken(NOW + SECOND)
+    late = woken.timed_out(woken.deadline_at)
+    assert late.error is not None
+    assert late.error.message.endswith(" UTC. Seen last: Deployment shop-dev/web is Progressing")
+    again = late.retried(NOW + SECOND)
+    assert again.timed_out(again.deadline_at).error == Failure(
+        "deadline_passed", f"It did not end by {again.deadline_at:%F %T} UTC.", False
+    )
 
 
 def test_cancelling_is_immediate_unless_a_run_holds_the_request() -> None:

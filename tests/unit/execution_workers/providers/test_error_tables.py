@@ -14,6 +14,7 @@ import pytest
 from execution_workers.providers.argocd.errors import ERRORS as ARGOCD_ERRORS
 from execution_workers.providers.calls import Verdict
 from execution_workers.providers.flux.errors import ERRORS as FLUX_ERRORS
+from execution_workers.providers.flux.errors import NOT_SERVED
 from execution_workers.providers.forges.git_errors import (
     GIT_ERRORS,
     GIT_UNKNOWN,
@@ -74,6 +75,7 @@ VERDICTS = [
     NO_FREE_ROBOT,
     ROBOT_REPLACED,
     OTHER_PREFIX,
+    NOT_SERVED,
 ]
 
 

@@ -84,6 +84,7 @@ class Provider:
         error = self.call()
         assert self.called == before, "the provider was called"
         assert isinstance(error, Unavailable)
+        assert error.message.startswith("openbao was not asked to read: ")
         return error.code, error.retry_after_seconds
 
     def circuit(self) -> str:
@@ -317,7 +318,7 @@ def test_a_full_provider_is_told_as_busy() -> None:
 
 @pytest.mark.parametrize("reason", Refusal)
 def test_every_refusal_names_the_provider_and_says_when_to_come_again(reason: Refusal) -> None:
-    error = refusal("openbao", reason, 7)
+    error = refusal("openbao", "read", reason, 7)
     assert "openbao" in error.message
     assert (error.code, error.retry_after_seconds) == (reason, 7)
     assert error.details == {"target": "openbao", "targetStatus": "none"}

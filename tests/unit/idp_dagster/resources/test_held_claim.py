@@ -33,7 +33,7 @@ def _never_renewed(_token: str) -> Lease:
     "go_on",
     [
         lambda held: held.step_started(Step.PROVISION_SECRETS, 0),
-        lambda held: held.wait(WaitingReason.GITOPS_RECONCILIATION_SLOW, 30.0),
+        lambda held: held.wait(WaitingReason.GITOPS_RECONCILIATION_SLOW, 30.0, seen=""),
         lambda held: held.declare_environments(),
         lambda held: held.end_phase(),
         lambda held: held.finalize(),

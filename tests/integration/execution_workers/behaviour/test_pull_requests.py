@@ -1,0 +1,223 @@
+"""Where nobody pushes past a protection: the platform's commits come by pull requests."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from execution_workers.providers.forges.pull_requests import PullRequestRules
+from execution_workers.providers.github.settings import GitHubProtectionChoice
+from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
+from idp_kernel.ids import new_id
+from idp_kernel.wire.worker import EffectKind
+from tests.fixtures.vendors import RecordedCall
+from tests.fixtures.vendors.stand_in import Fault
+from tests.integration.execution_workers.behaviour.forges import (
+    BINDINGS,
+    MANIFEST,
+    MOVED_BINDING,
+    PROTECTION,
+    REPOSITORY,
+    Bench,
+    Kind,
+    Thing,
+    attempt,
+    gitea_bench,
+    github_bench,
+)
+from tests.integration.execution_workers.behaviour.test_forge_faults import changes_something
+
+
+class MovedClock:
+    """The system's, later by so much."""
+
+    def __init__(self) -> None:
+        self.later = timedelta(0)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.later
+
+
+@pytest.fixture(scope="module")
+def clock() -> MovedClock:
+    return MovedClock()
+
+
+@pytest.fixture(scope="module", params=["gitea", "github", "github with rulesets"])
+def bench(request: pytest.FixtureRequest, folder: Path, clock: MovedClock) -> Iterator[Bench]:
+    rules = PullRequestRules(clock, timedelta(days=7))
+    place = folder / new_id()
+    with ExitStack() as stack:
+        if request.param == "gitea":
+            yield stack.enter_context(gitea_bench(place, pull_requests=rules))
+        else:
+            of_rules = request.param.endswith("rulesets")
+            choice = GitHubProtectionChoice.RULESET if of_rules else GitHubProtectionChoice.BRANCH
+            bench = github_bench(place, protection=choice, pull_requests=rules)
+            yield stack.enter_context(bench)
+
+
+@pytest.fixture(autouse=True)
+def _on_time(clock: MovedClock) -> None:
+    clock.later = timedelta(0)
+
+
+def guarded(bench: Bench, thing: Thing) -> None:
+    """A repository whose protection lets nobody past."""
+    for kind in (REPOSITORY, PROTECTION):
+        kind.make(bench.forge, thing).do(attempt())
+    standing = bench.forge.standing(thing.repository)
+    assert standing is not None
+    assert (standing.required_approvals, standing.weaknesses) == (1, ())
+
+
+def proposed(bench: Bench, kind: Kind, thing: Thing, request: str) -> Unavailable:
+    """What is told while the pull request is open."""
+    with pytest.raises(Unavailable) as told:
+        kind.make(bench.forge, thing).do(attempt(request))
+    assert told.value.code == "pull_request_open"
+    return told.value
+
+
+@pytest.mark.parametrize("squashed", [False, True], ids=["merged", "squashed"])
+def test_bindings_wait_for_their_pull_request_and_are_the_requests_own(
+    bench: Bench,
+    thing: Thing,
+    squashed: bool,  # noqa: FBT001 - a parameter of pytest
+) -> None:
+    guarded(bench, thing)
+    people, request = bench.vendors_people, new_id()
+    for _ in range(3):
+        told = proposed(bench, BINDINGS, thing, request)
+        assert f"{bench.stand_in.url}/{thing.team}/" in told.message
+        assert told.retry_after_seconds == 30
+    (pull,) = people.pull_requests(thing.repository)
+    assert pull.branch.endswith(request)
+    assert request in pull.body, "whoever squashes keeps whose it is"
+    assert people.revisions(thing.repository, MANIFEST) == []
+    people.merge(thing.repository, squashed=squashed)
+    made, again = (BINDINGS.make(bench.forge, thing).do(attempt(request)) for _ in range(2))
+    assert made.created_by == again.created_by == request
+    assert made.references["revision"] == people.revisions(thing.repository)[0]
+    assert made.event == again.event is not None
+    assert len(people.pull_requests(thing.repository)) == 1
+
+
+def test_a_rotation_moves_its_binding_so_too(bench: Bench, thing: Thing) -> None:
+    guarded(bench, thing)
+    people = bench.vendors_people
+    for kind in (BINDINGS, MOVED_BINDING):
+        request = new_id()
+        proposed(bench, kind, thing, request)
+        people.merge(thing.repository)
+        assert kind.make(bench.forge, thing).do(attempt(request)).created_by == request
+    assert bench.forge.pins(thing.repository, [thing.binding(2)])[thing.binding_id].version == 2
+
+
+def test_one_that_was_closed_waits_for_a_person(bench: Bench, thing: Thing) -> None:
+    guarded(bench, thing)
+    request = new_id()
+    proposed(bench, BINDINGS, thing, request)
+    (pull,) = bench.vendors_people.pull_requests(thing.repository)
+    pull.state = "closed"
+    with pytest.raises(ProviderRejected, match="Reopen it and have it merged") as refused:
+        BINDINGS.make(bench.forge, thing).do(attempt(request))
+    assert refused.value.code == "pull_request_not_merged"
+    pull.state = "open"
+    proposed(bench, BINDINGS, thing, request)
+
+
+def test_one_is_looked_at_ever_more_rarely_and_not_for_ever(
+    bench: Bench, thing: Thing, clock: MovedClock
+) -> None:
+    guarded(bench, thing)
+    request = new_id()
+    proposed(bench, BINDINGS, thing, request)
+    looks = []
+    for later in (timedelta(hours=1), timedelta(days=6)):
+        clock.later = later
+        looks.append(proposed(bench, BINDINGS, thing, request).retry_after_seconds)
+    assert looks[0] == pytest.approx(360, abs=60)
+    assert looks[1] == 900
+    clock.later = timedelta(days=7, minutes=1)
+    with pytest.raises(ProviderRejected, match=r"longer than it may\. Have it merged"):
+        BINDINGS.make(bench.forge, thing).do(attempt(request))
+    bench.vendors_people.merge(thing.repository)
+    assert BINDINGS.make(bench.forge, thing).do(attempt(request)).created_by == request
+
+
+def test_what_was_merged_and_taken_out_again_waits_for_a_person(bench: Bench, thing: Thing) -> None:
+    guarded(bench, thing)
+    people, request = bench.vendors_people, new_id()
+    proposed(bench, BINDINGS, thing, request)
+    people.merge(thing.repository)
+    manifest = bench.forge.pins(thing.repository, [thing.binding()])[thing.binding_id]
+    assert manifest.is_there
+    people.remove_file(thing.repository, MANIFEST)
+    with pytest.raises(ProviderRejected, match="Bring it back, then retry") as refused:
+        BINDINGS.make(bench.forge, thing).do(attempt(request))
+    assert refused.value.code == "pull_request_not_merged"
+
+
+def test_an_undo_withdraws_what_nobody_has_merged(bench: Bench, thing: Thing) -> None:
+    guarded(bench, thing)
+    request = new_id()
+    proposed(bench, BINDINGS, thing, request)
+    undone = BINDINGS.make(bench.forge, thing).undo(attempt(request))
+    assert undone.effect is EffectKind.ABSENT
+    (pull,) = bench.vendors_people.pull_requests(thing.repository)
+    assert (pull.state, pull.merged_at) == ("closed", None)
+
+
+def test_an_undo_of_what_was_merged_comes_by_a_pull_request_as_well(
+    bench: Bench, thing: Thing
+) -> None:
+    guarded(bench, thing)
+    people, request = bench.vendors_people, new_id()
+    proposed(bench, BINDINGS, thing, request)
+    people.merge(thing.repository, squashed=True)
+    BINDINGS.make(bench.forge, thing).do(attempt(request))
+    undo = BINDINGS.make(bench.forge, thing)
+    with pytest.raises(Unavailable) as told:
+        undo.undo(attempt(request))
+    assert told.value.code == "pull_request_open"
+    people.merge(thing.repository)
+    assert undo.undo(attempt(request)).effect is EffectKind.ABSENT
+    pins = bench.forge.pins(thing.repository, [thing.binding()])
+    assert not pins[thing.binding_id].is_there
+
+
+AFTER_IT_WAS_DONE = (Fault.RESET, Fault.TRUNCATED)
+BEFORE = (Fault.FAILED, Fault.EXPIRED, Fault.RATE_LIMITED)
+
+
+@pytest.mark.parametrize("fault", [*AFTER_IT_WAS_DONE, *BEFORE])
+def test_a_fault_at_any_call_opens_no_second_one(bench: Bench, thing: Thing, fault: Fault) -> None:
+    guarded(bench, thing)
+    before = len(bench.stand_in.recorded)
+    proposed(bench, BINDINGS, thing, new_id())
+    calls = bench.stand_in.recorded[before:]
+    methods = [call.method for call in calls if is_worth_it(fault, call)]
+    assert methods
+    other, request = Thing(), new_id()
+    guarded(bench, other)
+    for method in methods:
+        bench.stand_in.plan(fault, method, "/pulls")
+        with pytest.raises(PlatformError) as told:
+            BINDINGS.make(bench.forge, other).do(attempt(request))
+        assert re.match(rf"{bench.name} did not (list|open) pull request", told.value.message)
+        assert bench.stand_in.planned == []
+    proposed(bench, BINDINGS, other, request)
+    (pull,) = bench.vendors_people.pull_requests(other.repository)
+    assert pull.state == "open"
+
+
+def is_worth_it(fault: Fault, call: RecordedCall) -> bool:
+    """Git's own faults have their test."""
+    is_of_pulls = "/pulls" in call.path
+    return is_of_pulls and (fault in BEFORE or changes_something(call))

@@ -2,7 +2,7 @@
 
 from dagster import OpExecutionContext, ResourceParam
 
-from idp_dagster.endings import are_gone
+from idp_dagster.endings import are_gone, what_is_left
 from idp_dagster.outcomes import step_attempt
 from idp_dagster.patience import Patience, is_achieved_in_time
 from idp_dagster.policies import SentToWait
@@ -71,6 +71,7 @@ def verify_application_ended(
             config,
             look=look,
             judge=lambda seen: StepResult() if are_gone(seen) else None,
+            words=what_is_left,
             waiting_reason=WaitingReason.ENDED_STILL_SEEN,
         )
     if not is_over:

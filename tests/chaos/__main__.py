@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -43,6 +44,9 @@ TRIES_OF_A_CELL = 3
 def main() -> int:
     """Everything that was asked for, one after the other; results are there also after Ctrl-C."""
     wanted = _arguments()
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        # A shell leaves SIGINT ignored in what it starts in the background.
+        signal.signal(ending, signal.default_int_handler)
     results, show, began = Results(), Show(), time.monotonic()
     try:
         with _platform(wanted.port_offset) as platform:

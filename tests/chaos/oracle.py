@@ -234,7 +234,13 @@ class Oracle:
             bound = BoundSecret(self._platform, self._traffic.team, environment.id, secret)
             if any(each.state != "succeeded" for each in mine):
                 expected = max(expected, len(self._versions(environment.id, secret) or {}))
-            yield from self._check_secret(bound, secret_id, expected, is_over=is_over)
+            try:
+                yield from self._check_secret(bound, secret_id, expected, is_over=is_over)
+            except subprocess.CalledProcessError as error:
+                lived = ", ".join(f"{each} {each.state}" for each in history)
+                yield Finding(
+                    Kind.LOST, f"{name} does not bind {secret}: {error.stderr.strip()}; {lived}"
+                )
         yield from self._check_agent(environment, repository, is_retired=is_retired)
 
     def _check_secret(

@@ -15,7 +15,6 @@ pytestmark = pytest.mark.e2e
 PLACES = (
     "ApplicationOnboarding/seed_repositories/execution-workers.*after_provider",
     "ApplicationEnvironmentProvisioning/*/workflow-engine.create_secret_bindings.after_call",
-    "ApplicationEnvironmentProvisioning/*/control-plane-api.finalize.after_commit",
 )
 
 

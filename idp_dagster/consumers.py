@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from idp_dagster.outcomes import StepAttempt
-from idp_dagster.patience import Patience, is_achieved_in_time
+from idp_dagster.patience import Patience, in_one_call, is_achieved_in_time
 from idp_dagster.ports import ControlPlane, SecretRotationProvider
 from idp_dagster.rotation import credential_version, moved_revisions, replaced_version
 from idp_kernel.wire.engine import RotationDesiredState, StepResult
@@ -32,7 +32,7 @@ def are_confirmed_in_time(
         control_plane,
         attempt,
         patience,
-        look=lambda permit: provider.consumers(body, permit),
+        look=in_one_call(lambda permit: provider.consumers(body, permit)),
         judge=judge,
         words=lambda verdict: verdict.message,
         waiting_reason=WaitingReason.CONSUMERS_NOT_CONFIRMED,

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 
 from idp_dagster.outcomes import StepAttempt
 from idp_dagster.patience import Patience
-from idp_dagster.ports import CallPermit
+from idp_dagster.ports import CallPermit, EndingProvider
 from idp_kernel.wire.engine import SecretsToEnd, StepResult
-from idp_kernel.wire.worker import Findings, RotatedSecret, StepEffects, VerifySecretEnded
+from idp_kernel.wire.worker import (
+    ArchiveRepositories,
+    Findings,
+    RotatedSecret,
+    StepEffects,
+    VerifySecretEnded,
+)
 
 
 class ReleasePatience(Patience):
@@ -33,9 +40,17 @@ def done_to_each(
     )
 
 
-def looks(wanted: SecretsToEnd) -> list[VerifySecretEnded]:
-    """One for each secret."""
-    return [VerifySecretEnded(**dict(each)) for each in wanted.secrets]
+def questions(
+    provider: EndingProvider,
+    secrets: Iterable[RotatedSecret],
+    archives: Iterable[ArchiveRepositories] = (),
+) -> list[Callable[[CallPermit], Findings]]:
+    """What is left of each of them."""
+    bodies = [VerifySecretEnded(**dict(each)) for each in secrets]
+    return [
+        *(partial(provider.look_at_archived, each) for each in archives),
+        *(partial(provider.look, each) for each in bodies),
+    ]
 
 
 def binding_ids(wanted: SecretsToEnd) -> frozenset[str]:

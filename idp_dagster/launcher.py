@@ -25,10 +25,9 @@ from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, Worke
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import ConfigurableClassData, pack_value, unpack_value
 from dagster_celery.config import TASK_EXECUTE_JOB_NAME
-from dagster_celery.launcher import CeleryRunLauncher
+from dagster_celery.launcher import CeleryRunLauncher, _get_run_priority
 from dagster_celery.tags import (
     DAGSTER_CELERY_QUEUE_TAG,
-    DAGSTER_CELERY_RUN_PRIORITY_TAG,
     DAGSTER_CELERY_TASK_ID_TAG,
 )
 from dagster_shared.serdes.serdes import JsonSerializableValue
@@ -64,9 +63,6 @@ REQUEST_JOBS = frozenset(
 """The jobs whose runs hold a request. The runs of all others ask for `run_watch`, also of the job
 that Dagster makes up for a check from the asset catalog.
 """
-
-DEFAULT_PRIORITY = 0
-"""Of a run's message, where a tag of the run does not say another."""
 
 CELERY_SETTINGS = {
     # Nobody reads results: the lease and Dagster's own events tell how a run fares.
@@ -181,7 +177,7 @@ class LeaseRunLauncher(CeleryRunLauncher):
         task_signature.apply_async(
             task_id=task_id,
             headers={LOG_FIELDS_HEADER: log_fields_of(run.tags)},
-            priority=int(run.tags.get(DAGSTER_CELERY_RUN_PRIORITY_TAG, DEFAULT_PRIORITY)),
+            priority=_get_run_priority(run),
             queue=queue,
             routing_key=f"{queue}.{routing_key}",
         )

@@ -13,6 +13,14 @@ from sqlalchemy.engine import make_url
 DRIVER = "postgresql+psycopg"
 """The driver that can wait; the URLs of the same database for others say others."""
 
+_NOTICES_AN_END = {
+    "connect_timeout": 5,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+}
+"""Of a connection that only listens: a server that went without a word would never be missed."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -24,7 +32,9 @@ class News:
     """
 
     def __init__(self, url: str, channel: str) -> None:
-        self._engine = create_engine(make_url(url).set(drivername=DRIVER), poolclass=NullPool)
+        self._engine = create_engine(
+            make_url(url).set(drivername=DRIVER), poolclass=NullPool, connect_args=_NOTICES_AN_END
+        )
         self._channel = channel
         self._connection: psycopg.Connection[Any] | None = None
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import structlog
@@ -17,6 +18,8 @@ from idp_kernel.workflows import WaitingReason
 
 _log = structlog.get_logger(__name__)
 Seen = TypeVar("Seen")
+OpenCall = Callable[[], AbstractContextManager[CallPermit]]
+"""Leave for one outward call, good for as long as the run's lease when it is given."""
 
 
 class Patience(Config):
@@ -40,7 +43,7 @@ def is_achieved_in_time(
     attempt: StepAttempt,
     patience: Patience,
     *,
-    look: Callable[[CallPermit], Seen],
+    look: Callable[[OpenCall], Seen],
     judge: Callable[[Seen], StepResult | None],
     words: Callable[[Seen], str],
     waiting_reason: WaitingReason | None,
@@ -55,8 +58,7 @@ def is_achieved_in_time(
     logged, told = "", ""
     while True:
         try:
-            with attempt.call() as permit:
-                seen = look(permit)
+            seen = look(attempt.call)
         except forgiven as error:
             if error.code != logged:
                 _log.warning("look_failed", code=error.code)
@@ -71,3 +73,21 @@ def is_achieved_in_time(
                 control_plane.wait(waiting_reason, patience.wait_seconds, seen=told)
             return False
         time.sleep(patience.look_every_seconds)
+
+
+def in_one_call(ask: Callable[[CallPermit], Seen]) -> Callable[[OpenCall], Seen]:
+    """A look that asks once."""
+
+    def look(call: OpenCall) -> Seen:
+        with call() as permit:
+            return ask(permit)
+
+    return look
+
+
+def each_in_a_call(
+    asks: Iterable[Callable[[CallPermit], Seen]],
+) -> Callable[[OpenCall], list[Seen]]:
+    """A look that asks several times; together they may take longer than one leave lasts."""
+    looks = [in_one_call(ask) for ask in asks]
+    return lambda call: [look(call) for look in looks]

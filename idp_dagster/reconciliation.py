@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from idp_dagster.outcomes import StepAttempt
-from idp_dagster.patience import ReconciliationPatience, is_achieved_in_time
+from idp_dagster.patience import ReconciliationPatience, in_one_call, is_achieved_in_time
 from idp_dagster.ports import AppEnvProvisioningProvider, ControlPlane
 from idp_kernel.errors import InvariantBroken, ProviderRejected
 from idp_kernel.wire.engine import AppEnvDesiredState, StepResult
@@ -41,7 +41,7 @@ def is_reconciled_in_time(
         control_plane,
         attempt,
         patience,
-        look=lambda permit: provider.verify_gitops(body, permit),
+        look=in_one_call(lambda permit: provider.verify_gitops(body, permit)),
         judge=judge,
         words=lambda verdict: verdict.message,
         waiting_reason=WaitingReason.GITOPS_RECONCILIATION_SLOW,

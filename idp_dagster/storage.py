@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
+import structlog
 from dagster import DagsterEvent, DagsterEventType, EventLogEntry
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
 from dagster._serdes import ConfigurableClassData
@@ -20,6 +21,9 @@ from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.run_storage import PostgresRunStorage
 from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+_log = structlog.get_logger(__name__)
 
 POOL_SIZE = 4
 POOL_OVERFLOW = 20
@@ -73,8 +77,15 @@ class TellingRunStorage(PostgresRunStorage):
     ) -> None:
         super().handle_run_event(run_id, event, update_timestamp)
         if event.event_type in QUEUE_NEWS:
+            self._tell()
+
+    def _tell(self) -> None:
+        """What happened is stored: that nobody was told of it is no failure of it."""
+        try:
             with self.connect() as connection:
                 connection.execute(text(f"NOTIFY {RUN_QUEUE_CHANNEL}"))
+        except SQLAlchemyError as error:
+            _log.warning("run_queue_not_told", cause=type(error).__name__)
 
 
 class TerseEventLogStorage(PostgresEventLogStorage):

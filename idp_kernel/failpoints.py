@@ -12,9 +12,13 @@ import time
 from enum import StrEnum
 from pathlib import Path
 
+import structlog
+
 FAILPOINTS_DIR_VARIABLE = "IDP_FAILPOINTS_DIR"
 _LONGEST_HOLD_SECONDS = 120.0
 _LOOK_EVERY_SECONDS = 0.02
+
+_log = structlog.get_logger(__name__)
 
 
 class Guard(StrEnum):
@@ -35,13 +39,16 @@ def is_off(guard: Guard) -> bool:
     Without that folder nobody can.
     """
     folder = os.environ.get(FAILPOINTS_DIR_VARIABLE)
-    return folder is not None and (Path(folder) / f"{guard}.off").exists()
+    if not folder or not (Path(folder) / f"{guard}.off").exists():
+        return False
+    _log.warning("guard_is_off", guard=guard, variable=FAILPOINTS_DIR_VARIABLE)
+    return True
 
 
 def failpoint(name: str) -> None:
     """Stands still here if a test armed `name`; nothing otherwise."""
     folder = os.environ.get(FAILPOINTS_DIR_VARIABLE)
-    if folder is not None:
+    if folder:
         _hold(Path(folder), name)
 
 

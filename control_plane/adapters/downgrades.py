@@ -20,16 +20,18 @@ UNDOS: Final = {
         f"workflow_requests WHERE workflow = 'Compensation' AND {_OPEN}"
     ),
 }
-ENDING_WORKFLOWS: Final = (
-    "SecretRevocation",
-    "ApplicationEnvironmentDecommissioning",
-    "ApplicationDecommissioning",
-)
+ENDING_WORKFLOWS: Final = ("SecretRevocation", "ApplicationEnvironmentDecommissioning")
 ENDINGS: Final = {
     f"requests for {workflow} that have not ended": (
         f"workflow_requests WHERE workflow = '{workflow}' AND {_OPEN}"
     )
     for workflow in ENDING_WORKFLOWS
+}
+APPLICATION_END: Final = "ApplicationDecommissioning"
+APPLICATION_ENDS: Final = {
+    f"requests for {APPLICATION_END} that have not ended": (
+        f"workflow_requests WHERE workflow = '{APPLICATION_END}' AND {_OPEN}"
+    ),
 }
 ONBOARDINGS: Final = {
     "requests for ApplicationOnboarding that have not ended": (

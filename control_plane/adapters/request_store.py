@@ -512,7 +512,7 @@ def _changing_values(request: Request) -> dict[str, Any]:
         "waiting_until": waiting.until if waiting else None,
         "waited_seconds": request.waited.total_seconds(),
         "provider_waited_seconds": request.provider_waited.total_seconds(),
-        "last_seen": request.last_seen,
+        "last_seen": storable(request.last_seen),
         "not_before": request.not_before,
         "offers": request.offers,
         "offer_again_at": request.offer_again_at,

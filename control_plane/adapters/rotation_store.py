@@ -30,16 +30,16 @@ from control_plane.domain.requests import ACTIVE_STATES, SubjectKind
 from control_plane.domain.rotation import BACK_AT_WORK_WITHIN, LONGEST_PAUSE
 from idp_kernel.wire.engine import AssetCheckName, DueRotations, RotationCause
 from idp_kernel.wire.worker import Finding
-from idp_kernel.workflows import PROVIDER_WAITS, DomainEvent, RequestState
+from idp_kernel.workflows import PROVIDER_WAITS, DomainEvent, RequestState, WaitingReason
 
 _SCHEDULE_LOCK = 0x1D950C4E
 _CAUSES_PAGE = 500
 _causes, _results, _requests = t.rotation_causes.c, t.check_results.c, t.workflow_requests.c
-_LEAVES_A_PROVIDER_ALONE = and_(
+_WAITS_FOR_OTHERS = and_(
     _requests.state == RequestState.WAITING,
-    _requests.waiting_reason.in_(PROVIDER_WAITS),
+    _requests.waiting_reason.in_((*PROVIDER_WAITS, WaitingReason.PULL_REQUEST_OPEN)),
 )
-"""Of a request: it waits for a provider that is away, which may last."""
+"""Of a request: it waits for a provider that is away, or for people; both may last."""
 
 
 class SqlRotations:
@@ -72,7 +72,7 @@ class SqlRotations:
 
     def at_work(self) -> int:
         active = _requests.state.in_(ACTIVE_STATES)
-        gives_way = or_(IS_IN_GRACE, _LEAVES_A_PROVIDER_ALONE)
+        gives_way = or_(IS_IN_GRACE, _WAITS_FOR_OTHERS)
         query = select(func.count()).where(IS_ROUTINE, active, ~gives_way)
         return self._connection.execute(query).scalar_one()
 

@@ -413,7 +413,7 @@ class Request:
     def timed_out(self, now: datetime) -> Request:
         message = f"It did not end by {self.deadline_at:%F %T} UTC."
         if self.last_seen:
-            message = f"{message} Seen last: {self.last_seen}"
+            message = f"{message} Before its last wait it saw: {self.last_seen}"
         why = Failure("deadline_passed", message, False)
         return replace(self._ended("time_out", now), error=why)
 

@@ -2,14 +2,14 @@
 
 from dagster import OpExecutionContext, ResourceParam
 
-from idp_dagster.endings import are_gone, looks, what_is_left
+from idp_dagster.endings import are_gone, questions, what_is_left
 from idp_dagster.outcomes import effects_result, step_attempt
-from idp_dagster.patience import Patience, is_achieved_in_time
+from idp_dagster.patience import Patience, each_in_a_call, is_achieved_in_time
 from idp_dagster.policies import SentToWait
-from idp_dagster.ports import CallPermit, ControlPlane, EndingProvider
+from idp_dagster.ports import ControlPlane, EndingProvider
 from idp_dagster.step_ops import AFTER, step_op
 from idp_kernel.wire.engine import AppEnvDecommissioningDesiredState, StepResult
-from idp_kernel.wire.worker import ArchiveRepositories, Findings
+from idp_kernel.wire.worker import ArchiveRepositories
 from idp_kernel.workflows import Step, WaitingReason
 
 # No postponed annotations here: Dagster reads those of the decorated functions as classes.
@@ -44,19 +44,14 @@ def verify_nothing_reconciled(
     When that takes longer than a run may wait, the request is sent to wait and the run ends here.
     """
     archive = _archive(control_plane)
-    bodies = looks(control_plane.claim.wanted(AppEnvDecommissioningDesiredState))
-
-    def look(permit: CallPermit) -> list[Findings]:
-        of_repository = ending_provider.look_at_archived(archive, permit)
-        return [of_repository, *(ending_provider.look(each, permit) for each in bodies)]
-
+    secrets = control_plane.claim.wanted(AppEnvDecommissioningDesiredState).secrets
     step = Step.VERIFY_NOTHING_RECONCILED
     with step_attempt(control_plane, step, context.retry_number) as attempt:
         is_over = is_achieved_in_time(
             control_plane,
             attempt,
             config,
-            look=look,
+            look=each_in_a_call(questions(ending_provider, secrets, [archive])),
             judge=lambda seen: StepResult() if are_gone(seen) else None,
             words=what_is_left,
             waiting_reason=WaitingReason.ENDED_STILL_SEEN,

@@ -2,18 +2,16 @@
 
 from dagster import OpExecutionContext, ResourceParam
 
-from idp_dagster.endings import are_gone, what_is_left
+from idp_dagster.endings import are_gone, questions, what_is_left
 from idp_dagster.outcomes import step_attempt
-from idp_dagster.patience import Patience, is_achieved_in_time
+from idp_dagster.patience import Patience, each_in_a_call, is_achieved_in_time
 from idp_dagster.policies import SentToWait
-from idp_dagster.ports import CallPermit, ControlPlane, EndingProvider
+from idp_dagster.ports import ControlPlane, EndingProvider
 from idp_dagster.step_ops import AFTER, step_op
 from idp_kernel.wire.engine import ApplicationDecommissioningDesiredState, StepResult
 from idp_kernel.wire.worker import (
     REPOSITORIES_PER_CALL,
     ArchiveRepositories,
-    Findings,
-    VerifySecretEnded,
 )
 from idp_kernel.workflows import Step, WaitingReason
 
@@ -55,21 +53,13 @@ def verify_application_ended(
     """
     archives = _archives(control_plane)
     secrets = control_plane.claim.wanted(ApplicationDecommissioningDesiredState).ended_secrets
-    bodies = [VerifySecretEnded(**dict(each)) for each in secrets]
-
-    def look(permit: CallPermit) -> list[Findings]:
-        return [
-            *(ending_provider.look_at_archived(each, permit) for each in archives),
-            *(ending_provider.look(each, permit) for each in bodies),
-        ]
-
     step = Step.VERIFY_APPLICATION_ENDED
     with step_attempt(control_plane, step, context.retry_number) as attempt:
         is_over = is_achieved_in_time(
             control_plane,
             attempt,
             config,
-            look=look,
+            look=each_in_a_call(questions(ending_provider, secrets, archives)),
             judge=lambda seen: StepResult() if are_gone(seen) else None,
             words=what_is_left,
             waiting_reason=WaitingReason.ENDED_STILL_SEEN,

@@ -8,7 +8,7 @@ from dagster import OpExecutionContext, ResourceParam
 
 from idp_dagster.endings import are_gone, what_is_left
 from idp_dagster.outcomes import step_attempt
-from idp_dagster.patience import Patience, is_achieved_in_time
+from idp_dagster.patience import Patience, in_one_call, is_achieved_in_time
 from idp_dagster.policies import SentToWait
 from idp_dagster.ports import ControlPlane, UndoProvider
 from idp_dagster.step_ops import AFTER, step_op
@@ -70,7 +70,7 @@ def verify_nothing_left(
             control_plane,
             attempt,
             config,
-            look=lambda permit: undo_provider.verify(body, permit),
+            look=in_one_call(lambda permit: undo_provider.verify(body, permit)),
             judge=lambda seen: StepResult() if are_gone([seen]) else None,
             words=lambda seen: what_is_left([seen]),
             waiting_reason=WaitingReason.UNDONE_STILL_SEEN,

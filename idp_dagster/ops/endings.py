@@ -10,11 +10,11 @@ from idp_dagster.endings import (
     are_gone,
     binding_ids,
     done_to_each,
-    looks,
+    questions,
     what_is_left,
 )
 from idp_dagster.outcomes import step_attempt
-from idp_dagster.patience import Patience, is_achieved_in_time
+from idp_dagster.patience import Patience, each_in_a_call, is_achieved_in_time
 from idp_dagster.policies import SentToWait
 from idp_dagster.ports import CallPermit, ControlPlane, EndingProvider
 from idp_dagster.step_ops import AFTER, step_op
@@ -58,14 +58,14 @@ def release_consumers(
     agent that is away, or does not let go, must not keep a credential alive that is to end.
     """
     wanted = control_plane.claim.wanted(SecretsToEnd)
-    bodies, bindings = looks(wanted), binding_ids(wanted)
+    bindings = binding_ids(wanted)
 
     with step_attempt(control_plane, Step.RELEASE_CONSUMERS, context.retry_number) as attempt:
         is_released = is_achieved_in_time(
             control_plane,
             attempt,
             config,
-            look=lambda permit: [ending_provider.look(each, permit) for each in bodies],
+            look=each_in_a_call(questions(ending_provider, wanted.secrets)),
             judge=lambda seen: StepResult() if are_gone(seen, among=bindings) else None,
             words=what_is_left,
             waiting_reason=None,
@@ -103,13 +103,13 @@ def verify_secrets_ended(
 
     When that takes longer than a run may wait, the request is sent to wait and the run ends here.
     """
-    bodies = looks(control_plane.claim.wanted(SecretsToEnd))
+    wanted = control_plane.claim.wanted(SecretsToEnd)
     with step_attempt(control_plane, Step.VERIFY_SECRETS_ENDED, context.retry_number) as attempt:
         is_over = is_achieved_in_time(
             control_plane,
             attempt,
             config,
-            look=lambda permit: [ending_provider.look(each, permit) for each in bodies],
+            look=each_in_a_call(questions(ending_provider, wanted.secrets)),
             judge=lambda seen: StepResult() if are_gone(seen) else None,
             words=what_is_left,
             waiting_reason=WaitingReason.ENDED_STILL_SEEN,

@@ -15,6 +15,7 @@ from control_plane.application.workflows.application_onboarding import (
     onboarded_application,
     repository_wanted,
 )
+from control_plane.application.workflows.compensation import has_kept_something
 from control_plane.application.workflows.endings import repository_of, subject_of, to_end
 from control_plane.application.workflows.flow import (
     Initiator,
@@ -170,7 +171,12 @@ def _standing(work: Work, appenv: ApplicationEnvironment) -> str:
         SubjectKind.APPLICATION_ENVIRONMENT, appenv.id, since=work.now - REPEATABLE_FOR
     )
     for request in left:
-        if work.requests.undone_by(request.id) is None and undo_plan(work, request).undoable:
+        undone_by = work.requests.undone_by(request.id)
+        if undone_by is not None and has_kept_something(work, undone_by):
+            return (
+                f"{appenv.state}: request {undone_by} kept some of it, undo {request.id} once more"
+            )
+        if undone_by is None and undo_plan(work, request).undoable:
             return f"{appenv.state}: undo request {request.id} first, which may have left something"
     return ""
 

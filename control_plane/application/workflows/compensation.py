@@ -136,7 +136,7 @@ class Compensation(SinglePhase):
                 details={"workflowRequestId": request.id},
             )
         undone_by = work.requests.undone_by(request.id)
-        if undone_by is not None and not _has_kept_something(work, undone_by):
+        if undone_by is not None and not has_kept_something(work, undone_by):
             raise request_undone(request.id, undone_by)
         plan = undo_plan(work, request)
         if not plan.undoable:
@@ -180,7 +180,7 @@ def request_undone(request_id: str, undone_by: str) -> Conflict:
     )
 
 
-def _has_kept_something(work: Work, undo_id: str) -> bool:
+def has_kept_something(work: Work, undo_id: str) -> bool:
     """Whether that undo, which succeeded, let something be that a further one may find free."""
     undo = found(work.requests.by_id(undo_id), "workflow request", undo_id)
     return bool(_kept(_effects(work.requests.results(undo))))

@@ -137,7 +137,7 @@ def test_a_long_grace_gives_its_place_to_others_until_it_is_nearly_over(
     assert len(rotations(platform)) == 7
 
 
-@pytest.mark.parametrize("reason", ["provider_paused", "circuit_open"])
+@pytest.mark.parametrize("reason", ["provider_paused", "circuit_open", "pull_request_open"])
 def test_a_provider_that_is_away_keeps_no_place(platform: Platform, reason: str) -> None:
     secrets_in_use(platform, *(f"key-{number}" for number in range(7)))
     platform.clock.advance(91 * DAY_SECONDS)

@@ -720,6 +720,14 @@ def test_text_that_postgres_cannot_hold_is_kept_without_it(platform: Platform) -
     assert (request["error"]["message"], request["attempts"][0]["cause"]) == ("ab", "ab")
 
 
+def test_what_a_run_saw_before_it_waits_is_kept_without_it(platform: Platform) -> None:
+    request_id = platform.provision(platform.new_subject())
+    run = claimed(platform, request_id)
+    wait = {"reason": "provider_paused", "waitSeconds": 60, "seen": "429\x00 slow"}
+    assert run.tell("wait", **wait) == "waiting"
+    assert platform.request(request_id)["waitingFor"] == "429 slow"
+
+
 def test_references_and_errors_of_providers_are_kept_without_it_too(platform: Platform) -> None:
     request_id = platform.provision(platform.new_subject())
     run = claimed(platform, request_id)

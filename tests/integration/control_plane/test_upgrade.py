@@ -195,6 +195,22 @@ def test_an_undo_under_way_is_not_stranded(platform: Platform) -> None:
             assert connection.execute(text(others)).scalar_one() > 0
 
 
+def test_the_end_of_an_application_under_way_is_not_stranded(platform: Platform) -> None:
+    subject = platform.new_subject()
+    path = f"/v1/applications/{subject.application_id}"
+    platform.admin.ok(f"{path}/deprecate")
+    ending = platform.admin.ok(f"{path}/decommission", {"reason": "It ends."})["requestId"]
+    with pytest.raises(Conflict, match="there: 1 requests for ApplicationDecommissioning"):
+        go_back(platform, "0008")
+    run = claimed(platform, ending)
+    run.do_all()
+    assert run.finalize().json()["state"] == "succeeded"
+    go_back(platform, "0008")
+    with transaction(platform.engine) as connection:
+        left = connection.execute(text("SELECT DISTINCT workflow FROM workflow_requests"))
+        assert set(left.scalars()) == {"ApplicationOnboarding"}
+
+
 def test_a_revocation_under_way_is_not_stranded(platform: Platform) -> None:
     secret = secret_in_use(platform)
     body = {"reason": "It ends."}

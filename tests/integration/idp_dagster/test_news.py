@@ -22,6 +22,7 @@ from kombu.connection import Connection
 from kombu.simple import SimpleQueue
 from kombu.transport import TRANSPORT_ALIASES
 from sqlalchemy import Engine, event
+from sqlalchemy.exc import OperationalError
 
 from idp_dagster import broker
 from idp_dagster.broker import use_quick_transport
@@ -179,6 +180,24 @@ def test_the_run_queue_hears_of_nothing_else(storage: DagsterStorage) -> None:
         started = DagsterEvent(DagsterEventType.PIPELINE_START.value, "job")
         storage.instance.report_dagster_event(started, run.run_id)
         assert seconds_of(news, 0.3) >= 0.3
+
+
+def test_what_is_stored_stands_though_nobody_can_be_told(storage: DagsterStorage) -> None:
+    run = storage.instance.run_storage.add_run(DagsterRun("job", new_id()))
+
+    def cut(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("NOTIFY"):
+            raise OperationalError(statement, {}, ConnectionError("cut"))
+
+    event.listen(Engine, "before_cursor_execute", cut)
+    try:
+        ended = DagsterEvent(DagsterEventType.PIPELINE_SUCCESS.value, "job")
+        storage.instance.report_dagster_event(ended, run.run_id)
+    finally:
+        event.remove(Engine, "before_cursor_execute", cut)
+    found = storage.instance.get_run_by_id(run.run_id)
+    assert found is not None
+    assert found.is_success
 
 
 def test_an_event_is_one_statement_and_is_there(storage: DagsterStorage) -> None:

@@ -41,6 +41,8 @@ def test_a_guard_is_taken_away_only_where_failpoints_are(
     (tmp_path / f"{guard}.off").touch()
     monkeypatch.chdir(tmp_path)
     assert not is_off(guard)
+    monkeypatch.setenv(FAILPOINTS_DIR_VARIABLE, "")
+    assert not is_off(guard), "no folder is not the folder at hand"
     monkeypatch.setenv(FAILPOINTS_DIR_VARIABLE, str(tmp_path))
     assert [each for each in Guard if is_off(each)] == [guard]
     (tmp_path / f"{guard}.off").unlink()

@@ -1,9 +1,19 @@
-"""How long a request has waited for providers, and what was seen before it waited last."""
+"""How long a request has waited for providers, and what was seen before it waited last.
+
+The way back has to know the workflow that ends applications, too.
+"""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+
+from control_plane.adapters.downgrades import (
+    APPLICATION_END,
+    APPLICATION_ENDS,
+    forget_requests,
+    refuse_while_there_are,
+)
 
 revision = "0009"
 down_revision = "0008"
@@ -21,5 +31,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Ended requests of a workflow that came with this version are forgotten."""
+    refuse_while_there_are(op.get_bind(), APPLICATION_ENDS)
+    forget_requests(op.get_bind(), APPLICATION_END)
     for name in ("last_seen", "provider_waited_seconds"):
         op.drop_column("workflow_requests", name)

@@ -226,7 +226,9 @@ def test_a_deadline_says_what_was_seen_last() -> None:
     woken = waiting.woken(NOW + SECOND)
     late = woken.timed_out(woken.deadline_at)
     assert late.error is not None
-    assert late.error.message.endswith(" UTC. Seen last: Deployment shop-dev/web is Progressing")
+    assert late.error.message.endswith(
+        " UTC. Before its last wait it saw: Deployment shop-dev/web is Progressing"
+    )
     again = late.retried(NOW + SECOND)
     assert again.timed_out(again.deadline_at).error == Failure(
         "deadline_passed", f"It did not end by {again.deadline_at:%F %T} UTC.", False

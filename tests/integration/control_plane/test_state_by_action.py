@@ -70,6 +70,12 @@ def outcome(workflow: WorkflowName, state: RequestState, action: str) -> str:
     return TABLE[action][STATES.index(state)]
 
 
+def _often(workflow: WorkflowName) -> Any:
+    """One workflow in each run of the tests, the others in the long one, `make test-system`."""
+    is_often = workflow is _W.APPLICATION_ENVIRONMENT_PROVISIONING
+    return pytest.param(workflow, marks=() if is_often else pytest.mark.endurance)
+
+
 @pytest.fixture(scope="module")
 def migrated(postgres_server: PostgresServer) -> FreshDatabase:
     """A database of its own: the invariants are about all that is in it."""
@@ -265,7 +271,7 @@ def changes_nothing(state: RequestState, expected: str) -> bool:
 
 
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("workflow", WORKFLOWS)
+@pytest.mark.parametrize("workflow", [_often(each) for each in WORKFLOWS])
 def test_what_comes_of_each_action_in_each_state(
     platform: Platform, workflow: WorkflowName, state: RequestState
 ) -> None:

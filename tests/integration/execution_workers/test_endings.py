@@ -231,7 +231,7 @@ def test_what_somebody_made_anew_between_two_runs_ends_too(world: World, tmp_pat
     one = ending(world, appenv)
     assert_effect(one.ask_to_remove(), "created")
     one.end()
-    value = {"data": {"value": "written by hand"}}
+    value = {"options": {"cas": 1}, "data": {"value": "written by hand"}}
     assert world.store.request("POST", f"kv/data/{appenv.secret_path}", value).is_success
     world.forge.push_file(
         appenv.team, appenv.repository_name, tmp_path / "anew", MANIFEST, manifest

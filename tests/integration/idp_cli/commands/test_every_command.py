@@ -19,6 +19,7 @@ from typer.main import get_command
 from idp_cli.command_tree import commands_of
 from idp_cli.exits import ExitCode
 from idp_cli.main import app
+from idp_cli.supervision.home import Home
 from local_stack.postgres_setup import connect_as_superuser
 from tests.fixtures.stack import PostgresServer
 from tests.integration.idp_cli.commands.conftest import (
@@ -30,7 +31,6 @@ from tests.integration.idp_cli.commands.conftest import (
 )
 
 COMMANDS = [words for words, _command in commands_of(cast("TyperGroup", get_command(app)))]
-BEYOND_EVERY_PORT = ("--port-offset", "99999")
 WITH_VALUES = (
     """UPDATE control_plane.secrets SET version = 1, store_path = 'teams/x/appenv/y/' || name
        WHERE application_environment_id = %s""",
@@ -60,9 +60,15 @@ class World:
         """The command goes well, and says that too."""
         assert expected in self.idp(*arguments)
 
-    def refuses(self, code: str, *arguments: str) -> None:
+    def refuses(
+        self,
+        code: str,
+        *arguments: str,
+        token: str | None = None,
+        exit_code: ExitCode = ExitCode.FAILED,
+    ) -> None:
         """The platform, or the command itself, refuses it with that code."""
-        assert code in self.idp(*arguments, code=ExitCode.FAILED)
+        assert code in self.idp(*arguments, token=token, code=exit_code)
 
     def accepted(self, *arguments: str) -> dict[str, Any]:
         return shown_json(self.idp, *arguments)
@@ -113,17 +119,21 @@ def run(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 
 def of_this_machine(world: World) -> None:
-    """Nothing runs on it."""
-    home = ("--home", str(world.folder / "idp"))
-    for starts in ("up", "demo"):
-        world.refuses("port_offset_out_of_range", starts, *home, *BEYOND_EVERY_PORT)
-    world.refuses("not_running", "status", *home)
+    """Its home is held by another, and then nothing runs there."""
+    place = Home.at(world.folder / "idp")
+    home = ("--home", str(place.root))
+    place.prepare()
+    with place.locked():
+        world.refuses("already_running", "up", *home)
+    nobody = world.accepted("token", "create", new_name("nobody"))["token"]
+    world.refuses("not_allowed", "demo", *home, token=nobody)
+    world.refuses("not_running", "status", *home, exit_code=ExitCode.UNREACHABLE)
     world.idp("down", *home)
-    world.refuses("✗", "doctor", *home)
+    world.says("you are admin", "doctor", *home)
     world.says("complete", "completion", "bash")
     world.says("yes", "drain")
     world.says("no", "resume")
-    world.says("platform-admin", "whoami")
+    world.says("platform admin", "whoami")
     world.says("team_created", "events", "--team", world.team)
     declared, team = world.folder / "declared.yaml", new_name("team")
     declared.write_text(f"kind: Team\nslug: {team}\n")
@@ -200,7 +210,7 @@ def of_secrets(world: World) -> None:
     address = f"{world.team}/{world.application}/{world.environment}/app-key"
     world.says(address, "secret", "list", "--team", world.team)
     world.says("Active", "secret", "show", address)
-    world.says("app-key", "secret", "bindings", address)
+    world.says(world.environment, "secret", "bindings", address)
     world.says("2", "secret", "policy", address, "--grace", "2s")
     world.says("read it", "secret", "login", address)
     world.says("Suspended", "secret", "suspend", address)
@@ -229,8 +239,8 @@ def of_repositories(world: World) -> None:
     code, _ = read_list(world.idp, "repository", "list", world.application)
     world.says(world.application, "repository", "show", code["id"])
     merge = ("repository", "merge", f"{world.team}/{world.application}", "topic")
-    said = world.idp("--forge-url", "http://127.0.0.1:1", *merge, code=ExitCode.FAILED)
-    assert "127.0.0.1:1" in said, "no forge is there to be asked"
+    nowhere = ("--forge-url", "http://127.0.0.1:1")
+    world.refuses("local-forge gave no", *nowhere, *merge, exit_code=ExitCode.UNREACHABLE)
 
 
 def of_integrations(world: World) -> None:

@@ -8,9 +8,10 @@ process, not to the instance.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import structlog
@@ -20,8 +21,10 @@ from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.run_storage import PostgresRunStorage
-from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Engine, PoolProxiedConnection, create_engine, event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 _log = structlog.get_logger(__name__)
 
@@ -39,6 +42,11 @@ QUEUE_NEWS = frozenset(
         DagsterEventType.PIPELINE_CANCELED,
     }
 )
+RESTED_SECONDS = 1.0
+"""A connection that nobody used for so long is asked whether it lives before it is used."""
+_USED_AT = "idp_used_at"
+_THERE: set[tuple[str, str]] = set()
+"""Tables, columns and indexes that were seen, of each database."""
 _ASSET_EVENTS = frozenset({*ASSET_EVENTS, *ASSET_CHECK_EVENTS})
 
 
@@ -70,7 +78,21 @@ class PooledPostgresStorage(DagsterPostgresStorage):
 
 
 class TellingRunStorage(PostgresRunStorage):
-    """Tells whoever starts runs when there is something to start, or room for it."""
+    """Tells whoever starts runs when there is something to start, or room for it.
+
+    Looks once in a process whether the tables have a column or an index; Dagster looks before each
+    statement that names it.
+    """
+
+    def has_run_stats_index_cols(self) -> bool:
+        return stays(self.postgres_url, "run stats", super().has_run_stats_index_cols)
+
+    def has_backfill_id_column(self) -> bool:
+        return stays(self.postgres_url, "backfill id", super().has_backfill_id_column)
+
+    def has_built_index(self, migration_name: str) -> bool:
+        look = partial(super().has_built_index, migration_name)
+        return stays(self.postgres_url, migration_name, look)
 
     def handle_run_event(
         self, run_id: str, event: DagsterEvent, update_timestamp: datetime | None = None
@@ -98,17 +120,50 @@ class TerseEventLogStorage(PostgresEventLogStorage):
         with self._connect() as connection:
             connection.execute(self.prepare_insert_event(event))
 
+    def has_table(self, table_name: str) -> bool:
+        return stays(self.postgres_url, table_name, partial(super().has_table, table_name))
+
+
+def stays(postgres_url: str, name: str, look: Callable[[], bool]) -> bool:
+    """What a database has once it has from then on; what is missing may come by a migration."""
+    if (postgres_url, name) not in _THERE and look():
+        _THERE.add((postgres_url, name))
+    return (postgres_url, name) in _THERE
+
 
 @cache
 def pooled_engine(postgres_url: str, process_id: int) -> Engine:
     """One engine per process: a forked child must not share its parent's connections."""
     assert process_id == os.getpid()  # noqa: S101 - the key of the cache
-    return create_engine(
+    engine = create_engine(
         postgres_url,
         isolation_level="AUTOCOMMIT",
         pool_size=POOL_SIZE,
         max_overflow=POOL_OVERFLOW,
         pool_recycle=POOL_RECYCLE_SECONDS,
-        # A server that was restarted is found out before a statement fails on it.
-        pool_pre_ping=True,
     )
+    ping_when_rested(engine)
+    return engine
+
+
+def ping_when_rested(engine: Engine) -> None:
+    """A server that was restarted is found out before a statement fails on it. A connection that
+    was in use a moment ago is not asked: it would be asked before each of a run's statements.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def note(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+        record.info[_USED_AT] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def ping(
+        connection: DBAPIConnection,
+        record: ConnectionPoolEntry,
+        _proxy: PoolProxiedConnection,
+    ) -> None:
+        if time.monotonic() - record.info.get(_USED_AT, time.monotonic()) < RESTED_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error

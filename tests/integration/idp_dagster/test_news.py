@@ -25,6 +25,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
 from idp_dagster import broker
+from idp_dagster import storage as storage_module
 from idp_dagster.broker import use_quick_transport
 from idp_dagster.news import News
 from idp_dagster.storage import RUN_QUEUE_CHANNEL, pooled_engine
@@ -198,6 +199,53 @@ def test_what_is_stored_stands_though_nobody_can_be_told(storage: DagsterStorage
     found = storage.instance.get_run_by_id(run.run_id)
     assert found is not None
     assert found.is_success
+
+
+def test_a_run_s_end_looks_at_no_table_s_columns(storage: DagsterStorage) -> None:
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    def end_a_run() -> None:
+        run = storage.instance.run_storage.add_run(DagsterRun("job", new_id()))
+        ended = DagsterEvent(DagsterEventType.PIPELINE_SUCCESS.value, "job")
+        storage.instance.report_dagster_event(ended, run.run_id)
+
+    end_a_run()
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        end_a_run()
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert any("event_logs" in each for each in statements)
+    assert [each for each in statements if "pg_catalog" in each] == []
+
+
+def test_a_connection_that_rested_is_asked_before_it_is_used(
+    url: str, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was cut meanwhile fails nobody's statement; one in use is not asked."""
+    engine = pooled_engine(url, os.getpid())
+    asked: list[object] = []
+    ping = engine.dialect.do_ping
+
+    def note(connection: object) -> bool:
+        asked.append(connection)
+        return ping(connection)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine.dialect, "do_ping", note)
+    tell(url)
+    tell(url)
+    assert asked == []
+    with closing(connect_as_superuser(postgres_server.address, "postgres")) as server:
+        server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+            (url.partition("?")[0].rpartition("/")[2],),
+        )
+    monkeypatch.setattr(storage_module, "RESTED_SECONDS", 0.0)
+    tell(url)
+    assert len(asked) == 1
 
 
 def test_an_event_is_one_statement_and_is_there(storage: DagsterStorage) -> None:

@@ -3,6 +3,8 @@
     error                       in the run                            told as retryable
     Unavailable                 reaches the step's retry policy       yes
       and a provider is awaited none: the request waits               not told
+    a token that expired        as Unavailable: the next try has      yes
+      on its way                a new one
     any other of our tree       Failure(allow_retries=False)          no
     interrupt                   Failure(allow_retries=False)          yes: the next attempt may work
     anything else (a bug)       Failure(allow_retries=False)          no
@@ -19,8 +21,9 @@ import structlog
 from dagster import Backoff, DagsterExecutionInterruptedError, Failure, Jitter, RetryPolicy
 
 from idp_kernel.downstream import PULL_REQUEST_OPEN, Refusal
-from idp_kernel.errors import InvariantBroken, PlatformError, Unavailable
+from idp_kernel.errors import InvariantBroken, PlatformError, Unauthenticated, Unavailable
 from idp_kernel.telemetry.logs import redact
+from idp_kernel.tokens import TOKEN_EXPIRED
 from idp_kernel.wire.engine import MESSAGE_LENGTH, RUN_INTERRUPTED, StepError
 from idp_kernel.workflows import Step
 
@@ -131,6 +134,11 @@ def dagster_failures(step: str) -> Iterator[None]:
     except Unavailable as error:
         error.args = (redact(error.message),)
         raise
+    except Unauthenticated as error:
+        if error.code != TOKEN_EXPIRED:
+            raise _failure(error) from error
+        # It was good when the call began, and says nothing of the lease: the next try asks that.
+        raise Unavailable(error.message, code=error.code) from error
     except PlatformError as error:
         raise _failure(error) from error
     except (DagsterExecutionInterruptedError, KeyboardInterrupt):

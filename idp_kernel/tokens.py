@@ -38,6 +38,7 @@ STORE_LOGIN_ALGORITHM = "EdDSA"
 ASSERTION_LIFETIME = timedelta(seconds=60)
 JTI_MAX_LENGTH = 100
 CLOCK_LEEWAY_SECONDS = 5
+TOKEN_EXPIRED = "token_expired"
 """How far apart two machines' clocks may be when an assertion is checked."""
 
 
@@ -202,7 +203,7 @@ def verify(
     if claims.iat > now + CLOCK_LEEWAY_SECONDS:
         raise Unauthenticated("The bearer token is from the future.", code="token_invalid")
     if claims.exp <= now:
-        raise Unauthenticated("The bearer token has expired.", code="token_expired")
+        raise Unauthenticated("The bearer token has expired.", code=TOKEN_EXPIRED)
     return claims
 
 

@@ -15,6 +15,7 @@ from idp_dagster.policies import (
     wait_for,
 )
 from idp_kernel import errors
+from idp_kernel.tokens import TOKEN_EXPIRED
 from idp_kernel.wire.engine import RUN_INTERRUPTED
 from idp_kernel.workflows import WORKFLOWS, Step
 
@@ -55,6 +56,13 @@ def test_unavailable_reaches_the_retry_policy() -> None:
         raise errors.Unavailable("later", code="forge_away")
     told = step_error(raised.value)
     assert (told.code, told.retryable) == ("forge_away", True)
+
+
+def test_a_token_that_expired_on_its_way_is_no_verdict() -> None:
+    with pytest.raises(errors.Unavailable) as raised, dagster_failures(A_STEP):
+        raise errors.Unauthenticated("The bearer token has expired.", code=TOKEN_EXPIRED)
+    told = step_error(raised.value)
+    assert (told.code, told.retryable) == (TOKEN_EXPIRED, True)
 
 
 @pytest.mark.parametrize("interrupt", [DagsterExecutionInterruptedError, KeyboardInterrupt])

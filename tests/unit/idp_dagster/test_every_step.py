@@ -110,6 +110,7 @@ def test_a_passing_outage_is_sat_out(case: Case, control_plane: FakeControlPlane
     [
         ("circuit_open", WaitingReason.CIRCUIT_OPEN),
         ("forge_rate_limited", WaitingReason.PROVIDER_PAUSED),
+        ("pull_request_open", WaitingReason.PULL_REQUEST_OPEN),
     ],
 )
 def test_a_provider_that_is_to_be_left_alone_is_awaited_without_a_run(

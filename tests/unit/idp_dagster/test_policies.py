@@ -138,6 +138,7 @@ def alone(
         (alone(None), 4, None),
         (alone(None, "circuit_open"), 0, None),
         (alone(60, target=None), 4, None),
+        (alone(2, "pull_request_open", target=None), 0, 2),
     ],
 )
 def test_a_provider_is_awaited_without_a_run_when_retries_would_not_last(

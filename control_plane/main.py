@@ -43,7 +43,7 @@ from idp_kernel.services import SERVICE_SCOPES, ServiceName
 from idp_kernel.settings import read_settings
 from idp_kernel.telemetry.export import configure_traces
 from idp_kernel.telemetry.logs import configure_logs
-from idp_kernel.telemetry.metrics import HOUSEKEEPING, downstream_errors
+from idp_kernel.telemetry.metrics import downstream_errors
 from idp_kernel.tokens import SigningKey, public_key_set
 
 UNTAKEN_WITHIN_SECONDS = 30
@@ -161,7 +161,7 @@ def build_housekeeper(
     """Deletes what the control plane need not keep."""
     return Housekeeper(
         chores(engine, clock, settings.retention),
-        HOUSEKEEPING.counter(registry),
+        registry,
         every_seconds=settings.housekeeping_seconds,
     )
 

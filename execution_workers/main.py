@@ -40,7 +40,6 @@ from idp_kernel.settings import read_settings
 from idp_kernel.telemetry.export import configure_traces
 from idp_kernel.telemetry.logs import configure_logs
 from idp_kernel.telemetry.metrics import (
-    HOUSEKEEPING,
     count_downstream_error,
     downstream_errors,
 )
@@ -72,7 +71,7 @@ def create_app(settings: ExecutionWorkersSettings) -> FastAPI:
     workers = _workers(settings, registry, errors, resources, engine, clock)
     housekeeper = Housekeeper(
         [ledger_chore(engine, clock, settings.keep_ledger_for)],
-        HOUSEKEEPING.counter(registry),
+        registry,
         every_seconds=settings.housekeeping_seconds,
     )
     app = new_server(

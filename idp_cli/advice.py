@@ -163,6 +163,7 @@ _BY_CODE: dict[str, str] = {
     "row_held": "Type the command again in a moment.",
     "database_unavailable": "Try again in a moment; `{idp} doctor` looks at the database.",
     "not_migrated": "Start the platform anew, which migrates it: `{idp} down`, then `{idp} up`.",
+    "events_gone": "Begin with the oldest ones there are: `{idp} events`.",
     "time_zone_unknown": "Write it as the IANA database does, such as Europe/Madrid.",
     "window_invalid": "Write it as `mon-fri 22-06 Europe/Madrid`, or `any`.",
     "time_invalid": "Write it as 2027-01-31 or 2027-01-31T12:00:00Z.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 from idp_cli.api import Api
@@ -25,8 +25,10 @@ def streamed(
     query: Mapping[str, str | int] | None = None,
     *,
     after: str | None = None,
+    tell: Callable[[Message], None] | None = None,
 ) -> Iterator[Item]:
     """Each item of a stream once, after the message `after`; a stream that is cut is resumed.
+    Messages of another type are no items: they go to `tell`.
 
     Raises `Unavailable` when nothing answered for a minute, and at once what else stands against
     it; see `is_not_offered` for a server that has no such stream.
@@ -37,7 +39,10 @@ def streamed(
             with api.stream(path, query, after=after) as messages:
                 for message in _until_cut(messages):
                     after = message.id
-                    if message.data:
+                    if message.type:
+                        if tell is not None:
+                            tell(message)
+                    elif message.data:
                         yield item.model_validate_json(message.data)
             answered_at = time.monotonic()
         except Unavailable:

@@ -15,7 +15,7 @@ from dagster._core.storage.tags import SCHEDULE_NAME_TAG
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from idp_dagster.housekeeping import deleted_rows
+from idp_dagster.housekeeping import deleted_rows, last_done_at
 from idp_kernel.telemetry import metrics
 
 OPEN_STATUSES = (
@@ -47,6 +47,8 @@ class EngineHealth:
     """Of each schedule, since one of its runs last succeeded."""
     deleted_rows: Mapping[str, int]
     """What housekeeping has deleted, of each table."""
+    housekeeping_age: float | None
+    """In seconds, since nothing was left to delete; none before that was so for the first time."""
 
 
 ReadHealth = Callable[[], EngineHealth]
@@ -55,6 +57,7 @@ ReadHealth = Callable[[], EngineHealth]
 def engine_health(instance: DagsterInstance, now: datetime) -> EngineHealth:
     """How the instance fares now; errors are those of its storage."""
     heartbeats = instance.get_daemon_heartbeats()
+    done_at = last_done_at(instance)
     return EngineHealth(
         heartbeat_ages={
             daemon: max(0.0, now.timestamp() - heartbeats[daemon].timestamp)
@@ -74,6 +77,7 @@ def engine_health(instance: DagsterInstance, now: datetime) -> EngineHealth:
             for state in instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
         },
         deleted_rows=deleted_rows(instance),
+        housekeeping_age=None if done_at is None else max(0.0, (now - done_at).total_seconds()),
     )
 
 
@@ -149,3 +153,8 @@ def _families(health: EngineHealth) -> Iterator[Metric]:
     for table, rows in health.deleted_rows.items():
         deleted.add_metric([table], rows)
     yield deleted
+    ages = metrics.HOUSEKEEPING_AGE.gauges()
+    if health.housekeeping_age is not None:
+        for table in health.deleted_rows:
+            ages.add_metric([table], health.housekeeping_age)
+    yield ages

@@ -43,6 +43,8 @@ RUNS: Final = "runs"
 CHECK_RESULTS: Final = AssetCheckExecutionsTable.name
 _COUNTS_KEY: Final = "idp_housekeeping_deleted_rows"
 """Where Dagster's own storage keeps how many rows went, of each table."""
+_DONE_KEY: Final = "idp_housekeeping_done_at"
+"""Where it keeps when nothing was left that was too old."""
 _PLANNED: Final = AssetCheckExecutionRecordStatus.PLANNED.value
 _log = structlog.get_logger(__name__)
 
@@ -66,6 +68,8 @@ def keep_house(
             _count(instance, table, batch)
         if time.monotonic() >= give_up_at:
             break
+    else:
+        instance.daemon_cursor_storage.set_cursor_values({_DONE_KEY: now.isoformat()})
     for table, rows in gone.items():
         _log.info("old_rows_deleted", table=table, rows=rows)
     return gone
@@ -76,6 +80,12 @@ def deleted_rows(instance: DagsterInstance) -> Mapping[str, int]:
     found = instance.daemon_cursor_storage.get_cursor_values({_COUNTS_KEY})
     counts: dict[str, int] = json.loads(found.get(_COUNTS_KEY, "{}"))
     return {RUNS: 0, CHECK_RESULTS: 0, **counts}
+
+
+def last_done_at(instance: DagsterInstance) -> datetime | None:
+    """When nothing was left that was too old; none before that was so for the first time."""
+    found = instance.daemon_cursor_storage.get_cursor_values({_DONE_KEY}).get(_DONE_KEY)
+    return None if found is None else datetime.fromisoformat(found)
 
 
 def _batches(

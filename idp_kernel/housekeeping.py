@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import structlog
-from prometheus_client import Counter
+from prometheus_client import CollectorRegistry
 
 from idp_kernel.errors import Unavailable
+from idp_kernel.telemetry.metrics import HOUSEKEEPING, HOUSEKEEPING_AGE
 
 BATCH_ROWS: Final = 1000
 """That one statement takes at most; a statement is a transaction of its own."""
@@ -34,14 +37,25 @@ class Housekeeper:
     hand, and a round that was cut off is done by the next one.
     """
 
-    def __init__(self, chores: Sequence[Chore], deleted: Counter, *, every_seconds: float) -> None:
+    def __init__(
+        self,
+        chores: Sequence[Chore],
+        registry: CollectorRegistry,
+        *,
+        every_seconds: float,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._chores = chores
-        self._deleted = deleted
+        self._deleted = HOUSEKEEPING.counter(registry)
         self._every_seconds = every_seconds
+        self._monotonic = monotonic
+        self._done_at = {chore.table: monotonic() for chore in chores}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeper", daemon=True)
+        ages = HOUSEKEEPING_AGE.gauge(registry)
         for chore in chores:
-            deleted.labels(chore.table)  # shown as 0 until something goes
+            self._deleted.labels(chore.table)  # shown as 0 until something goes
+            ages.labels(chore.table).set_function(partial(self._age, chore.table))
 
     def start(self) -> None:
         self._thread.start()
@@ -61,10 +75,16 @@ class Housekeeper:
         while not self._stopped.wait(self._every_seconds):
             self.keep_house()
 
+    def _age(self, table: str) -> float:
+        return self._monotonic() - self._done_at[table]
+
     def _do(self, chore: Chore) -> int:
         gone = 0
         try:
-            while not self._stopped.is_set() and (batch := chore.delete_batch()):
+            while not self._stopped.is_set():
+                if not (batch := chore.delete_batch()):
+                    self._done_at[chore.table] = self._monotonic()
+                    break
                 self._deleted.labels(chore.table).inc(batch)
                 gone += batch
         except Unavailable as error:

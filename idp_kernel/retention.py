@@ -11,8 +11,10 @@ asked for anew.
 """
 
 LONGEST_ROUND: Final = timedelta(days=10)
-"""No shorter than what lies between a retry or an undo and the end it leads to: at most the
-deadlines of two phases, and a grace period of seven days between them.
+"""How much later than its retry or undo a request is taken to end. At work it is for an hour at
+most, the deadlines of two phases. A deadline leaves waits out: a grace period of seven days is the
+longest that is planned, and a setting bounds those for providers. One for a place among the
+rotations that are at work has no bound.
 """
 
 LEDGER_KEPT_FOR: Final = REPEATABLE_FOR + LONGEST_ROUND

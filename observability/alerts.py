@@ -22,6 +22,7 @@ from idp_kernel.telemetry.metrics import (
     WORKFLOW_PROVIDER_WAIT,
 )
 from observability import errors, limits, objectives
+from observability.housekeeping import since_done
 from observability.objectives import Burn
 from observability.promql import UP, increase, matching, other_than, series
 
@@ -56,8 +57,8 @@ class Alert:
     name: str
     severity: Severity
     any_of: tuple[tuple[Condition, ...], ...]
-    hold: str
-    """For how long it must hold, in Prometheus' notation."""
+    hold_minutes: int
+    """For how long it must hold; 0 for a single look."""
     summary: str
     """One line, as Prometheus' template."""
 
@@ -110,14 +111,14 @@ WORKFLOW_ALERTS = (
         "WorkflowSuccessBurnsFast",
         Severity.PAGE,
         _burns(_FAILED, _ENDED, objectives.FAST_BURNS, objectives.SUCCESS_OBJECTIVE),
-        "2m",
+        2,
         _SUCCESS + _FAST,
     ),
     Alert(
         "WorkflowSuccessBurnsSlowly",
         Severity.TICKET,
         _burns(_FAILED, _ENDED, objectives.SLOW_BURNS, objectives.SUCCESS_OBJECTIVE),
-        "15m",
+        15,
         _SUCCESS + _SLOWLY,
     ),
     Alert(
@@ -130,7 +131,7 @@ WORKFLOW_ALERTS = (
                 Condition(objectives.ends("6h"), f"< {objectives.LEAST_ENDS}"),
             ),
         ),
-        "0m",
+        0,
         "{{ $labels.workflow }} failed more often than not within six hours, of few requests.",
     ),
     Alert(
@@ -145,21 +146,21 @@ WORKFLOW_ALERTS = (
                 Condition(objectives.failure_share(limits.FAILURES_WITHIN), "> 0.5"),
             ),
         ),
-        "0m",
+        0,
         "{{ $labels.workflow }} failed five times within ten minutes: most of its requests.",
     ),
     Alert(
         "WorkflowTimeToDoneBurnsFast",
         Severity.PAGE,
         _burns(_SLOW, _SUCCEEDED, objectives.FAST_BURNS, objectives.IN_TIME_OBJECTIVE),
-        "2m",
+        2,
         _IN_TIME + _FAST,
     ),
     Alert(
         "WorkflowTimeToDoneBurnsSlowly",
         Severity.TICKET,
         _burns(_SLOW, _SUCCEEDED, objectives.SLOW_BURNS, objectives.IN_TIME_OBJECTIVE),
-        "15m",
+        15,
         _IN_TIME + _SLOWLY,
     ),
     Alert(
@@ -172,21 +173,21 @@ WORKFLOW_ALERTS = (
                 Condition(objectives.successes("6h"), f"< {objectives.LEAST_ENDS}"),
             ),
         ),
-        "0m",
+        0,
         "{{ $labels.workflow }} was late more often than not within six hours, of few requests.",
     ),
     Alert(
         "RequestsPendingTooLong",
         Severity.PAGE,
         ((Condition(series(WORKFLOW_OLDEST_PENDING), f"> {limits.OLDEST_PENDING_SECONDS}"),),),
-        "1m",
+        1,
         "A request of {{ $labels.workflow }} has waited {{ $value | humanizeDuration }} for a run.",
     ),
     Alert(
         "RequestsWaitTooLong",
         Severity.PAGE,
         ((Condition(series(WORKFLOW_PROVIDER_WAIT), f"> {limits.PROVIDER_WAIT_SECONDS}"),),),
-        "1m",
+        1,
         "A request of {{ $labels.workflow }} has waited {{ $value | humanizeDuration }} for a"
         " provider.",
     ),
@@ -194,7 +195,7 @@ WORKFLOW_ALERTS = (
         "StuckLease",
         Severity.PAGE,
         ((Condition(series(WORKFLOW_LAPSED_LEASE), f"> {limits.LAPSED_LEASE_SECONDS}"),),),
-        "1m",
+        1,
         "A lease of {{ $labels.workflow }} ended {{ $value | humanizeDuration }} ago, and"
         " nobody releases the request.",
     ),
@@ -209,7 +210,7 @@ WORKFLOW_ALERTS = (
                 ),
             ),
         ),
-        "0m",
+        0,
         "Runs of {{ $labels.workflow }} were lost three times and more within half an hour.",
     ),
 )
@@ -230,7 +231,7 @@ SERVICE_ALERTS = (
                 Condition(errors.server_errors("service"), f"> {limits.HTTP_ERRORS}"),
             ),
         ),
-        "2m",
+        2,
         "{{ $labels.service }} answers {{ $value | humanizePercentage }} of requests with an error"
         " of its own.",
     ),
@@ -238,7 +239,7 @@ SERVICE_ALERTS = (
         "ProviderErrors",
         Severity.TICKET,
         ((Condition(errors.downstream_errors("target"), f"> {limits.DOWNSTREAM_ERRORS}"),),),
-        "1m",
+        1,
         "{{ $labels.target }} refused or failed some {{ $value | humanize }} calls within ten"
         " minutes.",
     ),
@@ -246,35 +247,35 @@ SERVICE_ALERTS = (
         "ServiceDown",
         Severity.PAGE,
         ((Condition(series(UP, job=other_than(ServiceName.METRICS_EXPORTER)), "== 0"),),),
-        "1m",
+        1,
         "{{ $labels.job }} does not answer.",
     ),
     Alert(
         "ExporterDown",
         Severity.PAGE,
         ((Condition(series(UP, job=ServiceName.METRICS_EXPORTER), "== 0"),),),
-        "1m",
+        1,
         "The exporter does not answer: no workflow is watched.",
     ),
     Alert(
         "ProjectionDown",
         Severity.PAGE,
         ((Condition(series(PROJECTION_UP), "== 0"),),),
-        "2m",
+        2,
         "The exporter does not get the projection: no workflow is watched.",
     ),
     Alert(
         "DagsterStorageDown",
         Severity.PAGE,
         ((Condition(series(DAGSTER_UP), "== 0"),),),
-        "2m",
+        2,
         "Dagster's storage does not answer: no run starts.",
     ),
     Alert(
         "DaemonDown",
         Severity.PAGE,
         ((Condition(series(DAGSTER_HEARTBEAT_AGE), f"> {limits.HEARTBEAT_AGE_SECONDS}"),),),
-        "1m",
+        1,
         "Dagster's daemon {{ $labels.daemon }} gave no sign of life for"
         " {{ $value | humanizeDuration }}.",
     ),
@@ -288,15 +289,23 @@ SERVICE_ALERTS = (
                 Condition(_schedule_failed(f" offset {limits.SCHEDULE_FAILED_BEFORE}"), "> 0"),
             ),
         ),
-        "5m",
+        5,
         "{{ $labels.name }} goes on failing: {{ $value }} times within ten minutes.",
     ),
     Alert(
         "ScheduledRunsFail",
         Severity.TICKET,
         ((Condition(series(DAGSTER_FAILED_SCHEDULED_RUNS), f"> {limits.FAILED_SCHEDULED_RUNS}"),),),
-        "0m",
+        0,
         "The last {{ $value }} runs of {{ $labels.name }} failed.",
+    ),
+    Alert(
+        "HousekeepingStalls",
+        Severity.TICKET,
+        ((Condition(since_done(), f"> {limits.HOUSEKEEPING_SECONDS}"),),),
+        5,
+        "{{ $labels.job }} has not been through with what is too old of {{ $labels.table }} for"
+        " {{ $value | humanizeDuration }}.",
     ),
 )
 
@@ -305,7 +314,7 @@ SECRET_ALERTS = (
         "RotationOverdue",
         Severity.TICKET,
         ((Condition(series(SECRETS_OVERDUE), "> 0"),),),
-        "10m",
+        10,
         "{{ $value }} secrets of sensitivity {{ $labels.sensitivity }} are a day older than their"
         " policy has them rotated.",
     ),
@@ -313,7 +322,7 @@ SECRET_ALERTS = (
         "CredentialNearExpiry",
         Severity.PAGE,
         ((Condition(series(SECRET_EXPIRY), f"< {limits.EXPIRY_DAYS * limits.DAY_SECONDS}"),),),
-        "10m",
+        10,
         "A credential of sensitivity {{ $labels.sensitivity }} ends in"
         " {{ $value | humanizeDuration }}.",
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+MINUTE_SECONDS: Final = 60
 DAY_SECONDS: Final = 86400
 ESTIMATE: Final = 0.5
 """An increase is estimated, not counted, so that it may come out a little less."""
@@ -37,6 +38,8 @@ SCHEDULE_FAILED_BEFORE: Final = "15m"
 """A schedule fails that failed now and so long ago: one tick alone is made up for by the next."""
 FAILED_SCHEDULED_RUNS: Final = 2
 """In a row, of one schedule: an outage of a few minutes fails no more."""
+HOUSEKEEPING_SECONDS: Final = 6 * 60 * MINUTE_SECONDS
+"""A round is due every one or five minutes; only a backlog of years takes hours."""
 EXPIRY_DAYS: Final = 2
 """A rotation is asked for a week before; it has failed for five days by then."""
 LOGINS_WITHIN: Final = "10m"

@@ -7,6 +7,7 @@ from typing import Any
 from idp_kernel.services import LOOPBACK
 from idp_kernel.telemetry.metrics_reference import PORTS
 from observability.alerts import SECRET_ALERTS, SERVICE_ALERTS, WORKFLOW_ALERTS, Alert, Severity
+from observability.limits import MINUTE_SECONDS
 from observability.objectives import recordings
 from observability.ports import ObserverPorts
 
@@ -21,28 +22,37 @@ RECEIVER = "operators"
 Document = dict[str, Any]
 
 
-def rules() -> Document:
-    """Recordings and alerts. A group is evaluated in order, and alerts use what is recorded."""
+def rules(*, longest_hold_seconds: int | None = None) -> Document:
+    """Recordings and alerts. A group is evaluated in order, and alerts use what is recorded.
+
+    No alert has to last for longer than `longest_hold_seconds` before it fires, if that is given.
+    """
+
+    def rule(alert: Alert) -> Document:
+        return _rule(alert, longest_hold_seconds)
+
     return {
         "groups": [
             {
                 "name": "workflows",
                 "rules": [
                     *({"record": each.name, "expr": each.expression} for each in recordings()),
-                    *map(_rule, WORKFLOW_ALERTS),
+                    *map(rule, WORKFLOW_ALERTS),
                 ],
             },
-            {"name": "services", "rules": [*map(_rule, SERVICE_ALERTS)]},
-            {"name": "secrets", "rules": [*map(_rule, SECRET_ALERTS)]},
+            {"name": "services", "rules": [*map(rule, SERVICE_ALERTS)]},
+            {"name": "secrets", "rules": [*map(rule, SECRET_ALERTS)]},
         ]
     }
 
 
-def _rule(alert: Alert) -> Document:
+def _rule(alert: Alert, longest_hold_seconds: int | None) -> Document:
+    seconds = alert.hold_minutes * MINUTE_SECONDS
+    is_shortened = longest_hold_seconds is not None and seconds > longest_hold_seconds
     return {
         "alert": alert.name,
         "expr": alert.expression,
-        "for": alert.hold,
+        "for": f"{longest_hold_seconds}s" if is_shortened else f"{alert.hold_minutes}m",
         "labels": {"severity": alert.severity.value},
         "annotations": {
             "summary": alert.summary,

@@ -53,7 +53,7 @@ def alerts_page() -> str:
 
 def _alert(alert: Alert) -> Sequence[str]:
     runbook = f"[runbook](operations/{alert.page})"
-    after = "at once" if alert.hold == "0m" else alert.hold
+    after = f"{alert.hold_minutes}m" if alert.hold_minutes else "at once"
     return (alert.name, alert.severity, after, _said(alert.summary), runbook)
 
 

@@ -68,6 +68,8 @@ class Options:
     """Where alerts are sent; to nobody without."""
     scrape_seconds: int = SCRAPE_SECONDS
     group_wait_seconds: int = GROUP_WAIT_SECONDS
+    longest_hold_seconds: int | None = None
+    """No alert has to last for longer before it fires; each as long as its rule says without."""
 
     @property
     def ports(self) -> ObserverPorts:
@@ -149,6 +151,9 @@ def _options() -> Options:
     parser.add_argument("--webhook-url", help="where Alertmanager sends alerts")
     parser.add_argument("--scrape-seconds", type=int, default=SCRAPE_SECONDS)
     parser.add_argument("--group-wait-seconds", type=int, default=GROUP_WAIT_SECONDS)
+    parser.add_argument(
+        "--longest-hold-seconds", type=int, help="no alert has to last for longer before it fires"
+    )
     told = parser.parse_args()
     told.home = told.home or default_home(told.port_offset)
     return Options(**vars(told))
@@ -164,7 +169,7 @@ def _configure(options: Options) -> None:
     home, ports = options.home.resolve(), options.ports
     home.mkdir(parents=True, exist_ok=True)
     texts = {
-        RULES_FILE: as_yaml(rules()),
+        RULES_FILE: as_yaml(rules(longest_hold_seconds=options.longest_hold_seconds)),
         "prometheus.yaml": as_yaml(
             prometheus(ports, options.port_offset, scrape_seconds=options.scrape_seconds)
         ),

@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, Engine, Table, delete, select
+from sqlalchemy import Column, ColumnElement, Engine, Table, delete, func, select
 
 from control_plane.adapters import tables as t
 from control_plane.adapters.database import transaction
@@ -41,10 +41,11 @@ def chores(engine: Engine, clock: Clock, retention: Retention) -> list[Chore]:
         chore(t.used_assertions, t.used_assertions.c.expires_at, timedelta(0)),
         chore(t.rotation_ticks, ticks.acted_at, KEEP_ROTATION_RECORDS_FOR),
         chore(t.rotation_causes, causes.settled_at, KEEP_ROTATION_RECORDS_FOR),
-        _journal_chore(engine, clock, t.outbox_events, retention.events),
+        _events_chore(engine, clock, retention.events),
     ]
     if retention.audit is not None:
-        all_chores.append(_journal_chore(engine, clock, t.audit_log, retention.audit))
+        since = t.audit_log.c.occurred_at
+        all_chores.append(_journal_chore(engine, clock, t.audit_log, retention.audit, since))
     return all_chores
 
 
@@ -61,19 +62,34 @@ def _chore(
     return Chore(table.name, delete_batch)
 
 
-def _journal_chore(engine: Engine, clock: Clock, table: Table, kept_for: timedelta) -> Chore:
+def _events_chore(engine: Engine, clock: Clock, kept_for: timedelta) -> Chore:
+    """Of the events that are too old the last one stays: who has seen it has missed nothing, who
+    has not may have (`events_gone`).
+    """
+    columns = t.outbox_events.c
+    of_next = func.lead(columns.occurred_at).over(order_by=columns.sequence)
+    return _journal_chore(engine, clock, t.outbox_events, kept_for, of_next)
+
+
+def _journal_chore(
+    engine: Engine, clock: Clock, table: Table, kept_for: timedelta, since: ColumnElement[Any]
+) -> Chore:
     """Journals are written in the order of time, so the oldest have the lowest numbers."""
     columns = table.c
 
     def delete_batch() -> int:
-        oldest = select(columns.sequence).order_by(columns.sequence).limit(BATCH_ROWS)
-        found = oldest.with_for_update(skip_locked=True).cte("oldest")
-        return _deleted(
-            engine,
-            table,
-            columns.sequence == found.c.sequence,
-            columns.occurred_at < clock.now() - kept_for,
+        before = clock.now() - kept_for
+        oldest = (
+            select(columns.sequence, since.label("since"))
+            .order_by(columns.sequence)
+            .limit(BATCH_ROWS)
+            .subquery()
         )
+        # What stays is not locked: a lock is a write.
+        is_old = columns.sequence.in_(select(oldest.c.sequence).where(oldest.c.since < before))
+        old = select(columns.sequence).where(is_old)
+        found = old.with_for_update(skip_locked=True).cte("old")
+        return _deleted(engine, table, columns.sequence == found.c.sequence)
 
     return Chore(table.name, delete_batch)
 

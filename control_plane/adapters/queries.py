@@ -54,8 +54,10 @@ from control_plane.application.queries import (
 )
 from control_plane.domain.limits import UNLIMITED, TeamLimits
 from idp_kernel.clock import Clock
+from idp_kernel.errors import NotFound
 from idp_kernel.wire import api as wire
 from idp_kernel.wire.api import (
+    EVENTS_GONE,
     Application,
     ApplicationEnvironment,
     AttemptView,
@@ -306,7 +308,10 @@ class SqlQueries:
         query = within(query, columns.occurred_at, wanted.occurred)
         if part.after is not None:
             query = query.where(columns.sequence > int(part.after))
-        rows = self._rows(query.order_by(columns.sequence).limit(part.limit))
+        with snapshot(self._engine) as connection:
+            if part.after is not None:
+                _check_none_is_gone(connection, int(part.after))
+            rows = connection.execute(query.order_by(columns.sequence).limit(part.limit)).all()
         return [Event(**values_of(row)) for row in rows]
 
     def newest_sequence(self) -> int:
@@ -456,3 +461,15 @@ def _attempts(connection: Connection, request_ids: Collection[str]) -> dict[str,
 def _committed_event(row: AnyRow) -> CommittedEvent:
     values = values_of(row)
     return CommittedEvent(values.pop("team_id"), Event(**values))
+
+
+def _check_none_is_gone(connection: Connection, seen: int) -> None:
+    """Housekeeping leaves the last event that is too old: what came before it may be gone."""
+    oldest = connection.execute(select(func.min(t.outbox_events.c.sequence))).scalar_one()
+    if oldest is not None and 0 < seen < oldest - 1:
+        raise NotFound(
+            f"Events that came after sequence {seen} are not kept any more. Go on after"
+            f" {oldest - 1}, with the oldest one there is.",
+            code=EVENTS_GONE,
+            details={"continueAfter": oldest - 1},
+        )

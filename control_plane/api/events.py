@@ -11,12 +11,14 @@ from control_plane.api.commands import Key, answered, run_command
 from control_plane.api.conditions import IfNoneMatch
 from control_plane.api.guards import Admin, AnyPerson
 from control_plane.api.narrowing import Occurred, OfTeam
+from control_plane.api.openapi import refuses
 from control_plane.api.paging import BySequence, page_of
 from control_plane.api.services import Use
 from control_plane.application.queries import EventFilter
 from control_plane.application.steer_platform import set_draining
 from idp_kernel.ids import Id
 from idp_kernel.wire import api as wire
+from idp_kernel.wire.api import EVENTS_GONE
 
 router = APIRouter(tags=["events and platform"])
 
@@ -39,7 +41,7 @@ def events_wanted(
 EventsWanted = Annotated[EventFilter, Depends(events_wanted)]
 
 
-@router.get("/v1/events")
+@router.get("/v1/events", openapi_extra=refuses(EVENTS_GONE))
 def get_events(
     services: Use,
     caller: AnyPerson,
@@ -49,8 +51,9 @@ def get_events(
 ) -> wire.Page[wire.Event]:
     """Lists events of the teams one may see, by sequence.
 
-    `after` is a sequence that was seen already. Who has seen one has seen every event before it
-    that will ever be. Events of no team are for platform-admins.
+    `after` is a sequence that was seen already, 0 before the first. Who has seen one has seen every
+    event before it that will ever be. Events are kept for some time (docs/operations.md): who comes
+    back later than that is told so, and where to go on. Events of no team are for platform-admins.
     """
     if page.after is None and after is not None:
         page = replace(page, after=str(after))

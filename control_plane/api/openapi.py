@@ -76,6 +76,7 @@ _PROBLEM_SCHEMA: Final[dict[str, Any]] = {
         "allowed": {"type": "array", "items": {"type": "string"}},
         "workflowRequestId": {"type": "string"},
         "activeRequestId": {"type": "string"},
+        "continueAfter": {"type": "integer"},
     },
     "additionalProperties": True,
 }

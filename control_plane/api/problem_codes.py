@@ -46,6 +46,10 @@ PROBLEM_CODES: Final[dict[str, tuple[type[PlatformError], str]]] = {
     "assertion_replayed": (Unauthenticated, "The assertion was used before."),
     "not_allowed": (NotAllowed, "The caller lacks the role or the scope; `needed` names it."),
     "not_found": (NotFound, "There is no such thing, or none the caller may see."),
+    "events_gone": (
+        NotFound,
+        "Events after that sequence are not kept any more; `continueAfter` says where to go on.",
+    ),
     "rate_limited": (
         Unavailable,
         "The token makes too many calls; wait as `Retry-After` says.",

@@ -21,10 +21,12 @@ from control_plane.api.watches import (
     EventWatch,
     RequestWatch,
     event_message,
+    gone_message,
     request_message,
 )
 from control_plane.application.access import Caller, no_such
 from control_plane.application.queries import EventFilter, Slice
+from idp_kernel.errors import NotFound
 from idp_kernel.http.event_stream import (
     LAST_EVENT_ID,
     Message,
@@ -32,7 +34,7 @@ from idp_kernel.http.event_stream import (
     encoded,
     pause_before_resuming,
 )
-from idp_kernel.wire.api import Event, WorkflowRequest
+from idp_kernel.wire.api import EVENTS_GONE, Event, EventsGone, WorkflowRequest
 from idp_kernel.workflows import RESULT_OF_STATE, WORKFLOWS, RequestState, WorkflowName
 
 router = APIRouter()
@@ -94,9 +96,10 @@ def get_event_stream(
 
     It begins after `Last-Event-ID`, or `after`, with all that has been committed since; without
     either, with what comes. Who resumes so misses none and sees none twice, and who has seen a
-    sequence has seen every event before it that will ever be. A comment every 15 seconds shows that
-    the stream lives. It ends when the token expires or is revoked, when the server ends, and for
-    whoever reads too slowly.
+    sequence has seen every event before it that will ever be. When events that came after it are
+    not kept any more, a message of the type `events_gone` says so and the stream goes on with the
+    oldest one there is. A comment every 15 seconds shows that the stream lives. It ends when the
+    token expires or is revoked, when the server ends, and for whoever reads too slowly.
     """
     services.feed.check_room()
     seen = after if last_event_id is None else last_event_id
@@ -171,17 +174,29 @@ async def _events(
 
 async def _missed(
     services: Services, watch: EventWatch, after: int
-) -> AsyncGenerator[Sequence[Event]]:
-    """Events that the watcher has not seen, read as the list is, up to where it begins to be told.
+) -> AsyncGenerator[Sequence[Message]]:
+    """Events that the watcher has not seen, read as the list is, up to where it begins to be told;
+    a message of its own where some are not kept any more.
 
     It begins once all that is behind it is read, so that little piles up meanwhile. Nothing is read
     beyond what the feed has come to, and nothing sent that was read for who may watch no more.
     """
     while (until := await watch.subscription.reached()) is not None:
         caller = watch.caller
-        page = await run_in_threadpool(
-            services.queries.events, caller.visible_teams, Slice(str(after), _PAGE), watch.wanted
-        )
+        try:
+            page = await run_in_threadpool(
+                services.queries.events,
+                caller.visible_teams,
+                Slice(str(after), _PAGE),
+                watch.wanted,
+            )
+        except NotFound as gone:
+            if gone.code != EVENTS_GONE:
+                raise
+            told = EventsGone(detail=gone.message, **gone.details)
+            after = told.continue_after
+            yield [gone_message(told)]
+            continue
         if watch.subscription.ending is not None:
             return
         if watch.caller.visible_teams != caller.visible_teams:
@@ -189,7 +204,7 @@ async def _missed(
         due = [event for event in page if event.sequence <= until]
         if due:
             after = due[-1].sequence
-            yield due
+            yield list(map(event_message, due))
         elif not watch.catches_up:
             return
         else:
@@ -198,5 +213,5 @@ async def _missed(
             await watch.subscription.begun()
 
 
-def _sent(events: Sequence[Event]) -> bytes:
-    return b"".join(encoded(event_message(event)) for event in events)
+def _sent(messages: Sequence[Message]) -> bytes:
+    return b"".join(map(encoded, messages))

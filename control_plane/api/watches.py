@@ -9,7 +9,7 @@ from control_plane.api.subscriptions import Subscription
 from control_plane.application.access import Caller
 from control_plane.application.queries import CommittedEvent, EventFilter
 from idp_kernel.http.event_stream import Message
-from idp_kernel.wire.api import Event, WorkflowRequest
+from idp_kernel.wire.api import Event, EventsGone, WorkflowRequest
 
 _STATE_ID_LENGTH = 32
 STATE_ID_PATTERN = rf"^[0-9a-f]{{{_STATE_ID_LENGTH}}}$"
@@ -62,6 +62,11 @@ Watch = EventWatch | RequestWatch
 def event_message(event: Event) -> Message:
     """Its id is the event's sequence."""
     return Message(str(event.sequence), event.model_dump_json())
+
+
+def gone_message(gone: EventsGone) -> Message:
+    """Its id is the sequence after which the stream goes on."""
+    return Message(str(gone.continue_after), gone.model_dump_json(), type=gone.code)
 
 
 def request_message(request: WorkflowRequest) -> Message:

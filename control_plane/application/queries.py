@@ -261,7 +261,11 @@ class Queries(Protocol):
     def request_team(self, request_id: str) -> str | None: ...
 
     def events(self, visible: VisibleTeams, part: Slice, wanted: EventFilter) -> Sequence[Event]:
-        """By sequence; the slice's `after` is one. Those of no team are for platform-admins."""
+        """By sequence; the slice's `after` is one. Those of no team are for platform-admins.
+
+        Raises `NotFound` (`events_gone`) when some that came after it may have been deleted;
+        `continueAfter` is where those begin that are kept. 0 stands for the oldest one there is.
+        """
         ...
 
     def newest_sequence(self) -> int:

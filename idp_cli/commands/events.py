@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from idp_cli.api import EVENT_STREAM, EVENTS
 from idp_cli.arguments import After, Before, Limit, Query, TeamFilter, moment_of, query_of
@@ -16,7 +17,8 @@ from idp_cli.output import cell
 from idp_cli.streams import is_not_offered, streamed
 from idp_cli.suggestions import request_ids
 from idp_kernel.errors import NotFound
-from idp_kernel.wire.api import Event
+from idp_kernel.http.event_stream import Message
+from idp_kernel.wire.api import EVENTS_GONE, Event, EventsGone
 
 LOOK_EVERY_SECONDS = 1.0
 """At an older server, which has no stream."""
@@ -64,7 +66,14 @@ def events(
 def _new_events(invocation: Invocation, query: Query, last: int) -> Iterator[Event]:
     """What comes after sequence number `last`, without end."""
     try:
-        yield from streamed(invocation.api, EVENT_STREAM, Event, query, after=str(last))
+        yield from streamed(
+            invocation.api,
+            EVENT_STREAM,
+            Event,
+            query,
+            after=str(last),
+            tell=lambda message: _tell_gap(invocation, message),
+        )
     except NotFound as error:
         if not is_not_offered(error):
             raise
@@ -73,6 +82,13 @@ def _new_events(invocation: Invocation, query: Query, last: int) -> Iterator[Eve
             yield event
             last = event.sequence
         time.sleep(LOOK_EVERY_SECONDS)
+
+
+def _tell_gap(invocation: Invocation, message: Message) -> None:
+    """Says where some are missing; what else a newer server may tell concerns nobody here."""
+    if message.type == EVENTS_GONE:
+        gone = EventsGone.model_validate_json(message.data)
+        invocation.narrator.say(f"[yellow]![/] {escape(gone.detail)}")
 
 
 def _show_after(invocation: Invocation, query: Query, last: int, limit: int | None = None) -> int:

@@ -20,12 +20,15 @@ class Message:
 
     id: str
     data: str = ""
+    type: str = ""
+    """What kind of thing is told; the usual one of the stream has no name."""
 
 
 def encoded(message: Message) -> bytes:
-    """The message as it is sent. Neither part may hold a line break; JSON on one line has none."""
+    """The message as it is sent. No part may hold a line break; JSON on one line has none."""
     data = f"data: {message.data}\n" if message.data else ""
-    return f"id: {message.id}\n{data}\n".encode()
+    type_ = f"event: {message.type}\n" if message.type else ""
+    return f"id: {message.id}\n{type_}{data}\n".encode()
 
 
 def comment(text: str) -> bytes:
@@ -40,15 +43,18 @@ def pause_before_resuming(seconds: float) -> bytes:
 
 def messages_in(chunks: Iterable[bytes]) -> Iterator[Message]:
     """The messages of a stream, each when it is whole; what was cut off within is none."""
-    rest, id_, told_id, data = b"", "", "", list[str]()
+    rest, id_, told_id, type_, data = b"", "", "", "", list[str]()
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             field, _, value = line.rstrip(b"\r").decode().partition(":")
             if field == "id":
                 id_ = value.removeprefix(" ")
+            elif field == "event":
+                type_ = value.removeprefix(" ")
             elif field == "data":
                 data.append(value.removeprefix(" "))
-            elif not line.rstrip(b"\r") and (data or id_ != told_id):
-                yield Message(id_, "\n".join(data))
-                told_id, data = id_, []
+            elif not line.rstrip(b"\r"):
+                if data or id_ != told_id:
+                    yield Message(id_, "\n".join(data), type_)
+                told_id, type_, data = id_, "", []

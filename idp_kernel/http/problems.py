@@ -36,6 +36,7 @@ STATUS_BY_ERROR: dict[type[PlatformError], int] = {
 STATUS_BY_CODE: dict[str, int] = {
     "malformed_json": 400,
     "body_too_slow": 408,
+    "events_gone": 410,
     "precondition_failed": 412,
     "rate_limited": 429,
     "body_too_large": 413,
@@ -52,6 +53,7 @@ TITLES: dict[int, str] = {
     405: "Method not allowed",
     408: "Body too slow",
     409: "Conflict",
+    410: "Gone",
     412: "Precondition failed",
     413: "Body too large",
     415: "Unsupported media type",
@@ -69,6 +71,7 @@ _ERROR_BY_STATUS: dict[int, type[PlatformError]] = {
     404: NotFound,
     405: InvalidInput,
     409: Conflict,
+    410: NotFound,
     412: Conflict,
     413: InvalidInput,
     415: InvalidInput,

@@ -103,6 +103,13 @@ HOUSEKEEPING = Metric(
     ("table",),
     "Rows deleted since they were too old to be needed; of runs in Dagster the runs.",
 )
+HOUSEKEEPING_AGE = Metric(
+    "housekeeping_last_done_seconds",
+    _GAUGE,
+    ("table",),
+    "Time since nothing of the table was left that was too old; of Dagster's since that was so of"
+    " all of its tables, of other processes since their start at most.",
+)
 
 # ── execution-workers ────────────────────────────────────────────────────────────────────────
 
@@ -263,9 +270,15 @@ DAGSTER_METRICS = (
     DAGSTER_FAILED_TICKS,
     DAGSTER_FAILED_SCHEDULED_RUNS,
     HOUSEKEEPING,
+    HOUSEKEEPING_AGE,
 )
 METRICS_OF: dict[ServiceName, tuple[Metric, ...]] = {
-    ServiceName.CONTROL_PLANE_API: (*HTTP_METRICS, DOWNSTREAM_ERRORS, HOUSEKEEPING),
+    ServiceName.CONTROL_PLANE_API: (
+        *HTTP_METRICS,
+        DOWNSTREAM_ERRORS,
+        HOUSEKEEPING,
+        HOUSEKEEPING_AGE,
+    ),
     ServiceName.EXECUTION_WORKERS: (
         *HTTP_METRICS,
         DOWNSTREAM_ERRORS,
@@ -273,6 +286,7 @@ METRICS_OF: dict[ServiceName, tuple[Metric, ...]] = {
         PROVIDER_CIRCUIT,
         PROVIDER_REFUSALS,
         HOUSEKEEPING,
+        HOUSEKEEPING_AGE,
     ),
     ServiceName.METRICS_EXPORTER: (*HTTP_METRICS, *PROJECTION_METRICS, *DAGSTER_METRICS),
     ServiceName.LOCAL_FORGE: HTTP_METRICS,

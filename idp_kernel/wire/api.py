@@ -6,7 +6,7 @@ Teams and environments are addressed by slug, everything else by id.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Final, Generic, Literal, TypeVar
 
 from pydantic import Field
 
@@ -560,6 +560,18 @@ class Event(WireModel):
     request_id: Id | None = None
     actor: str
     data: dict[str, str | int | bool | None] = {}
+
+
+EVENTS_GONE: Final = "events_gone"
+
+
+class EventsGone(WireModel):
+    """What a stream of events says where some are not kept any more; they are missing there."""
+
+    code: Literal["events_gone"] = EVENTS_GONE
+    detail: str
+    continue_after: int
+    """The sequence after which those come that are kept."""
 
 
 class PlatformStanding(WireModel):

@@ -141,6 +141,7 @@ class Traces:
                     "datasource": source,
                     "queryType": "traceql",
                     "query": self.query,
+                    "filters": [],
                     "tableType": "traces",
                     "limit": 20,
                 }
@@ -191,19 +192,29 @@ class Dashboard:
             "templating": {"list": []},
             "annotations": {"list": []},
             "links": [
-                {
-                    "type": "dashboards",
-                    "title": "IDP",
-                    "tags": [TAG],
-                    "asDropdown": False,
-                    "keepTime": True,
-                },
-                {"type": "link", "title": "Traces", "url": _explore_traces(), "keepTime": True},
+                _link("dashboards", "IDP", "dashboard", tags=[TAG]),
+                _link("link", "Traces", "external link", url=_explore_traces()),
             ],
             "panels": [
                 {"id": number, **panel} for number, panel in enumerate(_placed(self.rows), 1)
             ],
         }
+
+
+def _link(kind: str, title: str, icon: str, *, tags: Sequence[str] = (), url: str = "") -> Json:
+    """To other dashboards with these tags, or to a page; Grafana wants every field of it."""
+    return {
+        "type": kind,
+        "title": title,
+        "icon": icon,
+        "tooltip": "",
+        "url": url,
+        "tags": list(tags),
+        "asDropdown": False,
+        "targetBlank": False,
+        "includeVars": False,
+        "keepTime": True,
+    }
 
 
 def _explore_traces() -> str:
@@ -215,6 +226,7 @@ def _explore_traces() -> str:
                 "datasource": {"type": "tempo", "uid": TEMPO_UID},
                 "queryType": "traceql",
                 "query": '{ resource.service.name = "control-plane-api" }',
+                "filters": [],
             }
         ],
         "range": {"from": "now-1h", "to": "now"},

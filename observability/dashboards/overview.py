@@ -13,6 +13,7 @@ from idp_kernel.telemetry.metrics import (
     DOMAIN_EVENTS,
     DOWNSTREAM_ERRORS,
     EFFECTS,
+    HOUSEKEEPING,
     HTTP_REQUEST_DURATION,
     HTTP_REQUESTS,
     LOCAL_CONSUMER_LOGINS,
@@ -48,6 +49,7 @@ from observability.dashboards.model import (
     Traces,
 )
 from observability.errors import downstream_errors, server_error_share
+from observability.housekeeping import since_done
 from observability.objectives import (
     DONE_WITHIN_SECONDS,
     IN_TIME_OBJECTIVE,
@@ -159,6 +161,27 @@ _HEALTH = Row(
             " `IDP_ENGINE_WORKER_SLOTS`.",
             (Query(series(DAGSTER_RUNS_OPEN), "{{status}}"),),
             "short",
+        ),
+        Panel(
+            "Old rows that went",
+            "Of each table, in the time between two points. What is kept for how long is in"
+            " docs/operations.md.",
+            "the panel beside it, which shows a table that nothing goes of though it should.",
+            (
+                Query(
+                    f"{increase(series(HOUSEKEEPING), RATE_WINDOW, 'job', 'table')} > 0",
+                    "{{job}} {{table}}",
+                ),
+            ),
+            "short",
+        ),
+        Panel(
+            "Time since housekeeping was through",
+            "With each table; it begins again every one or five minutes.",
+            "docs/operations/housekeeping-stalls.md.",
+            (Query(since_done(), "{{job}} {{table}}"),),
+            "s",
+            Red(limits.HOUSEKEEPING_SECONDS, "HousekeepingStalls"),
         ),
     ),
 )

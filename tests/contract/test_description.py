@@ -24,9 +24,10 @@ SOURCES = [
     ROOT / "idp_kernel/errors.py",
     ROOT / "idp_kernel/http/server.py",
     ROOT / "idp_kernel/tokens.py",
+    ROOT / "idp_kernel/wire/api.py",
     ROOT / "idp_kernel/wire/engine.py",
 ]
-OF_CODES = ("default_code", "ROW_HELD", "DATABASE_UNAVAILABLE")
+OF_CODES = ("default_code", "ROW_HELD", "DATABASE_UNAVAILABLE", "EVENTS_GONE")
 """Constants that are codes."""
 OF_NO_OPERATION = {
     "no_such_route",

@@ -33,7 +33,7 @@ IDP = Path(sys.executable).with_name("idp")
 READY_WITHIN_SECONDS = 240
 """On a machine that has much else to do; else it takes a tenth of that."""
 STOPPED_WITHIN_SECONDS = 60
-ENDS_WITHIN_SECONDS = 60
+ENDS_WITHIN_SECONDS = 180
 SERVER_PORTS = (
     DEFAULT_PORTS.control_plane_api,
     DEFAULT_PORTS.execution_workers,

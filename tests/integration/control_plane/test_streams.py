@@ -18,9 +18,10 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, text
 
 from control_plane import main
+from control_plane.adapters.database import transaction
 from control_plane.adapters.queries import SqlQueries
 from control_plane.api import event_streams, feed, streams, subscriptions
 from control_plane.application.ports import Work
@@ -132,6 +133,23 @@ def test_a_stream_begins_after_what_its_address_says_with_more_than_a_page_misse
         assert [by_query.event().subject for _ in subjects] == subjects
         tell(platform, team, "new")
         assert by_query.event().subject == "team/new"
+
+
+def test_a_stream_tells_where_events_are_not_kept_any_more(
+    platform: Platform, server: Serving
+) -> None:
+    team = platform.new_subject().team
+    seen = platform.admin.seen("/v1/events", team=team)["items"][0]["sequence"]
+    with transaction(platform.engine) as connection:
+        gone = text("DELETE FROM outbox_events WHERE sequence <= :seen + 1")
+        connection.execute(gone, {"seen": seen})
+    oldest = platform.admin.seen("/v1/events", after=0, limit=1)["items"][0]["sequence"]
+    assert oldest > seen + 1
+    with Watcher(server, ADMIN_TOKEN).reading(EVENTS, after=str(seen)) as reading:
+        told = reading.message()
+        assert (told.type, told.id) == ("events_gone", str(oldest - 1))
+        assert json.loads(told.data)["continueAfter"] == oldest - 1
+        assert reading.event().sequence == oldest
 
 
 def test_a_stream_without_a_beginning_tells_what_comes_and_where_it_stands(

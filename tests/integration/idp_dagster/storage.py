@@ -26,7 +26,7 @@ from idp_dagster.catalog import APPLICATION_ENVIRONMENTS, PARTITIONS
 from idp_kernel.ids import new_id
 from tests.fixtures.stack import PostgresServer
 
-TABLES = ("runs", "event_logs", "asset_check_executions", "dynamic_partitions")
+TABLES = ("runs", "event_logs", "asset_check_executions", "dynamic_partitions", "kvs")
 CHECK = "repository_protected"
 
 

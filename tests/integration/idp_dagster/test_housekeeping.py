@@ -13,8 +13,15 @@ from idp_dagster.catalog import (
     align_partitions,
     latest_materializations,
 )
-from idp_dagster.health import OPEN_STATUSES
-from idp_dagster.housekeeping import CHECK_RESULTS, RUNS, RUNS_PER_LOOK, deleted_rows, keep_house
+from idp_dagster.health import OPEN_STATUSES, engine_health
+from idp_dagster.housekeeping import (
+    CHECK_RESULTS,
+    RUNS,
+    RUNS_PER_LOOK,
+    deleted_rows,
+    keep_house,
+    last_done_at,
+)
 from idp_dagster.ports import Retention
 from idp_dagster.resources.housekeeping import HousekeepingResource
 from idp_dagster.sensors.housekeeping import FREQUENT_JOBS, housekeeping_sensor
@@ -56,6 +63,17 @@ def test_ended_runs_go_with_their_events_when_they_are_too_old(storage: DagsterS
     assert storage.rows("run_tags") == 1
     assert old not in storage.runs()
     assert keep(storage) == {}
+
+
+def test_it_is_known_when_nothing_was_left(storage: DagsterStorage) -> None:
+    assert last_done_at(storage.instance) is None
+    storage.add_run(WORKFLOW_JOB, NOW - timedelta(days=31))
+    assert keep(storage, within_seconds=0) == {RUNS: 1}
+    assert last_done_at(storage.instance) is None, "the round was cut off"
+    assert engine_health(storage.instance, NOW).housekeeping_age is None
+    keep(storage)
+    assert last_done_at(storage.instance) == NOW
+    assert engine_health(storage.instance, NOW + timedelta(hours=7)).housekeeping_age == 7 * 3600
 
 
 def test_what_begins_by_the_clock_goes_sooner(storage: DagsterStorage) -> None:

@@ -70,10 +70,12 @@ class Server:
         assert request.headers["Accept"] == EVENT_STREAM_TYPE
         return next(self._answers)()
 
-    def events(self, *, after: str | None = None) -> Iterator[Event]:
+    def events(
+        self, *, after: str | None = None, tell: Callable[[Message], None] | None = None
+    ) -> Iterator[Event]:
         transport = httpx.MockTransport(self)
         api = Api(ServiceClient("http://platform", party="control-plane-api", transport=transport))
-        return streamed(api, EVENT_STREAM, Event, {"team": "payments"}, after=after)
+        return streamed(api, EVENT_STREAM, Event, {"team": "payments"}, after=after, tell=tell)
 
 
 def refused(error: Unauthenticated | NotFound | Unavailable) -> Callable[[], httpx.Response]:
@@ -105,6 +107,18 @@ def test_a_stream_that_is_cut_before_its_first_event_goes_on_where_it_began() ->
     server = Server(lambda: stream(encoded(Message("41")), is_cut=True), lambda: stream(event(42)))
     assert next(server.events()).sequence == 42
     assert server.asked_after == [None, "41"]
+
+
+def test_where_events_are_missing_is_told_and_is_no_event() -> None:
+    gone = Message("7", '{"detail": "gone"}', "events_gone")
+    server = Server(lambda: stream(encoded(gone), event(8), is_cut=True), lambda: stream(event(9)))
+    told: list[Message] = []
+    assert [each.sequence for each in islice(server.events(after="3", tell=told.append), 2)] == [
+        8,
+        9,
+    ]
+    assert told == [gone]
+    assert server.asked_after == ["3", "8"]
 
 
 def test_a_stream_begins_after_what_was_seen() -> None:

@@ -111,6 +111,7 @@ class Health:
             failed_ticks={"workflow_requests_sensor": 4},
             failed_runs={"secret_rotation_schedule": 3},
             deleted_rows={"runs": 7},
+            housekeeping_age=90.0,
         )
 
 

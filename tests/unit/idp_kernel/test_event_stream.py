@@ -20,7 +20,10 @@ DOCUMENTS = some.dictionaries(some.text(), some.text()).map(
     lambda document: json.dumps(document, ensure_ascii=False)
 )
 MESSAGES = some.lists(DOCUMENTS).map(
-    lambda documents: [Message(str(number), each) for number, each in enumerate(documents)]
+    lambda documents: [
+        Message(str(number), each, "other" if number % 3 == 2 else "")
+        for number, each in enumerate(documents)
+    ]
 )
 
 
@@ -55,4 +58,4 @@ def test_what_was_cut_off_within_is_no_message() -> None:
 
 def test_what_other_servers_write_is_read_too() -> None:
     sent = b"event: changed\r\nid:7\r\ndata: [1,\r\ndata: 2]\r\n\r\n"
-    assert list(messages_in([sent])) == [Message("7", "[1,\n2]")]
+    assert list(messages_in([sent])) == [Message("7", "[1,\n2]", "changed")]

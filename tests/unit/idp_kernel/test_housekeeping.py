@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from idp_kernel.errors import Unavailable
 from idp_kernel.housekeeping import Chore, Housekeeper
-from idp_kernel.telemetry.metrics import HOUSEKEEPING
+from idp_kernel.telemetry.metrics import HOUSEKEEPING, HOUSEKEEPING_AGE
 
 
 class Rows:
@@ -27,7 +27,7 @@ class Rows:
 
 def housekeeper(registry: CollectorRegistry, **tables: Rows) -> Housekeeper:
     chores = [Chore(name, rows.delete_batch) for name, rows in tables.items()]
-    return Housekeeper(chores, HOUSEKEEPING.counter(registry), every_seconds=0.01)
+    return Housekeeper(chores, registry, every_seconds=0.01)
 
 
 def counted(registry: CollectorRegistry, table: str) -> float | None:
@@ -57,6 +57,29 @@ def test_what_is_wrong_with_one_table_keeps_no_other_from_its_turn() -> None:
     assert counted(registry, "keys") == 5
 
 
+def test_a_table_ages_until_nothing_is_left_of_it() -> None:
+    registry, now = CollectorRegistry(), [0.0]
+    keeper = Housekeeper(
+        [Chore("keys", Rows(5).delete_batch), Chore("events", Rows(ValueError()).delete_batch)],
+        registry,
+        every_seconds=0.01,
+        monotonic=lambda: now[0],
+    )
+
+    def ages() -> list[float | None]:
+        return [
+            registry.get_sample_value(HOUSEKEEPING_AGE.name, {"table": each})
+            for each in ("keys", "events")
+        ]
+
+    now[0] = 7.0
+    assert ages() == [7, 7]
+    keeper.keep_house()
+    assert ages() == [0, 7]
+    keeper.keep_house()
+    assert ages() == [0, 0]
+
+
 def test_it_ends_between_two_batches_however_many_are_left() -> None:
     at_work, stopping = threading.Event(), threading.Event()
 
@@ -65,9 +88,7 @@ def test_it_ends_between_two_batches_however_many_are_left() -> None:
         stopping.wait(10)
         return 1
 
-    keeper = Housekeeper(
-        [Chore("keys", delete_batch)], HOUSEKEEPING.counter(CollectorRegistry()), every_seconds=0.01
-    )
+    keeper = Housekeeper([Chore("keys", delete_batch)], CollectorRegistry(), every_seconds=0.01)
     keeper.start()
     assert at_work.wait(10)
     threading.Timer(0.05, stopping.set).start()

@@ -35,6 +35,7 @@ from idp_dagster.broker import use_quick_transport
 from idp_dagster.clients import control_plane_client, workers_client
 from idp_dagster.definitions import loaded_definitions
 from idp_dagster.launcher import LOG_FIELDS_HEADER, LeaseRunLauncher, process_instance
+from idp_dagster.pool import RunPool
 from idp_dagster.process import start_process, trace_process
 from idp_dagster.settings import EngineSettings
 from idp_kernel.settings import read_settings
@@ -64,7 +65,7 @@ def main(load: Callable[[], None] = load_definitions) -> None:
     connect_signals(settings)
     worker = worker_app(settings).Worker(
         hostname=f"workflow-engine@{os.getpid()}",
-        pool_cls="prefork",
+        pool_cls=RunPool,
         concurrency=settings.worker_slots,
         queues=[QUEUE],
         without_gossip=True,

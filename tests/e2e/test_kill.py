@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from idp_kernel.workflows import APPLICATION_ENVIRONMENT_PROVISIONING, Step
@@ -51,6 +52,17 @@ def test_celery_workers_parent(platform: Platform, subject: Subject, tmp_path: P
     platform.kill("worker")
     hit.unlink()
     _still_provisions(platform, subject, accepted["requestId"], tmp_path)
+
+
+def test_celery_workers_that_wait_for_work(
+    platform: Platform, subject: Subject, tmp_path: Path
+) -> None:
+    """One of them has the lock of what they all read."""
+    parent = psutil.Process(platform.pid_of("worker"))
+    for child in parent.children():
+        child.kill()
+    parent.wait(30)
+    _still_provisions(platform, subject, platform.provision(subject)["requestId"], tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,44 @@
+"""The worker's pool of children, which ends with the first of them that is killed waiting for work."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import structlog
+from billiard.pool import Pool
+from celery.concurrency.prefork import TaskPool
+
+ENDED_FOR_A_CHILD = 70
+"""The exit status, of sysexits: an internal fault. The supervisor starts everything anew."""
+
+_log = structlog.get_logger(__name__)
+
+
+class ChildrenOrNone(Pool):  # type: ignore[misc]  # billiard has no types
+    """Children that take turns to read tasks from one pipe, under a lock between processes.
+
+    One that is killed while it waits there takes the lock along: no other gets a task from then on,
+    and the parent goes on to take messages for them. Who has the lock cannot be told from outside,
+    so the parent ends at once. Runs of other children end with it, and go on as after any kill.
+    """
+
+    def _join_exited_workers(self, shutdown: bool = False) -> Any:  # noqa: FBT001, FBT002 - of the base
+        killed = {
+            child.pid: child.exitcode
+            for child in self._pool
+            if child.exitcode is not None and child.exitcode < 0
+        }
+        at_work = {pid for job in list(self._cache.values()) for pid in job.worker_pids()}
+        if not shutdown and (idle := killed.keys() - at_work):
+            _log.error("idle_child_killed", child=min(idle), signal=-killed[min(idle)])
+            sys.stderr.flush()
+            os._exit(ENDED_FOR_A_CHILD)
+        return super()._join_exited_workers(shutdown)
+
+
+class RunPool(TaskPool):  # type: ignore[misc]  # celery has no types
+    """Celery's, of such children."""
+
+    BlockingPool = ChildrenOrNone

@@ -17,11 +17,13 @@ from typing import Any
 import structlog
 from dagster import DagsterEvent, DagsterEventType, EventLogEntry
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.run_storage import PostgresRunStorage
-from sqlalchemy import Engine, PoolProxiedConnection, create_engine, event, text
+from dagster_postgres.schedule_storage import PostgresScheduleStorage
+from sqlalchemy import Connection, Engine, PoolProxiedConnection, create_engine, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -47,6 +49,8 @@ RESTED_SECONDS = 1.0
 _USED_AT = "idp_used_at"
 _THERE: set[tuple[str, str]] = set()
 """Tables, columns and indexes that were seen, of each database."""
+_INSERT_EVENT = SqlEventLogStorageTable.insert().inline()
+"""Made once: to make it anew takes longer than to send it. Nobody asks for the row's number."""
 _ASSET_EVENTS = frozenset({*ASSET_EVENTS, *ASSET_CHECK_EVENTS})
 
 
@@ -62,6 +66,7 @@ class PooledPostgresStorage(DagsterPostgresStorage):
         super().__init__(postgres_url, should_autocreate_tables, inst_data)
         self._run_storage = TellingRunStorage(postgres_url, should_autocreate_tables)
         self._event_log_storage = TerseEventLogStorage(postgres_url, should_autocreate_tables)
+        self._schedule_storage = SettledScheduleStorage(postgres_url, should_autocreate_tables)
         engine = pooled_engine(postgres_url, os.getpid())
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
             storage._engine = engine  # noqa: SLF001 - the base makes its engine itself
@@ -118,10 +123,24 @@ class TerseEventLogStorage(PostgresEventLogStorage):
             super().store_event(event)
             return
         with self._connect() as connection:
-            connection.execute(self.prepare_insert_event(event))
+            connection.execute(_INSERT_EVENT, self._event_to_row(event))
 
     def has_table(self, table_name: str) -> bool:
         return stays(self.postgres_url, table_name, partial(super().has_table, table_name))
+
+
+class SettledScheduleStorage(PostgresScheduleStorage):
+    """Looks once in a process whether its tables are there; Dagster looks at all of them several
+    times in each tick of a sensor.
+    """
+
+    def _has_instigators_table(self, conn: Connection) -> bool:
+        look = partial(super()._has_instigators_table, conn)
+        return stays(self.postgres_url, "instigators", look)
+
+    def has_built_index(self, migration_name: str) -> bool:
+        look = partial(super().has_built_index, migration_name)
+        return stays(self.postgres_url, migration_name, look)
 
 
 def stays(postgres_url: str, name: str, look: Callable[[], bool]) -> bool:

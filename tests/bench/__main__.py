@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from idp_cli.supervision.launch import interruptible
 from tests.bench import api, growth, standing
 from tests.bench.comparing import compare
 from tests.bench.contender import Contender
@@ -161,4 +162,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with interruptible():
+        sys.exit(main(sys.argv[1:]))

@@ -222,6 +222,21 @@ def test_a_run_s_end_looks_at_no_table_s_columns(storage: DagsterStorage) -> Non
     assert [each for each in statements if "pg_catalog" in each] == []
 
 
+def test_a_look_at_the_sensors_looks_at_no_table_s_place(storage: DagsterStorage) -> None:
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    storage.instance.all_instigator_state()
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        storage.instance.all_instigator_state()
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert len(statements) == 1, statements
+
+
 def test_a_connection_that_rested_is_asked_before_it_is_used(
     url: str, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

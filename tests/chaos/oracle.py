@@ -15,6 +15,7 @@ from pathlib import Path
 from execution_workers.providers.forges.git import ENTITY_TRAILER, REQUEST_TRAILER
 from idp_kernel.services import DEFAULT_PORTS
 from idp_kernel.wire.agent import RECONCILIATION
+from idp_kernel.wire.forge import REPOSITORY
 from idp_kernel.wire.worker import appenv_repository_name
 from tests.chaos.cells import Way
 from tests.chaos.results import Finding, Kind
@@ -181,6 +182,19 @@ class Oracle:
             is_wanted = Way.ONBOARDING in succeeded and not is_undone
             if is_wanted and not (repository.is_there and repository.commits()):
                 yield Finding(Kind.LOST, f"{name} is not there, or has no commit")
+            elif Way.APPLICATION_DECOMMISSIONING in succeeded and not self._is_archived(name):
+                yield Finding(Kind.LOST, f"{name} is not archived, though its application ended")
+
+    def _is_archived(self, name: str) -> bool:
+        token = (self._platform.home / "keys" / "forge-bot.token").read_text().strip()
+        answer = self._platform.client.get(
+            self._platform.url(
+                DEFAULT_PORTS.local_forge, REPOSITORY.format(owner=self._traffic.team, name=name)
+            ),
+            headers={"Authorization": f"Bearer {token}"},
+        )
+        assert answer.status_code == 200, answer.text
+        return bool(answer.json()["archived"])
 
     def _check_what_was_called_off(
         self, application: Application, environment: Environment | None

@@ -223,7 +223,9 @@ class Oracle:
         done = [each for each in history if each.state == "succeeded"]
         ways = [each.way for each in done]
         if Way.UNDO_PROVISIONING in ways:
-            yield from self._check_nothing_left(environment, repository)
+            undone = next(each for each in done if each.way is Way.UNDO_PROVISIONING)
+            told = str(undone.shown.get("leftBehind") or "")
+            yield from self._check_nothing_left(environment, repository, told)
             return
         if repository.is_there:
             yield from self._of_history(repository, name)
@@ -283,11 +285,14 @@ class Oracle:
             yield from findings_of_roles(standing, bound.values()["username"], what)
 
     def _check_nothing_left(
-        self, environment: Environment, repository: Repository
+        self, environment: Environment, repository: Repository, told: str
     ) -> Iterator[Finding]:
+        """Nothing but what the undo tells that it left: a login on which data of somebody hangs."""
         if repository.is_there:
             yield Finding(Kind.LOST, f"{repository.path.name} is there, though it was undone")
         for secret, secret_id in environment.secrets.items():
+            if f"secret/{secret_id}" in told:
+                continue
             if self._metadata(environment.id, secret) is not None:
                 yield Finding(Kind.LOST, f"{secret} of {environment.id} is in the store, undone")
             yield from findings_of_roles(

@@ -43,6 +43,7 @@ class Way(StrEnum):
     EMERGENCY = "emergency rotation"
     REVOCATION = "revocation"
     DECOMMISSIONING = "decommissioning"
+    APPLICATION_DECOMMISSIONING = "decommissioning of an application"
     UNDO_ONBOARDING = "undo of an onboarding"
     UNDO_PROVISIONING = "undo of a provisioning"
 
@@ -53,6 +54,7 @@ WAY_OF_WORKFLOW = {
     WorkflowName.SECRET_ROTATION: Way.ROTATION,
     WorkflowName.SECRET_REVOCATION: Way.REVOCATION,
     WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING: Way.DECOMMISSIONING,
+    WorkflowName.APPLICATION_DECOMMISSIONING: Way.APPLICATION_DECOMMISSIONING,
     WorkflowName.COMPENSATION: Way.UNDO_PROVISIONING,
 }
 WORKFLOW_OF_WAY = {way: name for name, way in WAY_OF_WORKFLOW.items()} | {

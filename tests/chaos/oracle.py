@@ -15,6 +15,7 @@ from pathlib import Path
 from execution_workers.providers.forges.git import ENTITY_TRAILER, REQUEST_TRAILER
 from idp_kernel.services import DEFAULT_PORTS
 from idp_kernel.wire.agent import RECONCILIATION
+from idp_kernel.wire.forge import REPOSITORY
 from idp_kernel.wire.worker import appenv_repository_name
 from tests.chaos.cells import Way
 from tests.chaos.results import Finding, Kind
@@ -181,6 +182,19 @@ class Oracle:
             is_wanted = Way.ONBOARDING in succeeded and not is_undone
             if is_wanted and not (repository.is_there and repository.commits()):
                 yield Finding(Kind.LOST, f"{name} is not there, or has no commit")
+            elif Way.APPLICATION_DECOMMISSIONING in succeeded and not self._is_archived(name):
+                yield Finding(Kind.LOST, f"{name} is not archived, though its application ended")
+
+    def _is_archived(self, name: str) -> bool:
+        token = (self._platform.home / "keys" / "forge-bot.token").read_text().strip()
+        answer = self._platform.client.get(
+            self._platform.url(
+                DEFAULT_PORTS.local_forge, REPOSITORY.format(owner=self._traffic.team, name=name)
+            ),
+            headers={"Authorization": f"Bearer {token}"},
+        )
+        assert answer.status_code == 200, answer.text
+        return bool(answer.json()["archived"])
 
     def _check_what_was_called_off(
         self, application: Application, environment: Environment | None
@@ -209,7 +223,9 @@ class Oracle:
         done = [each for each in history if each.state == "succeeded"]
         ways = [each.way for each in done]
         if Way.UNDO_PROVISIONING in ways:
-            yield from self._check_nothing_left(environment, repository)
+            undone = next(each for each in done if each.way is Way.UNDO_PROVISIONING)
+            told = str(undone.shown.get("leftBehind") or "")
+            yield from self._check_nothing_left(environment, repository, told)
             return
         if repository.is_there:
             yield from self._of_history(repository, name)
@@ -269,11 +285,14 @@ class Oracle:
             yield from findings_of_roles(standing, bound.values()["username"], what)
 
     def _check_nothing_left(
-        self, environment: Environment, repository: Repository
+        self, environment: Environment, repository: Repository, told: str
     ) -> Iterator[Finding]:
+        """Nothing but what the undo tells that it left: a login on which data of somebody hangs."""
         if repository.is_there:
             yield Finding(Kind.LOST, f"{repository.path.name} is there, though it was undone")
         for secret, secret_id in environment.secrets.items():
+            if f"secret/{secret_id}" in told:
+                continue
             if self._metadata(environment.id, secret) is not None:
                 yield Finding(Kind.LOST, f"{secret} of {environment.id} is in the store, undone")
             yield from findings_of_roles(

@@ -50,9 +50,9 @@ class Harness:
         self.results.findings += told
         self.show.findings(told)
 
-    def killed(self, victim: Victim) -> list[int]:
+    def killed(self, victim: Victim, standing: Iterable[int] = ()) -> list[int]:
         self.results.kills[victim] += 1
-        return self.victims.kill(victim)
+        return self.victims.kill(victim, standing)
 
     def await_ends(self, asked: Sequence[Asked], *, since: float, judged: bool = True) -> float:
         """Sees that all end, counts how long it took those that were open, asks the providers;
@@ -101,7 +101,8 @@ def run_batch(harness: Harness, batch: Sequence[Cell]) -> list[Cell]:
         harness.traffic.prepare(each)
     answers = _bring_to_their_places(harness, list(zip(batch, asked, strict=True)), standing)
     held = standing.pids()
-    pids = harness.killed(victim)
+    own = [pid for place, pid in held.items() if _owner_of(place) is victim]
+    pids = harness.killed(victim, own)
     since = time.monotonic()
     standing.let_go()
     refused = _await_answers(harness, answers, asked)
@@ -180,11 +181,16 @@ def _await_answers(
     return [each for each in asked if not each.request_id]
 
 
+def _owner_of(place: str) -> Victim:
+    """Whose process stands at a failpoint."""
+    return _OWNER[place.partition(".")[0]]
+
+
 def _is_hit(cell: Cell, held: dict[str, int], killed: Sequence[int]) -> bool:
     place = cell.boundary.failpoint
     if place not in held or not killed:
         return False
-    is_its_own = _OWNER[place.partition(".")[0]] is cell.victim
+    is_its_own = _owner_of(place) is cell.victim
     return held[place] in killed if is_its_own else True
 
 

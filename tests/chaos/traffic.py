@@ -114,7 +114,7 @@ class Traffic:
             if way is Way.ONBOARDING:
                 application = Application("", f"app-{new_id().replace('-', '')[-12:]}", "")
                 return Asked(way, application, None)
-            if way in (Way.PROVISIONING, Way.UNDO_ONBOARDING):
+            if way in _NEEDS_APPLICATION:
                 return Asked(way, self._pop(self.applications, lambda _: True), None)
             fits = _FITS.get(way, lambda _: True)
             found = self._pop(self.environments, fits)
@@ -141,6 +141,8 @@ class Traffic:
     def prepare(self, asked: Asked) -> None:
         """What has to be said before the command itself."""
         environment = asked.environment
+        if asked.way is Way.APPLICATION_DECOMMISSIONING:
+            self.command(f"/v1/applications/{asked.application.id}/deprecate")
         if asked.way is Way.DECOMMISSIONING and environment is not None:
             self.command(f"/v1/application-environments/{environment.id}/freeze")
         if (
@@ -269,6 +271,8 @@ class Traffic:
             return path, {"environment": self.environment, "secrets": SECRETS}
         if asked.way is Way.UNDO_ONBOARDING:
             return f"/v1/workflow-requests/{application.onboarding}/undo", why
+        if asked.way is Way.APPLICATION_DECOMMISSIONING:
+            return f"/v1/applications/{application.id}/decommission", why
         assert asked.environment is not None
         return _command_for(asked, asked.environment, why)
 
@@ -330,9 +334,20 @@ def _secret_of(way: Way) -> str | None:
     return "db" if way in _NEEDS_SECRET else None
 
 
-_ENDS = {Way.UNDO_ONBOARDING, Way.UNDO_PROVISIONING, Way.DECOMMISSIONING}
+_NEEDS_APPLICATION = {
+    Way.PROVISIONING,
+    Way.UNDO_ONBOARDING,
+    Way.APPLICATION_DECOMMISSIONING,
+}
+"""One without an environment."""
+_ENDS = {
+    Way.UNDO_ONBOARDING,
+    Way.UNDO_PROVISIONING,
+    Way.DECOMMISSIONING,
+    Way.APPLICATION_DECOMMISSIONING,
+}
 """Nothing is left for another request."""
-_NEEDS_ENVIRONMENT = set(Way) - {Way.ONBOARDING, Way.PROVISIONING, Way.UNDO_ONBOARDING}
+_NEEDS_ENVIRONMENT = set(Way) - _NEEDS_APPLICATION - {Way.ONBOARDING}
 _NEEDS_SECRET = {Way.ROTATION, Way.EMERGENCY, Way.REVOCATION}
 _FITS: dict[Way, Callable[[Any], bool]] = {
     Way.UNDO_PROVISIONING: lambda each: not each.is_touched,

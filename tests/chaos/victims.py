@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -14,9 +14,15 @@ from idp_cli.supervision.home import Home
 from idp_cli.supervision.remote import ProcessState, SupervisorRemote
 from idp_kernel.errors import Unavailable
 from tests.chaos.cells import Victim
+from tests.e2e.logins import as_superuser
 from tests.e2e.platform import SERVER_PORTS, STORE_HEALTH, Platform, eventually
 
 RUNS_AGAIN_WITHIN_SECONDS = 120
+_PIDS_OF_RUNS = r"""
+    SELECT substring(event FROM 'in process \(pid: (\d+)\)')
+    FROM event_logs JOIN runs USING (run_id)
+    WHERE runs.status IN ('STARTED', 'CANCELING') AND event LIKE '%in process (pid: %'
+"""
 
 
 class Victims:
@@ -36,15 +42,20 @@ class Victims:
         return eventually(look, within_seconds=RUNS_AGAIN_WITHIN_SECONDS, what=f"{program} runs")
 
     def pids_of(self, victim: Victim) -> list[int]:
-        """The processes that die together: one, or all children of the Celery worker."""
+        """The processes that die together: one, or all children of the Celery worker that execute
+        a run.
+        """
         if victim is not Victim.WORKER_CHILD:
             return [self.pid_of(victim)]
         parent = psutil.Process(self.pid_of(Victim.WORKER))
-        return [child.pid for child in parent.children()]
+        at_work = self._pids_of_runs()
+        return [child.pid for child in parent.children() if child.pid in at_work]
 
-    def kill(self, victim: Victim) -> list[int]:
-        """`kill -9`; answers whom, each of them there until then and gone afterwards."""
-        killed = [each for each in self.pids_of(victim) if _kill(each)]
+    def kill(self, victim: Victim, standing: Iterable[int] = ()) -> list[int]:
+        """`kill -9`; answers whom, each of them there until then and gone afterwards. Those that
+        stand at a place of the victim's own are among them, whatever else tells of them.
+        """
+        killed = [each for each in {*self.pids_of(victim), *standing} if _kill(each)]
         for pid in killed:
             eventually(partial(_is_gone, pid), within_seconds=20, what=f"{pid} is gone")
         return killed
@@ -84,6 +95,12 @@ class Victims:
             within_seconds=RUNS_AGAIN_WITHIN_SECONDS,
             what="every server is ready again",
         )
+
+    def _pids_of_runs(self) -> set[int]:
+        """Of the processes that execute runs, as Dagster's events tell."""
+        with as_superuser(self._platform, "dagster") as connection:
+            rows = connection.execute(_PIDS_OF_RUNS).fetchall()
+        return {int(pid) for (pid,) in rows if pid}
 
     def _group_of(self, victim: Victim) -> str:
         return self._remote.processes()[victim].group

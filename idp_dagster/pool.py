@@ -1,4 +1,4 @@
-"""The worker's pool of children, which ends with the first of them that is killed waiting for work."""
+"""The worker's pool of children, which ends when one of them is killed while it waits for work."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ _SHORT_NAMES: dict[WorkflowName, str] = {
     WorkflowName.SECRET_ROTATION: "rotation",
     WorkflowName.SECRET_REVOCATION: "revocation",
     WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING: "retirement",
-    WorkflowName.APPLICATION_DECOMMISSIONING: "end of app",
+    WorkflowName.APPLICATION_DECOMMISSIONING: "archiving",
     WorkflowName.COMPENSATION: "undo",
 }
 """So that a request with both its ids fits into 120 columns."""

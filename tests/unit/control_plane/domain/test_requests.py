@@ -171,6 +171,24 @@ def test_a_wait_moves_the_deadline_on_and_is_left_out_of_the_duration() -> None:
     assert done.duration == SECOND
 
 
+@pytest.mark.parametrize("reason", ["pull_request_open", "circuit_open", "provider_paused"])
+def test_looks_at_what_ends_by_a_bound_of_its_own_use_no_deadline_up(reason: str) -> None:
+    whole, pause = pending().deadline_at - NOW, 120 * SECOND
+    request, now = running(), NOW
+    for attempt in range(2, 702):
+        now += 3 * SECOND
+        waiting = request.waits_here(reason=reason, until=now + pause, now=now, policy=POLICY)
+        now += pause
+        request = claim(waiting.woken(now), f"run-{attempt}", attempt, now)
+    assert request.deadline_at == now + whole
+
+
+def test_other_waits_leave_the_deadline_what_it_was() -> None:
+    reason, late = "gitops_reconciliation_slow", NOW + 60 * SECOND
+    waiting = running().waits_here(reason=reason, until=late, now=late, policy=POLICY)
+    assert waiting.woken(late).deadline_at == pending().deadline_at
+
+
 def test_a_new_phase_has_the_deadline_anew_from_the_wake_up_on() -> None:
     whole = pending().deadline_at - NOW
     ended_at = NOW + whole - SECOND

@@ -245,10 +245,21 @@ class BranchCopy:
         return not self._git("rev-list", "--max-count=1", revision, f"^{later}")
 
     def all_commits(self) -> list[Commit]:
-        """Every commit of every branch, newest first; fetches them all for it."""
+        """Every commit of every branch, newest first, without the merges that bring nothing of
+        their own; fetches them all for it.
+        """
         with self._remote.calls.calling("git fetch"):
             self._fetch("refs/heads/*")
-        return self._log("--branches")
+        mere = self._mere_merges()
+        return [each for each in self._log("--branches") if each.revision not in mere]
+
+    def _mere_merges(self) -> set[str]:
+        """Those of two parents in which each change is of one of these."""
+        two_parents = ("--branches", "--min-parents=2", "--max-parents=2")
+        shown = self._git("log", "--format=%x1f%H", "--cc", *two_parents).decode("utf-8", "replace")
+        # A line of a file has its kind in front, so that none begins an entry.
+        entries = (entry.partition("\n") for entry in re.split("(?m)^\x1f", shown)[1:])
+        return {revision for revision, _, changes in entries if not changes.strip()}
 
     def commit(self, changes: Mapping[str, str | None], message: str) -> str:
         """A commit on the head that sets each path to a content id, or removes it for None."""

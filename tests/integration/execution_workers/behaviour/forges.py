@@ -323,6 +323,11 @@ class StandInPeople:
         pulls = self.server.pulls[wanted.owner, wanted.name]
         pulls.merge(self.folder, squashed=squashed)
 
+    def amend_merge(self, wanted: RepositoryWanted, path: str, content: str | None) -> None:
+        """The newest merge brought this file as well; None, not any more."""
+        place = wanted.owner, wanted.name
+        self.server.git.amend(*place, self.folder, path, content)
+
     def remove_file(self, wanted: RepositoryWanted, path: str) -> None:
         """A person's change that takes a file out of main."""
         self.server.git.push_file(wanted.owner, wanted.name, self.folder, path, None)

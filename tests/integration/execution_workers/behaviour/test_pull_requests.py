@@ -192,6 +192,35 @@ def test_an_undo_of_what_was_merged_comes_by_a_pull_request_as_well(
     assert not pins[thing.binding_id].is_there
 
 
+def test_merges_keep_an_undo_from_the_rest_only_with_work_of_their_own(
+    bench: Bench, thing: Thing
+) -> None:
+    creation, people = new_id(), bench.vendors_people
+    for kind in (REPOSITORY, PROTECTION):
+        kind.make(bench.forge, thing).do(attempt(creation))
+    bound_and_undone(bench, thing, new_id())
+    protection, repository = (each.make(bench.forge, thing) for each in (PROTECTION, REPOSITORY))
+    people.amend_merge(thing.repository, "notes.md", "Of a person's own\n")
+    assert protection.undo(attempt(creation)).effect is EffectKind.KEPT
+    assert repository.undo(attempt(creation)).effect is EffectKind.KEPT
+    people.amend_merge(thing.repository, "notes.md", None)
+    assert protection.undo(attempt(creation)).effect is EffectKind.UNDONE
+    assert repository.undo(attempt(creation)).effect is EffectKind.UNDONE
+    assert not people.is_there(thing.repository)
+
+
+def bound_and_undone(bench: Bench, thing: Thing, request: str) -> None:
+    """Both by a merge commit of a person's."""
+    people, bindings = bench.vendors_people, BINDINGS.make(bench.forge, thing)
+    proposed(bench, BINDINGS, thing, request)
+    people.merge(thing.repository)
+    bindings.do(attempt(request))
+    with pytest.raises(Unavailable):
+        bindings.undo(attempt(request))
+    people.merge(thing.repository)
+    assert bindings.undo(attempt(request)).effect is EffectKind.ABSENT
+
+
 AFTER_IT_WAS_DONE = (Fault.RESET, Fault.TRUNCATED)
 BEFORE = (Fault.FAILED, Fault.EXPIRED, Fault.RATE_LIMITED)
 

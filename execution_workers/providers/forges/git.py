@@ -21,7 +21,12 @@ from pathlib import Path
 
 from execution_workers.credentials import SecretFile
 from execution_workers.providers.calls import ProviderCalls
-from execution_workers.providers.forges.git_errors import GIT_TIMEOUT, is_overtaken, of_git
+from execution_workers.providers.forges.git_errors import (
+    GIT_TIMEOUT,
+    is_overtaken,
+    of_git,
+    of_own_branch,
+)
 from idp_kernel.telemetry.traces import current_traceparent
 
 COMMITTER_NAME = "IDP execution-workers"
@@ -46,7 +51,7 @@ Authorization = Callable[[], str]
 
 
 class Overtaken(Exception):
-    """The branch moved between reading and pushing."""
+    """The branch moved between reading and pushing; says how git told."""
 
 
 class Proposed(Exception):
@@ -113,7 +118,7 @@ class GitRemote:
             return output
         said = errors.decode("utf-8", "replace")
         if arguments[0] == "push" and is_overtaken(said):
-            raise Overtaken
+            raise Overtaken(said)
         raise of_git(said).of(self.calls.provider, f"git {arguments[0]}", said)
 
     def _communicate(
@@ -155,7 +160,7 @@ class BranchCopy:
         self._proposes = proposes
         self._folder = folder
         self._remote = remote
-        self._ref = f"refs/heads/{branch}"
+        self._ref = _ref(branch)
         self._head: str | None = None
         self._git("init", "--quiet", "--bare", "--template=", str(folder / "copy.git"))
 
@@ -287,15 +292,28 @@ class BranchCopy:
 
     def push_beside(self, revision: str, branch: str) -> None:
         """Puts the commit onto a branch of the platform's own, whatever that had."""
-        with self._remote.calls.calling("git push"):
-            self._git_with_token(
-                "push", "--quiet", self._remote.url, f"+{revision}:refs/heads/{branch}"
-            )
+        self._push_beside(f"+{revision}", branch)
+
+    def beside(self, branches: Sequence[str]) -> list[str]:
+        """Which of these branches the forge has now."""
+        refs = {_ref(branch): branch for branch in branches}
+        with self._remote.calls.calling("git fetch"):
+            listed = self._git_with_token("ls-remote", "--heads", self._remote.url, *refs)
+        there = set(listed.decode("utf-8", "surrogateescape").split())
+        return [branch for ref, branch in refs.items() if ref in there]
 
     def remove_beside(self, branch: str) -> None:
         """Removes a branch of the platform's own, and with that its pull request."""
-        with self._remote.calls.calling("git push"):
-            self._git_with_token("push", "--quiet", self._remote.url, f":refs/heads/{branch}")
+        self._push_beside("", branch)
+
+    def _push_beside(self, what: str, branch: str) -> None:
+        """Raises by the error table what a branch that nobody else pushes to should not meet."""
+        try:
+            with self._remote.calls.calling("git push"):
+                self._git_with_token("push", "--quiet", self._remote.url, f"{what}:{_ref(branch)}")
+        except Overtaken as overtaken:
+            found = f"branch {branch}: {overtaken}"
+            raise of_own_branch(found).of(self.provider, "git push", found) from None
 
     def _of_the_merged(self, commit: Commit) -> Commit:
         """A merge that a person made says nothing of the platform; what it merged may."""
@@ -324,6 +342,10 @@ class BranchCopy:
 
     def _git_with_token(self, *arguments: str) -> bytes:
         return self._remote.run(self._folder, arguments, talks_to_forge=True)
+
+
+def _ref(branch: str) -> str:
+    return f"refs/heads/{branch}"
 
 
 def bearer(token: SecretFile) -> Authorization:

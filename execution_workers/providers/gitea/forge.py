@@ -216,7 +216,7 @@ class GiteaPulls:
                 self.owner_of(wanted), wanted.name, poster, page
             ).root
             for each in listed:
-                if each.head.label == branch:
+                if (each.head.label, each.base.ref) == (branch, wanted.default_branch):
                     return _pull_request(each)
             if not listed:
                 break

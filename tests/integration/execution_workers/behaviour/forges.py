@@ -54,9 +54,9 @@ TIMEOUT_SECONDS = 1.0
 """For a call to a stand-in, so that one without an answer ends soon."""
 
 
-def attempt(request_id: str | None = None) -> Attempt:
+def attempt(request_id: str | None = None, generation: int = 1) -> Attempt:
     """On behalf of a request, a new one unless told, that no newer run overtakes."""
-    return Attempt(INSTALLATION, request_id or new_id(), lambda: None)
+    return Attempt(INSTALLATION, request_id or new_id(), lambda: None, generation)
 
 
 @dataclass(frozen=True)
@@ -318,10 +318,20 @@ class StandInPeople:
         del rules["main"]
         self.server.git.unprotect(wanted.owner, wanted.name, "main")
 
-    def merge(self, wanted: RepositoryWanted, *, squashed: bool = False) -> None:
-        """The newest pull request."""
+    def merge(
+        self, wanted: RepositoryWanted, *, squashed: bool = False, removing: bool = True
+    ) -> None:
+        """The newest pull request; its branch goes unless the forge leaves it there."""
         pulls = self.server.pulls[wanted.owner, wanted.name]
-        pulls.merge(self.folder, squashed=squashed)
+        pulls.merge(self.folder, squashed=squashed, removing=removing)
+
+    def has_branch(self, wanted: RepositoryWanted, branch: str) -> bool:
+        return self.server.git.has_branch(wanted.owner, wanted.name, branch)
+
+    def push_branch(self, wanted: RepositoryWanted, branch: str) -> None:
+        """A person's own."""
+        place = wanted.owner, wanted.name
+        self.server.git.push_file(*place, self.folder, "aside.md", "Aside\n", branch=branch)
 
     def amend_merge(self, wanted: RepositoryWanted, path: str, content: str | None) -> None:
         """The newest merge brought this file as well; None, not any more."""

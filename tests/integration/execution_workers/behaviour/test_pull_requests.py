@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -97,15 +98,16 @@ def test_bindings_wait_for_their_pull_request_and_are_the_requests_own(
         assert f"{bench.stand_in.url}/{thing.team}/" in told.message
         assert told.retry_after_seconds == 30
     (pull,) = people.pull_requests(thing.repository)
-    assert pull.branch.endswith(request)
+    assert pull.branch.endswith(f"{request}-1")
     assert request in pull.body, "whoever squashes keeps whose it is"
     assert people.revisions(thing.repository, MANIFEST) == []
-    people.merge(thing.repository, squashed=squashed)
+    people.merge(thing.repository, squashed=squashed, removing=False)
     made, again = (BINDINGS.make(bench.forge, thing).do(attempt(request)) for _ in range(2))
     assert made.created_by == again.created_by == request
     assert made.references["revision"] == people.revisions(thing.repository)[0]
     assert made.event == again.event is not None
     assert len(people.pull_requests(thing.repository)) == 1
+    assert not people.has_branch(thing.repository, pull.branch)
 
 
 def test_a_rotation_moves_its_binding_so_too(bench: Bench, thing: Thing) -> None:
@@ -168,10 +170,36 @@ def test_an_undo_withdraws_what_nobody_has_merged(bench: Bench, thing: Thing) ->
     guarded(bench, thing)
     request = new_id()
     proposed(bench, BINDINGS, thing, request)
-    undone = BINDINGS.make(bench.forge, thing).undo(attempt(request))
+    undone = BINDINGS.make(bench.forge, thing).undo(attempt(request, 2))
     assert undone.effect is EffectKind.ABSENT
     (pull,) = bench.vendors_people.pull_requests(thing.repository)
     assert (pull.state, pull.merged_at) == ("closed", None)
+    with pytest.raises(Unavailable, match=f"/{pull.number + 1} waits to be approved"):
+        BINDINGS.make(bench.forge, thing).do(attempt(request, 2))
+
+
+def test_a_branch_that_was_left_over_and_a_pull_request_elsewhere_are_none_of_its_own(
+    bench: Bench, thing: Thing
+) -> None:
+    guarded(bench, thing)
+    people, request = bench.vendors_people, new_id()
+    proposed(bench, BINDINGS, thing, request)
+    (pull,) = people.pull_requests(thing.repository)
+    elsewhere = replace(pull, number=2, state="closed", base="release")
+    people.pull_requests(thing.repository).insert(0, elsewhere)
+    proposed(bench, BINDINGS, thing, request)
+    pull.state = "closed"
+    assert people.has_branch(thing.repository, pull.branch)
+    BINDINGS.make(bench.forge, thing).undo(attempt(request))
+    assert not people.has_branch(thing.repository, pull.branch)
+
+
+def test_a_branch_in_the_way_is_named(bench: Bench, thing: Thing) -> None:
+    guarded(bench, thing)
+    bench.vendors_people.push_branch(thing.repository, "idp")
+    with pytest.raises(ProviderRejected, match=r"branch idp/bindings/.* in the way") as refused:
+        BINDINGS.make(bench.forge, thing).do(attempt())
+    assert refused.value.code == "forge_rejected"
 
 
 def test_an_undo_of_what_was_merged_comes_by_a_pull_request_as_well(

@@ -226,7 +226,7 @@ class BranchCopy:
         What came by a merge has the merge's revision: that is when the branch got it.
         """
         found = self._log("-1", "--first-parent", str(self._head), "--", *paths)
-        return self._of_the_merged(found[0])
+        return self._of_the_merged(found[0], paths)
 
     def last_change(self, path: str) -> Commit | None:
         """The newest commit of the branch that changed the path, or removed it; None when none
@@ -235,7 +235,7 @@ class BranchCopy:
         if self._head is None:
             return None
         found = self._log("-1", "--first-parent", self._head, "--", path)
-        return self._of_the_merged(found[0]) if found else None
+        return self._of_the_merged(found[0], [path]) if found else None
 
     def parent(self, revision: str) -> str | None:
         """The first parent; None for the first commit."""
@@ -315,14 +315,17 @@ class BranchCopy:
             found = f"branch {branch}: {overtaken}"
             raise of_own_branch(found).of(self.provider, "git push", found) from None
 
-    def _of_the_merged(self, commit: Commit) -> Commit:
-        """A merge that a person made says nothing of the platform; what it merged may."""
+    def _of_the_merged(self, commit: Commit, paths: Sequence[str]) -> Commit:
+        """A merge that a person made says nothing of the platform; what it merged may, by the
+        newest commit there that changed one of the paths.
+        """
         if commit.installation_id:
             return commit
         parents = self._git("rev-list", "--parents", "-1", commit.revision).decode().split()[1:]
         if len(parents) != len(_OF_A_MERGE):
             return commit
-        return replace(self._log("-1", parents[1])[0], revision=commit.revision)
+        merged = self._log("-1", parents[1], "--", *paths)
+        return replace(merged[0], revision=commit.revision) if merged else commit
 
     def _log(self, *selection: str) -> list[Commit]:
         fields = [f"%(trailers:key={key},valueonly,separator=%x2C)" for key in _TRAILERS]

@@ -312,6 +312,16 @@ class StandInPeople:
     def protect(self, wanted: RepositoryWanted) -> None:
         self.server.add_protection(wanted.owner, wanted.name, "main")
 
+    def protect_from_all_but(self, wanted: RepositoryWanted, user: str) -> None:
+        rule = self.server.add_protection(wanted.owner, wanted.name, "main")
+        if isinstance(self.server, GiteaServer):
+            rule.update(
+                enable_push=True, enable_push_whitelist=True, push_whitelist_usernames=[user]
+            )
+        else:
+            passing = {"users": [{"login": user}], "teams": [], "apps": []}
+            rule["required_pull_request_reviews"] = {"bypass_pull_request_allowances": passing}
+
     def unprotect(self, wanted: RepositoryWanted) -> None:
         found = self.server.repositories[wanted.owner, wanted.name]
         rules = found.rules if isinstance(found, GiteaRepository) else found.protections
@@ -324,6 +334,11 @@ class StandInPeople:
         """The newest pull request; its branch goes unless the forge leaves it there."""
         pulls = self.server.pulls[wanted.owner, wanted.name]
         pulls.merge(self.folder, squashed=squashed, removing=removing)
+
+    def update_branch(self, wanted: RepositoryWanted) -> None:
+        """Of the newest pull request."""
+        branch = self.pull_requests(wanted)[0].branch
+        self.server.git.update(wanted.owner, wanted.name, self.folder, branch)
 
     def has_branch(self, wanted: RepositoryWanted, branch: str) -> bool:
         return self.server.git.has_branch(wanted.owner, wanted.name, branch)

@@ -121,6 +121,40 @@ def test_a_rotation_moves_its_binding_so_too(bench: Bench, thing: Thing) -> None
     assert bench.forge.pins(thing.repository, [thing.binding(2)])[thing.binding_id].version == 2
 
 
+def test_one_that_was_brought_up_to_date_first_is_the_requests_own(
+    bench: Bench, thing: Thing
+) -> None:
+    guarded(bench, thing)
+    people, request = bench.vendors_people, new_id()
+    proposed(bench, BINDINGS, thing, request)
+    people.merge_file(thing.repository, "notes.md", "Of a person's own\n")
+    people.update_branch(thing.repository)
+    people.merge(thing.repository)
+    assert BINDINGS.make(bench.forge, thing).do(attempt(request)).created_by == request
+
+
+@pytest.mark.parametrize("bench", ["gitea", "github"], indirect=True)
+def test_a_protection_that_lets_others_past_is_none_of_the_platforms(
+    bench: Bench, thing: Thing
+) -> None:
+    guarded(bench, thing)
+    people = bench.vendors_people
+    people.unprotect(thing.repository)
+    people.protect_from_all_but(thing.repository, "eve")
+    with pytest.raises(ProviderRejected, match="lets nobody else push") as refused:
+        PROTECTION.make(bench.forge, thing).do(attempt())
+    assert refused.value.code == "foreign_owner"
+
+
+def test_an_archived_repository_is_told_as_such(bench: Bench, thing: Thing) -> None:
+    guarded(bench, thing)
+    bench.forge.archived(thing.subject, thing.repository).do(attempt())
+    for kind in (BINDINGS, PROTECTION, REPOSITORY):
+        with pytest.raises(ProviderRejected, match=r"Unarchive it there, then retry") as refused:
+            kind.make(bench.forge, thing).do(attempt())
+        assert refused.value.code == "repository_archived"
+
+
 def test_one_that_was_closed_waits_for_a_person(bench: Bench, thing: Thing) -> None:
     guarded(bench, thing)
     request = new_id()

@@ -21,7 +21,7 @@ from control_plane.domain.requests import (
     Request,
 )
 from idp_kernel.errors import Conflict, InvariantBroken, MoveRefused
-from idp_kernel.retention import LEDGER_KEPT_FOR, REPEATABLE_FOR
+from idp_kernel.retention import LEDGER_KEPT_FOR, LONGEST_PULL_REQUEST, REPEATABLE_FOR
 from idp_kernel.wire.api import SetRotationPolicy
 from idp_kernel.workflows import WORKFLOWS, RequestState, WorkflowName
 
@@ -465,6 +465,7 @@ def test_the_ledger_outlives_every_way_back() -> None:
         len(flow.phases) * timedelta(seconds=flow.deadline_seconds) for flow in WORKFLOWS.values()
     )
     longest_grace = timedelta(days=7)
-    assert REPEATABLE_FOR + longest + longest_grace < LEDGER_KEPT_FOR
+    longest_round = longest + longest_grace + LONGEST_PULL_REQUEST
+    assert REPEATABLE_FOR + longest_round < LEDGER_KEPT_FOR
     with pytest.raises(ValidationError):
         SetRotationPolicy(grace_seconds=int(longest_grace.total_seconds()) + 1)

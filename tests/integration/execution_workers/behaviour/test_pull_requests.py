@@ -148,10 +148,16 @@ def test_a_protection_that_lets_others_past_is_none_of_the_platforms(
 
 def test_an_archived_repository_is_told_as_such(bench: Bench, thing: Thing) -> None:
     guarded(bench, thing)
+    request = new_id()
+    proposed(bench, BINDINGS, thing, request)
+    bench.vendors_people.merge(thing.repository)
+    BINDINGS.make(bench.forge, thing).do(attempt(request))
     bench.forge.archived(thing.subject, thing.repository).do(attempt())
-    for kind in (BINDINGS, PROTECTION, REPOSITORY):
+    removal = bench.forge.removed_binding(thing.repository, thing.binding(), {})
+    kinds = (kind.make(bench.forge, thing) for kind in (BINDINGS, PROTECTION, REPOSITORY))
+    for deed in (removal, *kinds):
         with pytest.raises(ProviderRejected, match=r"Unarchive it there, then retry") as refused:
-            kind.make(bench.forge, thing).do(attempt())
+            deed.do(attempt())
         assert refused.value.code == "repository_archived"
 
 

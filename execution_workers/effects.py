@@ -106,7 +106,9 @@ class Effects:
         return _effect(action, undone.effect, undone.references), None
 
     def _attempt(self, call: Call, open_call: OpenCall) -> Attempt:
-        return Attempt(self._installation_id, call.request_id, open_call.check_fence)
+        return Attempt(
+            self._installation_id, call.request_id, open_call.check_fence, call.generation
+        )
 
 
 def _item_span(call: Call, subject: Subject, action: Deed) -> AbstractContextManager[Span]:

@@ -50,6 +50,8 @@ class Attempt:
     check_fence: Callable[[], None]
     """To be called right before each change at the provider; raises `Conflict` (`fenced_off`)
     when a newer run has taken over."""
+    generation: int = 1
+    """Of the request: an undo of it begins the next one."""
 
     def marker(self, entity_id: str) -> Marker:
         return Marker(self.installation_id, entity_id, self.request_id)

@@ -18,7 +18,7 @@ from execution_workers.providers.limits import Limits
 from execution_workers.providers.openbao.settings import OpenBaoSettings
 from idp_kernel.downstream import TARGETS
 from idp_kernel.ids import Slug
-from idp_kernel.retention import LEDGER_KEPT_FOR
+from idp_kernel.retention import LEDGER_KEPT_FOR, LONGEST_PULL_REQUEST
 from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
 from idp_kernel.settings import (
     DatabaseUrl,
@@ -129,7 +129,7 @@ class ExecutionWorkersSettings(
     """Where the forge is."""
     forge_token_file: SecretFilePath
     """The token of the platform's own bot at the forge."""
-    pull_request_days: Annotated[int, Field(ge=1, le=365)] = 7
+    pull_request_days: Annotated[int, Field(ge=1, le=LONGEST_PULL_REQUEST.days)] = 7
     """How long a pull request of the platform's may be open before the step that waits for it
     fails."""
     secret_store: SecretStoreChoice = SecretStoreChoice.OPENBAO

@@ -212,6 +212,9 @@ _BY_CODE: dict[str, str] = {
     "default_branch_differs": "Make main the repository's default branch at the forge, then "
     + _RETRY
     + ".",
+    "repository_archived": "Somebody archived it at the forge: unarchive it there, then "
+    + _RETRY
+    + ".",
     "repository_missing": "Somebody removed or renamed it at the forge: put it back there, then "
     + _RETRY
     + ".",

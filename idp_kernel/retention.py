@@ -10,11 +10,15 @@ REPEATABLE_FOR: Final = timedelta(days=30)
 asked for anew.
 """
 
-LONGEST_ROUND: Final = timedelta(days=10)
+LONGEST_PULL_REQUEST: Final = timedelta(days=14)
+"""No pull request of the platform's may be set to be open for longer."""
+
+LONGEST_ROUND: Final = timedelta(days=10) + LONGEST_PULL_REQUEST
 """How much later than its retry or undo a request is taken to end. At work it is for an hour at
-most, the deadlines of two phases. A deadline leaves waits out: a grace period of seven days is the
-longest that is planned, and a setting bounds those for providers. One for a place among the
-rotations that are at work has no bound.
+most, the deadlines of two phases, beside its looks at what it waits for. A deadline leaves waits
+out: a grace period of seven days is the longest that is planned, and settings bound those for
+providers and for a pull request, one of which is counted here. One for a place among the rotations
+that are at work has no bound.
 """
 
 LEDGER_KEPT_FOR: Final = REPEATABLE_FOR + LONGEST_ROUND

@@ -3,8 +3,9 @@
 A request's `attempt` counts its runs. `used_attempts` counts those that were lost or failed and
 may be repeated; a run that waited or that never claimed uses none up. A request fails only on an
 outcome that cannot be retried, on a broken rule at the claim, or when attempts are used up.
-Every claim raises `fence`. The deadline leaves waiting out: a wake-up moves it on by the wait. Each
-phase has the workflow's deadline anew, and so the time that it may wait for providers.
+Every claim raises `fence`. The deadline leaves waiting out: a wake-up moves it on by the wait, and
+gives all of it anew where what is waited for has a bound of its own. Each phase has the workflow's
+deadline anew, and so the time that it may wait for providers.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from idp_kernel.workflows import (
     RESULT_OF_STATE,
     WORKFLOWS,
     RequestState,
+    WaitingReason,
     WorkflowName,
 )
 
@@ -45,6 +47,8 @@ REQUEST_MOVES = MoveTable(
 ENDED_STATES = frozenset(RESULT_OF_STATE)
 ACTIVE_STATES = frozenset(RequestState) - ENDED_STATES
 
+_BOUNDED_WAITS = PROVIDER_WAITS | {WaitingReason.PULL_REQUEST_OPEN}
+"""Those that end in time by a bound of their own, after any number of short runs that look."""
 _FIRST_BACKOFF_SECONDS = 1
 _LONGEST_BACKOFF_SECONDS = 30
 _LONGEST_OFFER_PAUSE = timedelta(seconds=30)
@@ -387,10 +391,14 @@ class Request:
 
     def woken(self, now: datetime) -> Request:
         """Pending again, next attempt; neither an attempt nor the deadline is used up. A new phase
-        has all of its deadline before it, however late the wake-up comes.
+        has all of its deadline before it, however late the wake-up comes; so has a look at what is
+        waited for within a bound of its own.
         """
         state = self._after("wake")
         awake = _without_wait(self, now)
+        if self.waiting is not None and self.waiting.reason in _BOUNDED_WAITS:
+            whole = _deadline(self.workflow, now)
+            awake = replace(awake, deadline_at=max(awake.deadline_at, whole))
         return replace(
             _next_attempt(awake, not_before=None, setbacks=0), state=state, pending_since=now
         )

@@ -191,8 +191,9 @@ def cancel(context: typer.Context, request_id: RequestId, reason: Reason = "") -
     show_accepted(invocation, accepted)
     if accepted.undo is not None:
         invocation.output.hint(
-            f"What it has made stays; see what could be taken back: {program_word()} request undo"
-            f" {accepted.request_id} --preview"
+            "What it has made stays, and so does a pull request that it waited for: close that if"
+            " nobody shall merge it. See what could be taken back: "
+            f"{program_word()} request undo {accepted.request_id} --preview"
         )
 
 

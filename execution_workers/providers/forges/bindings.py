@@ -16,7 +16,7 @@ from execution_workers.ports import (
     secret_lock,
 )
 from execution_workers.providers.forges.git import BranchCopy, Commit
-from execution_workers.providers.forges.host import ForgeHost
+from execution_workers.providers.forges.host import ForgeHost, HostedRepository
 from execution_workers.providers.forges.pushes import (
     commit_message,
     committed,
@@ -30,6 +30,7 @@ from execution_workers.providers.forges.standing import (
     as_json,
     missing,
     own_repository,
+    require_unarchived,
     required_repository,
 )
 from idp_kernel.errors import InvalidInput, ProviderRejected
@@ -308,21 +309,23 @@ class RemovedBindingAction:
     def do(self, attempt: Attempt) -> Made:
         """A repository that is gone has taken the manifest with it."""
         marker = attempt.marker(self.repository.repository_id)
-        if own_repository(self.host, self.repository, marker) is None:
+        found = own_repository(self.host, self.repository, marker)
+        if found is None:
             return Made(references={}, created_by="", created=False)
         return pushed(
             self.host,
             self.repository,
-            lambda copy: self._removed(copy, attempt),
+            lambda copy: self._removed(copy, found, attempt),
             topic=f"end/{self.item}",
             attempt=attempt,
         )
 
-    def _removed(self, copy: BranchCopy, attempt: Attempt) -> Made:
+    def _removed(self, copy: BranchCopy, found: HostedRepository, attempt: Attempt) -> Made:
         path = binding_path(self.binding)
         present = copy.files([path]).get(path)
         if present is None:
             return self._as_found(copy.last_change(path), attempt)
+        require_unarchived(self.host, self.repository, found)
         _require_ours(copy, self.binding, present, attempt)
         message = commit_message(f"Remove the binding of {self.binding.name}", self.item, attempt)
         return Made(

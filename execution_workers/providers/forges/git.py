@@ -21,7 +21,12 @@ from pathlib import Path
 
 from execution_workers.credentials import SecretFile
 from execution_workers.providers.calls import ProviderCalls
-from execution_workers.providers.forges.git_errors import GIT_TIMEOUT, is_overtaken, of_git
+from execution_workers.providers.forges.git_errors import (
+    GIT_TIMEOUT,
+    is_overtaken,
+    of_git,
+    of_own_branch,
+)
 from idp_kernel.telemetry.traces import current_traceparent
 
 COMMITTER_NAME = "IDP execution-workers"
@@ -46,7 +51,7 @@ Authorization = Callable[[], str]
 
 
 class Overtaken(Exception):
-    """The branch moved between reading and pushing."""
+    """The branch moved between reading and pushing; says how git told."""
 
 
 class Proposed(Exception):
@@ -113,7 +118,7 @@ class GitRemote:
             return output
         said = errors.decode("utf-8", "replace")
         if arguments[0] == "push" and is_overtaken(said):
-            raise Overtaken
+            raise Overtaken(said)
         raise of_git(said).of(self.calls.provider, f"git {arguments[0]}", said)
 
     def _communicate(
@@ -155,7 +160,7 @@ class BranchCopy:
         self._proposes = proposes
         self._folder = folder
         self._remote = remote
-        self._ref = f"refs/heads/{branch}"
+        self._ref = _ref(branch)
         self._head: str | None = None
         self._git("init", "--quiet", "--bare", "--template=", str(folder / "copy.git"))
 
@@ -221,7 +226,7 @@ class BranchCopy:
         What came by a merge has the merge's revision: that is when the branch got it.
         """
         found = self._log("-1", "--first-parent", str(self._head), "--", *paths)
-        return self._of_the_merged(found[0])
+        return self._of_the_merged(found[0], paths)
 
     def last_change(self, path: str) -> Commit | None:
         """The newest commit of the branch that changed the path, or removed it; None when none
@@ -230,7 +235,7 @@ class BranchCopy:
         if self._head is None:
             return None
         found = self._log("-1", "--first-parent", self._head, "--", path)
-        return self._of_the_merged(found[0]) if found else None
+        return self._of_the_merged(found[0], [path]) if found else None
 
     def parent(self, revision: str) -> str | None:
         """The first parent; None for the first commit."""
@@ -245,10 +250,21 @@ class BranchCopy:
         return not self._git("rev-list", "--max-count=1", revision, f"^{later}")
 
     def all_commits(self) -> list[Commit]:
-        """Every commit of every branch, newest first; fetches them all for it."""
+        """Every commit of every branch, newest first, without the merges that bring nothing of
+        their own; fetches them all for it.
+        """
         with self._remote.calls.calling("git fetch"):
             self._fetch("refs/heads/*")
-        return self._log("--branches")
+        mere = self._mere_merges()
+        return [each for each in self._log("--branches") if each.revision not in mere]
+
+    def _mere_merges(self) -> set[str]:
+        """Those of two parents in which each change is of one of these."""
+        two_parents = ("--branches", "--min-parents=2", "--max-parents=2")
+        shown = self._git("log", "--format=%x1f%H", "--cc", *two_parents).decode("utf-8", "replace")
+        # A line of a file has its kind in front, so that none begins an entry.
+        entries = (entry.partition("\n") for entry in re.split("(?m)^\x1f", shown)[1:])
+        return {revision for revision, _, changes in entries if not changes.strip()}
 
     def commit(self, changes: Mapping[str, str | None], message: str) -> str:
         """A commit on the head that sets each path to a content id, or removes it for None."""
@@ -276,24 +292,40 @@ class BranchCopy:
 
     def push_beside(self, revision: str, branch: str) -> None:
         """Puts the commit onto a branch of the platform's own, whatever that had."""
-        with self._remote.calls.calling("git push"):
-            self._git_with_token(
-                "push", "--quiet", self._remote.url, f"+{revision}:refs/heads/{branch}"
-            )
+        self._push_beside(f"+{revision}", branch)
+
+    def beside(self, branches: Sequence[str]) -> list[str]:
+        """Which of these branches the forge has now."""
+        refs = {_ref(branch): branch for branch in branches}
+        with self._remote.calls.calling("git fetch"):
+            listed = self._git_with_token("ls-remote", "--heads", self._remote.url, *refs)
+        there = set(listed.decode("utf-8", "surrogateescape").split())
+        return [branch for ref, branch in refs.items() if ref in there]
 
     def remove_beside(self, branch: str) -> None:
         """Removes a branch of the platform's own, and with that its pull request."""
-        with self._remote.calls.calling("git push"):
-            self._git_with_token("push", "--quiet", self._remote.url, f":refs/heads/{branch}")
+        self._push_beside("", branch)
 
-    def _of_the_merged(self, commit: Commit) -> Commit:
-        """A merge that a person made says nothing of the platform; what it merged may."""
+    def _push_beside(self, what: str, branch: str) -> None:
+        """Raises by the error table what a branch that nobody else pushes to should not meet."""
+        try:
+            with self._remote.calls.calling("git push"):
+                self._git_with_token("push", "--quiet", self._remote.url, f"{what}:{_ref(branch)}")
+        except Overtaken as overtaken:
+            found = f"branch {branch}: {overtaken}"
+            raise of_own_branch(found).of(self.provider, "git push", found) from None
+
+    def _of_the_merged(self, commit: Commit, paths: Sequence[str]) -> Commit:
+        """A merge that a person made says nothing of the platform; what it merged may, by the
+        newest commit there that changed one of the paths.
+        """
         if commit.installation_id:
             return commit
         parents = self._git("rev-list", "--parents", "-1", commit.revision).decode().split()[1:]
         if len(parents) != len(_OF_A_MERGE):
             return commit
-        return replace(self._log("-1", parents[1])[0], revision=commit.revision)
+        merged = self._log("-1", parents[1], "--", *paths)
+        return replace(merged[0], revision=commit.revision) if merged else commit
 
     def _log(self, *selection: str) -> list[Commit]:
         fields = [f"%(trailers:key={key},valueonly,separator=%x2C)" for key in _TRAILERS]
@@ -313,6 +345,10 @@ class BranchCopy:
 
     def _git_with_token(self, *arguments: str) -> bytes:
         return self._remote.run(self._folder, arguments, talks_to_forge=True)
+
+
+def _ref(branch: str) -> str:
+    return f"refs/heads/{branch}"
 
 
 def bearer(token: SecretFile) -> Authorization:

@@ -54,16 +54,29 @@ OF_ONE_REPOSITORY = frozenset(
 BRANCH_BUSY = Verdict(Unavailable, "forge_branch_busy", _AGAIN, contended=True)
 """Others pushed between our reading and our pushing, several times in a row."""
 
+_IN_THE_WAY = Verdict(
+    ProviderRejected,
+    "forge_rejected",
+    "Remove or rename the branch whose name is in the way of that one, then retry.",
+)
+
 _OVERTAKEN = re.compile(
     r"non-fast-forward|fetch first|stale info|cannot lock ref|failed to update ref|"
-    r"reference already exists|incorrect old value",
+    r"reference already exists|incorrect old value|remote ref does not exist|"
+    r"directory file conflict",
     re.IGNORECASE,
 )
+_NAMED_LIKE_ITS_FOLDER = re.compile(r"exists; cannot create|directory file conflict", re.IGNORECASE)
 
 
 def of_git(errors: str) -> Verdict:
     """What git's error output means."""
     return next((verdict for pattern, verdict in GIT_ERRORS if pattern.search(errors)), GIT_UNKNOWN)
+
+
+def of_own_branch(errors: str) -> Verdict:
+    """What it means that a push to a branch of the platform's own came second."""
+    return _IN_THE_WAY if _NAMED_LIKE_ITS_FOLDER.search(errors) else BRANCH_BUSY
 
 
 def is_overtaken(errors: str) -> bool:

@@ -42,7 +42,7 @@ class PullRequests(Protocol):
     """Those of a forge. Errors are raised by its error table."""
 
     def find(self, wanted: RepositoryWanted, branch: str) -> PullRequest | None:
-        """The newest from that branch of the repository to its default branch."""
+        """The newest from that branch of the repository to its default branch, and to no other."""
         ...
 
     def open(
@@ -104,5 +104,17 @@ def _rejected(provider: str, found: str) -> ProviderRejected:
 
 
 def branch_for(topic: str, attempt: Attempt) -> str:
-    """The branch that a pull request comes from: each request has its own for each topic."""
-    return f"idp/{topic}/{attempt.request_id}"
+    """The branch that a pull request comes from: each generation of a request has its own for each
+    topic, so that a retry after an undo meets none that the undo has closed.
+    """
+    return _branch(topic, attempt.request_id, attempt.generation)
+
+
+def branches_so_far(topic: str, attempt: Attempt) -> list[str]:
+    """Those of each generation up to the attempt's own."""
+    generations = range(1, attempt.generation + 1)
+    return [_branch(topic, attempt.request_id, each) for each in generations]
+
+
+def _branch(topic: str, request_id: str, generation: int) -> str:
+    return f"idp/{topic}/{request_id}-{generation}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import TypeVar
 
@@ -23,6 +23,7 @@ from execution_workers.providers.forges.pull_requests import (
     PullRequest,
     Standing,
     branch_for,
+    branches_so_far,
 )
 from idp_kernel.wire.worker import RepositoryWanted
 
@@ -43,13 +44,14 @@ def pushed(
     """What `work` answers on a fresh copy of the branch; again after others were faster.
 
     Where the forge takes the platform's commits by pull requests alone, the topic's is opened, and
-    until it is merged `Unavailable` (`pull_request_open`) is raised.
+    until it is merged `Unavailable` (`pull_request_open`) is raised. Its branch goes once the
+    default branch has what it was to bring.
     """
     way, was_merged = host.by_pull_request, False
     with host.git(repository).copy(repository.default_branch, proposes=way is not None) as copy:
         for number in range(MOST_PUSHES):
             try:
-                return work(copy)
+                result = work(copy)
             except Overtaken:
                 # Jitter, not cryptography: two workers that collided shall not collide again.
                 time.sleep(random.uniform(0, _PAUSE_SECONDS * (number + 1)))  # noqa: S311
@@ -59,20 +61,29 @@ def pushed(
                 if was_merged or found.standing is not Standing.MERGED:
                     raise way.waits_for(found, host.provider) from None
                 was_merged = True
+            else:
+                if way is not None:
+                    _clear(copy, [branch_for(topic, attempt)], attempt)
+                return result
             # Others were faster, or merged it meanwhile.
             copy.fetch()
     raise BRANCH_BUSY.of(host.provider, "git push", f"others pushed first {MOST_PUSHES} times")
 
 
 def withdraw(host: ForgeHost, repository: RepositoryWanted, topic: str, attempt: Attempt) -> None:
-    """The topic's pull request, if one is open, is closed: what it was to bring is not wanted."""
-    way = host.by_pull_request
-    branch = branch_for(topic, attempt)
-    found = None if way is None else way.forge.find(repository, branch)
-    if found is not None and found.standing is Standing.OPEN:
-        attempt.check_fence()
+    """The topic's branches go, of this generation and those before, and with a branch its pull
+    request is closed, if it is open: what it was to bring is not wanted.
+    """
+    if host.by_pull_request is not None:
         with host.git(repository).copy(repository.default_branch) as copy:
-            copy.remove_beside(branch)
+            _clear(copy, branches_so_far(topic, attempt), attempt)
+
+
+def _clear(copy: BranchCopy, branches: Sequence[str], attempt: Attempt) -> None:
+    """Removes those of the platform's own branches that are there."""
+    for branch in copy.beside(branches):
+        attempt.check_fence()
+        copy.remove_beside(branch)
 
 
 def _proposal(

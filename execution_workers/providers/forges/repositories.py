@@ -15,11 +15,18 @@ from execution_workers.providers.forges.standing import (
     as_json,
     own_repository,
     require_default_branch,
+    require_unarchived,
     required_repository,
 )
 from idp_kernel.failpoints import failpoint
 from idp_kernel.wire.worker import AppEnvSubject, EffectKind, RepositoryWanted, Subject
 from idp_kernel.workflows import ProviderEvent
+
+_OWN_PROTECTION = {
+    True: "A protection of the platform's own names it among those who may push.",
+    False: "A protection of the platform's own lets nobody else push.",
+}
+"""How one is told from others, by whether the platform pushes past it."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,7 @@ class RepositoryAction:
         marker = attempt.marker(self.repository.repository_id)
         found = own_repository(self.host, self.repository, marker)
         standing = found or self._create(marker, attempt)
+        require_unarchived(self.host, self.repository, standing)
         require_default_branch(self.host, self.repository, standing)
         self.host.let_team_in(self.repository, attempt)
         return Made(
@@ -161,7 +169,7 @@ class ProtectionAction:
             raise foreign_owner(
                 self.host.provider,
                 f"a protection of {found.branch} of {self.host.full_name(self.repository)}",
-                otherwise="A protection of the platform's own names it among those who may push.",
+                otherwise=_OWN_PROTECTION[self.host.by_pull_request is None],
             )
         changed = found is None or not self._is_as_wanted(found)
         created_by = found.marker if found is not None else marker

@@ -25,10 +25,24 @@ def own_repository(
 def required_repository(
     host: ForgeHost, wanted: RepositoryWanted, marker: Marker
 ) -> HostedRepository:
+    """The entity's repository, which takes commits. Raises `ProviderRejected`:
+    `repository_missing`, `repository_archived`.
+    """
     found = own_repository(host, wanted, marker)
     if found is None:
         raise missing(host, f"there is no repository {host.full_name(wanted)}")
+    require_unarchived(host, wanted, found)
     return found
+
+
+def require_unarchived(host: ForgeHost, wanted: RepositoryWanted, found: HostedRepository) -> None:
+    """Raises `ProviderRejected` (`repository_archived`) for one that takes no more commits."""
+    if found.is_archived:
+        raise ProviderRejected(
+            f"{host.provider}: the repository {host.full_name(wanted)} is archived and takes no "
+            "commits. Unarchive it there, then retry.",
+            code="repository_archived",
+        )
 
 
 def require_default_branch(

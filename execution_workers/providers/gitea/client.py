@@ -78,12 +78,17 @@ class GiteaBranch(BaseModel):
     """Its name, which it keeps here when it is removed."""
 
 
+class GiteaBase(BaseModel):
+    ref: str
+
+
 class GiteaPullRequest(BaseModel):
     html_url: str
     state: str
     merged: bool = False
     created_at: datetime
     head: GiteaBranch
+    base: GiteaBase
 
 
 class GiteaPullRequests(RootModel[tuple[GiteaPullRequest, ...]]):

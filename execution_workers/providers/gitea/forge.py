@@ -161,6 +161,18 @@ class GiteaHost:
         """Whom the platform's rules let push."""
         return frozenset() if self._rules is not None else frozenset({self._client.user().login})
 
+    def _is_own(self, rule: GiteaProtection) -> bool:
+        """Whether the rule may be the platform's: it lets the platform push or, where nobody may,
+        nobody else. Another is not its own, whatever mark an earlier one has left.
+        """
+        login, pushers = self._client.user().login, _pushers(rule)
+        if self._rules is None:
+            return login in pushers
+        if not rule.enable_push:
+            return True
+        others = rule.push_whitelist_teams or rule.push_whitelist_deploy_keys
+        return rule.enable_push_whitelist and not others and pushers <= {login}
+
     def _owner(self, wanted: RepositoryWanted) -> str:
         return self._organisation or wanted.owner
 
@@ -181,13 +193,12 @@ class GiteaHost:
             rule = self._client.protection(found.owner.login, found.name, wanted.default_branch)
             if rule is None:
                 return None
-            pushers = self._pushers
-            is_ours = pushers <= _pushers(rule)
+            is_ours = self._is_own(rule)
             return HostedProtection(
                 branch=wanted.default_branch,
                 required_approvals=rule.required_approvals,
                 marker=description.protection_marker if is_ours else NOBODY,
-                weaknesses=weaknesses_of(rule, pushers),
+                weaknesses=weaknesses_of(rule, self._pushers),
             )
 
         return HostedRepository(
@@ -216,7 +227,7 @@ class GiteaPulls:
                 self.owner_of(wanted), wanted.name, poster, page
             ).root
             for each in listed:
-                if each.head.label == branch:
+                if (each.head.label, each.base.ref) == (branch, wanted.default_branch):
                     return _pull_request(each)
             if not listed:
                 break
@@ -284,7 +295,5 @@ def _wrong_pushers(rule: GiteaProtection, platform: frozenset[str]) -> tuple[str
 
 
 def _pushers(rule: GiteaProtection) -> set[str]:
-    """Whom the rule lets push. One that does not name the platform is not its own, whatever mark an
-    earlier one has left.
-    """
+    """Whom the rule lets push by name."""
     return set(rule.push_whitelist_usernames or ()) if rule.enable_push else set()

@@ -293,9 +293,9 @@ class GitHubClient:
         path = f"{_repository(owner, name)}/rulesets/{ruleset_id}"
         self._api.tell("DELETE", path, "remove ruleset", fine_at=(404,))
 
-    def pull_requests(self, owner: str, name: str, branch: str) -> GitHubPullRequests:
-        """Those from that branch of the repository."""
-        asked = urlencode({"state": "all", "head": f"{owner}:{branch}"})
+    def pull_requests(self, owner: str, name: str, branch: str, base: str) -> GitHubPullRequests:
+        """Those from that branch of the repository to the other one."""
+        asked = urlencode({"state": "all", "head": f"{owner}:{branch}", "base": base})
         path = f"{_repository(owner, name)}/pulls?{asked}"
         return self._api.read(path, GitHubPullRequests, "list pull requests")
 

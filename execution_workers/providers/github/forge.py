@@ -172,7 +172,9 @@ class GitHubPulls:
     owner_of: Callable[[RepositoryWanted], str]
 
     def find(self, wanted: RepositoryWanted, branch: str) -> PullRequest | None:
-        listed = self.client.pull_requests(self.owner_of(wanted), wanted.name, branch).root
+        listed = self.client.pull_requests(
+            self.owner_of(wanted), wanted.name, branch, wanted.default_branch
+        ).root
         return _pull_request(listed[0]) if listed else None
 
     def open(

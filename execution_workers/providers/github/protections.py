@@ -62,15 +62,22 @@ class ByBranch:
         rule = self._client.protection(place.owner, place.name, place.branch)
         if rule is None:
             return None
-        reviews = rule.required_pull_request_reviews or RequiredReviews()
-        platform = self._platform
-        is_ours = platform <= _passing(reviews)
+        reviews = rule.required_pull_request_reviews
+        is_ours = reviews is not None and self._is_own(_passing(reviews))
         return HostedProtection(
             branch=place.branch,
-            required_approvals=reviews.required_approving_review_count,
+            required_approvals=0 if reviews is None else reviews.required_approving_review_count,
             marker=description.protection_marker if is_ours else NOBODY,
-            weaknesses=weaknesses_of(rule, platform),
+            weaknesses=weaknesses_of(rule, self._platform),
         )
+
+    def _is_own(self, passing: set[str]) -> bool:
+        """Whether the platform's own may let these past, and perhaps others by now: it names the
+        platform or, where nobody is let past, nobody else. Another is not its own, whatever mark
+        an earlier one has left.
+        """
+        name = self._client.identity.name
+        return name in passing if self._passing else passing <= {name}
 
     def protect(
         self, place: Place, required_approvals: int, request_id: str, attempt: Attempt
@@ -229,9 +236,7 @@ def _weak_reviews(reviews: RequiredReviews | None, platform: frozenset[str]) -> 
 
 
 def _passing(reviews: RequiredReviews) -> set[str]:
-    """Who needs no pull request. A protection that does not name the platform is not its own,
-    whatever mark an earlier one has left.
-    """
+    """Who needs no pull request."""
     allowed = reviews.bypass_pull_request_allowances
     return _names((*allowed.users, *allowed.teams, *allowed.apps))
 

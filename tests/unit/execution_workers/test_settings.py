@@ -27,6 +27,7 @@ from execution_workers.settings import (
     SecretStoreChoice,
 )
 from idp_kernel.clock import SystemClock
+from idp_kernel.retention import LONGEST_PULL_REQUEST
 from idp_kernel.telemetry.metrics import downstream_errors
 from idp_kernel.wire.worker import CredentialIssuerName
 
@@ -63,6 +64,13 @@ def test_what_has_no_safe_default_is_required(name: str) -> None:
 def test_an_issuers_database_has_a_host_and_a_name(name: str, url: str) -> None:
     with pytest.raises(ValidationError, match=name):
         ExecutionWorkersSettings(**{**REQUIRED, name: url})
+
+
+def test_no_pull_request_is_open_for_longer_than_its_effects_are_known() -> None:
+    longest = LONGEST_PULL_REQUEST.days
+    assert ExecutionWorkersSettings(**REQUIRED, pull_request_days=longest)
+    with pytest.raises(ValidationError, match="pull_request_days"):
+        ExecutionWorkersSettings(**REQUIRED, pull_request_days=longest + 1)
 
 
 @pytest.mark.parametrize("installation", ["", "-x", "x y", "x" * 64, "x/"])

@@ -54,9 +54,9 @@ TIMEOUT_SECONDS = 1.0
 """For a call to a stand-in, so that one without an answer ends soon."""
 
 
-def attempt(request_id: str | None = None) -> Attempt:
+def attempt(request_id: str | None = None, generation: int = 1) -> Attempt:
     """On behalf of a request, a new one unless told, that no newer run overtakes."""
-    return Attempt(INSTALLATION, request_id or new_id(), lambda: None)
+    return Attempt(INSTALLATION, request_id or new_id(), lambda: None, generation)
 
 
 @dataclass(frozen=True)
@@ -312,16 +312,46 @@ class StandInPeople:
     def protect(self, wanted: RepositoryWanted) -> None:
         self.server.add_protection(wanted.owner, wanted.name, "main")
 
+    def protect_from_all_but(self, wanted: RepositoryWanted, user: str) -> None:
+        rule = self.server.add_protection(wanted.owner, wanted.name, "main")
+        if isinstance(self.server, GiteaServer):
+            rule.update(
+                enable_push=True, enable_push_whitelist=True, push_whitelist_usernames=[user]
+            )
+        else:
+            passing = {"users": [{"login": user}], "teams": [], "apps": []}
+            rule["required_pull_request_reviews"] = {"bypass_pull_request_allowances": passing}
+
     def unprotect(self, wanted: RepositoryWanted) -> None:
         found = self.server.repositories[wanted.owner, wanted.name]
         rules = found.rules if isinstance(found, GiteaRepository) else found.protections
         del rules["main"]
         self.server.git.unprotect(wanted.owner, wanted.name, "main")
 
-    def merge(self, wanted: RepositoryWanted, *, squashed: bool = False) -> None:
-        """The newest pull request."""
+    def merge(
+        self, wanted: RepositoryWanted, *, squashed: bool = False, removing: bool = True
+    ) -> None:
+        """The newest pull request; its branch goes unless the forge leaves it there."""
         pulls = self.server.pulls[wanted.owner, wanted.name]
-        pulls.merge(self.folder, squashed=squashed)
+        pulls.merge(self.folder, squashed=squashed, removing=removing)
+
+    def update_branch(self, wanted: RepositoryWanted) -> None:
+        """Of the newest pull request."""
+        branch = self.pull_requests(wanted)[0].branch
+        self.server.git.update(wanted.owner, wanted.name, self.folder, branch)
+
+    def has_branch(self, wanted: RepositoryWanted, branch: str) -> bool:
+        return self.server.git.has_branch(wanted.owner, wanted.name, branch)
+
+    def push_branch(self, wanted: RepositoryWanted, branch: str) -> None:
+        """A person's own."""
+        place = wanted.owner, wanted.name
+        self.server.git.push_file(*place, self.folder, "aside.md", "Aside\n", branch=branch)
+
+    def amend_merge(self, wanted: RepositoryWanted, path: str, content: str | None) -> None:
+        """The newest merge brought this file as well; None, not any more."""
+        place = wanted.owner, wanted.name
+        self.server.git.amend(*place, self.folder, path, content)
 
     def remove_file(self, wanted: RepositoryWanted, path: str) -> None:
         """A person's change that takes a file out of main."""

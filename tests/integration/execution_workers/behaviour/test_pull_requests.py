@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -97,15 +98,16 @@ def test_bindings_wait_for_their_pull_request_and_are_the_requests_own(
         assert f"{bench.stand_in.url}/{thing.team}/" in told.message
         assert told.retry_after_seconds == 30
     (pull,) = people.pull_requests(thing.repository)
-    assert pull.branch.endswith(request)
+    assert pull.branch.endswith(f"{request}-1")
     assert request in pull.body, "whoever squashes keeps whose it is"
     assert people.revisions(thing.repository, MANIFEST) == []
-    people.merge(thing.repository, squashed=squashed)
+    people.merge(thing.repository, squashed=squashed, removing=False)
     made, again = (BINDINGS.make(bench.forge, thing).do(attempt(request)) for _ in range(2))
     assert made.created_by == again.created_by == request
     assert made.references["revision"] == people.revisions(thing.repository)[0]
     assert made.event == again.event is not None
     assert len(people.pull_requests(thing.repository)) == 1
+    assert not people.has_branch(thing.repository, pull.branch)
 
 
 def test_a_rotation_moves_its_binding_so_too(bench: Bench, thing: Thing) -> None:
@@ -117,6 +119,46 @@ def test_a_rotation_moves_its_binding_so_too(bench: Bench, thing: Thing) -> None
         people.merge(thing.repository)
         assert kind.make(bench.forge, thing).do(attempt(request)).created_by == request
     assert bench.forge.pins(thing.repository, [thing.binding(2)])[thing.binding_id].version == 2
+
+
+def test_one_that_was_brought_up_to_date_first_is_the_requests_own(
+    bench: Bench, thing: Thing
+) -> None:
+    guarded(bench, thing)
+    people, request = bench.vendors_people, new_id()
+    proposed(bench, BINDINGS, thing, request)
+    people.merge_file(thing.repository, "notes.md", "Of a person's own\n")
+    people.update_branch(thing.repository)
+    people.merge(thing.repository)
+    assert BINDINGS.make(bench.forge, thing).do(attempt(request)).created_by == request
+
+
+@pytest.mark.parametrize("bench", ["gitea", "github"], indirect=True)
+def test_a_protection_that_lets_others_past_is_none_of_the_platforms(
+    bench: Bench, thing: Thing
+) -> None:
+    guarded(bench, thing)
+    people = bench.vendors_people
+    people.unprotect(thing.repository)
+    people.protect_from_all_but(thing.repository, "eve")
+    with pytest.raises(ProviderRejected, match="lets nobody else push") as refused:
+        PROTECTION.make(bench.forge, thing).do(attempt())
+    assert refused.value.code == "foreign_owner"
+
+
+def test_an_archived_repository_is_told_as_such(bench: Bench, thing: Thing) -> None:
+    guarded(bench, thing)
+    request = new_id()
+    proposed(bench, BINDINGS, thing, request)
+    bench.vendors_people.merge(thing.repository)
+    BINDINGS.make(bench.forge, thing).do(attempt(request))
+    bench.forge.archived(thing.subject, thing.repository).do(attempt())
+    removal = bench.forge.removed_binding(thing.repository, thing.binding(), {})
+    kinds = (kind.make(bench.forge, thing) for kind in (BINDINGS, PROTECTION, REPOSITORY))
+    for deed in (removal, *kinds):
+        with pytest.raises(ProviderRejected, match=r"Unarchive it there, then retry") as refused:
+            deed.do(attempt())
+        assert refused.value.code == "repository_archived"
 
 
 def test_one_that_was_closed_waits_for_a_person(bench: Bench, thing: Thing) -> None:
@@ -168,10 +210,36 @@ def test_an_undo_withdraws_what_nobody_has_merged(bench: Bench, thing: Thing) ->
     guarded(bench, thing)
     request = new_id()
     proposed(bench, BINDINGS, thing, request)
-    undone = BINDINGS.make(bench.forge, thing).undo(attempt(request))
+    undone = BINDINGS.make(bench.forge, thing).undo(attempt(request, 2))
     assert undone.effect is EffectKind.ABSENT
     (pull,) = bench.vendors_people.pull_requests(thing.repository)
     assert (pull.state, pull.merged_at) == ("closed", None)
+    with pytest.raises(Unavailable, match=f"/{pull.number + 1} waits to be approved"):
+        BINDINGS.make(bench.forge, thing).do(attempt(request, 2))
+
+
+def test_a_branch_that_was_left_over_and_a_pull_request_elsewhere_are_none_of_its_own(
+    bench: Bench, thing: Thing
+) -> None:
+    guarded(bench, thing)
+    people, request = bench.vendors_people, new_id()
+    proposed(bench, BINDINGS, thing, request)
+    (pull,) = people.pull_requests(thing.repository)
+    elsewhere = replace(pull, number=2, state="closed", base="release")
+    people.pull_requests(thing.repository).insert(0, elsewhere)
+    proposed(bench, BINDINGS, thing, request)
+    pull.state = "closed"
+    assert people.has_branch(thing.repository, pull.branch)
+    BINDINGS.make(bench.forge, thing).undo(attempt(request))
+    assert not people.has_branch(thing.repository, pull.branch)
+
+
+def test_a_branch_in_the_way_is_named(bench: Bench, thing: Thing) -> None:
+    guarded(bench, thing)
+    bench.vendors_people.push_branch(thing.repository, "idp")
+    with pytest.raises(ProviderRejected, match=r"branch idp/bindings/.* in the way") as refused:
+        BINDINGS.make(bench.forge, thing).do(attempt())
+    assert refused.value.code == "forge_rejected"
 
 
 def test_an_undo_of_what_was_merged_comes_by_a_pull_request_as_well(
@@ -190,6 +258,35 @@ def test_an_undo_of_what_was_merged_comes_by_a_pull_request_as_well(
     assert undo.undo(attempt(request)).effect is EffectKind.ABSENT
     pins = bench.forge.pins(thing.repository, [thing.binding()])
     assert not pins[thing.binding_id].is_there
+
+
+def test_merges_keep_an_undo_from_the_rest_only_with_work_of_their_own(
+    bench: Bench, thing: Thing
+) -> None:
+    creation, people = new_id(), bench.vendors_people
+    for kind in (REPOSITORY, PROTECTION):
+        kind.make(bench.forge, thing).do(attempt(creation))
+    bound_and_undone(bench, thing, new_id())
+    protection, repository = (each.make(bench.forge, thing) for each in (PROTECTION, REPOSITORY))
+    people.amend_merge(thing.repository, "notes.md", "Of a person's own\n")
+    assert protection.undo(attempt(creation)).effect is EffectKind.KEPT
+    assert repository.undo(attempt(creation)).effect is EffectKind.KEPT
+    people.amend_merge(thing.repository, "notes.md", None)
+    assert protection.undo(attempt(creation)).effect is EffectKind.UNDONE
+    assert repository.undo(attempt(creation)).effect is EffectKind.UNDONE
+    assert not people.is_there(thing.repository)
+
+
+def bound_and_undone(bench: Bench, thing: Thing, request: str) -> None:
+    """Both by a merge commit of a person's."""
+    people, bindings = bench.vendors_people, BINDINGS.make(bench.forge, thing)
+    proposed(bench, BINDINGS, thing, request)
+    people.merge(thing.repository)
+    bindings.do(attempt(request))
+    with pytest.raises(Unavailable):
+        bindings.undo(attempt(request))
+    people.merge(thing.repository)
+    assert bindings.undo(attempt(request)).effect is EffectKind.ABSENT
 
 
 AFTER_IT_WAS_DONE = (Fault.RESET, Fault.TRUNCATED)

@@ -89,6 +89,7 @@ def test_an_onboarding_is_asked_for_seen_and_cancelled(
     assert shown_json(idp, "request", "show", request)["state"] == "pending"
     offered = idp("request", "cancel", request)
     assert f"idp request undo {request} --preview" in offered
+    assert "a pull request that it waited for: close that" in " ".join(offered.split())
     shown = shown_json(idp, "request", "undo", request, "--preview")
     assert (shown["mayBeUndone"], shown["items"]) == (False, [])
     assert "nothing_to_undo" in idp("request", "undo", request, "--preview")

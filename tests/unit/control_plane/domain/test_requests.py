@@ -21,7 +21,7 @@ from control_plane.domain.requests import (
     Request,
 )
 from idp_kernel.errors import Conflict, InvariantBroken, MoveRefused
-from idp_kernel.retention import LEDGER_KEPT_FOR, REPEATABLE_FOR
+from idp_kernel.retention import LEDGER_KEPT_FOR, LONGEST_PULL_REQUEST, REPEATABLE_FOR
 from idp_kernel.wire.api import SetRotationPolicy
 from idp_kernel.workflows import WORKFLOWS, RequestState, WorkflowName
 
@@ -169,6 +169,24 @@ def test_a_wait_moves_the_deadline_on_and_is_left_out_of_the_duration() -> None:
     assert woken.deadline_at == pending().deadline_at + hour
     done = claim(woken, "run-2", 2, NOW + hour).succeeded(NOW + hour + SECOND)
     assert done.duration == SECOND
+
+
+@pytest.mark.parametrize("reason", ["pull_request_open", "circuit_open", "provider_paused"])
+def test_looks_at_what_ends_by_a_bound_of_its_own_use_no_deadline_up(reason: str) -> None:
+    whole, pause = pending().deadline_at - NOW, 120 * SECOND
+    request, now = running(), NOW
+    for attempt in range(2, 702):
+        now += 3 * SECOND
+        waiting = request.waits_here(reason=reason, until=now + pause, now=now, policy=POLICY)
+        now += pause
+        request = claim(waiting.woken(now), f"run-{attempt}", attempt, now)
+    assert request.deadline_at == now + whole
+
+
+def test_other_waits_leave_the_deadline_what_it_was() -> None:
+    reason, late = "gitops_reconciliation_slow", NOW + 60 * SECOND
+    waiting = running().waits_here(reason=reason, until=late, now=late, policy=POLICY)
+    assert waiting.woken(late).deadline_at == pending().deadline_at
 
 
 def test_a_new_phase_has_the_deadline_anew_from_the_wake_up_on() -> None:
@@ -447,6 +465,7 @@ def test_the_ledger_outlives_every_way_back() -> None:
         len(flow.phases) * timedelta(seconds=flow.deadline_seconds) for flow in WORKFLOWS.values()
     )
     longest_grace = timedelta(days=7)
-    assert REPEATABLE_FOR + longest + longest_grace < LEDGER_KEPT_FOR
+    longest_round = longest + longest_grace + LONGEST_PULL_REQUEST
+    assert REPEATABLE_FOR + longest_round < LEDGER_KEPT_FOR
     with pytest.raises(ValidationError):
         SetRotationPolicy(grace_seconds=int(longest_grace.total_seconds()) + 1)

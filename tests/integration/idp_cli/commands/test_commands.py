@@ -306,7 +306,7 @@ def test_an_application_is_decommissioned_once_its_environments_have_ended(
     accepted = shown_json(idp, *decommission)
     assert accepted["workflow"] == "ApplicationDecommissioning"
     assert "Decommissioning" in idp("app", "show", onboarded)
-    assert "end of app" in idp("request", "list", "--app", accepted["applicationId"])
+    assert "archiving" in idp("request", "list", "--app", accepted["applicationId"])
     idp("request", "cancel", accepted["requestId"])
     assert "Deprecated" in idp("app", "show", onboarded)
 

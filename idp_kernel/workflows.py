@@ -153,6 +153,8 @@ class WaitingReason(StrEnum):
 
 PROVIDER_WAITS = frozenset({WaitingReason.PROVIDER_PAUSED, WaitingReason.CIRCUIT_OPEN})
 """Reasons that a provider gives; such waits end in time, all together."""
+BOUNDED_WAITS = PROVIDER_WAITS | {WaitingReason.PULL_REQUEST_OPEN}
+"""Those that end by a bound of their own, after any number of short runs that look."""
 
 
 @dataclass(frozen=True)

@@ -30,14 +30,14 @@ from control_plane.domain.requests import ACTIVE_STATES, SubjectKind
 from control_plane.domain.rotation import BACK_AT_WORK_WITHIN, LONGEST_PAUSE
 from idp_kernel.wire.engine import AssetCheckName, DueRotations, RotationCause
 from idp_kernel.wire.worker import Finding
-from idp_kernel.workflows import PROVIDER_WAITS, DomainEvent, RequestState, WaitingReason
+from idp_kernel.workflows import BOUNDED_WAITS, DomainEvent, RequestState
 
 _SCHEDULE_LOCK = 0x1D950C4E
 _CAUSES_PAGE = 500
 _causes, _results, _requests = t.rotation_causes.c, t.check_results.c, t.workflow_requests.c
 _WAITS_FOR_OTHERS = and_(
     _requests.state == RequestState.WAITING,
-    _requests.waiting_reason.in_((*PROVIDER_WAITS, WaitingReason.PULL_REQUEST_OPEN)),
+    _requests.waiting_reason.in_(BOUNDED_WAITS),
 )
 """Of a request: it waits for a provider that is away, or for people; both may last."""
 

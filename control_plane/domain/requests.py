@@ -18,11 +18,11 @@ from control_plane.domain.moves import Move, MoveTable
 from idp_kernel.errors import Conflict, InvariantBroken
 from idp_kernel.retention import REPEATABLE_FOR
 from idp_kernel.workflows import (
+    BOUNDED_WAITS,
     PROVIDER_WAITS,
     RESULT_OF_STATE,
     WORKFLOWS,
     RequestState,
-    WaitingReason,
     WorkflowName,
 )
 
@@ -47,8 +47,6 @@ REQUEST_MOVES = MoveTable(
 ENDED_STATES = frozenset(RESULT_OF_STATE)
 ACTIVE_STATES = frozenset(RequestState) - ENDED_STATES
 
-_BOUNDED_WAITS = PROVIDER_WAITS | {WaitingReason.PULL_REQUEST_OPEN}
-"""Those that end in time by a bound of their own, after any number of short runs that look."""
 _FIRST_BACKOFF_SECONDS = 1
 _LONGEST_BACKOFF_SECONDS = 30
 _LONGEST_OFFER_PAUSE = timedelta(seconds=30)
@@ -396,7 +394,7 @@ class Request:
         """
         state = self._after("wake")
         awake = _without_wait(self, now)
-        if self.waiting is not None and self.waiting.reason in _BOUNDED_WAITS:
+        if self.waiting is not None and self.waiting.reason in BOUNDED_WAITS:
             whole = _deadline(self.workflow, now)
             awake = replace(awake, deadline_at=max(awake.deadline_at, whole))
         return replace(

@@ -21,8 +21,10 @@ second_platform=(
     tests/e2e/test_{observability,pause,revocation,runbooks,traces,undo}.py
 )
 control_plane=(tests/integration/control_plane)
-elsewhere=(tests/integration/control_plane/test_{due_rotations,onboarding,rotation,rotation_causes}.py)
-several=(tests/integration/{idp_dagster,observability} tests/docs tests/property)
+elsewhere=(
+    tests/integration/control_plane/test_{due_rotations,onboarding,rotation,rotation_causes,undo}.py
+)
+several=(tests/integration/{idp_dagster,observability} tests/{architecture,contract,docs,property})
 alone=(tests/e2e/test_endurance.py tests/endurance/test_watchers.py)
 # Folders of our own: pytest closes its default one to other accounts with each session, and root's
 # PostgreSQL runs under another account.

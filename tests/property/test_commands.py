@@ -332,7 +332,7 @@ def test_what_is_broken_is_noticed(platform: Platform) -> None:
 
 
 def test_every_invariant_holds_after_each_of_random_commands(platform: Platform) -> None:
-    run(platform, examples=6, steps=25)
+    run(platform, examples=3, steps=25)
 
 
 @pytest.mark.endurance

@@ -70,12 +70,6 @@ def outcome(workflow: WorkflowName, state: RequestState, action: str) -> str:
     return TABLE[action][STATES.index(state)]
 
 
-def _often(workflow: WorkflowName) -> Any:
-    """One workflow in each run of the tests, the others in the long one, `make test-system`."""
-    is_often = workflow is _W.APPLICATION_ENVIRONMENT_PROVISIONING
-    return pytest.param(workflow, marks=() if is_often else pytest.mark.endurance)
-
-
 @pytest.fixture(scope="module")
 def migrated(postgres_server: PostgresServer) -> FreshDatabase:
     """A database of its own: the invariants are about all that is in it."""
@@ -270,8 +264,9 @@ def changes_nothing(state: RequestState, expected: str) -> bool:
     return expected in REFUSALS or expected == state
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("workflow", [_often(each) for each in WORKFLOWS])
+@pytest.mark.parametrize("workflow", WORKFLOWS)
 def test_what_comes_of_each_action_in_each_state(
     platform: Platform, workflow: WorkflowName, state: RequestState
 ) -> None:

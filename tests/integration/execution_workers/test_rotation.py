@@ -63,11 +63,11 @@ OF_ISSUE = (ROTATION_MARKED, CREDENTIAL_WRITTEN, after_provider(Step.ISSUE_NEW_C
 OF_UPDATE = (after_provider(Step.UPDATE_SECRET_BINDINGS),)
 OF_RETIREMENT = (LOGIN_DISABLED, LOGIN_RETIRED, after_provider(Step.RETIRE_OLD_CREDENTIAL))
 KILLED_OFTEN = {
-    "postgres": (CREDENTIAL_WRITTEN, *OF_UPDATE, LOGIN_DISABLED),
-    "openbao": (CREDENTIAL_WRITTEN, LOGIN_RETIRED),
-    "harbor": (ROBOT_SECRET_SET,),
+    "postgres": (CREDENTIAL_WRITTEN, LOGIN_DISABLED),
+    "openbao": (),
+    "harbor": (),
 }
-"""Of each step one place; the others in the long run."""
+"""Where a rotation is most delicate; the other places in the long run."""
 
 
 def _often_or_for_long(issuer: str, places: Iterable[str]) -> list[object]:

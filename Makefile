@@ -87,7 +87,7 @@ chaos: venv-dev ## Kill every process at every boundary of every workflow, and a
 		$(if $(SEED),--seed=$(SEED)) $(if $(filter-out 0,$(PORT_OFFSET)),--port-offset=$(PORT_OFFSET))
 
 .PHONY: bench
-bench: venv-dev ## Measure the platform beside others that do the same work, for a quarter of an hour
+bench: venv-dev ## Measure the platform beside others that do the same work
 	@$(BIN)/python -m tests.bench --port-offset $(PORT_OFFSET)
 
 .PHONY: lint

@@ -15,7 +15,6 @@ from tests.bench.measuring import Plan
 
 RATE_KEY = "{}_runs_per_minute"
 """At the top of `results.json`, for each contender that could be measured."""
-PLATFORM_KEY = "platform"
 
 Document = dict[str, Any]
 

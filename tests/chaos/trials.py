@@ -22,7 +22,6 @@ KILLED_WITHIN_SECONDS = 6.0
 _OFTEN = {Way.ROTATION: 3, Way.PROVISIONING: 3, Way.ONBOARDING: 2}
 """The others once."""
 PAUSE_BETWEEN_KILLS_SECONDS = (2.0, 8.0)
-ROTATIONS_OF_A_LANE = 2
 
 
 def run_trial(harness: Harness) -> None:

@@ -29,6 +29,7 @@ from control_plane.application.workflows.flow import (
     refuse_in_grace,
     refuse_when_never_begun,
     refuse_when_superseded,
+    tell_asked,
 )
 from control_plane.domain.application_environments import ApplicationEnvironment
 from control_plane.domain.applications import Application
@@ -128,7 +129,8 @@ class AppEnvDecommissioning(SinglePhase):
             *((SubjectKind.SECRET, secret.id) for secret in subjects.secrets),
         ]
         work.requests.add(request, desired, concerned)
-        _tell(work, request)
+        event = DomainEvent.APPLICATION_ENVIRONMENT_DECOMMISSIONING_REQUESTED
+        tell_asked(work, request, event, data={"reason": request.reason})
         work.journal.wake_offers()
         return request
 
@@ -214,19 +216,4 @@ def _freeze(
         repository=repository,
         secrets=tuple(to_end(subject, repository, each) for each in subjects.secrets),
         suspended=suspended,
-    )
-
-
-def _tell(work: Work, request: Request) -> None:
-    event = DomainEvent.APPLICATION_ENVIRONMENT_DECOMMISSIONING_REQUESTED
-    work.journal.event(
-        event,
-        subject=request.subject,
-        actor=request.requested_by,
-        team_id=request.team_id,
-        request_id=request.id,
-        data={"reason": request.reason},
-    )
-    work.journal.audit(
-        actor=request.requested_by, action=event, subject=request.subject, reason=request.reason
     )

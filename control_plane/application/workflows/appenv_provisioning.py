@@ -17,6 +17,7 @@ from control_plane.application.workflows.flow import (
     reference,
     refuse_in_grace,
     refuse_while_active,
+    tell_asked,
 )
 from control_plane.application.workflows.wanted import appenv_repository_wanted
 from control_plane.domain.application_environments import (
@@ -220,7 +221,7 @@ def start_provisioning(
         *((SubjectKind.SECRET, secret.id) for secret in secrets),
     ]
     work.requests.add(request, _desired_state(work, subjects, appenv, secrets), concerned)
-    _tell(work, request)
+    tell_asked(work, request, DomainEvent.APPLICATION_ENVIRONMENT_PROVISIONING_REQUESTED)
     work.journal.wake_offers()
     return request
 
@@ -301,18 +302,4 @@ def secret_wanted(secret: Secret) -> SecretWanted:
             "sensitivity": secret.sensitivity,
             "issuer": secret.issuer,
         }
-    )
-
-
-def _tell(work: Work, request: Request) -> None:
-    event = DomainEvent.APPLICATION_ENVIRONMENT_PROVISIONING_REQUESTED
-    work.journal.event(
-        event,
-        subject=request.subject,
-        actor=request.requested_by,
-        team_id=request.team_id,
-        request_id=request.id,
-    )
-    work.journal.audit(
-        actor=request.requested_by, action=event, subject=request.subject, reason=request.reason
     )

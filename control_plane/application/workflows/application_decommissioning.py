@@ -25,6 +25,7 @@ from control_plane.application.workflows.flow import (
     refuse_when_never_begun,
     refuse_when_superseded,
     refuse_while_active,
+    tell_asked,
 )
 from control_plane.domain.application_environments import (
     ApplicationEnvironment,
@@ -112,7 +113,8 @@ class ApplicationDecommissioning(SinglePhase):
             now=work.now,
         )
         work.requests.add(request, _freeze(work, ending), [(self.subject, request.application_id)])
-        _tell(work, request)
+        event = DomainEvent.APPLICATION_DECOMMISSIONING_REQUESTED
+        tell_asked(work, request, event, data={"reason": request.reason})
         work.journal.wake_offers()
         return request
 
@@ -213,18 +215,3 @@ def _of_environments(
             if each.is_over
         ]
     return repositories, secrets
-
-
-def _tell(work: Work, request: Request) -> None:
-    event = DomainEvent.APPLICATION_DECOMMISSIONING_REQUESTED
-    work.journal.event(
-        event,
-        subject=request.subject,
-        actor=request.requested_by,
-        team_id=request.team_id,
-        request_id=request.id,
-        data={"reason": request.reason},
-    )
-    work.journal.audit(
-        actor=request.requested_by, action=event, subject=request.subject, reason=request.reason
-    )

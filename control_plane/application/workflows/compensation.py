@@ -15,6 +15,7 @@ from control_plane.application.workflows.flow import (
     SinglePhase,
     UndoableFlow,
     has_begun,
+    tell_asked,
 )
 from control_plane.domain.requests import Request, SubjectKind
 from idp_kernel.errors import Conflict, InvariantBroken
@@ -112,7 +113,13 @@ class Compensation(SinglePhase):
         )
         subjects = [*work.requests.subjects(undone.id), (self.subject, undone.id)]
         work.requests.add(request, _desired_state(work, plan), subjects)
-        _tell(work, request)
+        tell_asked(
+            work,
+            request,
+            DomainEvent.WORKFLOW_REQUEST_UNDO_REQUESTED,
+            subject=f"workflow_request/{request.undoes}",
+            data={"reason": request.reason, "undoneRequestId": request.undoes},
+        )
         work.journal.wake_offers()
         return request
 
@@ -212,20 +219,4 @@ def _desired_state(work: Work, plan: UndoPlan) -> CompensationDesiredState:
         raise InvariantBroken(f"{plan.request.workflow} is not undone")
     return CompensationDesiredState(
         undone_request_id=plan.request.id, undone=wanted, steps=plan.undoable
-    )
-
-
-def _tell(work: Work, request: Request) -> None:
-    event = DomainEvent.WORKFLOW_REQUEST_UNDO_REQUESTED
-    subject = f"workflow_request/{request.undoes}"
-    work.journal.event(
-        event,
-        subject=subject,
-        actor=request.requested_by,
-        team_id=request.team_id,
-        request_id=request.id,
-        data={"reason": request.reason, "undoneRequestId": request.undoes},
-    )
-    work.journal.audit(
-        actor=request.requested_by, action=event, subject=subject, reason=request.reason
     )

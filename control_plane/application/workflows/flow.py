@@ -18,7 +18,7 @@ from control_plane.domain.managed_secrets import Secret
 from control_plane.domain.requests import Request, SubjectKind
 from idp_kernel.errors import Conflict, InvalidInput, InvariantBroken
 from idp_kernel.wire.engine import StepResult
-from idp_kernel.workflows import Step, WorkflowName
+from idp_kernel.workflows import DomainEvent, Step, WorkflowName
 
 Results = Mapping[Step, StepResult]
 BeginTrace = Callable[[], str | None]
@@ -124,6 +124,29 @@ class SinglePhase:
 def has_begun(request: Request) -> bool:
     """Whether a run of the request may have ended, or taken back, something."""
     return request.fence > 0
+
+
+def tell_asked(
+    work: Work,
+    request: Request,
+    event: DomainEvent,
+    *,
+    subject: str = "",
+    data: Mapping[str, str | int | bool | None] | None = None,
+) -> None:
+    """Tells events and audit what the new request asks for, of its own subject or another."""
+    subject = subject or request.subject
+    work.journal.event(
+        event,
+        subject=subject,
+        actor=request.requested_by,
+        team_id=request.team_id,
+        request_id=request.id,
+        data=data,
+    )
+    work.journal.audit(
+        actor=request.requested_by, action=event, subject=subject, reason=request.reason
+    )
 
 
 def refuse_while_active(work: Work, kind: SubjectKind, subject_id: str) -> None:

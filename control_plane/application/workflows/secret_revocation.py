@@ -24,6 +24,7 @@ from control_plane.application.workflows.flow import (
     refuse_when_never_begun,
     refuse_when_superseded,
     refuse_while_active,
+    tell_asked,
 )
 from control_plane.application.workflows.secret_rotation import (
     RotationSubjects,
@@ -99,7 +100,8 @@ class SecretRevocation(SinglePhase):
             now=work.now,
         )
         work.requests.add(request, desired, [(SubjectKind.SECRET, subjects.secret.id)])
-        _tell(work, request, subjects.secret)
+        data = {"version": subjects.secret.version, "reason": request.reason}
+        tell_asked(work, request, DomainEvent.SECRET_REVOCATION_STARTED, data=data)
         work.journal.wake_offers()
         return request
 
@@ -134,18 +136,3 @@ def _freeze(
     subject = subject_of(work, subjects.team, subjects.application, appenv)
     secret = to_end(subject, repository_of(work, subject), subjects.secret)
     return RevocationDesiredState(subject=subject, secrets=(secret,), suspended=suspended)
-
-
-def _tell(work: Work, request: Request, secret: Secret) -> None:
-    event = DomainEvent.SECRET_REVOCATION_STARTED
-    work.journal.event(
-        event,
-        subject=request.subject,
-        actor=request.requested_by,
-        team_id=request.team_id,
-        request_id=request.id,
-        data={"version": secret.version, "reason": request.reason},
-    )
-    work.journal.audit(
-        actor=request.requested_by, action=event, subject=request.subject, reason=request.reason
-    )

@@ -19,6 +19,7 @@ from control_plane.application.workflows.flow import (
     refuse_in_grace,
     refuse_when_superseded,
     refuse_while_active,
+    tell_asked,
 )
 from control_plane.application.workflows.wanted import appenv_repository_wanted
 from control_plane.domain.application_environments import (
@@ -196,7 +197,8 @@ def start_rotation(
         now=work.now,
     )
     work.requests.add(request, desired, [(SubjectKind.SECRET, secret.id)])
-    _tell(work, request, secret, emergency=emergency)
+    data = {"version": secret.version, "emergency": emergency, "reason": request.reason}
+    tell_asked(work, request, DomainEvent.SECRET_ROTATION_STARTED, data=data)
     work.journal.wake_offers()
     return request
 
@@ -288,19 +290,4 @@ def _freeze(work: Work, subjects: RotationSubjects, *, emergency: bool) -> Rotat
         bindings=(target,),
         grace_seconds=int(grace.total_seconds()),
         emergency=emergency,
-    )
-
-
-def _tell(work: Work, request: Request, secret: Secret, *, emergency: bool) -> None:
-    event = DomainEvent.SECRET_ROTATION_STARTED
-    work.journal.event(
-        event,
-        subject=request.subject,
-        actor=request.requested_by,
-        team_id=request.team_id,
-        request_id=request.id,
-        data={"version": secret.version, "emergency": emergency, "reason": request.reason},
-    )
-    work.journal.audit(
-        actor=request.requested_by, action=event, subject=request.subject, reason=request.reason
     )

@@ -62,17 +62,13 @@ every_issuer = pytest.mark.parametrize("issuer", ISSUERS)
 OF_ISSUE = (ROTATION_MARKED, CREDENTIAL_WRITTEN, after_provider(Step.ISSUE_NEW_CREDENTIAL))
 OF_UPDATE = (after_provider(Step.UPDATE_SECRET_BINDINGS),)
 OF_RETIREMENT = (LOGIN_DISABLED, LOGIN_RETIRED, after_provider(Step.RETIRE_OLD_CREDENTIAL))
-KILLED_OFTEN = {
-    "postgres": (CREDENTIAL_WRITTEN, LOGIN_DISABLED),
-    "openbao": (),
-    "harbor": (),
-}
+KILLED_OFTEN = {("postgres", CREDENTIAL_WRITTEN), ("postgres", LOGIN_DISABLED)}
 """Where a rotation is most delicate; the other places in the long run."""
 
 
 def _often_or_for_long(issuer: str, places: Iterable[str]) -> list[object]:
-    often = KILLED_OFTEN[issuer]
-    return [(issuer, each) if each in often else for_long(issuer, each) for each in places]
+    each_place = [(issuer, place) for place in places]
+    return [each if each in KILLED_OFTEN else for_long(*each) for each in each_place]
 
 
 @pytest.fixture

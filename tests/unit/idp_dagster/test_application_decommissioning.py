@@ -60,6 +60,8 @@ def test_its_repositories_and_those_of_its_environments_are_archived_and_looked_
     assert [each.repositories for each in archives] == [wanted.repositories] * 2
     (look,) = [body for _, body, _ in workers.calls if isinstance(body, VerifySecretEnded)]
     assert look.secret == wanted.ended_secrets[0].secret
+    permits = [permit for _, _, permit in workers.calls]
+    assert len({id(permit) for permit in permits}) == len(permits), "each call has its own leave"
     assert control_plane.finalized is not None
 
 

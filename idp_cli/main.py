@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -110,8 +111,9 @@ for _name, _group in (
     app.add_typer(_group, name=_name)
 
 
-def new_program() -> TyperGroup:
-    """All commands, explained."""
+@cache
+def whole_program() -> TyperGroup:
+    """All commands, explained; to put them together takes longer than most of them take."""
     program = get_command(app)
     assert isinstance(program, TyperGroup)  # noqa: S101 - it has more than one command
     complete_help(program)
@@ -122,7 +124,7 @@ def main() -> NoReturn:
     """The entry point; ends the process with one of `ExitCode`."""
     # A try that got no answer is repeated in silence; the last one speaks.
     stamina.instrumentation.set_on_retry_hooks([])
-    program, arguments = new_program(), sys.argv[1:]
+    program, arguments = whole_program(), sys.argv[1:]
     if shell := os.environ.get(COMPLETION_VARIABLE):
         for line in suggestions(program, arguments, shell):
             sys.stdout.write(f"{line}\n")

@@ -259,10 +259,18 @@ def settings_for(database: FreshDatabase, keys: Keys, **more: Any) -> ControlPla
     )
 
 
+@pytest.fixture(scope="module")
+def engine(migrated: FreshDatabase) -> Iterator[Engine]:
+    """One for a module's platforms: statements are compiled and connections made only once."""
+    engine = new_engine(migrated.url)
+    yield engine
+    engine.dispose()
+
+
 @pytest.fixture
-def platform(migrated: FreshDatabase, keys: Keys) -> Iterator[Platform]:
+def platform(migrated: FreshDatabase, keys: Keys, engine: Engine) -> Iterator[Platform]:
     """A control plane whose sweeper runs when a test says so."""
-    with running_platform(migrated, keys) as running:
+    with platform_on(engine, settings_for(migrated, keys), keys) as running:
         yield running
 
 
@@ -298,8 +306,17 @@ def standing_on(app: FastAPI, **state: object) -> ASGIApp:
 
 @contextmanager
 def running_platform(database: FreshDatabase, keys: Keys, **more: Any) -> Iterator[Platform]:
-    settings, clock, monotonic = settings_for(database, keys, **more), MovableClock(), [1000.0]
-    engine = new_engine(settings.database_url)
+    engine = new_engine(database.url)
+    try:
+        with platform_on(engine, settings_for(database, keys, **more), keys) as running:
+            yield running
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def platform_on(engine: Engine, settings: ControlPlaneSettings, keys: Keys) -> Iterator[Platform]:
+    clock, monotonic = MovableClock(), [1000.0]
     services = build_services(settings, engine, clock)
     sweeper = Sweeper(
         engine=engine,
@@ -315,7 +332,6 @@ def running_platform(database: FreshDatabase, keys: Keys, **more: Any) -> Iterat
     documented = Documented(standing_on(app, services=services, engine=engine))
     with TestClient(documented, raise_server_exceptions=False) as client:
         yield Platform(client, app, engine, services, keys, clock, sweeper, housekeeper, monotonic)
-    engine.dispose()
     assert documented.wrong == []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
+from functools import cache
 from typing import Any
 
 from dagster import (
@@ -39,22 +39,27 @@ def run_steps(
         hooks={tell_step_succeeded, tell_step_failed},
     )
     config: dict[str, Any] = {"ops": {name: {"config": each} for name, each in (ops or {}).items()}}
-    with nullcontext(instance) if instance else DagsterInstance.ephemeral() as kept:
-        return job.execute_in_process(
-            run_config=config,
-            instance=kept,
-            raise_on_error=False,
-            op_selection=selection,
-            resources={
-                "control_plane": control_plane,
-                "git_provider": workers,
-                "appenv_provisioning_provider": workers,
-                "secret_rotation_provider": workers,
-                "ending_provider": workers,
-                "undo_provider": workers,
-                "io_manager": NoDataIOManager(),
-            },
-        )
+    return job.execute_in_process(
+        run_config=config,
+        instance=instance or shared_instance(),
+        raise_on_error=False,
+        op_selection=selection,
+        resources={
+            "control_plane": control_plane,
+            "git_provider": workers,
+            "appenv_provisioning_provider": workers,
+            "secret_rotation_provider": workers,
+            "ending_provider": workers,
+            "undo_provider": workers,
+            "io_manager": NoDataIOManager(),
+        },
+    )
+
+
+@cache
+def shared_instance() -> DagsterInstance:
+    """Made once, since that takes as long as a run."""
+    return DagsterInstance.ephemeral()
 
 
 def materialized(

@@ -23,8 +23,7 @@ from sqlalchemy import text
 
 from idp_kernel.ids import new_id
 from idp_kernel.workflows import Step
-from tests.fixtures.stack import FreshDatabase, PostgresServer
-from tests.integration.control_plane.conftest import Platform, new_database
+from tests.integration.control_plane.conftest import Platform
 from tests.integration.control_plane.engine_run import EngineRun, ask_claim, offers
 from tests.integration.control_plane.rotations import RotationRun, rotation_of, secret_in_use
 from tests.property.invariants import Snapshot, broken_now
@@ -33,12 +32,6 @@ pick = st.integers(min_value=0, max_value=7)
 """Which of the things there are, counted round."""
 amount = st.none() | st.integers(min_value=0, max_value=4)
 GRACE_SECONDS = 5
-
-
-@pytest.fixture
-def migrated(postgres_server: PostgresServer) -> FreshDatabase:
-    """A database of its own: the invariants are about all that is in it."""
-    return new_database(postgres_server)
 
 
 class Commands(RuleBasedStateMachine):

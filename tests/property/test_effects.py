@@ -33,8 +33,8 @@ from idp_kernel.ids import new_id
 from idp_kernel.tokens import issue_run_token, public_key_set
 from idp_kernel.wire.engine import LOST_RUNS
 from idp_kernel.workflows import UNDOABLE_STEPS
-from tests.fixtures.stack import FreshDatabase, PostgresServer
-from tests.integration.control_plane.conftest import Platform, Subject, new_database
+from tests.fixtures.stack import PostgresServer
+from tests.integration.control_plane.conftest import Platform, Subject
 from tests.integration.control_plane.engine_run import ask_claim, offers
 from tests.property.provider import AtBoundary, Boundary, Provider, items_of
 from tests.property.runs import ITEM_WAIT_SECONDS, Died, Run, Workers
@@ -48,12 +48,6 @@ ENDED = {"succeeded", "failed", "cancelled", "timed_out"}
 STEPS_AN_EXAMPLE = 80
 LEAST_STEPS_AN_EXAMPLE = 67
 """On average: Hypothesis ends some examples sooner."""
-
-
-@pytest.fixture
-def migrated(postgres_server: PostgresServer) -> FreshDatabase:
-    """A database of its own: what other tests left would be offered here."""
-    return new_database(postgres_server)
 
 
 @pytest.fixture

@@ -13,8 +13,7 @@ from structlog.testing import capture_logs
 
 from idp_kernel.wire.engine import DUE_ROTATIONS, ROTATION_CAUSES, ROTATIONS
 from idp_kernel.workflows import Step
-from tests.fixtures.stack import FreshDatabase, PostgresServer
-from tests.integration.control_plane.conftest import Platform, new_database
+from tests.integration.control_plane.conftest import Platform
 from tests.integration.control_plane.rotations import (
     DAY_SECONDS,
     SecretInUse,
@@ -33,9 +32,9 @@ AT_WORK = ("pending", "running")
 
 
 @pytest.fixture
-def migrated(postgres_server: PostgresServer) -> FreshDatabase:
-    """A database of its own for each test: the schedule looks at all secrets there are."""
-    return new_database(postgres_server)
+def platform(lone_platform: Platform) -> Platform:
+    """With a database of its own for each test: the schedule looks at all secrets there are."""
+    return lone_platform
 
 
 def tick(platform: Platform, scheduled_at: datetime | None = None) -> Any:

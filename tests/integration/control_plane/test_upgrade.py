@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +15,12 @@ from control_plane.adapters.schema import _config, upgrade
 from idp_kernel.errors import Conflict
 from idp_kernel.ids import new_id
 from tests.fixtures.stack import FreshDatabase, PostgresServer
-from tests.integration.control_plane.conftest import Platform, new_database
+from tests.integration.control_plane.conftest import (
+    Keys,
+    Platform,
+    new_database,
+    running_platform,
+)
 from tests.integration.control_plane.engine_run import claimed
 from tests.integration.control_plane.rotations import (
     DAY_SECONDS,
@@ -68,6 +74,12 @@ DESIRED_OF_0001 = {
 def migrated(postgres_server: PostgresServer) -> FreshDatabase:
     """A database of its own, which goes back and forth."""
     return new_database(postgres_server)
+
+
+@pytest.fixture
+def platform(migrated: FreshDatabase, keys: Keys) -> Iterator[Platform]:
+    with running_platform(migrated, keys) as running:
+        yield running
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 
 from idp_dagster.outcomes import StepAttempt
-from idp_dagster.patience import Patience
-from idp_dagster.ports import CallPermit, EndingProvider
+from idp_dagster.patience import Patience, each_in_a_call, is_achieved_in_time
+from idp_dagster.ports import CallPermit, ControlPlane, EndingProvider
 from idp_kernel.wire.engine import SecretsToEnd, StepResult
 from idp_kernel.wire.worker import (
     ArchiveRepositories,
@@ -16,6 +16,7 @@ from idp_kernel.wire.worker import (
     StepEffects,
     VerifySecretEnded,
 )
+from idp_kernel.workflows import WaitingReason
 
 
 class ReleasePatience(Patience):
@@ -51,6 +52,24 @@ def questions(
         *(partial(provider.look_at_archived, each) for each in archives),
         *(partial(provider.look, each) for each in bodies),
     ]
+
+
+def is_gone_in_time(
+    control_plane: ControlPlane,
+    attempt: StepAttempt,
+    patience: Patience,
+    looks: Sequence[Callable[[CallPermit], Findings]],
+) -> bool:
+    """Whether nothing is left in time; otherwise the request was sent to wait."""
+    return is_achieved_in_time(
+        control_plane,
+        attempt,
+        patience,
+        look=each_in_a_call(looks),
+        judge=lambda seen: StepResult() if are_gone(seen) else None,
+        words=what_is_left,
+        waiting_reason=WaitingReason.ENDED_STILL_SEEN,
+    )
 
 
 def binding_ids(wanted: SecretsToEnd) -> frozenset[str]:

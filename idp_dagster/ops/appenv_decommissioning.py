@@ -2,15 +2,15 @@
 
 from dagster import OpExecutionContext, ResourceParam
 
-from idp_dagster.endings import are_gone, questions, what_is_left
+from idp_dagster.endings import is_gone_in_time, questions
 from idp_dagster.outcomes import effects_result, step_attempt
-from idp_dagster.patience import Patience, each_in_a_call, is_achieved_in_time
+from idp_dagster.patience import Patience
 from idp_dagster.policies import SentToWait
 from idp_dagster.ports import ControlPlane, EndingProvider
 from idp_dagster.step_ops import AFTER, step_op
 from idp_kernel.wire.engine import AppEnvDecommissioningDesiredState, StepResult
 from idp_kernel.wire.worker import ArchiveRepositories
-from idp_kernel.workflows import Step, WaitingReason
+from idp_kernel.workflows import Step
 
 # No postponed annotations here: Dagster reads those of the decorated functions as classes.
 
@@ -47,15 +47,8 @@ def verify_nothing_reconciled(
     secrets = control_plane.claim.wanted(AppEnvDecommissioningDesiredState).secrets
     step = Step.VERIFY_NOTHING_RECONCILED
     with step_attempt(control_plane, step, context.retry_number) as attempt:
-        is_over = is_achieved_in_time(
-            control_plane,
-            attempt,
-            config,
-            look=each_in_a_call(questions(ending_provider, secrets, [archive])),
-            judge=lambda seen: StepResult() if are_gone(seen) else None,
-            words=what_is_left,
-            waiting_reason=WaitingReason.ENDED_STILL_SEEN,
-        )
+        looks = questions(ending_provider, secrets, [archive])
+        is_over = is_gone_in_time(control_plane, attempt, config, looks)
     if not is_over:
         raise SentToWait
 

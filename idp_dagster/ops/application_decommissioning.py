@@ -2,9 +2,9 @@
 
 from dagster import OpExecutionContext, ResourceParam
 
-from idp_dagster.endings import are_gone, questions, what_is_left
+from idp_dagster.endings import is_gone_in_time, questions
 from idp_dagster.outcomes import step_attempt
-from idp_dagster.patience import Patience, each_in_a_call, is_achieved_in_time
+from idp_dagster.patience import Patience
 from idp_dagster.policies import SentToWait
 from idp_dagster.ports import ControlPlane, EndingProvider
 from idp_dagster.step_ops import AFTER, step_op
@@ -13,7 +13,7 @@ from idp_kernel.wire.worker import (
     REPOSITORIES_PER_CALL,
     ArchiveRepositories,
 )
-from idp_kernel.workflows import Step, WaitingReason
+from idp_kernel.workflows import Step
 
 # No postponed annotations here: Dagster reads those of the decorated functions as classes.
 
@@ -55,15 +55,8 @@ def verify_application_ended(
     secrets = control_plane.claim.wanted(ApplicationDecommissioningDesiredState).ended_secrets
     step = Step.VERIFY_APPLICATION_ENDED
     with step_attempt(control_plane, step, context.retry_number) as attempt:
-        is_over = is_achieved_in_time(
-            control_plane,
-            attempt,
-            config,
-            look=each_in_a_call(questions(ending_provider, secrets, archives)),
-            judge=lambda seen: StepResult() if are_gone(seen) else None,
-            words=what_is_left,
-            waiting_reason=WaitingReason.ENDED_STILL_SEEN,
-        )
+        looks = questions(ending_provider, secrets, archives)
+        is_over = is_gone_in_time(control_plane, attempt, config, looks)
     if not is_over:
         raise SentToWait
 

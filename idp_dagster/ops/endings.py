@@ -10,6 +10,7 @@ from idp_dagster.endings import (
     are_gone,
     binding_ids,
     done_to_each,
+    is_gone_in_time,
     questions,
     what_is_left,
 )
@@ -26,7 +27,7 @@ from idp_kernel.wire.worker import (
     RotatedSecret,
     StepEffects,
 )
-from idp_kernel.workflows import Step, WaitingReason
+from idp_kernel.workflows import Step
 
 # No postponed annotations here: Dagster reads those of the decorated functions as classes.
 
@@ -105,14 +106,7 @@ def verify_secrets_ended(
     """
     wanted = control_plane.claim.wanted(SecretsToEnd)
     with step_attempt(control_plane, Step.VERIFY_SECRETS_ENDED, context.retry_number) as attempt:
-        is_over = is_achieved_in_time(
-            control_plane,
-            attempt,
-            config,
-            look=each_in_a_call(questions(ending_provider, wanted.secrets)),
-            judge=lambda seen: StepResult() if are_gone(seen) else None,
-            words=what_is_left,
-            waiting_reason=WaitingReason.ENDED_STILL_SEEN,
-        )
+        looks = questions(ending_provider, wanted.secrets)
+        is_over = is_gone_in_time(control_plane, attempt, config, looks)
     if not is_over:
         raise SentToWait

@@ -71,7 +71,7 @@ class CreateToken(WireModel):
 
     principal: PrincipalName
     platform_admin: Flag = False
-    expires_in_seconds: Annotated[Whole, Field(ge=1, le=366 * 24 * 3600)] = 90 * 24 * 3600
+    expires_in_seconds: Annotated[int, Whole(ge=1, le=366 * 24 * 3600)] = 90 * 24 * 3600
 
 
 class Token(WireModel):
@@ -132,7 +132,7 @@ class TeamPolicy(WireModel):
     """Whether what a request has made is taken back by itself when it fails or times out."""
 
 
-Limit = Annotated[Whole, Field(ge=0, le=1_000_000)]
+Limit = Annotated[int, Whole(ge=0, le=1_000_000)]
 
 
 class SetTeamLimits(WireModel):
@@ -298,10 +298,10 @@ class RotationWindow(WireModel):
     """When scheduled rotations may begin. Commands and emergencies heed no window."""
 
     days: Annotated[tuple[Weekday, ...], Field(min_length=1, max_length=7)] = tuple(Weekday)
-    from_hour: Annotated[Whole, Field(ge=0, le=23)] = 0
+    from_hour: Annotated[int, Whole(ge=0, le=23)] = 0
     """Full hours of the day in `time_zone`; with `until_hour` at or before it past midnight, then
     counted to the day it began."""
-    until_hour: Annotated[Whole, Field(ge=1, le=24)] = 24
+    until_hour: Annotated[int, Whole(ge=1, le=24)] = 24
     time_zone: Annotated[str, Field(max_length=60)] = "UTC"
     """A name of the IANA database, such as `Europe/Madrid`."""
 
@@ -311,8 +311,8 @@ class SetRotationPolicy(WireModel):
     back to the default of the secret's sensitivity.
     """
 
-    interval_seconds: Annotated[Whole, Field(ge=60, le=2 * 366 * 24 * 3600)] | None = None
-    grace_seconds: Annotated[Whole, Field(ge=0, le=7 * 24 * 3600)] | None = None
+    interval_seconds: Annotated[int, Whole(ge=60, le=2 * 366 * 24 * 3600)] | None = None
+    grace_seconds: Annotated[int, Whole(ge=0, le=7 * 24 * 3600)] | None = None
     window: RotationWindow | None = None
     expires_at: Moment | None = None
     """When the credential ends by itself, where somebody outside says so."""

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 from unicodedata import category
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+)
 from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema, core_schema
 
 
 class WireModel(BaseModel):
@@ -62,12 +72,25 @@ Flag = Annotated[bool, Field(strict=True)]
 """True or false as people give it, no word or number for it."""
 
 
+@dataclass(frozen=True)
+class Whole:
+    """`Annotated[int, Whole(ge=1, le=24)]`: a whole number as people give it, no word for it. The
+    bounds belong to the number, so that the schema tells them.
+    """
+
+    ge: int
+    le: int
+
+    def __get_pydantic_core_schema__(
+        self, _source: object, _handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        number = core_schema.int_schema(strict=True, ge=self.ge, le=self.le)
+        return core_schema.no_info_before_validator_function(_whole, number)
+
+
 def _whole(given: object) -> object:
     """JSON Schema's integers, and some clients' too, may be written `60.0`."""
     return int(given) if isinstance(given, float) and given.is_integer() else given
 
-
-Whole = Annotated[int, Field(strict=True), BeforeValidator(_whole)]
-"""A whole number as people give it, no word for it."""
 
 __all__ = ["Flag", "Line", "Moment", "Timestamp", "Whole", "WireModel"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from jsonschema_specifications import REGISTRY
 
 from control_plane.adapters.database import _TAKEN
 from control_plane.api.problem_codes import PROBLEM_CODES
@@ -19,6 +20,12 @@ from idp_kernel.http.problems import PROBLEM_JSON
 from tests.integration.control_plane.documented import beyond, document
 
 ROOT = Path(__file__).parents[2]
+KEYWORDS = {
+    word
+    for identifier in REGISTRY
+    if identifier.startswith("https://json-schema.org/draft/2020-12/meta/")
+    for word in REGISTRY.contents(identifier)["properties"]
+}
 SOURCES = [
     *(ROOT / "control_plane").rglob("*.py"),
     ROOT / "idp_kernel/errors.py",
@@ -52,6 +59,35 @@ def operations() -> Iterator[tuple[str, str, Any]]:
 
 def public() -> list[tuple[str, Any]]:
     return [(name, each) for path, name, each in operations() if path.startswith("/v1/")]
+
+
+def test_schemas_hold_no_word_that_json_schema_does_not_know() -> None:
+    """A bound that is written in other words than its own bounds nothing."""
+    told = [
+        f"{name}: {word}"
+        for name, schema in document()["components"]["schemas"].items()
+        for word in words_of(schema)
+        if word not in KEYWORDS
+    ]
+    assert told == []
+
+
+def words_of(schema: Any) -> Iterator[str]:
+    """All keywords of the schema and those in it."""
+    if not isinstance(schema, dict):
+        return
+    yield from schema
+    for word, value in schema.items():
+        if word in ("properties", "patternProperties", "$defs"):
+            inner = list(value.values())
+        elif word in ("anyOf", "allOf", "oneOf", "prefixItems"):
+            inner = value
+        elif word in ("items", "additionalProperties", "not", "propertyNames"):
+            inner = [value]
+        else:
+            continue
+        for each in inner:
+            yield from words_of(each)
 
 
 def test_every_operation_is_described_in_words() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import Annotated
 
 import pytest
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from idp_kernel.wire.base import Whole, WireModel
 
@@ -13,7 +14,7 @@ from idp_kernel.wire.base import Whole, WireModel
 class Asked(WireModel):
     """A message with a whole number from 1 to a million."""
 
-    seconds: Whole = Field(ge=1, le=1_000_000)
+    seconds: Annotated[int, Whole(ge=1, le=1_000_000)]
 
 
 @pytest.mark.parametrize("written", ["60", "60.0", "6e1"])

@@ -17,13 +17,15 @@ WATCH_SECONDS := 300
 CASES := 3000
 EXAMPLES := 150
 # What `make chaos` does: cells by pattern (none: CELLS=) and at most so many, the other faults unless
-# FAULTS=no, so many seconds of kills under 200 requests for 50 environments, so many random trials.
+# FAULTS=no, so many seconds of kills under 200 requests for 50 environments, so many random trials;
+# with RESUME=yes no cell that the last run hit.
 CELLS := *
 LIMIT :=
 FAULTS := yes
 SECONDS := 300
 TRIALS := 200
 SEED :=
+RESUME := no
 PACKAGES := idp_kernel control_plane idp_dagster execution_workers local_stack idp_cli observability
 # What `make bench` measures beside the platform, each in an environment of its own.
 PEERS := temporal dbos prefect
@@ -84,7 +86,7 @@ endurance: venv-dev ## Rotate a login under kills, watch, live a day, and try co
 chaos: venv-dev ## Kill every process at every boundary of every workflow, and ask the providers what became of it
 	@$(BIN)/python -m tests.chaos --cells='$(CELLS)' $(if $(LIMIT),--limit=$(LIMIT)) \
 		$(if $(filter no,$(FAULTS)),--no-faults) --seconds=$(SECONDS) --trials=$(TRIALS) \
-		$(if $(SEED),--seed=$(SEED)) $(if $(filter-out 0,$(PORT_OFFSET)),--port-offset=$(PORT_OFFSET))
+		$(if $(filter yes,$(RESUME)),--resume) $(if $(SEED),--seed=$(SEED)) $(if $(filter-out 0,$(PORT_OFFSET)),--port-offset=$(PORT_OFFSET))
 
 .PHONY: bench
 bench: venv-dev ## Measure the platform beside others that do the same work

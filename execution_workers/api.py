@@ -424,11 +424,14 @@ def _add_fences(router: APIRouter, workers: Workers) -> None:
 
     @router.post(FENCES)
     def raise_fence(
-        body: RaiseFence,  # noqa: ARG001 - FastAPI checks the body by it
+        body: RaiseFence,
         claims: RunClaims = authenticated,
     ) -> FenceRaised:
         workers.ledger.drain(
-            claims.request_id, claims.fence, wait_seconds=workers.drain_wait_seconds
+            claims.request_id,
+            claims.fence,
+            wait_seconds=workers.drain_wait_seconds,
+            closing=body.closing,
         )
         return FenceRaised(fence=claims.fence)
 

@@ -17,8 +17,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Engine, Row, create_engine, func, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    create_engine,
+    func,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.exc import DBAPIError
 
 from execution_workers.calls import Call
@@ -78,23 +88,28 @@ class Ledger:
     def opened(self, call: Call) -> Iterator[OpenCall]:
         """The call, in flight until the block ends, its fence raised.
 
-        Raises `Conflict` (`fenced_off`) for a fence below the highest seen and `Unavailable` as
-        in `translated`; at once (`workers_busy`) when `max_calls` are open already, so that
-        fences and readiness find a connection and a thread.
+        Raises `Conflict` (`fenced_off`) for a fence below the highest seen, and for that one once
+        it is closed, and `Unavailable` as in `translated`; at once (`workers_busy`) when
+        `max_calls` are open already, so that fences and readiness find a connection and a thread.
         """
         with self._counted(), translated(), self._connection() as connection:
             _lock(connection, func.pg_advisory_lock_shared, _request_key(call.request_id))
             _raise_fence(connection, self._clock, call.request_id, call.fence)
             yield OpenCall(connection, self._clock, call)
 
-    def drain(self, request_id: str, fence: int, *, wait_seconds: float) -> None:
-        """Raises the request's fence and returns when none of its calls is in flight.
+    def drain(self, request_id: str, fence: int, *, wait_seconds: float, closing: bool) -> None:
+        """Raises the request's fence and returns when none of its calls is in flight. `closing`
+        refuses the calls of this very fence, too, from the beginning on: those in flight stop
+        before their next change, until a newer run raises the fence.
 
         Raises `Conflict` (`fenced_off`) when it is higher already, `Unavailable` (`item_busy`)
-        when calls are in flight still after `wait_seconds`.
+        when calls are in flight still after `wait_seconds`; what was closed stays closed.
         """
         with translated(), self._connection() as connection:
-            _raise_fence(connection, self._clock, request_id, fence)
+            if closing:
+                _close_fence(connection, self._clock, request_id, fence)
+            else:
+                _raise_fence(connection, self._clock, request_id, fence)
             with _lock_timeout(connection, wait_seconds):
                 _lock(connection, func.pg_advisory_lock, _request_key(request_id))
 
@@ -135,10 +150,11 @@ class OpenCall:
         self._call = call
 
     def check_fence(self) -> None:
-        """Raises `Conflict` (`fenced_off`) when a newer run has taken over since."""
+        """Raises `Conflict` (`fenced_off`) when a newer run has taken over since, or when its own
+        is over.
+        """
         with translated():
-            highest = _highest_fence(self._connection, self._call.request_id)
-        _require_highest(self._call.request_id, self._call.fence, highest)
+            _require_open(self._connection, self._call.request_id, self._call.fence)
 
     @contextmanager
     def locked(self, things: Sequence[str]) -> Iterator[None]:
@@ -235,22 +251,48 @@ class OpenCall:
 
 
 def _raise_fence(connection: Connection, clock: Clock, request_id: str, fence: int) -> None:
-    wanted = insert(request_fences).values(
-        request_id=request_id, fence=fence, raised_at=clock.now()
+    wanted = _fence(clock, request_id, fence, is_closed=False)
+    _keep_fence(connection, wanted, request_fences.c.fence < wanted.excluded.fence)
+    _require_open(connection, request_id, fence)
+
+
+def _close_fence(connection: Connection, clock: Clock, request_id: str, fence: int) -> None:
+    wanted = _fence(clock, request_id, fence, is_closed=True)
+    _keep_fence(connection, wanted, request_fences.c.fence <= wanted.excluded.fence)
+    _require_highest(request_id, fence, _highest_fence(connection, request_id).fence)
+
+
+def _fence(clock: Clock, request_id: str, fence: int, *, is_closed: bool) -> Insert:
+    return insert(request_fences).values(
+        request_id=request_id, fence=fence, raised_at=clock.now(), is_closed=is_closed
     )
+
+
+def _keep_fence(connection: Connection, wanted: Insert, where: ColumnElement[bool]) -> None:
+    """In place of the one that is there, where that one is as `where` says."""
+    told = {name: wanted.excluded[name] for name in ("fence", "raised_at", "is_closed")}
     connection.execute(
         wanted.on_conflict_do_update(
-            index_elements=[request_fences.c.request_id],
-            set_={"fence": wanted.excluded.fence, "raised_at": wanted.excluded.raised_at},
-            where=request_fences.c.fence < wanted.excluded.fence,
+            index_elements=[request_fences.c.request_id], set_=told, where=where
         )
     )
-    _require_highest(request_id, fence, _highest_fence(connection, request_id))
 
 
-def _highest_fence(connection: Connection, request_id: str) -> int:
-    wanted = select(request_fences.c.fence).where(request_fences.c.request_id == request_id)
-    return int(connection.execute(wanted).scalar_one())
+def _highest_fence(connection: Connection, request_id: str) -> Any:
+    columns = request_fences.c
+    wanted = select(columns.fence, columns.is_closed).where(columns.request_id == request_id)
+    return connection.execute(wanted).one()
+
+
+def _require_open(connection: Connection, request_id: str, fence: int) -> None:
+    highest = _highest_fence(connection, request_id)
+    _require_highest(request_id, fence, highest.fence)
+    if highest.fence == fence and highest.is_closed and not is_off(Guard.FENCE):
+        raise Conflict(
+            f"The run that held request {request_id} with fence {fence} is over and may change "
+            "nothing more.",
+            code="fenced_off",
+        )
 
 
 def _require_highest(request_id: str, fence: int, highest: int) -> None:

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, MetaData, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    false,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 SCHEMA = "ledger"
@@ -14,6 +26,13 @@ request_fences = Table(
     Column("request_id", Text, primary_key=True),
     Column("fence", BigInteger, nullable=False, comment="the highest seen"),
     Column("raised_at", DateTime(timezone=True), nullable=False),
+    Column(
+        "is_closed",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="the run of this fence is over: its calls are refused, too",
+    ),
 )
 
 effects = Table(

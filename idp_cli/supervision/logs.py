@@ -14,7 +14,7 @@ def tail(path: Path, lines: int = TAIL_LINES) -> list[str]:
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-            text = file.read().decode("utf-8", "replace")
+            text = file.read(_TAIL_BYTES).decode("utf-8", "replace")
     except FileNotFoundError:
         return []
     return [_shortened(line) for line in text.splitlines() if line.strip()][-lines:]

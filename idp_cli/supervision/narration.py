@@ -2,20 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import errno
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import IO, cast
 
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
 NAME_WIDTH = 28
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class _EnduringFile(io.TextIOBase):
+    """A file that keeps what a full disk does not take, as far as its buffer goes."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        with _full_disk_suppressed():
+            self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with _full_disk_suppressed():
+            self._file.flush()
+
+
+@contextmanager
+def _full_disk_suppressed() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+
+
+def _enduring(console: Console) -> Console:
+    file = cast("IO[str]", _EnduringFile(console.file))  # what a console asks of it
+    return Console(file=file, width=console.width, emoji=False)
 
 
 class Narrator:
-    """Writes lines to a terminal or a pipe; on a terminal it also shows what is awaited."""
+    """Writes lines to a terminal, a pipe or a file; on a terminal it also shows what is awaited.
+
+    A full disk ends nothing: what a file does not take comes with the next line that it takes.
+    """
 
     def __init__(self, console: Console) -> None:
-        self._console = console
+        self._console = console if console.is_terminal else _enduring(console)
         self._status: Status | None = None
 
     def step(self, name: str, seconds: float, remark: str = "") -> None:
@@ -28,9 +66,9 @@ class Narrator:
 
     def trouble(self, sentence: str, log_lines: Iterable[str] = ()) -> None:
         """Something is wrong: one sentence, then the end of the log."""
-        self._console.print(f"[red]✗[/] {escape(sentence)}", soft_wrap=True, highlight=False)
+        self.say(f"[red]✗[/] {escape(sentence)}")
         for line in log_lines:
-            self._console.print(f"    [dim]{escape(line)}[/]", soft_wrap=True, highlight=False)
+            self.say(f"    [dim]{escape(line)}[/]")
 
     def say(self, markup: str = "") -> None:
         """A line of its own."""
@@ -53,4 +91,4 @@ class Narrator:
 
     def _line(self, mark: str, text: str, remark: str) -> None:
         told = f"  {escape(remark)}" if remark else ""
-        self._console.print(f"{mark} {text}{told}", soft_wrap=True, highlight=False)
+        self.say(f"{mark} {text}{told}")

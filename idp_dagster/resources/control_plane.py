@@ -143,7 +143,7 @@ class ControlPlaneResource(ConfigurableResource[HeldClaim]):
                 repeats=earlier_run(claim),
                 links=launch,
             ),
-            kept(lease, partial(drain_workers, self.workers_url)),
+            kept(lease, partial(drain_workers, self.workers_url, closing=True)),
         ):
             yield HeldClaim(
                 claim,
@@ -190,8 +190,8 @@ def earlier_run(claim: Claim) -> str | None:
 
 @contextmanager
 def kept(lease: LeaseKeeper, drain: Callable[[str], None]) -> Iterator[None]:
-    """Renews the lease inside the block. A cancelled run leaves it only when nothing works for it
-    any more: the end of the run is what makes its request cancelled.
+    """Renews the lease inside the block. A cancelled run has nobody begin a change for it any more
+    and leaves when nothing works for it: the end of the run is what makes its request cancelled.
     """
     lease.start()
     try:
@@ -206,7 +206,7 @@ def _drain(run_token: str, drain: Callable[[str], None]) -> None:
     try:
         drain(run_token)
     except PlatformError as error:
-        # The cancel stands all the same; what a call still makes is there for the next request.
+        # The cancel stands all the same; what a call was just making is there for the next request.
         _log.warning("workers_not_drained", code=error.code, detail=error.message)
 
 

@@ -165,7 +165,7 @@ class UndoProviderResource(ConfigurableResource[None]):
     workers_url: str
 
     def stop(self, permit: CallPermit) -> None:
-        drain_workers(self.workers_url, permit.run_token)
+        drain_workers(self.workers_url, permit.run_token, closing=False)
 
     def undo(self, step: Step, body: WireModel, permit: CallPermit) -> StepEffects:
         path = f"{UNDO_PATHS[step]}{UNDO_SUFFIX}"
@@ -175,8 +175,9 @@ class UndoProviderResource(ConfigurableResource[None]):
         return _call(self.workers_url, UNDO_VERIFY, Findings, body, permit)
 
 
-def drain_workers(workers_url: str, run_token: str) -> None:
-    """Returns when execution-workers are through with every call of the token's request.
+def drain_workers(workers_url: str, run_token: str, *, closing: bool) -> None:
+    """Returns when execution-workers are through with every call of the token's request. `closing`
+    has them refuse the token's own calls from now on, also when this does not return in time.
 
     Their calls outlive a client that hangs up. Errors as of `ServiceClient.call`; `Unavailable`
     after 10 s. Repeating it waits again.
@@ -185,7 +186,7 @@ def drain_workers(workers_url: str, run_token: str) -> None:
         "POST",
         FENCES,
         FenceRaised,
-        body=RaiseFence(),
+        body=RaiseFence(closing=closing),
         bearer=run_token,
         timeout_seconds=DRAIN_TIMEOUT_SECONDS,
     )

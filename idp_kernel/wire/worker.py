@@ -528,8 +528,11 @@ class VerifyUndone(WireModel):
 
 class RaiseFence(WireModel):
     """Body of `/fences`: from now on refuse this request's calls below the token's fence, and
-    answer when none of them is in flight any more.
+    answer when none of them is in flight any more. `closing`: the token's run is over; refuse its
+    own calls, too, those in flight before their next change.
     """
+
+    closing: bool = False
 
 
 class FenceRaised(WireModel):

@@ -15,29 +15,31 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from tests.chaos.cells import Cell, Victim, cells, next_batch
+from tests.chaos.cells import Cell, cells
 from tests.chaos.counters import wrong_metrics
 from tests.chaos.faults import FAULTS, own_file_system, run_faults
 from tests.chaos.oracle import Oracle
 from tests.chaos.results import Finding, Kind, Results
-from tests.chaos.rounds import Harness, run_batch
+from tests.chaos.rounds import Harness, Preparations, run_batch
 from tests.chaos.show import Show
-from tests.chaos.traffic import Traffic
-from tests.chaos.trials import run_crowd, run_trial
+from tests.chaos.traffic import NotAnswered, Traffic
+from tests.chaos.trials import run_crowd, run_trials
 from tests.chaos.victims import Victims
 from tests.e2e.platform import Platform, running_platform
 
 RESULTS = Path(".idp") / "chaos" / "results.json"
-SLOTS = 16
-"""Celery children: as many requests stand at once."""
+SLOTS = 24
+"""Celery children: more than requests stand at once."""
 SETTINGS = {
     "IDP_ENGINE_WORKER_SLOTS": str(SLOTS),
+    "IDP_EXECUTION_WORKERS_MAX_CALLS": "30",
     # One token asks for everybody, and looks after every request.
     "IDP_CONTROL_PLANE_RATE_LIMIT_PER_SECOND": "1000",
 }
-STANDING_AT_ONCE = 14
+STANDING_AT_ONCE = 20
 TRIES_OF_A_CELL = 3
 
 
@@ -47,7 +49,8 @@ def main() -> int:
     for ending in (signal.SIGINT, signal.SIGTERM):
         # A shell leaves SIGINT ignored in what it starts in the background.
         signal.signal(ending, signal.default_int_handler)
-    results, show, began = Results(), Show(), time.monotonic()
+    results = Results.resumed(RESULTS) if wanted.resume else Results()
+    show, began = Show(), time.monotonic() - results.seconds
     try:
         with _platform(wanted.port_offset) as platform:
             harness = new_harness(platform, results, show, wanted.seed)
@@ -75,19 +78,23 @@ def run_cells(harness: Harness, planned: Sequence[Cell], at_once: int = STANDING
     results = harness.results
     results.planned_cells += len(planned)
     waiting, tries = list(planned), dict.fromkeys(planned, 0)
-    # Mixed, so that each batch has traffic of all kinds; one victim after the other.
+    # Mixed, so that each batch has traffic of all kinds.
     harness.traffic.chosen.shuffle(waiting)
-    waiting.sort(key=lambda cell: list(Victim).index(cell.victim))
+    following = Preparations(harness, at_once)
+    following.begin(waiting)
     with harness.show.bar("cells", len(planned)) as bar:
         while waiting:
-            batch = next_batch(waiting, at_once)
-            hit = run_batch(harness, batch)
-            for cell in batch:
+            prepared = following.end()
+            rest = [cell for cell in waiting if cell not in prepared.batch]
+            missed = run_batch(harness, prepared, once_killed=partial(following.begin, rest))
+            for cell in prepared.batch:
                 tries[cell] += 1
-            given_up = [c for c in batch if c not in hit and tries[c] == TRIES_OF_A_CELL]
-            results.missed += [cell.name for cell in given_up]
-            done = {*hit, *given_up}
+            given_up = {c: why for c, why in missed.items() if tries[c] == TRIES_OF_A_CELL}
+            results.missed |= {cell.name: why for cell, why in given_up.items()}
+            done = set(prepared.batch) - set(missed) | set(given_up)
             waiting = [cell for cell in waiting if cell not in done]
+            if not rest:
+                following.begin(waiting)
             bar.advance(len(done), f"{results.count(Kind.LOST)} lost")
             results.write(RESULTS)
 
@@ -101,7 +108,8 @@ def finish(harness: Harness) -> None:
 def _break(harness: Harness, wanted: argparse.Namespace) -> None:
     show = harness.show
     try:
-        planned = cells(wanted.cells, wanted.limit)
+        already = set(harness.results.hit)
+        planned = [cell for cell in cells(wanted.cells, wanted.limit) if cell.name not in already]
         if planned:
             show.chapter(f"{len(planned)} cells")
             run_cells(harness, planned)
@@ -112,10 +120,9 @@ def _break(harness: Harness, wanted: argparse.Namespace) -> None:
             show.chapter(f"{wanted.requests} requests under kills for {wanted.seconds:g} s")
             run_crowd(harness, wanted.requests, wanted.environments, wanted.seconds)
         show.chapter(f"{wanted.trials} trials, seed {wanted.seed}")
-        for _ in range(wanted.trials):
-            run_trial(harness)
+        run_trials(harness, wanted.trials)
         finish(harness)
-    except AssertionError as error:
+    except (AssertionError, NotAnswered) as error:
         harness.found([Finding(Kind.STUCK, f"the harness could not go on: {error}")])
 
 
@@ -145,6 +152,9 @@ def _arguments() -> argparse.Namespace:
     asked.add_argument("--cells", default="*", metavar="PATTERN", help="of their names; '' is none")
     asked.add_argument("--limit", type=int, help="of the cells, an even choice of so many")
     asked.add_argument("--faults", action=argparse.BooleanOptionalAction, default=True)
+    asked.add_argument(
+        "--resume", action="store_true", help="goes on where the last run ended, as its results say"
+    )
     asked.add_argument("--trials", type=int, default=20)
     asked.add_argument(
         "--seconds", type=float, default=0, help="of kills under a crowd of requests"

@@ -6,6 +6,7 @@ never passes is told in `ELSEWHERE`, with the reason.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -169,6 +170,19 @@ def cells(pattern: str = "*", limit: int | None = None) -> list[Cell]:
     if limit is None or limit >= len(wanted):
         return wanted
     return [wanted[number * len(wanted) // limit] for number in range(limit)]
+
+
+def in_order(planned: Iterable[Cell]) -> list[Cell]:
+    """One victim after the other; of each first the places that many workflows have, since only one
+    request stands at them at a time: the batches are as few as they can be.
+    """
+    every, victims = list(planned), list(Victim)
+    shared = Counter((each.victim, each.boundary.failpoint) for each in every)
+
+    def rank(cell: Cell) -> tuple[int, int]:
+        return victims.index(cell.victim), -shared[cell.victim, cell.boundary.failpoint]
+
+    return sorted(every, key=rank)
 
 
 def next_batch(open_cells: Sequence[Cell], size: int) -> list[Cell]:

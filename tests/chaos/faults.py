@@ -82,9 +82,9 @@ def _judge(harness: Harness, asked: Sequence[Asked], answers: Sequence[Future[An
             answer.result()
         except NotAnswered as error:
             harness.found([Finding(Kind.LOST, f"a command was not taken: {error}")])
-    slowest = harness.await_ends(
-        [each for each in asked if each.request_id], since=since, judged=False
-    )
+    taken = [each for each in asked if each.request_id]
+    slowest = harness.await_ends(taken, since=since, judged=False)
+    harness.judge(taken)
     harness.show.line(f"  all ended {slowest:.1f} s after it was over")
 
 
@@ -240,6 +240,23 @@ def _remove(harness: Harness, repository: str, path: str) -> None:
             assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
+def cancelled_call(harness: Harness) -> None:
+    """A call to the workers stands still for longer than its cancelled run waits for it; it does
+    nothing more then.
+    """
+    traffic = harness.traffic
+    (asked,), made = traffic.take_all([Way.PROVISIONING])
+    harness.results.requests += len(made)
+    hit = harness.platform.arm(workers.SECRET_MARKED)
+    traffic.ask(asked)
+    eventually(hit.exists, what="the call is in the middle")
+    traffic.cancel(asked)
+    _judge(harness, [asked])
+    hit.unlink()
+    eventually(lambda: not _calls_in_flight(harness), what="the call is over")
+    harness.find_late_effects()
+
+
 def overtaken_call(harness: Harness) -> None:
     """A call to the workers stands still until the request's next attempt has called them, too, and
     both are cancelled; it does nothing more then.
@@ -291,6 +308,7 @@ FAULTS = (
     Fault("two daemons", two_daemons),
     Fault("the same Celery message twice", message_twice),
     Fault("somebody else's commit between an effect and its repeat", somebody_elses_commit),
+    Fault("a call that stands longer than its cancelled run", cancelled_call),
     Fault("a call that a later attempt has overtaken", overtaken_call),
 )
 

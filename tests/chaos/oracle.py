@@ -132,8 +132,8 @@ class Oracle:
             if each.state != "succeeded" and not (each.is_cancelled and each.state == "cancelled")
         ]
         applications = {each.application.slug: each.application for each in asked}
-        for application in applications.values():
-            found += self._check(application)
+        for told in self._traffic.each(self._check, applications.values()):
+            found += told
         return found
 
     def snapshot(self, environment_id: str) -> tuple[object, ...]:

@@ -11,6 +11,8 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from tests.chaos.cells import ELSEWHERE
+
 
 class Kind(StrEnum):
     """What may be wrong."""
@@ -39,11 +41,13 @@ class Finding:
 class Results:
     """What was done and found so far."""
 
-    cells: int = 0
-    """Hit, each confirmed by its failpoint."""
+    hit: list[str] = field(default_factory=list)
+    """Cells, each confirmed by its failpoint."""
     planned_cells: int = 0
-    missed: list[str] = field(default_factory=list)
-    """Cells that were planned and not hit."""
+    missed: dict[str, str] = field(default_factory=dict)
+    """Cells that were planned and not hit, each with the reason."""
+    suspect: list[str] = field(default_factory=list)
+    """Cells in whose company something was found."""
     trials: int = 0
     faults: list[str] = field(default_factory=list)
     """Those that were brought about."""
@@ -56,6 +60,10 @@ class Results:
     recoveries: list[float] = field(default_factory=list)
     """Seconds from a kill to the end of each request that was open then."""
     seconds: float = 0
+
+    @property
+    def cells(self) -> int:
+        return len(self.hit)
 
     def count(self, kind: Kind) -> int:
         return sum(finding.kind is kind for finding in self.findings)
@@ -74,13 +82,37 @@ class Results:
             "recovery_p99_seconds": percentile(self.recoveries, 99),
             "planned_cells": self.planned_cells,
             "missed_cells": self.missed,
+            "suspect_cells": self.suspect,
+            "never_passed": dict(ELSEWHERE),
             "faults": self.faults,
             "not_possible": self.not_possible,
             "requests": self.requests,
             "kills": dict(self.kills),
             "findings": [{"kind": each.kind.value, "what": each.what} for each in self.findings],
             "seconds": round(self.seconds, 1),
+            "recoveries_seconds": [round(each, 2) for each in self.recoveries],
+            "hit_cells": self.hit,
         }
+
+    @classmethod
+    def resumed(cls, path: Path) -> Results:
+        """Goes on where a run ended: with what it counted, but for cells in whose company something
+        was found, and what that was; they are to be hit again.
+        """
+        told = json.loads(path.read_text(encoding="utf-8"))
+        suspect = set(told["suspect_cells"])
+        hit = [each for each in told["hit_cells"] if each not in suspect]
+        return cls(
+            hit=hit,
+            planned_cells=len(hit),
+            trials=told["trials"],
+            faults=told["faults"],
+            not_possible=told["not_possible"],
+            requests=told["requests"],
+            kills=Counter(told["kills"]),
+            recoveries=told["recoveries_seconds"],
+            seconds=told["seconds"],
+        )
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
+import psycopg
 
-from tests.chaos.cells import CLAIM, COMMAND, ENDS, Cell, Victim
+from tests.chaos.cells import CLAIM, COMMAND, ENDS, Cell, Victim, in_order, next_batch
 from tests.chaos.oracle import Oracle
 from tests.chaos.results import Finding, Kind, Results
 from tests.chaos.show import Show
 from tests.chaos.traffic import Asked, NotAnswered, Traffic
 from tests.chaos.victims import Victims
-from tests.e2e.platform import Platform
+from tests.e2e.platform import Platform, eventually
 
 STANDS_WITHIN_SECONDS = 90.0
 """Less than the longest hold of a failpoint."""
@@ -55,8 +57,8 @@ class Harness:
         return self.victims.kill(victim, standing)
 
     def await_ends(self, asked: Sequence[Asked], *, since: float, judged: bool = True) -> float:
-        """Sees that all end, counts how long it took those that were open, asks the providers;
-        the longest recovery.
+        """Sees that all end and counts, unless `judged` is false, how long it took those that were
+        open; the longest recovery.
         """
         late = self.traffic.await_ends(asked, self.stuck_after_seconds)
         self.results.requests += len(asked)
@@ -71,15 +73,30 @@ class Harness:
         ]
         if judged:
             self.results.recoveries += took
-        self.victims.await_running()
-        self.found(self.oracle.check([each for each in asked if each.state is not None]))
-        self._remember([each for each in asked if each.state == "cancelled"])
+        self._remember(each for each in asked if each.state == "cancelled")
         return max(took, default=0.0)
 
+    def judge(self, asked: Iterable[Asked]) -> None:
+        """Asks the providers, once all is running again, about those that have ended."""
+        self.victims.await_running()
+        self.found(self.oracle.check([each for each in asked if each.state is not None]))
+
     def _remember(self, cancelled: Iterable[Asked]) -> None:
+        """What there is of them: from now on nothing more may come."""
         for each in cancelled:
             if each.environment is not None:
-                self._left_by[each.environment.id] = self.oracle.snapshot(each.environment.id)
+                self._left_by[each.environment.id] = self._snapshot(each.environment.id)
+
+    def _snapshot(self, environment_id: str) -> tuple[object, ...]:
+        """Waits for whoever is away just now."""
+
+        def look() -> tuple[object, ...] | None:
+            try:
+                return self.oracle.snapshot(environment_id)
+            except (AssertionError, httpx.TransportError, psycopg.OperationalError):
+                return None
+
+        return eventually(look, what=f"the providers tell of {environment_id}")
 
     def find_late_effects(self) -> None:
         """What changed of environments since their last request was cancelled: nothing may."""
@@ -90,32 +107,77 @@ class Harness:
         )
 
 
-def run_batch(harness: Harness, batch: Sequence[Cell]) -> list[Cell]:
-    """The cells that were hit: a request stood there, and the victim lived until it was killed."""
-    standing = _Standing(harness.platform.failpoints)
-    victim = batch[0].victim
-    asked, made = harness.traffic.take_all([each.boundary.way for each in batch])
-    harness.results.requests += len(made)
-    harness.found(harness.oracle.check(made))
-    for each in asked:
-        harness.traffic.prepare(each)
+@dataclass(frozen=True)
+class Prepared:
+    """What a batch needs is there."""
+
+    batch: Sequence[Cell]
+    asked: Sequence[Asked]
+    """What its requests will be about, in the same order."""
+    made: Sequence[Asked]
+    """The requests that made what was missing; all have ended."""
+
+
+class Preparations:
+    """Of the batches that follow, each while the one before recovers."""
+
+    def __init__(self, harness: Harness, at_once: int) -> None:
+        self._harness = harness
+        self._at_once = at_once
+        self._begun: Future[Prepared] | None = None
+
+    def begin(self, waiting: Sequence[Cell]) -> None:
+        """Nothing where no cell waits."""
+        batch = next_batch(in_order(waiting), self._at_once) if waiting else []
+        if batch:
+            self._begun = self._harness.traffic.start(partial(self._prepare, batch))
+
+    def end(self) -> Prepared:
+        """The batch that was begun last; raises `NotAnswered` when what it needs does not come."""
+        assert self._begun is not None
+        prepared = self._begun.result()
+        self._harness.results.requests += len(prepared.made)
+        self._harness.found(self._harness.oracle.check(prepared.made))
+        return prepared
+
+    def _prepare(self, batch: Sequence[Cell]) -> Prepared:
+        traffic = self._harness.traffic
+        asked, made = traffic.take_all([each.boundary.way for each in batch])
+        traffic.each(traffic.prepare, asked)
+        return Prepared(batch, asked, made)
+
+
+def run_batch(
+    harness: Harness, prepared: Prepared, once_killed: Callable[[], None]
+) -> dict[Cell, str]:
+    """The cells that were not hit, each with the reason. One is hit when a request stood there and
+    the victim lived until it was killed.
+    """
+    began, standing = time.monotonic(), _Standing(harness.platform.failpoints)
+    batch, asked = prepared.batch, prepared.asked
+    victim, found_before = batch[0].victim, len(harness.results.findings)
     answers = _bring_to_their_places(harness, list(zip(batch, asked, strict=True)), standing)
     held = standing.pids()
     own = [pid for place, pid in held.items() if _owner_of(place) is victim]
     pids = harness.killed(victim, own)
     since = time.monotonic()
     standing.let_go()
+    once_killed()
     refused = _await_answers(harness, answers, asked)
-    hit = [each for each in batch if _is_hit(each, held, pids)]
-    slowest = harness.await_ends(
-        [each for each in asked if each not in refused and each.request_id], since=since
-    )
-    harness.results.cells += len(hit)
+    missed = {each: why for each in batch if (why := why_missed(each, held, pids))}
+    taken = [each for each in asked if each not in refused and each.request_id]
+    slowest = harness.await_ends(taken, since=since)
+    ended = time.monotonic()
+    harness.judge(taken)
+    harness.results.hit += [each.name for each in batch if each not in missed]
+    if len(harness.results.findings) > found_before:
+        harness.results.suspect += [each.name for each in batch]
     harness.show.line(
-        f"[cyan]{victim:<18}[/cyan] {len(hit):>2} of {len(batch):>2} cells, "
-        f"all ended {slowest:5.1f} s later"
+        f"[cyan]{victim:<18}[/cyan] {len(batch) - len(missed):>2} of {len(batch):>2} cells, "
+        f"all ended {slowest:5.1f} s later; they stood after {since - began:.0f} s, "
+        f"judged within {time.monotonic() - ended:.0f} s"
     )
-    return hit
+    return missed
 
 
 def _bring_to_their_places(
@@ -186,12 +248,16 @@ def _owner_of(place: str) -> Victim:
     return _OWNER[place.partition(".")[0]]
 
 
-def _is_hit(cell: Cell, held: dict[str, int], killed: Sequence[int]) -> bool:
+def why_missed(cell: Cell, held: dict[str, int], killed: Sequence[int]) -> str | None:
+    """Why a cell was not hit; none when it was."""
     place = cell.boundary.failpoint
-    if place not in held or not killed:
-        return False
-    is_its_own = _owner_of(place) is cell.victim
-    return held[place] in killed if is_its_own else True
+    if place not in held:
+        return f"nobody came to stand there within {STANDS_WITHIN_SECONDS:g} s, or not to stay"
+    if not killed:
+        return "the victim was not there"
+    if _owner_of(place) is cell.victim and held[place] not in killed:
+        return "another process than the one that stood there was killed"
+    return None
 
 
 class _Standing:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from tests.chaos.cells import ELSEWHERE
 from tests.chaos.results import Finding, Kind, Results
 
 _WRONG_SHOWN = 20
@@ -46,6 +47,8 @@ class Show:
         """All that was counted; what is wrong is red."""
         table = Table(title="Chaos", show_header=False, title_justify="left")
         table.add_row("cells hit", f"{results.cells} of {results.planned_cells}")
+        for reason, places in _elsewhere().items():
+            table.add_row("never passed here", f"{', '.join(places)}: {reason}")
         table.add_row("trials", str(results.trials))
         table.add_row("faults", "\n".join(results.faults) or "-")
         for fault, why in results.not_possible.items():
@@ -61,9 +64,17 @@ class Show:
             table.add_row(name, str(shown[name] if shown[name] is not None else "-"))
         table.add_row("took", f"{results.seconds / 60:.1f} minutes")
         self._console.print(table)
-        for name in results.missed[:_WRONG_SHOWN]:
-            self._console.print(f"[red]not hit[/red] {name}")
+        for name, why in list(results.missed.items())[:_WRONG_SHOWN]:
+            self._console.print(f"[red]not hit[/red] {name}: {why}")
         self.findings(results.findings[:_WRONG_SHOWN])
+
+
+def _elsewhere() -> dict[str, list[str]]:
+    """The failpoints that are in no cell, by the reason."""
+    found: dict[str, list[str]] = {}
+    for place, why in ELSEWHERE.items():
+        found.setdefault(why, []).append(place)
+    return found
 
 
 class Bar:

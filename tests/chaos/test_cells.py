@@ -19,6 +19,7 @@ from tests.chaos.cells import (
     Way,
     boundaries,
     cells,
+    in_order,
     next_batch,
 )
 
@@ -86,6 +87,15 @@ def test_batches_have_one_victim_and_no_place_twice_and_end() -> None:
         assert len(set(places)) == len(places)
         taken = set(batch)
         waiting = [each for each in waiting if each not in taken]
+
+
+def test_one_victim_s_cells_are_few_batches() -> None:
+    """Of the places that every workflow has, one request stands at each at a time."""
+    waiting, batches = in_order(cells("*/postgres")), 0
+    while waiting:
+        taken = set(next_batch(waiting, 20))
+        waiting, batches = in_order(each for each in waiting if each not in taken), batches + 1
+    assert batches <= 9
 
 
 def test_requests_that_could_stand_in_for_each_other_are_not_held_together() -> None:

@@ -15,7 +15,7 @@ from tests.chaos.show import Show
 
 
 def test_what_was_found_is_written(tmp_path: Path) -> None:
-    results = Results(cells=3, planned_cells=4, trials=2, recoveries=[1.0, 2.0, 30.0])
+    results = Results(hit=["a", "b", "c"], planned_cells=4, trials=2, recoveries=[1.0, 2.0, 30.0])
     results.findings = [Finding(Kind.STUCK, "a"), Finding(Kind.STUCK, "b"), Finding(Kind.LOST, "c")]
     results.kills = Counter({"daemon": 2})
     path = tmp_path / "deep" / "results.json"
@@ -38,8 +38,23 @@ def test_anything_that_is_wrong_fails_the_run(kind: Kind) -> None:
 
 
 def test_a_cell_that_was_not_hit_fails_the_run() -> None:
-    assert Results(cells=1, planned_cells=1).is_good
-    assert not Results(missed=["x"]).is_good
+    assert Results(hit=["x"], planned_cells=1).is_good
+    assert not Results(missed={"x": "nobody came"}).is_good
+
+
+def test_a_run_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
+    first = Results(
+        hit=["a", "b", "c"], suspect=["b"], planned_cells=9, missed={"d": "nobody came"}
+    )
+    first.findings, first.recoveries = [Finding(Kind.LOST, "of b")], [1.25, 2.5]
+    first.requests, first.kills = 7, Counter({"daemon": 2})
+    path = tmp_path / "results.json"
+    first.write(path)
+    second = Results.resumed(path)
+    assert (second.hit, second.planned_cells) == (["a", "c"], 2), "b is to be hit again"
+    assert second.is_good
+    assert second.recoveries == first.recoveries
+    assert (second.requests, second.kills) == (7, Counter({"daemon": 2}))
 
 
 def test_percentiles_are_values_that_were_measured() -> None:
@@ -51,10 +66,18 @@ def test_percentiles_are_values_that_were_measured() -> None:
 
 
 def test_the_table_has_every_count_and_what_was_not_possible() -> None:
-    results = Results(trials=5, not_possible={"clock jump": "no namespace"}, missed=["a/b"])
+    results = Results(
+        trials=5, not_possible={"clock jump": "no namespace"}, missed={"a/b": "nobody came"}
+    )
     results.findings = [Finding(Kind.LOST, "shop is not there")]
     output = io.StringIO()
     Show(Console(file=output, width=120)).table(results)
     told = output.getvalue()
-    for word in (*Kind, "recovery_p99_seconds", "no namespace", "a/b", "shop is not there"):
+    for word in (
+        *Kind,
+        "recovery_p99_seconds",
+        "no namespace",
+        "a/b: nobody came",
+        "shop is not there",
+    ):
         assert word in told

@@ -14,7 +14,7 @@ from execution_workers import failpoints as workers
 from idp_dagster import failpoints as engine
 from idp_kernel.workflows import Step
 from tests.chaos.cells import Boundary, Cell, Victim, Way, boundaries
-from tests.chaos.rounds import _is_hit, _Standing
+from tests.chaos.rounds import _Standing, why_missed
 
 AT = {each.failpoint: each for each in boundaries() if each.way is Way.PROVISIONING}
 OWN = [
@@ -31,17 +31,17 @@ def at(place: str) -> Boundary:
 @pytest.mark.parametrize(("place", "victim"), OWN)
 def test_who_stands_there_is_the_one_that_was_killed(place: str, victim: Victim) -> None:
     cell = Cell(at(place), victim)
-    assert _is_hit(cell, held={place: 7}, killed=[6, 7])
-    assert not _is_hit(cell, held={place: 7}, killed=[8])
+    assert why_missed(cell, held={place: 7}, killed=[6, 7]) is None
+    assert "another process" in str(why_missed(cell, held={place: 7}, killed=[8]))
 
 
 @pytest.mark.parametrize(("place", "owner"), OWN)
 def test_another_one_dies_while_a_request_stands_there(place: str, owner: Victim) -> None:
     for victim in set(Victim) - {owner}:
         cell = Cell(at(place), victim)
-        assert _is_hit(cell, held={place: 7}, killed=[8])
-        assert not _is_hit(cell, held={}, killed=[8]), "nobody stood there"
-        assert not _is_hit(cell, held={place: 7}, killed=[]), "the victim was not there"
+        assert why_missed(cell, held={place: 7}, killed=[8]) is None
+        assert "nobody came" in str(why_missed(cell, held={}, killed=[8]))
+        assert "not there" in str(why_missed(cell, held={place: 7}, killed=[]))
 
 
 def test_who_stood_there_and_has_died_since_stands_there_no_more(tmp_path: Path) -> None:

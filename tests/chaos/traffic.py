@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 import httpx
 
@@ -21,8 +22,12 @@ from tests.chaos.cells import Way
 from tests.e2e.platform import ENDED, Platform
 
 ANSWERED_WITHIN_SECONDS = 150
+MADE_WITHIN_SECONDS = 300
 LOOK_EVERY_SECONDS = 0.5
+OPEN_STATES = ("pending", "running", "waiting")
 GRACE_SECONDS = 2
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 SECRETS = ({"name": "app-key"}, {"name": "db", "issuer": "postgres"})
 
 
@@ -187,6 +192,10 @@ class Traffic:
         """In the background."""
         return self._pool.submit(work)
 
+    def each(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+        """The work's answers, done for all at once."""
+        return list(self._pool.map(work, items))
+
     def look(self, asked: Asked) -> bool:
         """Whether the request has ended; the first look that sees it takes it back into stock."""
         if asked.ended_at is not None:
@@ -202,7 +211,7 @@ class Traffic:
         else:
             asked.shown = answer.json()
         asked.state = asked.shown["state"]
-        asked.ended_at = time.monotonic()
+        asked.ended_at = time.monotonic() - _seconds_since(asked.shown.get("endedAt"))
         if asked.state == "succeeded":
             self._take_back(asked)
         return True
@@ -212,15 +221,31 @@ class Traffic:
         give_up_at = time.monotonic() + within_seconds
         waiting = list(asked)
         while waiting and time.monotonic() < give_up_at:
-            waiting = [each for each in waiting if not self.look(each)]
+            open_ones = self._open_ones()
+            waiting = [
+                each for each in waiting if each.request_id in open_ones or not self.look(each)
+            ]
             time.sleep(LOOK_EVERY_SECONDS)
         return waiting
 
+    def _open_ones(self) -> set[str]:
+        """Ids of requests that have not ended: a page of each state, none while the API is away."""
+        found: set[str] = set()
+        for state in OPEN_STATES:
+            path = f"/v1/workflow-requests?team={self.team}&state={state}&limit=200"
+            try:
+                answer = self.platform.api("GET", path)
+            except httpx.TransportError:
+                continue
+            if answer.status_code == 200:
+                found |= {each["id"] for each in answer.json()["items"]}
+        return found
+
     # ------------------------------------------------------------------ stock
 
-    def take_all(self, ways: Sequence[Way]) -> tuple[list[Asked], list[Asked]]:
+    def take_all(self, ways: Sequence[Way], spare: int = 0) -> tuple[list[Asked], list[Asked]]:
         """What requests of these kinds will be about, and the requests that made what was missing;
-        those have ended.
+        those have ended. When something was, so many more are made of each kind.
         """
         # Who is choosy takes first.
         order = sorted(range(len(ways)), key=lambda at: ways[at] is not Way.UNDO_PROVISIONING)
@@ -231,7 +256,8 @@ class Traffic:
                 taken[at] = self.take(ways[at])
             except LookupError:
                 missing.append(at)
-        made = self._make([ways[at] for at in missing])
+        more = [Way.DECOMMISSIONING, Way.PROVISIONING] * spare if missing else []
+        made = self._make([*(ways[at] for at in missing), *more])
         taken.update({at: self.take(ways[at]) for at in missing})
         return [taken[at] for at in range(len(ways))], made
 
@@ -308,12 +334,19 @@ class Traffic:
         return found
 
     def _ask_all(self, way: Way, number: int) -> list[Asked]:
-        return list(self._pool.map(lambda _: self.ask(self.take(way)), range(number)))
+        return self.each(lambda _: self.ask(self.take(way)), range(number))
 
     def _all_end(self, asked: Sequence[Asked]) -> None:
-        late = self.await_ends(asked, ANSWERED_WITHIN_SECONDS)
+        late = self.await_ends(asked, MADE_WITHIN_SECONDS)
         if late:
-            raise NotAnswered(f"{', '.join(map(str, late))} did not end, with nothing killed")
+            raise NotAnswered(f"{', '.join(map(str, late))} did not end, nor can others begin")
+
+
+def _seconds_since(shown: str | None) -> float:
+    """How long ago that was which the API shows; nothing where it shows nothing."""
+    if shown is None:
+        return 0.0
+    return (datetime.now(UTC) - datetime.fromisoformat(shown)).total_seconds()
 
 
 def _command_for(

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 
 import psutil
+import psycopg
 
 from idp_cli.supervision.home import Home
 from idp_cli.supervision.remote import ProcessState, SupervisorRemote
@@ -47,9 +48,8 @@ class Victims:
         """
         if victim is not Victim.WORKER_CHILD:
             return [self.pid_of(victim)]
-        parent = psutil.Process(self.pid_of(Victim.WORKER))
-        at_work = self._pids_of_runs()
-        return [child.pid for child in parent.children() if child.pid in at_work]
+        children = eventually(self._children_at_work, what="somebody tells who executes runs")
+        return list(children)
 
     def kill(self, victim: Victim, standing: Iterable[int] = ()) -> list[int]:
         """`kill -9`; answers whom, each of them there until then and gone afterwards. Those that
@@ -95,6 +95,14 @@ class Victims:
             within_seconds=RUNS_AGAIN_WITHIN_SECONDS,
             what="every server is ready again",
         )
+
+    def _children_at_work(self) -> tuple[int, ...] | None:
+        """None while the database that knows them, or their parent, is away."""
+        try:
+            parent, at_work = psutil.Process(self.pid_of(Victim.WORKER)), self._pids_of_runs()
+            return tuple(child.pid for child in parent.children() if child.pid in at_work)
+        except (psycopg.OperationalError, psutil.NoSuchProcess):
+            return None
 
     def _pids_of_runs(self) -> set[int]:
         """Of the processes that execute runs, as Dagster's events tell."""

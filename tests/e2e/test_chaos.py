@@ -25,5 +25,5 @@ def test_requests_at_several_boundaries_outlive_the_workers(platform: Platform) 
     run_cells(harness, planned)
     harness.find_late_effects()
     assert harness.results.findings == []
-    assert harness.results.missed == []
+    assert harness.results.missed == {}
     assert harness.results.cells == len(planned)

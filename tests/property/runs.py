@@ -59,7 +59,9 @@ class Workers:
 
     def stop(self, token: str) -> None:
         claims = self._claims(token)
-        self.ledger.drain(claims.request_id, claims.fence, wait_seconds=ITEM_WAIT_SECONDS)
+        self.ledger.drain(
+            claims.request_id, claims.fence, wait_seconds=ITEM_WAIT_SECONDS, closing=False
+        )
         self.provider.drained(claims.request_id, claims.fence)
 
     def _claims(self, token: str) -> RunClaims:

@@ -81,6 +81,24 @@ def test_a_newer_run_stops_an_older_one_between_two_changes(run: Run, tmp_path: 
     assert REPOSITORY.times_done(run.world, run.appenv, tmp_path) == 1
 
 
+def test_a_run_that_is_over_stops_between_two_changes(run: Run, tmp_path: Path) -> None:
+    hit = run.world.workers.arm(REPOSITORY_CREATED)
+    with in_background(lambda: REPOSITORY.do(run)) as held:
+        eventually(hit.exists, what="the repository is there, its seed is not")
+        with in_background(run.close_fence) as closing:
+            _wait_for_lock(run)
+            hit.unlink()
+            assert_problem(held.result(), 409, "fenced_off")
+            assert closing.result().status_code == 200
+    assert REPOSITORY.times_done(run.world, run.appenv, tmp_path) == 0
+    assert run.close_fence().status_code == 200, "as often as it says so"
+    assert_problem(SECRET.do(run), 409, "fenced_off")
+    assert_problem(run.raise_fence(), 409, "fenced_off")
+    assert_effect(REPOSITORY.do(run.with_(fence=2)), "adopted")
+    assert_problem(run.close_fence(), 409, "fenced_off")
+    assert_effect(SECRET.do(run.with_(fence=2)), "created")
+
+
 def test_a_client_that_hangs_up_stops_nothing(run: Run, tmp_path: Path) -> None:
     hit = run.world.workers.arm(HELD)
     body = SECRET.body(run.appenv)

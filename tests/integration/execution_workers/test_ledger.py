@@ -87,10 +87,27 @@ def test_fences_and_readiness_find_a_connection_while_all_calls_are_taken(engine
             assert busy.value.code == "workers_busy"
             assert busy.value.retry_after_seconds
         ledger.check_ready()
-        ledger.drain(new_id(), 1, wait_seconds=1)
+        ledger.drain(new_id(), 1, wait_seconds=1, closing=False)
     with ledger.opened(a_call()):
         ledger.check_ready()
     pool.dispose()
+
+
+def test_a_call_that_stands_still_is_refused_once_its_run_is_over(book: Book) -> None:
+    """However long nobody sees it end."""
+    call = a_call()
+    with book.ledger.opened(call) as standing:
+        standing.check_fence()
+        with pytest.raises(Unavailable) as late:
+            book.ledger.drain(call.request_id, call.fence, wait_seconds=0.05, closing=True)
+        assert late.value.code == "item_busy"
+        with pytest.raises(Conflict, match="is over") as refused:
+            standing.check_fence()
+        assert refused.value.code == "fenced_off"
+    with pytest.raises(Conflict, match="is over"), book.ledger.opened(call):
+        pass
+    with book.ledger.opened(replace(call, fence=2)) as newer:
+        newer.check_fence()
 
 
 def a_call() -> Call:

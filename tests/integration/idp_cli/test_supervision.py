@@ -9,6 +9,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -21,6 +22,9 @@ from idp_cli.supervision.programs import Group
 from idp_cli.supervision.watch import Watch
 from idp_kernel.errors import Conflict, Unavailable
 from tests.integration.idp_cli.conftest import NewStage, Stage, one_shot, server
+
+FULL = Path("/dev/full")
+"""Takes nothing, as a full disk."""
 
 
 def eventually(look: Callable[[], bool], within_seconds: float = 30) -> None:
@@ -180,6 +184,26 @@ def test_a_killed_supervisor_is_noticed_and_nothing_stays(new_stage: NewStage) -
     assert list(leftovers(stage.home)) == []
 
 
+@pytest.mark.skipif(not FULL.exists(), reason="the system has no /dev/full")
+def test_a_full_disk_under_the_logs_ends_nothing(new_stage: NewStage) -> None:
+    stage = new_stage([server("service")])
+    logs = [stage.home.supervisor_log, stage.home.log_of("service")]
+    for log in (*logs, stage.home.logs / "supervisord.err"):
+        log.symlink_to(FULL)
+    stage.platform.start()
+    record = stage.home.record()
+    assert record is not None
+    killed = stage.pid("service")
+    os.kill(killed, signal.SIGKILL)
+    eventually(lambda: stage.remote.processes()["service"].pid not in (None, killed))
+    for log in logs:
+        log.unlink()
+    os.kill(record.supervisor_pid, signal.SIGUSR2)  # opens its logs anew
+    eventually(lambda: "bytes were lost here: [Errno 28]" in text_of(logs[0]))
+    os.kill(stage.pid("service"), signal.SIGKILL)
+    eventually(lambda: "exited: service" in text_of(logs[0]))
+
+
 def test_a_second_platform_in_the_same_home_is_refused(new_stage: NewStage) -> None:
     stage = new_stage([server("service")])
     stage.platform.start()
@@ -196,6 +220,10 @@ def test_an_interrupt_while_stopping_kills_at_once(new_stage: NewStage) -> None:
     stage.platform.stop()
     assert not any(is_alive(each) for each in victims)
     assert "had to be killed" in stage.said
+
+
+def text_of(log: Path) -> str:
+    return log.read_text() if log.exists() else ""
 
 
 def narrator_of(stage: Stage) -> Narrator:

@@ -46,8 +46,8 @@ class StoodInWorkers:
     """What they were sent, and how they answer."""
 
     calls: list[WorkerCall] = field(default_factory=list)
-    drains: list[str] = field(default_factory=list)
-    """The bearer of each call that asked them to be through."""
+    drains: list[tuple[str, bool]] = field(default_factory=list)
+    """The bearer of each call that asked them to be through, and whether its run is over."""
     looks: list[tuple[str, int]] = field(default_factory=list)
     """Each check with the number of things it was asked about."""
     script: Script = field(default_factory=Script)
@@ -258,8 +258,8 @@ def _add_probes(app: FastAPI, workers: StoodInWorkers) -> None:
 
 def _add_fences(app: FastAPI, workers: StoodInWorkers) -> None:
     @app.post(worker.FENCES)
-    def fences(_: worker.RaiseFence, http: Request) -> worker.FenceRaised:
-        workers.drains.append(http.headers["Authorization"])
+    def fences(body: worker.RaiseFence, http: Request) -> worker.FenceRaised:
+        workers.drains.append((http.headers["Authorization"], body.closing))
         if worker.FENCES in workers.script.hold:
             assert workers.script.hold[worker.FENCES].wait(60)
         return worker.FenceRaised(fence=1)

@@ -333,7 +333,9 @@ def test_nothing_delivered_stays_in_the_broker(engine: Engine) -> None:
 def goes_on_until_drained(engine: Engine, request: StoodInRequest) -> None:
     """A run that shall end, while the workers are still busy with its call."""
     token = f"Bearer run-token-{request.id}"
-    engine.stand_in.wait_for(lambda: engine.stand_in.workers.drains == [token], CANCEL_SECONDS)
+    engine.stand_in.wait_for(
+        lambda: engine.stand_in.workers.drains == [(token, True)], CANCEL_SECONDS
+    )
     assert engine.status(request.runs[0]) == "CANCELING"
     assert request.state is RequestState.RUNNING
 

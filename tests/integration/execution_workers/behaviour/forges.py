@@ -160,9 +160,10 @@ class Kind:
     times_done: Callable[[People, Thing], int] = lambda _people, _thing: 0
     """How often it is there now."""
 
-    def prepare(self, forge: GitForge, thing: Thing) -> None:
+    def prepare(self, forge: GitForge, thing: Thing, request_id: str | None = None) -> None:
+        """By new requests unless told."""
         for need in self.needs:
-            need.make(forge, thing).do(attempt())
+            need.make(forge, thing).do(attempt(request_id))
 
 
 SEED_FILE = ".idp/ownership.yaml"

@@ -26,6 +26,16 @@ def pull_request_open(message: str, addresses: Sequence[str], look_seconds: floa
     )
 
 
+def said_too(wait: Unavailable, words: str) -> Unavailable:
+    """The same wait, with a sentence more."""
+    return Unavailable(
+        f"{wait.message} {words}",
+        code=wait.code,
+        retry_after_seconds=wait.retry_after_seconds,
+        details=wait.details,
+    )
+
+
 def addresses_of(error: PlatformError) -> list[str]:
     """Of the pull requests that are waited for; none for any other error."""
     told = error.details.get(_ADDRESSES, ())

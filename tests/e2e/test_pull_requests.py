@@ -150,6 +150,21 @@ def test_provisioning_and_rotation_go_on_by_themselves_once_somebody_has_merged(
     assert "version: '2'" in at_github.manifest(appenv_id)
     assert len(at_github.pulls(appenv_id)) == 2, "one for each request"
 
+    path = f"/v1/secrets/{secret_id}/revoke"
+    revoked = platform.ok("POST", path, {"reason": "Nobody needs it any more"})
+    waiting = at_github.waiting_request(revoked["requestId"])
+    assert "The credential has ended already." in waiting["waitingFor"]
+    assert live_versions(platform, appenv["secrets"][0]["storePath"]) == []
+    at_github.merge(appenv_id)
+    assert platform.ended(revoked["requestId"])["state"] == "succeeded"
+
+
+def live_versions(platform: Platform, path: str) -> list[str]:
+    """Those that the store has not destroyed."""
+    answer = platform.openbao(f"kv/metadata/{path}", platform.openbao_root_token)
+    versions = answer.json()["data"]["versions"]
+    return [number for number, facts in versions.items() if not facts["destroyed"]]
+
 
 def appenv_of(platform: Platform, subject: Subject) -> str | None:
     """The id of the subject's application environment, once there is one."""

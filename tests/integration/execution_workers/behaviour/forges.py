@@ -160,10 +160,9 @@ class Kind:
     times_done: Callable[[People, Thing], int] = lambda _people, _thing: 0
     """How often it is there now."""
 
-    def prepare(self, forge: GitForge, thing: Thing, request_id: str | None = None) -> None:
-        """By new requests unless told."""
+    def prepare(self, forge: GitForge, thing: Thing) -> None:
         for need in self.needs:
-            need.make(forge, thing).do(attempt(request_id))
+            need.make(forge, thing).do(attempt())
 
 
 SEED_FILE = ".idp/ownership.yaml"

@@ -68,5 +68,5 @@ def _tell_wait(context: OpExecutionContext, step: Step, for_what: Unavailable) -
                 for number, link in enumerate(links, start=1)
             }
         ),
-        step_key=step,
+        step_key=step.value,
     )

@@ -93,7 +93,7 @@ def test_no_secret_waits_for_the_pull_request_of_another() -> None:
         f"pull request {number}": MetadataValue.url(link)
         for number, link in enumerate(links, start=1)
     }
-    assert told.user_message == control_plane.seen[0]
+    assert told.dagster_event.message == control_plane.seen[0]
 
 
 def test_who_does_not_merge_keeps_no_credential_alive(control_plane: FakeControlPlane) -> None:

@@ -20,6 +20,7 @@ from execution_workers.failpoints import after_provider, after_undo
 from execution_workers.ledger.ledger import Ledger, OpenCall, RecordedEffect
 from execution_workers.ports import Action, Attempt, Deed, References, Undone
 from idp_kernel.failpoints import failpoint
+from idp_kernel.pull_requests import AwaitedMerges
 from idp_kernel.telemetry.metrics import EFFECTS
 from idp_kernel.telemetry.traces import span
 from idp_kernel.wire.worker import EffectKind, ItemEffect, StepEffects, Subject
@@ -38,30 +39,37 @@ class Effects:
         self._count = EFFECTS.counter(registry)
 
     def do(self, call: Call, subject: Subject, actions: Sequence[Deed]) -> StepEffects:
-        """All items as wanted, in order; the first failure ends the call, a repeat goes on.
+        """All items as wanted, in order; the first failure ends the call, a repeat goes on. One
+        that waits for a pull request holds up none of the others.
 
         A replayed item carries the event of its first answer, so no lost answer loses an event.
         """
-        with self._ledger.opened(call) as open_call:
-            return _answer(
-                [self._item(call, subject, open_call, each, self._do) for each in actions]
-            )
+        return self._each(call, subject, actions, self._do)
 
     def end(self, call: Call, subject: Subject, deeds: Sequence[Deed]) -> StepEffects:
         """As `do`, for what shall be gone: only what the same run recorded is replayed. A later one
         looks again, since somebody may have made it anew in between.
         """
-        with self._ledger.opened(call) as open_call:
-            return _answer(
-                [self._item(call, subject, open_call, each, self._end) for each in deeds]
-            )
+        return self._each(call, subject, deeds, self._end)
 
     def undo(self, call: Call, subject: Subject, actions: Sequence[Action]) -> StepEffects:
         """Takes back, newest first, what this request made and no other has adopted."""
+        return self._each(call, subject, actions[::-1], self._undo)
+
+    def _each(
+        self,
+        call: Call,
+        subject: Subject,
+        actions: Sequence[DeedT],
+        work: Callable[[Call, OpenCall, DeedT], ItemOutcome],
+    ) -> StepEffects:
+        merges, outcomes = AwaitedMerges(), []
         with self._ledger.opened(call) as open_call:
-            return _answer(
-                [self._item(call, subject, open_call, each, self._undo) for each in actions[::-1]]
-            )
+            for each in actions:
+                with merges.passed_by():
+                    outcomes.append(self._item(call, subject, open_call, each, work))
+        merges.require_none()
+        return _answer(outcomes)
 
     def _item(
         self,

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
+from rich.markup import escape
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
@@ -183,6 +184,13 @@ def _waiting(request: WorkflowRequest, now: datetime) -> str:
     return f" until {until} ({_WAITING_WORDS.get(request.waiting_reason, request.waiting_reason)})"
 
 
+def seen_last(request: WorkflowRequest) -> str:
+    """What a request that waits saw last, such as the pull request that is to be merged; empty
+    when it does not wait, or nothing is to be said.
+    """
+    return (request.waiting_for or "") if request.state == RequestState.WAITING else ""
+
+
 def _until(request: WorkflowRequest, now: datetime) -> str | None:
     """The time it waits for; none when that has come."""
     until = request.waiting_until
@@ -302,6 +310,8 @@ class LiveSteps:
             return
         now = self._clock.now()
         yield Text.from_markup(headline(self.request, now), emoji=False)
+        if seen := seen_last(self.request):
+            yield Text(f"  {seen}", "dim")
         yield step_table(self.request, now, width=options.max_width)
 
 
@@ -327,6 +337,10 @@ class PlainChanges:
         if key not in self._told:
             self._told.add(key)
             self._output.hint(headline(request, now))
+        seen = seen_last(request)
+        if seen and seen not in self._told:
+            self._told.add(seen)
+            self._output.hint(f"  [dim]{escape(seen)}[/]")
 
     def _tell_step(self, row: StepRow) -> None:
         key = f"{row.step} {row.state} {row.attempt} {row.retries}"

@@ -8,6 +8,7 @@ from functools import partial
 from idp_dagster.outcomes import StepAttempt
 from idp_dagster.patience import Patience, each_in_a_call, is_achieved_in_time
 from idp_dagster.ports import CallPermit, ControlPlane, EndingProvider
+from idp_kernel.pull_requests import AwaitedMerges
 from idp_kernel.wire.engine import SecretsToEnd, StepResult
 from idp_kernel.wire.worker import (
     ArchiveRepositories,
@@ -30,11 +31,15 @@ def done_to_each(
     attempt: StepAttempt,
     act: Callable[[RotatedSecret, CallPermit], StepEffects],
 ) -> StepResult:
-    """What became of all secrets, one call for each; one that fails keeps those before it."""
+    """What became of all secrets, one call for each; one that fails keeps those before it, and one
+    that waits for a pull request holds up none of the others.
+    """
     done: list[StepEffects] = []
+    merges = AwaitedMerges()
     for secret in wanted.secrets:
-        with attempt.call() as permit:
+        with merges.passed_by(), attempt.call() as permit:
             done.append(act(secret, permit))
+    merges.require_none()
     return StepResult(
         items=tuple(item for effects in done for item in effects.items),
         events=tuple(event for effects in done for event in effects.events),

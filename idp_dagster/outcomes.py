@@ -72,7 +72,7 @@ def _waiting_out(control_plane: ControlPlane, step: Step, retry_number: int) -> 
                 raise
             message = f"{error.message} {refused.message}"
             raise ProviderRejected(message, code=WAITED_TOO_LONG, details=error.details) from error
-        raise SentToWait(reason) from error
+        raise SentToWait(error) from error
 
 
 @contextmanager

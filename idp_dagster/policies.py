@@ -121,7 +121,13 @@ CHECK_RETRY_POLICY = _policy(max_retries=2)
 
 
 class SentToWait(Exception):
-    """The request waits, so this run carries out no further step."""
+    """The request waits, so this run carries out no further step; `for_what` is the error that says
+    what it waits for, where there is one.
+    """
+
+    def __init__(self, for_what: Unavailable | None = None) -> None:
+        super().__init__(for_what)
+        self.for_what = for_what
 
 
 @contextmanager

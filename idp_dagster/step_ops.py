@@ -4,9 +4,22 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from typing import Any
 
-from dagster import In, Nothing, OpDefinition, OpExecutionContext, Out, Output, op
+from dagster import (
+    In,
+    MetadataValue,
+    Nothing,
+    OpDefinition,
+    OpExecutionContext,
+    Out,
+    Output,
+    op,
+)
+from dagster._core.events import EngineEventData
 
 from idp_dagster.policies import RETRY_POLICIES, SentToWait
+from idp_kernel.errors import Unavailable
+from idp_kernel.pull_requests import addresses_of
+from idp_kernel.telemetry.logs import redact
 from idp_kernel.workflows import Step
 
 # No postponed annotations here: Dagster reads those of the decorated functions as classes.
@@ -27,7 +40,9 @@ def step_op(
         def compute(context: OpExecutionContext, **arguments: Any) -> Iterator[Output[None]]:
             try:
                 carry_out(context, **arguments)
-            except SentToWait:
+            except SentToWait as sent:
+                if sent.for_what is not None:
+                    _tell_wait(context, step, sent.for_what)
                 return
             yield Output(None)
 
@@ -39,3 +54,19 @@ def step_op(
         )(compute)
 
     return decorate
+
+
+def _tell_wait(context: OpExecutionContext, step: Step, for_what: Unavailable) -> None:
+    """Among the run's events, as Dagster's UI shows them: with a link to each pull request."""
+    links = addresses_of(for_what)
+    context.instance.report_engine_event(
+        redact(for_what.message),
+        context.run,
+        EngineEventData(
+            {
+                f"pull request {number}": MetadataValue.url(link)
+                for number, link in enumerate(links, start=1)
+            }
+        ),
+        step_key=step.value,
+    )

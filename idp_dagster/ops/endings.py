@@ -19,8 +19,10 @@ from idp_dagster.patience import Patience, each_in_a_call, is_achieved_in_time
 from idp_dagster.policies import SentToWait
 from idp_dagster.ports import CallPermit, ControlPlane, EndingProvider
 from idp_dagster.step_ops import AFTER, step_op
+from idp_kernel.downstream import PULL_REQUEST_OPEN
 from idp_kernel.errors import ProviderRejected, Unavailable
-from idp_kernel.wire.engine import SecretsToEnd, StepResult
+from idp_kernel.pull_requests import said_too
+from idp_kernel.wire.engine import RevocationDesiredState, SecretsToEnd, StepResult
 from idp_kernel.wire.worker import (
     EndCredentials,
     RemoveSecretBindings,
@@ -38,14 +40,29 @@ def remove_secret_bindings(
     control_plane: ResourceParam[ControlPlane],
     ending_provider: ResourceParam[EndingProvider],
 ) -> None:
-    """Removes each secret's manifests by a commit, so that nothing brings it any more."""
+    """Removes each secret's manifests by a commit, so that nothing brings it any more.
+
+    Where that waits for people to merge it, a credential that is revoked ends before: they have no
+    more of a veto than its consumers.
+    """
     wanted = control_plane.claim.wanted(SecretsToEnd)
 
     def remove(secret: RotatedSecret, permit: CallPermit) -> StepEffects:
         return ending_provider.remove_bindings(RemoveSecretBindings(**dict(secret)), permit)
 
+    def end(secret: RotatedSecret, _permit: CallPermit) -> StepEffects:
+        permit = control_plane.permit(Step.END_CREDENTIALS)
+        return ending_provider.end(EndCredentials(**dict(secret)), permit)
+
     with step_attempt(control_plane, Step.REMOVE_SECRET_BINDINGS, context.retry_number) as attempt:
-        attempt.achieved(done_to_each(wanted, attempt, remove))
+        try:
+            attempt.achieved(done_to_each(wanted, attempt, remove))
+        except Unavailable as waits:
+            is_held_up = waits.code == PULL_REQUEST_OPEN
+            if not is_held_up or not isinstance(wanted, RevocationDesiredState):
+                raise
+            done_to_each(wanted, attempt, end)
+            raise said_too(waits, "The credential has ended already.") from waits
 
 
 @step_op(Step.RELEASE_CONSUMERS, ins=AFTER)

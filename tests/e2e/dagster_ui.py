@@ -45,7 +45,13 @@ query ($runId: ID!) { runOrError(runId: $runId) { ... on Run {
 } } }
 """
 
-
+_LINKS = """
+query ($runId: ID!) { runOrError(runId: $runId) { ... on Run {
+  eventConnection { events { ... on EngineEvent {
+    stepKey metadataEntries { ... on UrlMetadataEntry { label url } }
+  } } }
+} } }
+"""
 _CHECK = """
 query ($asset: AssetKeyInput!, $check: String!, $partition: String!) {
   assetCheckExecutions(assetKey: $asset, checkName: $check, partition: $partition, limit: 1) {
@@ -123,6 +129,18 @@ def tags(run: dict[str, Any]) -> dict[str, str]:
 def messages(run: dict[str, Any]) -> str:
     """Everything the run's page says, in one text."""
     return str(run["eventConnection"]["events"])
+
+
+def links(platform: Platform, run_id: str) -> list[tuple[str, str]]:
+    """Where the run's page leads to from the events of its steps: each step with the address."""
+    run = ask(platform, _LINKS, runId=run_id)["runOrError"]
+    events = [each for each in run["eventConnection"]["events"] if each]
+    return [
+        (event["stepKey"], entry["url"])
+        for event in events
+        for entry in event["metadataEntries"]
+        if entry
+    ]
 
 
 def steps_run(run: dict[str, Any]) -> list[str]:

@@ -145,10 +145,12 @@ class Platform:
         assert answer.status_code < 300, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json()
 
-    def new_subject(self) -> Subject:
-        """A team with an onboarded application, and an environment, that no other test has."""
+    def new_subject(self, team: str | None = None) -> Subject:
+        """A team with an onboarded application, and an environment, that no other test has; the
+        team of that name, where the platform is told something of it.
+        """
         mark = _mark()
-        team = f"team-x{mark}"
+        team = team or f"team-x{mark}"
         self.ok("POST", "/v1/teams", {"slug": team, "displayName": "A team"})
         self.ok("POST", f"/v1/teams/{team}/activate")
         application = {"team": team, "slug": f"shop-x{mark}"}

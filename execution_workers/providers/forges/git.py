@@ -24,6 +24,7 @@ from execution_workers.providers.calls import ProviderCalls
 from execution_workers.providers.forges.git_errors import (
     GIT_TIMEOUT,
     is_overtaken,
+    is_without_branch,
     of_git,
     of_own_branch,
 )
@@ -52,6 +53,10 @@ Authorization = Callable[[], str]
 
 class Overtaken(Exception):
     """The branch moved between reading and pushing; says how git told."""
+
+
+class NoSuchBranch(Exception):
+    """The repository has no such branch; says how git told."""
 
 
 class Proposed(Exception):
@@ -119,6 +124,8 @@ class GitRemote:
         said = errors.decode("utf-8", "replace")
         if arguments[0] == "push" and is_overtaken(said):
             raise Overtaken(said)
+        if arguments[0] == "fetch" and is_without_branch(said):
+            raise NoSuchBranch(said)
         raise of_git(said).of(self.calls.provider, f"git {arguments[0]}", said)
 
     def _communicate(
@@ -135,7 +142,7 @@ class GitRemote:
     def _environment(self, *, talks_to_forge: bool) -> dict[str, str]:
         configuration = {
             "core.hooksPath": os.devnull,
-            "gc.auto": "0",
+            "maintenance.auto": "false",
             "protocol.allow": "never",
             "protocol.http.allow": "always",
             "protocol.https.allow": "always",
@@ -175,13 +182,13 @@ class BranchCopy:
 
     def fetch(self) -> None:
         """Reads the branch again, and no other: somebody's may be large."""
-        with self._remote.calls.calling("git fetch"):
-            listed = self._git_with_token("ls-remote", "--heads", self._remote.url, self._ref)
-            if self._ref.encode() not in listed.split():
-                self._head = None
-                return
-            self._fetch(self._ref)
-        self._head = self._git("rev-parse", "--verify", self._ref).decode().strip()
+        try:
+            with self._remote.calls.calling("git fetch"):
+                self._fetch(self._ref)
+        except NoSuchBranch:
+            self._head = None
+        else:
+            self._head = self._git("rev-parse", "--verify", self._ref).decode().strip()
 
     def files(self, paths: Sequence[str], revision: str | None = None) -> dict[str, str]:
         """Which of the paths are files there, each with the id of its content."""

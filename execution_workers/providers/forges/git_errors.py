@@ -66,6 +66,7 @@ _OVERTAKEN = re.compile(
     r"directory file conflict",
     re.IGNORECASE,
 )
+_NO_BRANCH = re.compile(r"couldn't find remote ref refs/heads/", re.IGNORECASE)
 _NAMED_LIKE_ITS_FOLDER = re.compile(r"exists; cannot create|directory file conflict", re.IGNORECASE)
 
 
@@ -82,3 +83,8 @@ def of_own_branch(errors: str) -> Verdict:
 def is_overtaken(errors: str) -> bool:
     """Whether a push came second: reading again and pushing again may succeed."""
     return _OVERTAKEN.search(errors) is not None
+
+
+def is_without_branch(errors: str) -> bool:
+    """Whether a fetch found the repository, and in it no branch of that name."""
+    return _NO_BRANCH.search(errors) is not None

@@ -11,8 +11,8 @@ from typing import Protocol
 
 from execution_workers.ports import Attempt
 from idp_kernel.clock import Clock
-from idp_kernel.downstream import PULL_REQUEST_OPEN
-from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
+from idp_kernel.errors import PlatformError, ProviderRejected
+from idp_kernel.pull_requests import pull_request_open
 from idp_kernel.wire.worker import RepositoryWanted
 
 _SHORTEST_LOOK, _LONGEST_LOOK = timedelta(seconds=30), timedelta(minutes=15)
@@ -91,11 +91,11 @@ class ByPullRequest:
                 "it may. Have it merged, then retry.",
             )
         look = min(max(age / _AGES_PER_LOOK, _SHORTEST_LOOK), _LONGEST_LOOK)
-        return Unavailable(
+        return pull_request_open(
             f"{provider}: pull request {found.url} waits to be approved and merged. Then the "
             "request goes on by itself.",
-            code=PULL_REQUEST_OPEN,
-            retry_after_seconds=look.total_seconds(),
+            [found.url],
+            look.total_seconds(),
         )
 
 

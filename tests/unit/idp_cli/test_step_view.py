@@ -221,6 +221,34 @@ def test_in_a_pipe_a_wait_is_told_after_what_it_follows() -> None:
     assert "succeeded" in lines[-1]
 
 
+PULL_REQUEST = "github: pull request https://forge.test/[a]/pull/1 waits to be merged."
+
+
+def waiting_for_a_merge(until: datetime) -> WorkflowRequest:
+    told = {"waiting_reason": "pull_request_open", "waiting_for": PULL_REQUEST}
+    return rotation(RequestState.WAITING, until=until).model_copy(update=told)
+
+
+def test_in_a_pipe_the_pull_request_is_named_once() -> None:
+    now = datetime.now(UTC)
+    waits = [waiting_for_a_merge(now + timedelta(seconds=30 * number)) for number in (1, 2)]
+    _, lines = followed(Script(*waits, rotation(RequestState.SUCCEEDED)))
+    assert lines.count(f"  {PULL_REQUEST}") == 1
+    assert sum("a pull request waits to be merged" in line for line in lines) == 2
+
+
+def test_on_a_terminal_the_pull_request_stands_below_the_headline_until_the_wait_is_over() -> None:
+    file = io.StringIO()
+    steps, console = LiveSteps(StoppedClock(at(3))), Console(file=file, width=200)
+    steps.request = waiting_for_a_merge(at(30))
+    console.print(steps)
+    assert file.getvalue().splitlines()[1].strip() == PULL_REQUEST
+    running = rotation(RequestState.RUNNING)
+    steps.request = running.model_copy(update={"waiting_for": PULL_REQUEST})
+    console.print(steps)
+    assert file.getvalue().count(PULL_REQUEST) == 1
+
+
 @dataclass
 class StoppedClock:
     """Stands still until it is set."""

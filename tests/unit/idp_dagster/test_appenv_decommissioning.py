@@ -9,6 +9,7 @@ from idp_dagster.jobs.appenv_decommissioning import (
     application_environment_decommissioning,
     application_environment_decommissioning_steps,
 )
+from idp_kernel.pull_requests import pull_request_open
 from idp_kernel.wire.engine import AppEnvDecommissioningDesiredState
 from idp_kernel.wire.worker import ArchiveRepositories
 from idp_kernel.workflows import (
@@ -59,6 +60,17 @@ def test_secrets_end_before_the_repository_is_archived(control_plane: FakeContro
     assert control_plane.finalized is not None
     archived = control_plane.finalized[Step.ARCHIVE_ENVIRONMENT_REPOSITORY]
     assert archived.events == (ProviderEvent.GIT_REPOSITORY_ARCHIVED,)
+
+
+def test_who_does_not_merge_holds_up_the_end_of_an_environment(
+    control_plane: FakeControlPlane,
+) -> None:
+    """Unlike that of a secret that is revoked: nobody has it who must not."""
+    wait = pull_request_open("It waits.", ["https://forge.test/1"], 30)
+    workers = FakeWorkers(errors={Step.REMOVE_SECRET_BINDINGS: [wait]})
+    assert carry_out(control_plane, workers).success
+    assert workers.steps_called() == [Step.REMOVE_SECRET_BINDINGS]
+    assert control_plane.seen == ["It waits."]
 
 
 def test_one_without_secrets_has_a_repository_still() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from dagster import ExecuteInProcessResult
+from dagster import DagsterEventType, DagsterInstance, ExecuteInProcessResult, MetadataValue
 from structlog.testing import capture_logs
 
 from idp_dagster.jobs.secret_revocation import secret_revocation, secret_revocation_steps
 from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
+from idp_kernel.pull_requests import pull_request_open
 from idp_kernel.wire.engine import RevocationDesiredState
 from idp_kernel.wire.worker import RotatedSecret
 from idp_kernel.workflows import SECRET_REVOCATION, ProviderEvent, Step, WaitingReason
@@ -70,6 +71,51 @@ def test_every_secret_has_a_call_of_its_own() -> None:
         assert workers.steps_called().count(step) == 2
     assert control_plane.finalized is not None
     assert len(control_plane.finalized[Step.END_CREDENTIALS].items) == 2
+
+
+def test_no_secret_waits_for_the_pull_request_of_another() -> None:
+    one, other = revocation_state(), revocation_state()
+    both = one.model_copy(update={"secrets": (*one.secrets, *other.secrets)})
+    links = [f"https://forge.test/{number}" for number in (1, 2)]
+    waits = [pull_request_open(f"{link} waits.", [link], 30) for link in links]
+    control_plane = FakeControlPlane(claim(wanted=both))
+    workers = FakeWorkers(errors={Step.REMOVE_SECRET_BINDINGS: [*waits]})
+    with DagsterInstance.ephemeral() as instance:
+        run = run_steps(secret_revocation_steps, control_plane, workers, instance=instance)
+        events = instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)
+    assert workers.steps_called()[:2] == [Step.REMOVE_SECRET_BINDINGS] * 2
+    assert control_plane.waits == [(WaitingReason.PULL_REQUEST_OPEN, 30)]
+    assert all(link in control_plane.seen[0] for link in links)
+    (told,) = [each for each in events if each.step_key == Step.REMOVE_SECRET_BINDINGS]
+    assert told.dagster_event is not None
+    metadata = told.dagster_event.engine_event_data.metadata
+    assert metadata == {
+        f"pull request {number}": MetadataValue.url(link)
+        for number, link in enumerate(links, start=1)
+    }
+    assert told.dagster_event.message == control_plane.seen[0]
+
+
+def test_who_does_not_merge_keeps_no_credential_alive(control_plane: FakeControlPlane) -> None:
+    wait = pull_request_open("It waits.", ["https://forge.test/1"], 30)
+    workers = FakeWorkers(errors={Step.REMOVE_SECRET_BINDINGS: [wait]})
+    assert carry_out(control_plane, workers).success
+    assert workers.steps_called() == [Step.REMOVE_SECRET_BINDINGS, Step.END_CREDENTIALS]
+    assert control_plane.waits == [(WaitingReason.PULL_REQUEST_OPEN, 30)]
+    assert control_plane.seen == ["It waits. The credential has ended already."]
+    assert [step for step, _ in control_plane.told] == [], "neither step is over"
+
+    again = FakeControlPlane(control_plane.claim)
+    assert carry_out(again, workers).success
+    assert workers.steps_called()[2:] == STEPS[:-1], "the rest comes once it is merged"
+    assert again.finalized is not None
+
+
+def test_what_holds_up_the_removal_otherwise_ends_nothing(control_plane: FakeControlPlane) -> None:
+    away = ProviderRejected("No.", code="pull_request_not_merged")
+    workers = FakeWorkers(errors={Step.REMOVE_SECRET_BINDINGS: [away]})
+    assert not carry_out(control_plane, workers).success
+    assert workers.steps_called() == [Step.REMOVE_SECRET_BINDINGS]
 
 
 def test_consumers_get_time_to_lose_it(control_plane: FakeControlPlane) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import pytest
 
+from execution_workers.ports import Action, Attempt, GitForge, Made
 from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
 from idp_kernel.ids import new_id
+from idp_kernel.wire.worker import EffectKind
 from tests.fixtures.vendors import RecordedCall
 from tests.fixtures.vendors.stand_in import GIT, OF_GITHUB_ONLY, RETRY_AFTER_SECONDS, Fault
 from tests.integration.execution_workers.behaviour.forges import (
@@ -25,6 +28,68 @@ from tests.integration.execution_workers.behaviour.forges import (
 TOLD = re.compile(r"^(?P<provider>[\w-]+) did not [\w -]+: .+\. [A-Z].+\.$")
 REJECTED = frozenset({Fault.EXPIRED, Fault.DENIED})
 """A person has to do something, so nothing is tried again by itself."""
+
+
+class Does(Protocol):
+    """What a request does, and does again."""
+
+    def do(self, attempt: Attempt) -> Made: ...
+
+
+@dataclass(frozen=True)
+class Undo:
+    """What a request made goes, by that request."""
+
+    action: Action
+
+    def do(self, attempt: Attempt) -> Made:
+        undone = self.action.undo(attempt)
+        assert undone.effect in (EffectKind.UNDONE, EffectKind.ABSENT)
+        return Made({}, attempt.request_id, created=False)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One that meets the faults."""
+
+    name: str
+    make: Callable[[GitForge, Thing], Does]
+    needs: tuple[Kind, ...] = ()
+    """What the same request has done before."""
+    is_all_git: bool = False
+
+    def prepare(self, bench: Bench, thing: Thing, request_id: str) -> None:
+        for need in self.needs:
+            need.make(bench.forge, thing).do(attempt(request_id))
+
+
+OPERATIONS = (
+    *(
+        Operation(kind.name, kind.make, kind.needs, kind is BINDINGS)
+        for kind in (REPOSITORY, PROTECTION, BINDINGS)
+    ),
+    Operation(
+        "removed binding",
+        lambda forge, thing: forge.removed_binding(thing.repository, thing.binding(), {}),
+        (REPOSITORY, PROTECTION, BINDINGS),
+        is_all_git=True,
+    ),
+    Operation(
+        "archive",
+        lambda forge, thing: forge.archived(thing.subject, thing.repository),
+        (REPOSITORY,),
+    ),
+    Operation(
+        "undo of protection",
+        lambda forge, thing: Undo(PROTECTION.make(forge, thing)),
+        (REPOSITORY, PROTECTION),
+    ),
+    Operation(
+        "undo of repository",
+        lambda forge, thing: Undo(REPOSITORY.make(forge, thing)),
+        (REPOSITORY,),
+    ),
+)
 
 
 PAUSES = {
@@ -58,23 +123,25 @@ AT: dict[Fault, Callable[[RecordedCall], bool]] = {
     Fault.TRUNCATED: lambda call: changes_something(call) and not is_git(call),
     Fault.PRIMARY_LIMIT: lambda call: not is_git(call),
     Fault.SECONDARY_LIMIT: lambda call: not is_git(call),
+    Fault.SKEWED: lambda call: not is_git(call),
 }
 """At which calls each fault is tried."""
 CASES = [
-    (kind, fault)
-    for kind in (REPOSITORY, PROTECTION, BINDINGS)
+    (operation, fault)
+    for operation in OPERATIONS
     for fault in AT
-    if kind is not BINDINGS or fault not in (Fault.SLOW, Fault.TRUNCATED)
+    if not operation.is_all_git or fault not in (Fault.SLOW, Fault.TRUNCATED)
     if fault not in OF_GITHUB_ONLY
 ]
-"""Bindings are git's alone, which has its own test of what takes too long."""
+"""What is git's alone has its own test of what takes too long."""
 
 
-def calls_of(bench: Bench, kind: Kind, thing: Thing) -> list[RecordedCall]:
-    """What the effect asks of the forge when nothing goes wrong."""
-    kind.prepare(bench.forge, thing)
+def calls_of(bench: Bench, operation: Operation, thing: Thing) -> list[RecordedCall]:
+    """What it asks of the forge when nothing goes wrong."""
+    request_id = new_id()
+    operation.prepare(bench, thing, request_id)
     before = len(bench.stand_in.recorded)
-    kind.make(bench.forge, thing).do(attempt())
+    operation.make(bench.forge, thing).do(attempt(request_id))
     return bench.stand_in.recorded[before:]
 
 
@@ -89,13 +156,13 @@ class Tried:
     """A request for one thing, tried again after each fault; another one once it has succeeded."""
 
     bench: Bench
-    kind: Kind
+    operation: Operation
     thing: Thing = field(default_factory=Thing)
     request_id: str = field(default_factory=new_id)
     is_done: bool = False
 
     def __post_init__(self) -> None:
-        self.kind.prepare(self.bench.forge, self.thing)
+        self.operation.prepare(self.bench, self.thing, self.request_id)
 
     def after(
         self, fault: Fault, call: RecordedCall, number: int, of: Thing
@@ -114,7 +181,8 @@ class Tried:
 
     def attempted(self) -> PlatformError | None:
         try:
-            made = self.kind.make(self.bench.forge, self.thing).do(attempt(self.request_id))
+            work = self.operation.make(self.bench.forge, self.thing)
+            made = work.do(attempt(self.request_id))
         except PlatformError as error:
             return error
         assert made.created_by == self.request_id
@@ -122,13 +190,15 @@ class Tried:
         return None
 
 
-@pytest.mark.parametrize(("kind", "fault"), CASES, ids=lambda case: getattr(case, "name", case))
+@pytest.mark.parametrize(
+    ("operation", "fault"), CASES, ids=lambda case: getattr(case, "name", case)
+)
 def test_a_fault_at_any_call_is_told_and_the_repeat_does_it_once(
-    vendor: Bench, kind: Kind, fault: Fault
+    vendor: Bench, operation: Operation, fault: Fault
 ) -> None:
     """One request meets the fault at one call after the other, and comes to its end as well."""
     undisturbed = Thing()
-    calls = calls_of(vendor, kind, undisturbed)
+    calls = calls_of(vendor, operation, undisturbed)
     like = [(call.method, call.path) for call in calls]
     failed = [
         (call, like[:place].count(like[place]))
@@ -136,19 +206,19 @@ def test_a_fault_at_any_call_is_told_and_the_repeat_does_it_once(
         if AT[fault](call)
     ]
     assert failed
-    tried = Tried(vendor, kind)
+    tried = Tried(vendor, operation)
     for call, number in failed:
         raised = tried.after(fault, call, number, undisturbed)
         if not tried.has_met():
             # What it was to do was done before, so only one that begins anew calls it.
             _check_done(tried, undisturbed)
-            tried = Tried(vendor, kind)
+            tried = Tried(vendor, operation)
             raised = tried.after(fault, call, number, undisturbed)
             assert tried.has_met(), call.operation_hint
         check_told(vendor, fault, call, raised)
         if tried.is_done:
             _check_done(tried, undisturbed)
-            tried = Tried(vendor, kind)
+            tried = Tried(vendor, operation)
     _check_done(tried, undisturbed)
 
 
@@ -159,18 +229,18 @@ def _check_done(tried: Tried, undisturbed: Thing) -> None:
 
 
 @pytest.mark.parametrize("fault", sorted(OF_GITHUB_ONLY))
-@pytest.mark.parametrize("kind", [REPOSITORY, PROTECTION], ids=lambda kind: kind.name)
-def test_a_limit_of_githubs_at_any_call(github: Bench, kind: Kind, fault: Fault) -> None:
-    test_a_fault_at_any_call_is_told_and_the_repeat_does_it_once(github, kind, fault)
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_a_limit_of_githubs_at_any_call(github: Bench, operation: Operation, fault: Fault) -> None:
+    test_a_fault_at_any_call_is_told_and_the_repeat_does_it_once(github, operation, fault)
 
 
 def check_told(
     bench: Bench, fault: Fault, call: RecordedCall, raised: PlatformError | None
 ) -> None:
     if raised is None:
-        # The status alone says that a change was made; and git sends a push that was cut off
-        # once more by itself, which then comes second.
-        assert fault is Fault.TRUNCATED or is_git(call), call.operation_hint
+        # The status alone says that a change was made, and the forge's clock says nothing; and git
+        # sends a push that was cut off once more by itself, which then comes second.
+        assert fault in (Fault.TRUNCATED, Fault.SKEWED) or is_git(call), call.operation_hint
         return
     told = TOLD.match(raised.message)
     assert told is not None, raised.message

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from execution_workers.calls import Call
+from execution_workers.effects import Effects
+from execution_workers.ledger.ledger import Ledger, new_engine
+from execution_workers.ledger.migrate import migrate
 from execution_workers.providers.forges.pull_requests import PullRequestRules
 from execution_workers.providers.github.settings import GitHubProtectionChoice
+from idp_kernel.clock import SystemClock
 from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
 from idp_kernel.ids import new_id
+from idp_kernel.pull_requests import addresses_of
 from idp_kernel.wire.worker import EffectKind
+from idp_kernel.workflows import Step
+from tests.fixtures.stack import PostgresServer
 from tests.fixtures.vendors import RecordedCall
 from tests.fixtures.vendors.stand_in import Fault
 from tests.integration.execution_workers.behaviour.forges import (
     BINDINGS,
+    INSTALLATION,
     MANIFEST,
     MOVED_BINDING,
     PROTECTION,
@@ -181,11 +191,12 @@ def test_one_is_looked_at_ever_more_rarely_and_not_for_ever(
     request = new_id()
     proposed(bench, BINDINGS, thing, request)
     looks = []
-    for later in (timedelta(hours=1), timedelta(days=6)):
+    for later in (timedelta(minutes=-5), timedelta(hours=1), timedelta(days=6)):
         clock.later = later
         looks.append(proposed(bench, BINDINGS, thing, request).retry_after_seconds)
-    assert looks[0] == pytest.approx(360, abs=60)
-    assert looks[1] == 900
+    assert looks[0] == 30, "the forge's clock is fast"
+    assert looks[1] == pytest.approx(360, abs=60)
+    assert looks[2] == 900
     clock.later = timedelta(days=7, minutes=1)
     with pytest.raises(ProviderRejected, match=r"longer than it may\. Have it merged"):
         BINDINGS.make(bench.forge, thing).do(attempt(request))
@@ -289,8 +300,90 @@ def bound_and_undone(bench: Bench, thing: Thing, request: str) -> None:
     assert bindings.undo(attempt(request)).effect is EffectKind.ABSENT
 
 
-AFTER_IT_WAS_DONE = (Fault.RESET, Fault.TRUNCATED)
-BEFORE = (Fault.FAILED, Fault.EXPIRED, Fault.RATE_LIMITED)
+@pytest.fixture
+def effects(postgres_server: PostgresServer) -> Iterator[Effects]:
+    """Over the real ledger."""
+    url = postgres_server.create_database().url
+    migrate(url)
+    engine = new_engine(url, max_calls=2, item_wait_seconds=10)
+    ledger = Ledger(engine, SystemClock(), max_calls=2)
+    yield Effects(ledger, INSTALLATION, CollectorRegistry())
+    engine.dispose()
+
+
+def call_of(things: Sequence[Thing], step: Step) -> Call:
+    """A first one of a new request."""
+    return Call(new_id(), generation=1, step=step, fence=1, team_id=new_id(), team=things[0].team)
+
+
+@pytest.mark.parametrize("bench", ["gitea", "github"], indirect=True)
+def test_those_of_one_request_are_opened_before_any_is_awaited(
+    bench: Bench, effects: Effects
+) -> None:
+    things, people = [Thing(), Thing(), Thing()], bench.vendors_people
+    for thing in things:
+        guarded(bench, thing)
+    call = call_of(things, Step.CREATE_SECRET_BINDINGS)
+    actions = [BINDINGS.make(bench.forge, thing) for thing in things]
+
+    def opened() -> list[int]:
+        return [len(people.pull_requests(thing.repository)) for thing in things]
+
+    with pytest.raises(Unavailable, match="3 pull requests wait") as told:
+        effects.do(call, things[0].subject, actions)
+    assert opened() == [1, 1, 1]
+    links = addresses_of(told.value)
+    assert [thing.team in link for thing, link in zip(things, links, strict=True)] == [True] * 3
+
+    people.merge(things[1].repository)
+    with pytest.raises(Unavailable) as told:
+        effects.do(call, things[0].subject, actions)
+    assert addresses_of(told.value) == [links[0], links[2]], "whichever is merged first"
+    for thing in (things[2], things[0]):
+        people.merge(thing.repository)
+    done = effects.do(call, things[0].subject, actions)
+    assert [each.created_by for each in done.items] == [call.request_id] * 3
+    assert done.items[1].effect is EffectKind.REPLAYED, "what was merged before is not looked at"
+
+    with pytest.raises(Unavailable, match="3 pull requests wait"):
+        effects.undo(call, things[0].subject, actions)
+    for thing in things:
+        people.merge(thing.repository)
+    undone = effects.undo(call, things[0].subject, actions)
+    assert [each.effect for each in undone.items] == [EffectKind.ABSENT] * 3
+    assert opened() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("bench", ["gitea", "github"], indirect=True)
+def test_those_that_end_bindings_are_opened_before_any_is_awaited(
+    bench: Bench, effects: Effects
+) -> None:
+    things, people = [Thing(), Thing()], bench.vendors_people
+    for thing in things:
+        guarded(bench, thing)
+        request = new_id()
+        proposed(bench, BINDINGS, thing, request)
+        people.merge(thing.repository)
+        BINDINGS.make(bench.forge, thing).do(attempt(request))
+    call = call_of(things, Step.REMOVE_SECRET_BINDINGS)
+    deeds = [bench.forge.removed_binding(thing.repository, thing.binding(), {}) for thing in things]
+    with pytest.raises(Unavailable, match="2 pull requests wait"):
+        effects.end(call, things[0].subject, deeds)
+    for thing in reversed(things):
+        people.merge(thing.repository)
+    ended = effects.end(call, things[0].subject, deeds)
+    assert [each.created_by for each in ended.items] == [call.request_id] * 2
+
+
+AFTER_IT_WAS_DONE = (Fault.RESET, Fault.TRUNCATED, Fault.SLOW)
+BEFORE = (
+    Fault.FAILED,
+    Fault.BAD_GATEWAY,
+    Fault.EXPIRED,
+    Fault.DENIED,
+    Fault.RATE_LIMITED,
+    Fault.SECONDARY_LIMIT,
+)
 
 
 @pytest.mark.parametrize("fault", [*AFTER_IT_WAS_DONE, *BEFORE])

@@ -173,7 +173,7 @@ def test_a_ruleset_that_was_weakened_is_told_and_mended(
     assert theirs in ruleset["rules"], "what the team has added stays"
 
 
-@pytest.mark.parametrize("fault", [Fault.RESET, Fault.FAILED, Fault.DENIED, Fault.TRUNCATED])
+@pytest.mark.parametrize("fault", Fault)
 def test_a_fault_at_any_call_makes_no_second_ruleset(
     bench: Bench, server: GitHubServer, fault: Fault
 ) -> None:

@@ -2,7 +2,8 @@
 fares, for Prometheus.
 
 A singleton. Each scrape reads both anew. While one cannot be read its series are left out, never
-shown as zeros, and `idp_metrics_projection_up` or `dagster_instance_up` is 0.
+shown as zeros, and `idp_metrics_projection_up` or `dagster_instance_up` is 0. Neither is waited for
+as long as a scrape may take: of what hangs that gauge tells, not an exporter that gives no answer.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from idp_dagster.bounded_read import BoundedRead
 from idp_dagster.health import HealthCollector, ReadHealth, engine_health
 from idp_dagster.settings import ExporterSettings
 from idp_kernel.clock import Clock, SystemClock
@@ -34,8 +36,9 @@ from idp_kernel.wire.engine import METRICS_PROJECTION
 from idp_kernel.wire.metrics import MetricsProjection, RunDuration
 from idp_kernel.workflows import WORKFLOW_SECONDS_BUCKETS
 
-READ_TIMEOUT_SECONDS = 5.0
-"""Below Prometheus' scrape timeout."""
+PROJECTION_WITHIN_SECONDS = 5.0
+HEALTH_WITHIN_SECONDS = 2.0
+"""Both in turn are below the time that Prometheus gives a scrape."""
 
 ReadProjection = Callable[[], MetricsProjection]
 
@@ -74,23 +77,25 @@ def projection_reader(settings: ExporterSettings) -> ReadProjection:
         key=SigningKey.read(settings.exporter_key_file),
         service=ServiceName.METRICS_EXPORTER,
         clock=SystemClock(),
-        timeout_seconds=READ_TIMEOUT_SECONDS,
+        timeout_seconds=PROJECTION_WITHIN_SECONDS,
     )
     return lambda: api.call("GET", METRICS_PROJECTION, MetricsProjection)
 
 
 def exporter(read: ReadProjection, read_health: ReadHealth, clock: Clock, *, env: str) -> FastAPI:
     """The server; ready while the projection can be read."""
+    projection = BoundedRead(read, PROJECTION_WITHIN_SECONDS)
+    health = BoundedRead(read_health, HEALTH_WITHIN_SECONDS)
 
     def is_ready() -> None:
         try:
-            read()
+            projection()
         except PlatformError as error:
             raise Unavailable(f"The projection cannot be read: {error.message}") from error
 
     registry = CollectorRegistry()
-    registry.register(ProjectionCollector(read, clock))
-    registry.register(HealthCollector(read_health))
+    registry.register(ProjectionCollector(projection, clock))
+    registry.register(HealthCollector(health))
     return new_server(
         service=ServiceName.METRICS_EXPORTER,
         env=env,

@@ -13,13 +13,16 @@ from sqlalchemy.engine import make_url
 DRIVER = "postgresql+psycopg"
 """The driver that can wait; the URLs of the same database for others say others."""
 
-_NOTICES_AN_END = {
+NOTICES_AN_END = {
     "connect_timeout": 5,
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
 }
-"""Of a connection that only listens: a server that went without a word would never be missed."""
+"""Of a connection: who waits for a server that went without a word hears of that within a minute,
+whether it only listens or has asked. In seconds, the last in milliseconds.
+"""
 
 _log = structlog.get_logger(__name__)
 
@@ -33,7 +36,7 @@ class News:
 
     def __init__(self, url: str, channel: str) -> None:
         self._engine = create_engine(
-            make_url(url).set(drivername=DRIVER), poolclass=NullPool, connect_args=_NOTICES_AN_END
+            make_url(url).set(drivername=DRIVER), poolclass=NullPool, connect_args=NOTICES_AN_END
         )
         self._channel = channel
         self._connection: psycopg.Connection[Any] | None = None

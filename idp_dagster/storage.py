@@ -28,6 +28,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from idp_dagster.news import NOTICES_AN_END
+
 _log = structlog.get_logger(__name__)
 
 POOL_SIZE = 4
@@ -160,6 +162,7 @@ def pooled_engine(postgres_url: str, process_id: int) -> Engine:
         pool_size=POOL_SIZE,
         max_overflow=POOL_OVERFLOW,
         pool_recycle=POOL_RECYCLE_SECONDS,
+        connect_args=NOTICES_AN_END,
     )
     ping_when_rested(engine)
     return engine

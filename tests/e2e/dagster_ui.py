@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from idp_kernel.services import DEFAULT_PORTS
@@ -77,6 +78,7 @@ def launch(
     platform: Platform,
     run_config: dict[str, object],
     job: str = APPLICATION_ENVIRONMENT_PROVISIONING.phase(1).job_name,
+    tags_of_run: Mapping[str, str] | None = None,
 ) -> str:
     """Launches a job as the Launchpad does; answers the run's id."""
     (repository,) = ask(platform, _LOCATION)["repositoriesOrError"]["nodes"]
@@ -87,6 +89,9 @@ def launch(
             "jobName": job,
         },
         "runConfigData": run_config,
+        "executionMetadata": {
+            "tags": [{"key": key, "value": value} for key, value in (tags_of_run or {}).items()]
+        },
     }
     launched = ask(platform, _LAUNCH, params=params)["launchRun"]
     assert launched["__typename"] == "LaunchRunSuccess", launched

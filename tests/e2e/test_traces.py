@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +15,13 @@ import pytest
 from idp_kernel.telemetry.run_spans import QUEUE_WAIT, RUN_WAIT, run_span
 from idp_kernel.workflows import ROTATION_GRACE, WORKFLOWS, Step, WorkflowName
 from tests.e2e.platform import Platform, Subject, eventually
+from tests.e2e.trace_picture import picture
 from tests.fixtures.otlp import ReceivedSpan
 
 pytestmark = [pytest.mark.e2e, pytest.mark.endurance]
 
 GRACE_SECONDS = 2
+WHY = {"reason": "a rehearsal"}
 SENSOR, REPORT = "workflow_requests_sensor", "report run"
 LARGEST_GAP_SECONDS = 0.5
 """For which no span accounts, from the command to the end of the last run."""
@@ -122,6 +126,15 @@ def assert_named(trace: Trace, spans: Iterable[ReceivedSpan]) -> None:
         assert each.attributes["idp.team_id"]
 
 
+def called(trace: Trace) -> set[str]:
+    """The providers that were called."""
+    return {
+        each.name.partition(" ")[0]
+        for each in trace.spans
+        if each.service == "execution-workers" and each.kind == "client"
+    }
+
+
 def drawing(spans: list[ReceivedSpan]) -> str:
     """The tree, with the start and the duration of each span in milliseconds."""
     first = min(each.start for each in spans)
@@ -166,6 +179,13 @@ def rotation(platform: Platform, provisioning: Trace) -> Trace:
     return trace_of(platform, platform.rotate(secret["id"])["requestId"])
 
 
+@pytest.fixture(scope="module")
+def two_secrets(platform: Platform, onboarded: Subject) -> dict[str, Any]:
+    """An environment with two secrets, of which one is revoked before all of it is ended."""
+    subject = platform.with_new_environment(onboarded)
+    return platform.provisioned(subject, {"name": "one"}, {"name": "two"})
+
+
 def test_an_onboarding_is_one_trace(onboarding: Trace) -> None:
     assert_whole(onboarding, "POST /v1/applications")
     created = next(
@@ -192,12 +212,8 @@ def test_an_onboarding_is_one_trace(onboarding: Trace) -> None:
 
 def test_a_provisioning_is_one_trace_to_every_provider(provisioning: Trace) -> None:
     assert_whole(provisioning, "POST /v1/applications/{application_id}/environments")
-    calls = {
-        each.name.partition(" ")[0]
-        for each in provisioning.spans
-        if each.service == "execution-workers" and each.kind == "client"
-    }
-    assert {"local-forge", "openbao", "postgres", "local-gitops-agent"} <= calls
+    providers = {"local-forge", "openbao", "postgres", "local-gitops-agent"}
+    assert providers <= called(provisioning)
     pushed = [each for each in provisioning.spans if each.name.endswith("/git-receive-pack")]
     assert pushed, "git carries the trace to the forge"
 
@@ -214,6 +230,51 @@ def test_a_rotation_is_one_trace_over_both_phases_and_the_grace(rotation: Trace)
     first, second = rotation.runs
     assert first.start < grace.start
     assert grace.end <= second.start
+
+
+def test_a_trace_can_be_drawn(rotation: Trace) -> None:
+    """As the page on tracing shows it: `IDP_TEST_TRACE_PICTURE` names a file to write."""
+    drawn = picture(rotation.spans)
+    named = {*(each.name for each in rotation.runs), *rotation.step_attempts}
+    assert [name for name in named if f">{name}</text>" not in drawn] == []
+    if path := os.environ.get("IDP_TEST_TRACE_PICTURE"):
+        Path(path).write_text(drawn, encoding="utf-8")
+
+
+def test_a_revocation_is_one_trace(platform: Platform, two_secrets: dict[str, Any]) -> None:
+    path = f"/v1/secrets/{two_secrets['secrets'][0]['id']}/revoke"
+    trace = trace_of(platform, platform.ok("POST", path, WHY)["requestId"])
+    assert_whole(trace, "POST /v1/secrets/{secret_id}/revoke")
+    assert {"openbao", "local-gitops-agent"} <= called(trace)
+
+
+def test_a_decommissioning_is_one_trace(platform: Platform, two_secrets: dict[str, Any]) -> None:
+    path = f"/v1/application-environments/{two_secrets['id']}"
+    platform.ok("POST", f"{path}/freeze")
+    trace = trace_of(platform, platform.ok("POST", f"{path}/decommission", WHY)["requestId"])
+    assert_whole(
+        trace, "POST /v1/application-environments/{application_environment_id}/decommission"
+    )
+    assert {"local-forge", "openbao", "local-gitops-agent"} <= called(trace)
+
+
+def test_the_end_of_an_application_is_one_trace(platform: Platform) -> None:
+    path = f"/v1/applications/{platform.new_subject().application_id}"
+    platform.ok("POST", f"{path}/deprecate")
+    trace = trace_of(platform, platform.ok("POST", f"{path}/decommission", WHY)["requestId"])
+    assert_whole(trace, "POST /v1/applications/{application_id}/decommission")
+    assert "local-forge" in called(trace)
+
+
+def test_an_undo_is_one_trace_beside_that_of_what_it_takes_back(
+    platform: Platform, provisioning: Trace, rotation: Trace
+) -> None:
+    del rotation  # of a secret that is gone then
+    path = f"/v1/workflow-requests/{provisioning.request['id']}/undo"
+    trace = trace_of(platform, platform.ok("POST", path, WHY)["requestId"])
+    assert_whole(trace, "POST /v1/workflow-requests/{request_id}/undo")
+    assert {"local-forge", "openbao", "postgres"} <= called(trace)
+    assert trace.spans[0].trace_id != provisioning.spans[0].trace_id
 
 
 def test_a_retry_and_what_it_repeats_are_spans_that_know_each_other(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from threading import Event
+from typing import Any
 
 import pytest
 from dagster import DagsterRunStatus
 from starlette.testclient import TestClient
 
-from idp_dagster.exporter import exporter
-from idp_dagster.health import EngineHealth
+from idp_dagster import exporter as exporter_module
+from idp_dagster.exporter import ReadProjection, exporter
+from idp_dagster.health import EngineHealth, ReadHealth
 from idp_kernel.errors import PlatformError, Unavailable
 from idp_kernel.wire.metrics import (
     DownstreamErrorsTotal,
@@ -37,6 +40,10 @@ from tests.fixtures.openmetrics import families_of
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 FLOW = WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING
 LABEL = 'workflow="ApplicationEnvironmentProvisioning"'
+
+
+HANGS_FOR_SECONDS = 60
+"""Unless the test lets it go."""
 
 
 class FixedClock:
@@ -196,6 +203,31 @@ def test_while_dagsters_storage_is_away_the_rest_is_shown(
     assert "dagster_runs_open" not in text
     assert "dagster_daemon" not in text
     assert "idp_metrics_projection_up 1.0" in text
+
+
+def test_what_hangs_is_told_as_away_and_the_rest_is_shown(
+    projection: Projection, health: Health, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PROJECTION_WITHIN_SECONDS", "HEALTH_WITHIN_SECONDS"):
+        monkeypatch.setattr(exporter_module, name, 0.1)
+    ended = Event()
+
+    def hang() -> Any:
+        assert ended.wait(HANGS_FOR_SECONDS)
+        raise Unavailable("too late")
+
+    def scraped(read: ReadProjection, read_health: ReadHealth) -> list[str]:
+        app = exporter(read, read_health, FixedClock(), env="test")
+        return TestClient(app).get("/metrics").text.splitlines()
+
+    try:
+        shown = scraped(projection, hang)
+        assert {"dagster_instance_up 0.0", "idp_metrics_projection_up 1.0"} <= set(shown)
+        shown = scraped(hang, health)
+        assert {"dagster_instance_up 1.0", "idp_metrics_projection_up 0.0"} <= set(shown)
+        assert not ended.is_set()
+    finally:
+        ended.set()
 
 
 def test_all_of_it_is_valid_openmetrics(client: TestClient) -> None:

@@ -6,12 +6,18 @@ from typing import Any
 
 import yaml
 
+from idp_dagster.exporter import HEALTH_WITHIN_SECONDS, PROJECTION_WITHIN_SECONDS
 from idp_kernel.telemetry.metrics import METRICS_OF
 from idp_kernel.telemetry.metrics_reference import PORTS
 from observability.dashboards.model import PROMETHEUS_UID, TEMPO_UID
 from observability.generate import FOLDER
 from observability.ports import DEFAULT_OBSERVER_PORTS
-from observability.prometheus import SCRAPE_SECONDS, alertmanager, prometheus
+from observability.prometheus import (
+    SCRAPE_SECONDS,
+    SCRAPE_TIMEOUT_SECONDS,
+    alertmanager,
+    prometheus,
+)
 from tests.docs.pages import DOCS
 
 
@@ -36,6 +42,10 @@ def _sources() -> list[dict[str, Any]]:
 def test_grafana_knows_how_often_is_scraped() -> None:
     (metrics,) = [each for each in _sources() if each["uid"] == PROMETHEUS_UID]
     assert metrics["jsonData"]["timeInterval"] == f"{SCRAPE_SECONDS}s"
+
+
+def test_the_exporter_answers_in_time_whatever_hangs() -> None:
+    assert PROJECTION_WITHIN_SECONDS + HEALTH_WITHIN_SECONDS < SCRAPE_TIMEOUT_SECONDS
 
 
 def test_tempo_listens_on_loopback_alone() -> None:

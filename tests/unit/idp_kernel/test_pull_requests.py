@@ -15,6 +15,11 @@ def waits_for(address: str, look_seconds: float = 30) -> Unavailable:
     return pull_request_open(f"{address} waits.", [address], look_seconds)
 
 
+def meet(merges: AwaitedMerges, wait: Unavailable) -> None:
+    with merges.passed_by():
+        raise wait
+
+
 def test_the_addresses_outlive_the_way_between_two_services() -> None:
     problem = json.dumps(problem_of(waits_for(FIRST), "r")).encode()
     told = error_of(503, problem, party="workers", retry_after=None)
@@ -43,8 +48,7 @@ def test_no_part_waits_for_another_ones_pull_request() -> None:
 
 def test_one_is_told_as_it_was() -> None:
     merges, wait = AwaitedMerges(), waits_for(FIRST)
-    with merges.passed_by():
-        raise wait
+    meet(merges, wait)
     with pytest.raises(Unavailable) as told:
         merges.require_none()
     assert told.value is wait
@@ -53,8 +57,7 @@ def test_one_is_told_as_it_was() -> None:
 def test_parts_that_wait_for_the_same_one_name_it_once() -> None:
     merges = AwaitedMerges()
     for _ in range(2):
-        with merges.passed_by():
-            raise waits_for(FIRST)
+        meet(merges, waits_for(FIRST))
     with pytest.raises(Unavailable) as told:
         merges.require_none()
     assert addresses_of(told.value) == [FIRST]

@@ -41,7 +41,10 @@ CHAPTERS = (
         "Owns applications and has members. A `team-viewer` sees everything of the team; a"
         " `team-maintainer` changes its members and what it owns, and asks for workflows. A"
         " platform-admin may do both everywhere, and alone changes the team itself.",
-        ("Only an Active team starts workflows (`team_not_active`).",),
+        (
+            "Only an Active team starts workflows (`team_not_active`).",
+            "It is archived once all its applications are (`team_in_use`).",
+        ),
     ),
     Chapter(
         "Application",

@@ -85,8 +85,8 @@ _BY_CODE: dict[str, str] = {
     "without, with `{idp} team policy {team} --application-approval none`.",
     "secret_not_active": "See its state with `{idp} secret show {secretId}`; a suspended one goes "
     "on with `{idp} secret resume {secretId}`.",
-    "rotation_in_grace": "Or end the old credential at once: `{idp} secret rotate {secretId} "
-    "--emergency`.",
+    "rotation_in_grace": "Or end its wait at once: `{idp} request cancel {activeRequestId}`; a "
+    "rotation with --emergency does so by itself.",
     "rotation_not_valid": "Nothing was changed. Set right what is named above: `{idp} secret "
     "bindings {secretId}` shows the bindings, to be put back in their repository where they are "
     "gone; then `{idp} request retry {requestId} --watch`. `{idp} secret rotate {secretId} "
@@ -151,6 +151,8 @@ _BY_CODE: dict[str, str] = {
     "good does not come back.",
     "nothing_to_undo": "It made nothing, so there is nothing to remove: `{idp} request show "
     "{requestId}` shows its steps.",
+    "team_in_use": "Resume it (`{idp} team resume {team}`), deprecate and decommission its "
+    "applications (`{idp} app list --team {team}` shows them), then suspend and archive it.",
     "application_in_use": "What the message names goes first: `{idp} env list {applicationId}` "
     "shows the environments, `{idp} request list --app {applicationId}` what provisioned them.",
     "request_ended": "See how it ended with `{idp} request show {requestId}`; "

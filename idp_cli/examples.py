@@ -43,7 +43,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "team activate": ("payments",),
     "team suspend": ("payments",),
     "team resume": ("payments",),
-    "team archive": ("payments",),
+    "team archive": ("payments --yes",),
     "team policy": ("payments", "payments --undo-on-failure"),
     "team limits": ("payments", "payments --applications 20 --requests default"),
     "team member add": ("payments ana@example.com --role team-maintainer",),
@@ -60,7 +60,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "environment activate": ("staging",),
     "environment freeze": ("staging",),
     "environment unfreeze": ("staging",),
-    "environment retire": ("staging",),
+    "environment retire": ("staging --yes",),
     "app register": (
         "payments shop",
         "payments shop --provision staging --secret app-key --secret db:postgres:high --watch",

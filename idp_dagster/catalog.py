@@ -24,6 +24,7 @@ from dagster import (
 )
 
 from idp_kernel.errors import Unavailable
+from idp_kernel.services import OPENAPI_PATH
 
 APPLICATION_ENVIRONMENTS: Final = AssetKey("application_environments")
 SECRETS: Final = AssetKey("secrets")
@@ -65,7 +66,7 @@ def asset_specs(api_url: str) -> list[AssetSpec]:
             group_name="platform",
             kinds={"git", "kubernetes"},
             owners=[OWNER],
-            metadata={"api": MetadataValue.url(f"{api_url}/docs")},
+            metadata={"api": MetadataValue.url(api_url + OPENAPI_PATH)},
         ),
         AssetSpec(
             SECRETS,
@@ -77,7 +78,7 @@ def asset_specs(api_url: str) -> list[AssetSpec]:
             group_name="platform",
             kinds={"openbao"},
             owners=[OWNER],
-            metadata={"api": MetadataValue.url(f"{api_url}/docs")},
+            metadata={"api": MetadataValue.url(api_url + OPENAPI_PATH)},
         ),
     ]
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 LOOPBACK = "127.0.0.1"
+OPENAPI_PATH = "/openapi.json"
+"""Where each service describes its API."""
 
 
 class ServiceName(StrEnum):

@@ -42,6 +42,9 @@ path "kv/data/teams/*" {
 path "kv/destroy/teams/*" {
   capabilities = ["update"]
 }
+path "kv/delete/teams/*" {
+  capabilities = ["update"]
+}
 
 # Who owns a secret; deleting it is the undo of its creation.
 path "kv/metadata/teams/*" {

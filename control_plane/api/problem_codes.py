@@ -79,6 +79,7 @@ PROBLEM_CODES: Final[dict[str, tuple[type[PlatformError], str]]] = {
     "request_too_old": (Conflict, "The request is too old to be retried or undone; ask anew."),
     "request_undone": (Conflict, "What the request made was taken back; `undoneBy` names by whom."),
     "nothing_to_undo": (Conflict, "The request has made nothing that could be taken back."),
+    "team_in_use": (Conflict, "The team has applications that are not Archived."),
     "application_in_use": (Conflict, "The application has environments that are in use."),
     "request_superseded": (Conflict, "A later request has changed what this one made."),
     "ending_unfinished": (Conflict, "A request began to end it; `activeRequestId` names it."),

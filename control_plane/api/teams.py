@@ -92,7 +92,7 @@ def _add_move(action: str) -> None:
         f"/v1/teams/{{team}}/{action}",
         response_model=wire.Team,
         name=f"post_team_{action}",
-        openapi_extra=refuses("move_refused"),
+        openapi_extra=refuses("move_refused", *(("team_in_use",) if action == "archive" else ())),
         **texts(TEAM_MOVES, action, "Takes a platform-admin."),
     )
     def post_move(

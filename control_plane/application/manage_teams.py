@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from control_plane.application.access import found
 from control_plane.application.ports import Work
-from control_plane.domain.teams import TEAM_MOVES, Team
-from idp_kernel.errors import InvalidInput
+from control_plane.domain.teams import TEAM_MOVES, Team, TeamState
+from idp_kernel.errors import Conflict, InvalidInput
 from idp_kernel.ids import new_id
 from idp_kernel.wire import api as wire
 from idp_kernel.wire.api import (
@@ -48,8 +48,19 @@ def describe_team(work: Work, actor: str, slug: str, command: DescribeTeam) -> T
 
 
 def move_team(work: Work, actor: str, slug: str, action: str) -> Team:
-    """The team after `activate`, `suspend`, `resume` or `archive`."""
+    """The team after `activate`, `suspend`, `resume` or `archive`.
+
+    The archive of one that has applications still is a `Conflict` (`team_in_use`): nobody could
+    end those any more.
+    """
     team = lock_team(work, slug).moved(action)
+    if team.state is TeamState.ARCHIVED and (left := work.limits.applications(team.id)):
+        raise Conflict(
+            f"Team {slug} has applications that are not Archived ({left}). Nothing could end their"
+            " credentials and environments afterwards.",
+            code="team_in_use",
+            details={"team": slug},
+        )
     work.teams.save(team)
     _tell(work, TEAM_EVENTS[action], actor, team, state=team.state)
     return team

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from idp_cli.advice import refusals_about
+from idp_cli.agreement import agree
 from idp_cli.api import ENVIRONMENT, ENVIRONMENT_MOVE, ENVIRONMENTS, path_segment
 from idp_cli.arguments import EnvironmentSlug, Limit, NamePrefix, StateFilter, query_of
 from idp_cli.invocation import invocation_of
@@ -92,8 +93,22 @@ def unfreeze(context: typer.Context, environment: EnvironmentSlug) -> None:
 
 
 @app.command()
-def retire(context: typer.Context, environment: EnvironmentSlug) -> None:
-    """Close it for good."""
+def retire(
+    context: typer.Context,
+    environment: EnvironmentSlug,
+    *,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask; needed where nobody can answer.")
+    ] = False,
+) -> None:
+    """Close it for good. Irreversible."""
+    agree(
+        invocation_of(context),
+        f"Retire environment {environment} for good? Nothing is provisioned in it any more.",
+        whether=f"to retire environment {environment}, which nothing takes back",
+        code="irreversible",
+        is_agreed=yes,
+    )
     _move(context, environment, "retire")
 
 

@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 
 from idp_cli.advice import refusals_about
+from idp_cli.agreement import agree
 from idp_cli.api import (
     MEMBER,
     MEMBERS,
@@ -144,8 +145,22 @@ def resume(context: typer.Context, team: TeamSlug) -> None:
 
 
 @app.command()
-def archive(context: typer.Context, team: TeamSlug) -> None:
-    """Close a team for good."""
+def archive(
+    context: typer.Context,
+    team: TeamSlug,
+    *,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask; needed where nobody can answer.")
+    ] = False,
+) -> None:
+    """Close a suspended team for good, after its applications. Irreversible."""
+    agree(
+        invocation_of(context),
+        f"Archive team {team} for good? Nothing brings it back.",
+        whether=f"to archive team {team}, which nothing takes back",
+        code="irreversible",
+        is_agreed=yes,
+    )
     _move(context, team, "archive")
 
 

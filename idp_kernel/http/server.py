@@ -36,7 +36,7 @@ from idp_kernel.errors import (
 from idp_kernel.http.event_stream import EVENT_STREAM
 from idp_kernel.http.problems import PROBLEM_JSON, problem_of, status_of
 from idp_kernel.ids import new_id
-from idp_kernel.services import ServiceName
+from idp_kernel.services import OPENAPI_PATH, ServiceName
 from idp_kernel.telemetry.metrics import UNKNOWN_ROUTE, HttpMetrics
 from idp_kernel.telemetry.subjects import subject_of
 from idp_kernel.telemetry.traces import span
@@ -69,13 +69,14 @@ def new_server(
     leaves bodies unlimited in size and time, for a server that streams them; any other body must
     have arrived after `body_seconds`. FastAPI's own spans are off: the platform's carry the names
     of the telemetry contract. So are its documentation pages, which load scripts from elsewhere;
-    the document itself is at `/openapi.json`.
+    the document itself is at `OPENAPI_PATH`.
     """
     app = FastAPI(
         title=service.value,
         description=description,
         version=version("idp-dagster"),
         lifespan=lifespan,
+        openapi_url=OPENAPI_PATH,
         docs_url=None,
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},

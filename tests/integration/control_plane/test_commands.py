@@ -347,6 +347,22 @@ def test_unknown_and_duplicate_things(platform: Platform) -> None:
     assert_problem(refused, 404, "not_found")
 
 
+def test_a_team_is_archived_after_its_applications_alone(platform: Platform) -> None:
+    subject = platform.new_subject()
+    team = f"/v1/teams/{subject.team}"
+    platform.admin.ok(f"{team}/suspend")
+    before = counts(platform)
+    refused = platform.admin.post(f"{team}/archive")
+    assert_problem(refused, 409, "team_in_use")
+    assert "not Archived (1)" in refused.json()["detail"]
+    assert counts(platform) == before
+    assert platform.admin.seen(team)["state"] == "Suspended"
+    with platform.engine.begin() as connection:
+        ended = text("UPDATE applications SET state = 'Archived' WHERE id = :id")
+        connection.execute(ended, {"id": subject.application_id})
+    assert platform.admin.ok(f"{team}/archive")["state"] == "Archived"
+
+
 def test_a_refused_move_says_what_would_allow_it(platform: Platform) -> None:
     subject = platform.new_subject()
     before = counts(platform)

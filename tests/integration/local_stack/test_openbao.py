@@ -73,7 +73,7 @@ def test_workers_end_single_versions(openbao_server: OpenBaoServer, workers: str
     url, name = openbao_server.url, "teams/payments/rotated"
     for value in ("first", "second", "third"):
         call(url, workers, "POST", f"kv/data/{name}", {"data": {"value": value}}).raise_for_status()
-    assert call(url, workers, "POST", f"kv/delete/{name}", {"versions": [1]}).status_code == 403
+    call(url, workers, "POST", f"kv/delete/{name}", {"versions": [1]}).raise_for_status()
     call(url, workers, "POST", f"kv/destroy/{name}", {"versions": [1, 2]}).raise_for_status()
     assert call(url, workers, "POST", f"kv/undelete/{name}", {"versions": [1]}).status_code == 403
     reads = [call(url, workers, "GET", f"kv/data/{name}?version={each}") for each in (1, 2, 3)]

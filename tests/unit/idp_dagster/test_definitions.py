@@ -17,6 +17,7 @@ from idp_dagster.definitions import engine_definitions
 from idp_dagster.launcher import REQUEST_JOBS
 from idp_dagster.resources.io_manager import NoDataIOManager
 from idp_dagster.settings import EngineSettings
+from idp_kernel.services import OPENAPI_PATH
 from idp_kernel.workflows import WORKFLOWS, WorkflowName
 
 pytestmark = pytest.mark.filterwarnings(
@@ -98,7 +99,7 @@ def test_the_catalog_says_what_each_asset_is_and_whose(defs: Definitions) -> Non
         assert spec.kinds
         assert spec.group_name == "platform"
         assert spec.owners == ["team:platform"]
-        assert spec.metadata["api"].value == "http://127.0.0.1:1/docs"
+        assert spec.metadata["api"].value == f"http://127.0.0.1:1{OPENAPI_PATH}"
 
 
 def test_the_launchpad_asks_for_two_things_only(defs: Definitions) -> None:

@@ -32,7 +32,7 @@ def test_a_team_goes_through_its_states(idp: Idp) -> None:
     assert "Active" in idp("team", "resume", name)
     assert name in idp("team", "list")
     idp("team", "suspend", name)
-    idp("team", "archive", name)
+    idp("team", "archive", name, "--yes")
     assert "Archived" in idp("team", "show", name)
 
 
@@ -41,7 +41,7 @@ def test_an_environment_goes_through_its_states(idp: Idp, environment: str) -> N
     assert "Active" in idp("environment", "unfreeze", environment)
     assert environment in idp("environment", "list")
     idp("environment", "freeze", environment)
-    assert "Retired" in idp("environment", "retire", environment)
+    assert "Retired" in idp("environment", "retire", environment, "--yes")
 
 
 def test_a_member_works_with_a_token_until_it_is_revoked(idp: Idp, team: str) -> None:

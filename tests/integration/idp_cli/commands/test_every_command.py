@@ -155,7 +155,7 @@ def of_teams(world: World) -> None:
     world.says("Suspended", "team", "suspend", team)
     world.says("Active", "team", "resume", team)
     world.idp("team", "suspend", team)
-    world.says("Archived", "team", "archive", team)
+    world.says("Archived", "team", "archive", team, "--yes")
 
 
 def of_tokens(world: World) -> None:
@@ -176,7 +176,7 @@ def of_environments(world: World) -> None:
     world.says("Frozen", "environment", "freeze", name)
     world.says("Active", "environment", "unfreeze", name)
     world.idp("environment", "freeze", name)
-    world.says("Retired", "environment", "retire", name)
+    world.says("Retired", "environment", "retire", name, "--yes")
 
 
 def of_applications(world: World) -> None:

@@ -58,6 +58,10 @@ class Results:
     """By victim."""
     findings: list[Finding] = field(default_factory=list)
     recoveries: list[float] = field(default_factory=list)
+    """Seconds from a kill until each request that was open then got on: the next of its steps
+    succeeded, or it ended.
+    """
+    ends: list[float] = field(default_factory=list)
     """Seconds from a kill to the end of each request that was open then."""
     seconds: float = 0
 
@@ -80,6 +84,8 @@ class Results:
             **{kind.value: self.count(kind) for kind in Kind},
             "recovery_p50_seconds": percentile(self.recoveries, 50),
             "recovery_p99_seconds": percentile(self.recoveries, 99),
+            "ended_p50_seconds": percentile(self.ends, 50),
+            "ended_p99_seconds": percentile(self.ends, 99),
             "planned_cells": self.planned_cells,
             "missed_cells": self.missed,
             "suspect_cells": self.suspect,
@@ -91,6 +97,7 @@ class Results:
             "findings": [{"kind": each.kind.value, "what": each.what} for each in self.findings],
             "seconds": round(self.seconds, 1),
             "recoveries_seconds": [round(each, 2) for each in self.recoveries],
+            "ends_seconds": [round(each, 2) for each in self.ends],
             "hit_cells": self.hit,
         }
 
@@ -111,6 +118,7 @@ class Results:
             requests=told["requests"],
             kills=Counter(told["kills"]),
             recoveries=told["recoveries_seconds"],
+            ends=told["ends_seconds"],
             seconds=told["seconds"],
         )
 

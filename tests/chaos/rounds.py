@@ -18,7 +18,7 @@ from tests.chaos.cells import CLAIM, COMMAND, ENDS, Cell, Victim, in_order, next
 from tests.chaos.oracle import Oracle
 from tests.chaos.results import Finding, Kind, Results
 from tests.chaos.show import Show
-from tests.chaos.traffic import Asked, NotAnswered, Traffic
+from tests.chaos.traffic import Asked, NotAnswered, Traffic, got_on_at
 from tests.chaos.victims import Victims
 from tests.e2e.platform import Platform, eventually
 
@@ -57,8 +57,8 @@ class Harness:
         return self.victims.kill(victim, standing)
 
     def await_ends(self, asked: Sequence[Asked], *, since: float, judged: bool = True) -> float:
-        """Sees that all end and counts, unless `judged` is false, how long it took those that were
-        open; the longest recovery.
+        """Sees that all end and counts, unless `judged` is false, how long those that were open
+        took to get on and to end; the longest time to an end.
         """
         late = self.traffic.await_ends(asked, self.stuck_after_seconds)
         self.results.requests += len(asked)
@@ -66,13 +66,11 @@ class Harness:
             Finding(Kind.STUCK, f"{each} has not ended {self.stuck_after_seconds:g} s later")
             for each in late
         )
-        took = [
-            each.ended_at - since
-            for each in asked
-            if each.ended_at is not None and each.ended_at > since
-        ]
+        open_ones = [each for each in asked if each.ended_at is not None and each.ended_at > since]
+        took = [each.ended_at - since for each in open_ones if each.ended_at is not None]
         if judged:
-            self.results.recoveries += took
+            self.results.recoveries += [got_on_at(each, since) - since for each in open_ones]
+            self.results.ends += took
         self._remember(each for each in asked if each.state == "cancelled")
         return max(took, default=0.0)
 

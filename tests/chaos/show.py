@@ -60,7 +60,10 @@ class Show:
             number = results.count(kind)
             table.add_row(kind.value, f"[{'red' if number else 'green'}]{number}")
         shown = results.document()
-        for name in ("recovery_p50_seconds", "recovery_p99_seconds"):
+        for name in (
+            "recovery_p50_seconds", "recovery_p99_seconds",
+            "ended_p50_seconds", "ended_p99_seconds",
+        ):  # fmt: skip
             table.add_row(name, str(shown[name] if shown[name] is not None else "-"))
         table.add_row("took", f"{results.seconds / 60:.1f} minutes")
         self._console.print(table)

@@ -47,13 +47,14 @@ def test_a_run_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
         hit=["a", "b", "c"], suspect=["b"], planned_cells=9, missed={"d": "nobody came"}
     )
     first.findings, first.recoveries = [Finding(Kind.LOST, "of b")], [1.25, 2.5]
+    first.ends = [7.5]
     first.requests, first.kills = 7, Counter({"daemon": 2})
     path = tmp_path / "results.json"
     first.write(path)
     second = Results.resumed(path)
     assert (second.hit, second.planned_cells) == (["a", "c"], 2), "b is to be hit again"
     assert second.is_good
-    assert second.recoveries == first.recoveries
+    assert (second.recoveries, second.ends) == (first.recoveries, first.ends)
     assert (second.requests, second.kills) == (7, Counter({"daemon": 2}))
 
 

@@ -211,7 +211,8 @@ class Traffic:
         else:
             asked.shown = answer.json()
         asked.state = asked.shown["state"]
-        asked.ended_at = time.monotonic() - _seconds_since(asked.shown.get("endedAt"))
+        ended_at = asked.shown.get("endedAt")
+        asked.ended_at = time.monotonic() if ended_at is None else _by_our_clock(ended_at)
         if asked.state == "succeeded":
             self._take_back(asked)
         return True
@@ -342,11 +343,23 @@ class Traffic:
             raise NotAnswered(f"{', '.join(map(str, late))} did not end, nor can others begin")
 
 
-def _seconds_since(shown: str | None) -> float:
-    """How long ago that was which the API shows; nothing where it shows nothing."""
-    if shown is None:
-        return 0.0
-    return (datetime.now(UTC) - datetime.fromisoformat(shown)).total_seconds()
+def got_on_at(ended: Asked, since: float) -> float:
+    """When the next step of an ended request succeeded after `since`, or else when it ended; by the
+    clock of `time.monotonic`.
+    """
+    assert ended.ended_at is not None
+    succeeded = [
+        _by_our_clock(each["endedAt"])
+        for each in ended.shown.get("steps", ())
+        if each["state"] == "succeeded" and each["endedAt"] is not None
+    ]
+    return min([each for each in succeeded if each > since], default=ended.ended_at)
+
+
+def _by_our_clock(shown: str) -> float:
+    """A time that the API shows, by the clock of `time.monotonic`."""
+    ago = datetime.now(UTC) - datetime.fromisoformat(shown)
+    return time.monotonic() - ago.total_seconds()
 
 
 def _command_for(

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Protocol
 
 from joserfc import jwt
@@ -133,13 +134,21 @@ class App:
         }
         pem = self.key.read_document()
         try:
-            return jwt.encode({"alg": "RS256"}, claims, RSAKey.import_key(pem))
+            return jwt.encode({"alg": "RS256"}, claims, _key_of(pem))
         except (ValueError, JoseError):  # its text could hold the key's
             pass
         raise ProviderRejected(
             f"The credential in {self.key.path} could not be read: it is no RSA key in PEM.",
             code="credential_unreadable",
         )
+
+
+@lru_cache(maxsize=1)
+def _key_of(pem: str) -> RSAKey:
+    """Kept as long as its file says the same: a key is proven when it is read, which takes longer
+    than the call that it is for.
+    """
+    return RSAKey.import_key(pem)
 
 
 @dataclass

@@ -92,6 +92,11 @@ OPERATIONS = (
 )
 
 
+of_every_operation = pytest.mark.parametrize(
+    "operation", OPERATIONS, ids=lambda operation: operation.name
+)
+
+
 PAUSES = {
     Fault.RATE_LIMITED: (RETRY_AFTER_SECONDS, RETRY_AFTER_SECONDS),
     Fault.PRIMARY_LIMIT: (30, 41),
@@ -123,9 +128,8 @@ AT: dict[Fault, Callable[[RecordedCall], bool]] = {
     Fault.TRUNCATED: lambda call: changes_something(call) and not is_git(call),
     Fault.PRIMARY_LIMIT: lambda call: not is_git(call),
     Fault.SECONDARY_LIMIT: lambda call: not is_git(call),
-    Fault.SKEWED: lambda call: not is_git(call),
 }
-"""At which calls each fault is tried."""
+"""At which calls each fault is tried; a wrong clock fails none, so it has a test of its own."""
 CASES = [
     (operation, fault)
     for operation in OPERATIONS
@@ -168,10 +172,13 @@ class Tried:
         self, fault: Fault, call: RecordedCall, number: int, of: Thing
     ) -> PlatformError | None:
         """What the attempt raised that met the fault at the call of that number of its kind."""
+        self.plan(fault, call, of, passes=number)
+        return self.attempted()
+
+    def plan(self, fault: Fault, call: RecordedCall, of: Thing, *, passes: int) -> None:
         path = call.path.replace(of.team, self.thing.team)
         path = path.replace(of.environment_id, self.thing.environment_id)
-        self.bench.stand_in.plan_whole(fault, call.method, path, passes=number)
-        return self.attempted()
+        self.bench.stand_in.plan_whole(fault, call.method, path, passes=passes)
 
     def has_met(self) -> bool:
         """Whether the fault came to pass; else it is called off."""
@@ -229,18 +236,32 @@ def _check_done(tried: Tried, undisturbed: Thing) -> None:
 
 
 @pytest.mark.parametrize("fault", sorted(OF_GITHUB_ONLY))
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+@of_every_operation
 def test_a_limit_of_githubs_at_any_call(github: Bench, operation: Operation, fault: Fault) -> None:
     test_a_fault_at_any_call_is_told_and_the_repeat_does_it_once(github, operation, fault)
+
+
+@of_every_operation
+def test_a_clock_that_is_wrong_at_the_forge_changes_nothing(
+    vendor: Bench, operation: Operation
+) -> None:
+    undisturbed = Thing()
+    calls = [call for call in calls_of(vendor, operation, undisturbed) if not is_git(call)]
+    tried = Tried(vendor, operation)
+    for call in calls:
+        tried.plan(Fault.SKEWED, call, undisturbed, passes=0)
+    assert tried.attempted() is None
+    assert tried.has_met()
+    _check_done(tried, undisturbed)
 
 
 def check_told(
     bench: Bench, fault: Fault, call: RecordedCall, raised: PlatformError | None
 ) -> None:
     if raised is None:
-        # The status alone says that a change was made, and the forge's clock says nothing; and git
-        # sends a push that was cut off once more by itself, which then comes second.
-        assert fault in (Fault.TRUNCATED, Fault.SKEWED) or is_git(call), call.operation_hint
+        # The status alone says that a change was made; and git sends a push that was cut off
+        # once more by itself, which then comes second.
+        assert fault is Fault.TRUNCATED or is_git(call), call.operation_hint
         return
     told = TOLD.match(raised.message)
     assert told is not None, raised.message

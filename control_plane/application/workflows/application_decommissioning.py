@@ -172,14 +172,16 @@ def _standing(work: Work, appenv: ApplicationEnvironment) -> str:
     left = work.requests.begun_on(
         SubjectKind.APPLICATION_ENVIRONMENT, appenv.id, since=work.now - REPEATABLE_FOR
     )
+    undos = {request.id: work.requests.undone_by(request.id) for request in left}
+    # What an undo kept may be an elder request's, so that only the undo of that one takes it.
     for request in left:
-        undone_by = work.requests.undone_by(request.id)
+        if undos[request.id] is None and undo_plan(work, request).undoable:
+            return f"{appenv.state}: undo request {request.id} first, which may have left something"
+    for request_id, undone_by in undos.items():
         if undone_by is not None and has_kept_something(work, undone_by):
             return (
-                f"{appenv.state}: request {undone_by} kept some of it, undo {request.id} once more"
+                f"{appenv.state}: request {undone_by} kept some of it, undo {request_id} once more"
             )
-        if undone_by is None and undo_plan(work, request).undoable:
-            return f"{appenv.state}: undo request {request.id} first, which may have left something"
     return ""
 
 

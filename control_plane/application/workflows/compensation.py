@@ -40,7 +40,8 @@ LEFT_BEHIND: Final = (
 )
 KEPT: Final = (
     "Kept, since it is another's, others live on it or it was changed since: {items}. Another undo"
-    " of the same request takes what is free by then."
+    " of the same request takes what is free by then; what an elder request made goes with the undo"
+    " of that one."
 )
 
 

@@ -238,6 +238,17 @@ def claimed(
     return EngineRun(platform, answer.json())
 
 
+def keeping(platform: Platform, undo_id: str, kept: dict[str, Any]) -> None:
+    """An undo that the workers let have all but that item."""
+    run = claimed(platform, undo_id)
+    items = run.results()[Step.UNDO_EFFECTS]["items"]
+    told = [{**each, **(kept if each["item"] == kept["item"] else {})} for each in items]
+    run.start(Step.UNDO_EFFECTS)
+    run.end(Step.UNDO_EFFECTS, result={"items": told})
+    run.do_all((Step.STOP_UNDONE_REQUEST, Step.VERIFY_NOTHING_LEFT))
+    assert run.finalize().json()["state"] == "succeeded"
+
+
 def report(platform: Platform, run: EngineRun, ending: str, **more: Any) -> Any:
     """What becomes of the report that the run ended."""
     body = {

@@ -13,6 +13,7 @@ from tests.integration.control_plane.engine_run import (
     EngineRun,
     ask_claim,
     claimed,
+    keeping,
     launch,
     offers,
     report,
@@ -166,6 +167,25 @@ def test_what_a_failed_provisioning_left_is_undone_first(platform: Platform) -> 
     undo = platform.admin.ok(f"/v1/workflow-requests/{left.request_id}/undo", {})["requestId"]
     assert refused(ask(platform, subject)) == "workflow_active"
     finished(claimed(platform, undo))
+    finished(claimed(platform, decommissioning_of(platform, subject)))
+    assert environments(platform, subject) == ["Retired"]
+
+
+def test_what_an_undo_kept_is_the_elder_requests_to_take(platform: Platform) -> None:
+    subject = platform.new_subject()
+    elder = left_by_a_failure(platform, subject)
+    adopter = claimed(platform, platform.provision(subject, "app-key"))
+    finished(adopter)
+    (secret,) = platform.environment_of(adopter.request_id)["secrets"]
+    undo = platform.admin.ok(f"/v1/workflow-requests/{adopter.request_id}/undo", {})["requestId"]
+    keeping(platform, undo, {"item": f"secret/{secret['id']}", "effect": "kept"})
+    assert "goes with the undo of that one" in platform.request(undo)["leftBehind"]
+    assert ask(platform, subject, "deprecate").status_code == 200
+    assert f"undo request {elder.request_id} first" in ask(platform, subject).json()["detail"]
+
+    for request_id in (elder.request_id, adopter.request_id):
+        undo = platform.admin.ok(f"/v1/workflow-requests/{request_id}/undo", {})["requestId"]
+        finished(claimed(platform, undo))
     finished(claimed(platform, decommissioning_of(platform, subject)))
     assert environments(platform, subject) == ["Retired"]
 

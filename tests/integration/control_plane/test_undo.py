@@ -21,7 +21,14 @@ from tests.integration.control_plane.conftest import (
     eventually,
     somebody_waits_for_a_lock,
 )
-from tests.integration.control_plane.engine_run import STEPS, EngineRun, claimed, launch, offers
+from tests.integration.control_plane.engine_run import (
+    STEPS,
+    EngineRun,
+    claimed,
+    keeping,
+    launch,
+    offers,
+)
 from tests.integration.control_plane.rotations import (
     DAY_SECONDS,
     SecretInUse,
@@ -280,17 +287,6 @@ def test_what_an_elder_onboarding_brought_into_use_last_goes_with_that_one(
     carried_out(platform, undo_of(platform, done.request_id))
     carried_out(platform, undo_of(platform, elder.request_id))
     assert platform.admin.seen(path)["state"] == "Approved"
-
-
-def keeping(platform: Platform, undo_id: str, kept: dict[str, Any]) -> None:
-    """An undo that the workers let have all but that item."""
-    run = claimed(platform, undo_id)
-    items = run.results()[Step.UNDO_EFFECTS]["items"]
-    told = [{**each, **(kept if each["item"] == kept["item"] else {})} for each in items]
-    run.start(Step.UNDO_EFFECTS)
-    run.end(Step.UNDO_EFFECTS, result={"items": told})
-    run.do_all((Step.STOP_UNDONE_REQUEST, Step.VERIFY_NOTHING_LEFT))
-    assert run.finalize().json()["state"] == "succeeded"
 
 
 def test_an_undo_that_kept_something_is_followed_by_another(platform: Platform) -> None:

@@ -269,6 +269,8 @@ class Rotation:
 
     request_id: str
     replaces_version: int
+    takes_version: int | None = None
+    """The version of a person's that becomes the new credential; None when one is made for it."""
 
 
 @dataclass(frozen=True)
@@ -371,6 +373,13 @@ class CredentialIssuer(Protocol):
 
     def permissions(self) -> Sequence[Permission]:
         """As `GitForge.permissions`."""
+        ...
+
+    @property
+    def takes_values_of_people(self) -> bool:
+        """Whether what a person writes into the store is a credential as good as a drafted one, and
+        may be one that nobody here could draft.
+        """
         ...
 
     def draft(

@@ -4,11 +4,14 @@ Which version is the present one is decided by what the bindings pin, looked up 
 credential never takes the place of a pinned one, so whatever a binding pins works at every moment.
 The store knows first who rotates, then has the new version, then the issuer lets it in: a repeat
 finds its own request at each of these places and goes on from there.
+
+Where people may set values of their own, the newest that one wrote is the new credential, and none
+is made in the place of a person's: what opens a door elsewhere cannot be drawn by lot.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from execution_workers.failpoints import (
@@ -37,6 +40,7 @@ from execution_workers.ports import (
     foreign_owner,
     secret_lock,
 )
+from idp_kernel.downstream import VALUE_SET_BY_PERSON
 from idp_kernel.errors import ProviderRejected
 from idp_kernel.failpoints import failpoint
 from idp_kernel.wire.worker import (
@@ -103,12 +107,17 @@ class Present:
         return {number: readable.get(number, {}) for number in self.pinned}
 
     @property
-    def unfinished(self) -> IssuedVersion | None:
+    def newest(self) -> IssuedVersion | None:
+        """The newest of the pinned versions; None when it cannot be read."""
+        newest = self.working[-1] if self.working else None
+        return newest if newest is not None and newest.number == self.pinned[-1] else None
+
+    def unfinished(self, *, of_people: bool) -> IssuedVersion | None:
         """What another rotation has issued and moved a part of the bindings to."""
-        if len(self.pinned) < 2 or not self.working:
+        newest = self.newest
+        if len(self.pinned) < 2 or newest is None:
             return None
-        newest = self.working[-1]
-        return newest if newest.number == self.pinned[-1] and newest.written_by else None
+        return newest if newest.written_by or of_people else None
 
 
 @dataclass(frozen=True)
@@ -132,12 +141,11 @@ class IssueAction:
 
     def do(self, attempt: Attempt) -> Made:
         present = self._present(attempt)
-        found = issued_already(self.parties, self.body, present, attempt)
-        if found is None and not self.body.emergency:
-            # Both its versions are in use, so there is no place for a third: finish with it.
-            found = present.unfinished
+        found = standing_credential(self.parties, self.body, present, attempt)
         replaces = _replaced(present, found, attempt)
-        rotation = Rotation(attempt.request_id, replaces)
+        is_persons = found is not None and not found.written_by
+        takes = found.number if found is not None and is_persons else None
+        rotation = Rotation(attempt.request_id, replaces, takes)
         issued = found or self._written(present, rotation, attempt)
         if found is not None:
             self._marked(present, rotation, attempt)
@@ -158,7 +166,9 @@ class IssueAction:
         )
 
     def undo(self, attempt: Attempt) -> Undone:
-        """The new credential ends, unless a binding pins it, or may do so: one cannot be read."""
+        """The new credential ends, unless a binding pins it, or may do so: one cannot be read. A
+        person's stays in any case.
+        """
         stored = self.parties.store.find(self.body.store_path)
         marker = attempt.marker(self.body.secret.secret_id)
         if stored is None:
@@ -199,7 +209,6 @@ class IssueAction:
             emergency=self.body.emergency,
         )
         self._marked(present, rotation, attempt)
-        failpoint(ROTATION_MARKED)
         attempt.check_fence()
         number = self.parties.store.write(
             self.body.store_path,
@@ -215,6 +224,7 @@ class IssueAction:
         if stored.rotation != rotation:
             attempt.check_fence()
             self.parties.store.mark(self.body.store_path, stored, stored.marker, rotation)
+            failpoint(ROTATION_MARKED)
 
     def _references(self, issued: IssuedVersion, replaces: int) -> dict[str, str | int]:
         references: dict[str, str | int] = {
@@ -268,7 +278,9 @@ class MoveAction:
 
 @dataclass(frozen=True)
 class RetireAction:
-    """The end of every credential of a secret but the one its bindings pin; for good."""
+    """The end of every credential of a secret but the one its bindings pin; for good. What a person
+    has written since waits for its own rotation.
+    """
 
     parties: RotationParties
     body: RetireCredential
@@ -301,7 +313,7 @@ class RetireAction:
             team=self.body.subject.team,
         )
         failpoint(LOGIN_RETIRED)
-        others = sorted(stored.kept - {self.body.version})
+        others = sorted(stored.kept - {self.body.version} - self._written_since(stored))
         if others:
             attempt.check_fence()
             self.parties.store.end(self.body.store_path, others)
@@ -319,6 +331,12 @@ class RetireAction:
                 told=bool(others) or rotated_by == attempt.request_id,
             ),
         )
+
+    def _written_since(self, stored: StoredSecret) -> set[int]:
+        if not self.parties.issuer_of(self.body).takes_values_of_people:
+            return set()
+        later = {number for number in stored.live if number > self.body.version}
+        return {each.number for each in _persons(self.parties, self.body, later)}
 
     def _require_pinned(self) -> None:
         moved = [
@@ -376,11 +394,70 @@ def present_of(
     return Present(stored, pinned, _readable(parties.store, body, stored, pinned))
 
 
+def standing_credential(
+    parties: RotationParties, body: IssueCredential, present: Present, attempt: Attempt
+) -> IssuedVersion | None:
+    """What is the new credential without another being made; None when one is to be made.
+
+    Raises `ProviderRejected` (`value_set_by_person`) when only a person can say what it shall be.
+    """
+    own = issued_already(parties, body, present, attempt)
+    if own is not None:
+        return own
+    of_people = parties.issuer_of(body).takes_values_of_people
+    if of_people:
+        later = {number for number in present.stored.live if number > present.pinned[-1]}
+        for persons in _persons(parties, body, later):
+            return persons
+    # Both its versions are in use, so there is no place for a third: finish with it.
+    unfinished = None if body.emergency else present.unfinished(of_people=of_people)
+    if unfinished is None and of_people:
+        _require_made_here(parties, body, present)
+    return unfinished
+
+
 def issued_already(
     parties: RotationParties, body: IssueCredential, present: Present, attempt: Attempt
 ) -> IssuedVersion | None:
-    """What this request has written at an earlier try; the bindings may pin it by now."""
-    return _newest_own(parties, body, present.stored, attempt, lowest=present.pinned[-1])
+    """What this request has written at an earlier try, or taken from a person; the bindings may pin
+    it by now.
+    """
+    rotation, lowest = present.stored.rotation, present.pinned[-1]
+    taken = None if rotation is None else rotation.takes_version
+    if rotation is not None and rotation.request_id == attempt.request_id and taken is not None:
+        value = parties.store.read(body.store_path, taken) if taken >= lowest else None
+        if value is not None:
+            return _version(taken, value)
+    return _newest_own(parties, body, present.stored, attempt, lowest=lowest)
+
+
+def _persons(
+    parties: RotationParties, body: RotatedSecret, numbers: Collection[int]
+) -> Iterator[IssuedVersion]:
+    """Those of the versions that a person wrote, newest first."""
+    for number in sorted(numbers, reverse=True):
+        value = parties.store.read(body.store_path, number)
+        if value is not None and not value.written_by:
+            yield _version(number, value)
+
+
+def _require_made_here(parties: RotationParties, body: RotatedSecret, present: Present) -> None:
+    """Raises `ProviderRejected` (`value_set_by_person`) unless the platform made what is pinned."""
+    newest = present.newest
+    if newest is not None and newest.written_by:
+        return
+    cause = (
+        "was set by a person"
+        if newest is not None
+        else f"cannot be read in {parties.store.provider}, so a person may have set it"
+    )
+    raise ProviderRejected(
+        f"Version {present.pinned[-1]} of {body.store_path} is in use, and its value {cause}. A "
+        "random one would not open what that opens, in an emergency neither: write the new one at "
+        f"the store first (idp secret login {body.secret.secret_id}), then rotate. Nothing was "
+        "changed.",
+        code=VALUE_SET_BY_PERSON,
+    )
 
 
 def _newest_own(

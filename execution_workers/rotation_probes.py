@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from execution_workers.manifests import binding_at
 from execution_workers.ports import Attempt, Pin, Sessions
 from execution_workers.rotation import (
+    IssuedVersion,
     RotationParties,
-    issued_already,
     present_of,
     required_secret,
+    standing_credential,
 )
+from idp_kernel.downstream import VALUE_SET_BY_PERSON
 from idp_kernel.errors import ProviderRejected
 from idp_kernel.wire.worker import (
     BindingTarget,
@@ -31,7 +33,10 @@ from idp_kernel.workflows import ProviderEvent
 
 
 def validate(parties: RotationParties, body: IssueCredential, request_id: str) -> Findings:
-    """The secret's own finding first, then one for each binding."""
+    """The secret's own finding first, then one for each binding.
+
+    Raises `ProviderRejected` (`value_set_by_person`) as issuing would: nothing is to be mended.
+    """
     pins = parties.pins(body)
     items = [_secret_finding(parties, body, pins, request_id)]
     for target in body.bindings:
@@ -126,6 +131,8 @@ def _secret_finding(
     try:
         found = _place_found(parties, body, pins, attempt)
     except ProviderRejected as refusal:
+        if refusal.code == VALUE_SET_BY_PERSON:
+            raise
         return Finding(
             id=body.secret.secret_id, passed=False, expected=expected, found=refusal.message
         )
@@ -140,14 +147,19 @@ def _place_found(
     """
     stored = required_secret(parties, body, attempt)
     present = present_of(parties, body, stored, pins)
-    own = issued_already(parties, body, present, attempt)
-    if own is not None:
-        return f"its version {own.number} is the new credential, issued by this request before"
-    if body.emergency or present.unfinished is None:
-        parties.issuer_of(body).draft(
-            body.secret.secret_id,
-            present.in_use,
-            team=body.subject.team,
-            emergency=body.emergency,
-        )
+    standing = standing_credential(parties, body, present, attempt)
+    if standing is not None:
+        return f"its version {standing.number} is the new credential, {_origin(standing, attempt)}"
+    parties.issuer_of(body).draft(
+        body.secret.secret_id,
+        present.in_use,
+        team=body.subject.team,
+        emergency=body.emergency,
+    )
     return f"its newest version is {stored.version}, and a new credential has a place"
+
+
+def _origin(standing: IssuedVersion, attempt: Attempt) -> str:
+    if standing.written_by == attempt.request_id:
+        return "issued by this request before"
+    return "issued by a request before" if standing.written_by else "written by a person"

@@ -205,6 +205,8 @@ _BY_CODE: dict[str, str] = {
     "new rotation: `{idp} secret rotate {secretId} --watch`.",
     "credential_broken": "What the bindings pin does not work; ask for a new rotation: `{idp} "
     "secret rotate {secretId} --watch`.",
+    "value_set_by_person": "Write the new value first: `{idp} secret login {secretId}` tells how. "
+    "Then `{idp} secret rotate {secretId} --watch` takes it into use.",
     "credential_unreadable": "Somebody wrote another form into the store: see it with `{idp} secret"
     " login {secretId}`, set it right there, then " + _RETRY + ".",
     "secret_missing": "Its path in the store is gone: restore it from the store's backup, then "

@@ -141,12 +141,16 @@ def read_command(secret: Secret, login: SecretLogin) -> str:
 
 
 def set_command(secret: Secret, login: SecretLogin) -> str | None:
-    """How the store's own program takes a new value from its standard input; none where the
-    person may only read, and for what is no single value of a person's.
+    """What a shell is told so that the store's own program takes a new value from its standard
+    input, whichever version is the newest by then: the store wants it named. None where the person
+    may only read, and for what is no single value of a person's.
     """
     may_write = login.role == store_role(secret.team, StoreAccess.WRITE)
     if not may_write or secret.issuer != CredentialIssuerName.OPENBAO:
         return None
     (name,) = CREDENTIAL_PROPERTIES[secret.issuer]
-    seen = f"-cas={secret.version or 0}"
-    return shlex.join(["bao", "kv", "put", seen, f"-mount={login.mount}", login.path, f"{name}=-"])
+    newest = shlex.join(
+        ["bao", "read", "-field=current_version", f"{login.mount}/metadata/{login.path}"]
+    )
+    where = shlex.join([f"-mount={login.mount}", login.path, f"{name}=-"])
+    return f'bao kv put -cas="$({newest})" {where}'

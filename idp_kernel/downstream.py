@@ -37,6 +37,9 @@ PULL_REQUEST_OPEN: Final = "pull_request_open"
 """The code of a commit that comes by a pull request which nobody has merged yet; no error of a
 provider's."""
 
+VALUE_SET_BY_PERSON: Final = "value_set_by_person"
+"""The code of a rotation that only a person can give the next value to."""
+
 TARGETS: Final = frozenset({*ServiceName, ARGOCD, FLUX, GITEA, GITHUB, HARBOR, OPENBAO, POSTGRES})
 """Providers, and services that gave no answer."""
 

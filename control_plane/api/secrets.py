@@ -258,7 +258,8 @@ def post_secret_login(
     request: Request, services: Use, caller: Viewer, key: Key, secret_id: str
 ) -> Response:
     """Opens the way to the value at the store. Viewers read, maintainers write; shown this once.
-    Nobody gets a login once the end of the secret, or of its environment, was asked for.
+    The login opens all the secrets of the team, not only this one. None is given for a secret whose
+    end, or whose environment's, was asked for; one for another secret of the team opens it still.
     """
     admitted: list[tuple[wire.Secret, StoreAccess]] = []
 

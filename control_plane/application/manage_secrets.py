@@ -108,10 +108,11 @@ def report_compromised(
 
 
 def admit_to_store(work: Work, caller: Caller, secret_id: str) -> tuple[wire.Secret, StoreAccess]:
-    """The secret, and what the caller may do with its value at the store; event and audit say so.
+    """The secret, and what the caller may do at the store; event and audit say so. The store lets
+    them at all the secrets of the team, not only at this one.
 
     Raises `Conflict`: `secret_without_value`; `workflow_active` and `ending_unfinished` once a
-    request ends it, since nobody takes a value then, nor writes one.
+    request ends it, since a value that is written then would be lost.
     """
     secret = lock_secret(work, secret_id)
     secret.check_has_value()

@@ -218,6 +218,13 @@ class Secret:
         earliest = now + pause_after_failure(self.policy_in_force.interval)
         return replace(self, next_rotation_at=max(self.next_rotation_at, earliest))
 
+    def left_to_a_person(self, now: datetime) -> Secret:
+        """Left alone by the schedule for a whole interval: only a person has its next value."""
+        if self.next_rotation_at is None:
+            return self
+        earliest = now + self.policy_in_force.interval
+        return replace(self, next_rotation_at=max(self.next_rotation_at, earliest))
+
     def brought_forward(self, now: datetime) -> Secret:
         """Rotated soon, though the present version is new: the one before it was not ended."""
         pause = pause_after_failure(self.policy_in_force.interval)

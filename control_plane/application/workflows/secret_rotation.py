@@ -30,6 +30,7 @@ from control_plane.domain.applications import ONBOARDING_ADVICE, ROTATABLE_IN, A
 from control_plane.domain.managed_secrets import Secret
 from control_plane.domain.requests import Request, SubjectKind
 from control_plane.domain.teams import Team
+from idp_kernel.downstream import VALUE_SET_BY_PERSON
 from idp_kernel.errors import Conflict, InvalidInput, InvariantBroken
 from idp_kernel.ids import new_id
 from idp_kernel.wire.engine import RotationDesiredState
@@ -81,17 +82,23 @@ class SecretRotation:
 
     def give_up(self, work: Work, request: Request) -> None:
         """The secret is Active again, at the version that its bindings are known to pin. What asked
-        for the rotation asks again after a while, unless a person cancelled it.
+        for the rotation asks again after a while, unless a person cancelled it or has to act first.
         """
         secret = _secret_of(work, request).moved("end_rotation")
         results = work.requests.results(request)
         pinned = _pinned(secret, results)
         if pinned is not None:
             secret = _switched(work, request, secret, pinned)
-        two_are_good = _leaves_old_credential(secret, results)
-        secret = secret.brought_forward(work.now) if two_are_good else secret.put_off(work.now)
+        needs_a_person = request.error is not None and request.error.code == VALUE_SET_BY_PERSON
+        if needs_a_person:
+            secret = secret.left_to_a_person(work.now)
+        elif _leaves_old_credential(secret, results) and not _is_of_a_person(results):
+            secret = secret.brought_forward(work.now)
+        else:
+            secret = secret.put_off(work.now)
         work.application_environments.save_secret(secret)
-        if request.state is RequestState.CANCELLED or request.cancel_requested:
+        is_cancelled = request.state is RequestState.CANCELLED or request.cancel_requested
+        if is_cancelled or needs_a_person:
             work.rotations.settle_causes_of(request.id)
 
     def left_behind(self, work: Work, request: Request) -> str | None:
@@ -246,6 +253,12 @@ def _pinned(secret: Secret, results: Results) -> Pinned | None:
 def _leaves_old_credential(secret: Secret, results: Results) -> bool:
     """Whether the new credential is in use and the old one was not ended."""
     return _pinned(secret, results) is not None and Step.RETIRE_OLD_CREDENTIAL not in results
+
+
+def _is_of_a_person(results: Results) -> bool:
+    """Whether a person wrote the new credential: the next one has to come from them, too."""
+    issued = results.get(Step.ISSUE_NEW_CREDENTIAL)
+    return issued is not None and any(effect.created_by == "" for effect in issued.items)
 
 
 def _switched(work: Work, request: Request, secret: Secret, pinned: Pinned) -> Secret:

@@ -1,4 +1,6 @@
-"""A random value: whoever reads it decides what it opens, so the store itself is its issuer."""
+"""A random value, or a person's own: whoever reads it decides what it opens, so the store itself is
+its issuer.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +19,10 @@ class GeneratedValues:
     def permissions(self) -> Sequence[Permission]:
         """None: it calls nobody."""
         return ()
+
+    @property
+    def takes_values_of_people(self) -> bool:
+        return True
 
     def draft(
         self,

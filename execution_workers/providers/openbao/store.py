@@ -21,8 +21,13 @@ from idp_kernel.wire.worker import AppEnvSubject
 
 WRITTEN_BY = "idp_request_id"
 """Beside the properties of a version; a person's own version has none."""
+WRITTEN_AS = "idp_version"
+"""Which version was written so. One that says another number is a person's copy: the store's UI
+begins a new version with all that the one before it has.
+"""
 _INSTALLATION, _ENTITY, _REQUEST = "idp_installation_id", "idp_entity_id", "idp_request_id"
 _ROTATION_REQUEST, _REPLACES = "idp_rotation_request_id", "idp_replaces_version"
+_TAKES = "idp_takes_version"
 
 
 class OpenBaoStore:
@@ -60,7 +65,7 @@ class OpenBaoStore:
     def write(
         self, path: str, properties: Properties, *, written_by: str, newest_version: int
     ) -> int:
-        data = {**properties, WRITTEN_BY: written_by}
+        data = {**properties, WRITTEN_BY: written_by, WRITTEN_AS: str(newest_version + 1)}
         return self._client.write_value(path, data, expected_version=newest_version)
 
     def read(self, path: str, version: int) -> StoredValue | None:
@@ -68,7 +73,8 @@ class OpenBaoStore:
         if data is None:
             return None
         texts = {key: value for key, value in data.items() if isinstance(value, str)}
-        return StoredValue(texts, texts.pop(WRITTEN_BY, ""))
+        written_by, written_as = texts.pop(WRITTEN_BY, ""), texts.pop(WRITTEN_AS, str(version))
+        return StoredValue(texts, written_by if written_as == str(version) else "")
 
     def end(self, path: str, versions: Sequence[int]) -> None:
         if self._retired_versions is VersionEnd.DELETE:
@@ -96,7 +102,10 @@ def _rotation_of(custom: Mapping[str, str]) -> Rotation | None:
     replaces = custom.get(_REPLACES, "")
     if _ROTATION_REQUEST not in custom or not replaces.isdecimal():
         return None
-    return Rotation(custom[_ROTATION_REQUEST], int(replaces))
+    takes = custom.get(_TAKES, "")
+    return Rotation(
+        custom[_ROTATION_REQUEST], int(replaces), int(takes) if takes.isdecimal() else None
+    )
 
 
 def _custom_of(marker: Marker, rotation: Rotation | None) -> dict[str, str]:
@@ -107,8 +116,10 @@ def _custom_of(marker: Marker, rotation: Rotation | None) -> dict[str, str]:
     }
     if rotation is None:
         return custom
+    takes = rotation.takes_version
     return {
         **custom,
         _ROTATION_REQUEST: rotation.request_id,
         _REPLACES: str(rotation.replaces_version),
+        **({} if takes is None else {_TAKES: str(takes)}),
     }

@@ -36,6 +36,11 @@ class PostgresIssuer:
     def permissions(self) -> Sequence[Permission]:
         return permissions_of(self._client)
 
+    @property
+    def takes_values_of_people(self) -> bool:
+        """False: what it did not make lets nobody in."""
+        return False
+
     def draft(
         self,
         secret_id: str,

@@ -294,6 +294,23 @@ def test_a_rotation_that_fails_again_and_again_lets_others_go_first(platform: Pl
     assert len(tick(platform)["enqueued"]) == 3  # two of five places are taken
 
 
+def test_what_waits_for_a_person_s_value_is_asked_for_once_in_an_interval(
+    platform: Platform,
+) -> None:
+    secret = secret_in_use(platform, sensitivity="high")
+    platform.clock.advance(31 * DAY_SECONDS)
+    (request_id,) = tick(platform)["enqueued"]
+    run = rotating(platform, request_id)
+    assert run.fail(Step.VALIDATE_ROTATION, retryable=False, code="value_set_by_person") == "failed"
+    for _ in range(3):
+        platform.clock.advance(9 * DAY_SECONDS)
+        assert tick(platform)["enqueued"] == []
+    assert seen(platform, secret)["state"] == "Active"
+    platform.clock.advance(4 * DAY_SECONDS)
+    (again,) = tick(platform)["enqueued"]
+    finish(platform, again, after_seconds=DAY_SECONDS)
+
+
 def test_a_time_zone_that_is_gone_holds_back_its_own_secret_alone(platform: Platform) -> None:
     lost, free = secrets_in_use(platform, "lost", "free")
     set_policy(platform, lost, window={"timeZone": "Europe/Madrid"})
@@ -309,6 +326,21 @@ def test_a_time_zone_that_is_gone_holds_back_its_own_secret_alone(platform: Plat
     assert platform.request(request_id)["secretId"] == free.id
     (told,) = [each for each in logs if each["event"] == "rotation_not_started"]
     assert (told["idp.secret_id"], told["code"]) == (lost.id, "time_zone_unknown")
+
+
+def test_after_a_person_s_value_no_other_is_made_to_end_the_old_one(platform: Platform) -> None:
+    secret = secret_in_use(platform, sensitivity="low")
+    run = rotating(platform, rotation_of(platform, secret))
+    for step in run.steps[:-1]:
+        result = run.results().get(step, {})
+        for item in result.get("items", ()):
+            item |= {"effect": "adopted", "createdBy": ""}
+        run.start(step)
+        run.end(step, result=result)
+    run.fail(Step.CONFIRM_CONSUMERS, retryable=False)
+    platform.clock.advance(2 * HOUR)
+    assert tick(platform)["enqueued"] == []
+    platform.admin.ok(f"/v1/workflow-requests/{run.request_id}/retry", {})
 
 
 def test_an_old_credential_that_was_not_ended_is_ended_soon(platform: Platform) -> None:

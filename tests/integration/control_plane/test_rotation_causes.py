@@ -214,6 +214,18 @@ def test_a_cause_whose_rotation_failed_asks_again_after_a_while(
     assert acted(platform, event_id) == again
 
 
+@pytest.mark.parametrize("ask", [compromised, expiring])
+def test_a_cause_that_waits_for_a_person_s_value_has_told_them(
+    platform: Platform, ask: Callable[[Platform, SecretInUse], str]
+) -> None:
+    secret = secret_in_use(platform)
+    request_id = acted(platform, ask(platform, secret))
+    run = rotating(platform, request_id)
+    run.fail(Step.VALIDATE_ROTATION, retryable=False, code="value_set_by_person")
+    platform.clock.advance(2 * HOUR_SECONDS)
+    assert open_causes(platform, secret) == []
+
+
 def test_a_cause_whose_rotation_timed_out_asks_again_after_a_while(platform: Platform) -> None:
     secret = secret_in_use(platform)
     event_id = compromised(platform, secret)

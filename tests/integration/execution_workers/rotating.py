@@ -51,8 +51,11 @@ class Rotation:
         run = self.run.with_(fence=self.run.fence + 1)
         return replace(self, run=run)
 
+    def ask_to_validate(self) -> httpx.Response:
+        return self._post(SECRETS_VALIDATE, Step.VALIDATE_ROTATION, emergency=self.emergency)
+
     def validate(self) -> Json:
-        answer = self._post(SECRETS_VALIDATE, Step.VALIDATE_ROTATION, emergency=self.emergency)
+        answer = self.ask_to_validate()
         assert answer.status_code == 200, answer.text
         found: Json = answer.json()
         return found

@@ -362,7 +362,7 @@ def test_an_emergency_killed_before_it_ended_the_elder_sessions_ends_them(
 
 
 @pytest.mark.endurance
-@every_issuer
+@pytest.mark.parametrize("issuer", ["postgres", "harbor"])
 def test_a_persons_newer_version_is_not_taken_for_ours(
     world: World, issuer: str, tmp_path: Path
 ) -> None:

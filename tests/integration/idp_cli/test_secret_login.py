@@ -58,6 +58,7 @@ def _application(openbao_server: OpenBaoServer, idp: Idp, platform: StandInPlatf
     idp("app", "register", TEAM, "shop", "--provision", "dev", "--secret", "app-key", "--watch")
     (secret,) = platform.secrets.values()
     value = {"data": {"value": VALUE}, "options": {"cas": 0}}
+    as_root(openbao_server, "POST", f"kv/metadata/{secret.store_path}", {"cas_required": True})
     as_root(openbao_server, "POST", f"kv/data/{secret.store_path}", value)
 
 
@@ -101,6 +102,16 @@ def bao(server: OpenBaoServer, token: str, command: str, typed: str = "") -> str
     return ran.stdout
 
 
+def in_a_shell(server: OpenBaoServer, token: str, command: str, typed: str) -> None:
+    """Types a command that we were given, with the store's own program at hand."""
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    subprocess.run(
+        ["sh", "-c", command],
+        env={**os.environ, "BAO_ADDR": server.url, "BAO_TOKEN": token, "PATH": path},
+        input=typed, capture_output=True, text=True, timeout=20, check=True,
+    )  # fmt: skip
+
+
 def test_the_way_to_a_value_is_told_without_anything_that_opens_it(
     idp: Idp, openbao_server: OpenBaoServer
 ) -> None:
@@ -121,9 +132,11 @@ def test_the_commands_that_are_told_read_and_set_the_value(
     access = granted(idp, "--print-token")
     token = access["token"]
     assert VALUE in bao(openbao_server, token, access["readCommand"])
-    bao(openbao_server, token, access["setCommand"], typed="another")
-    newest = access["readCommand"].replace("-version=1", "-version=2")
-    assert "another" in bao(openbao_server, token, newest)
+    for version in (2, 3):
+        typed = f"another-{version}"
+        in_a_shell(openbao_server, token, access["setCommand"], typed)
+        newest = access["readCommand"].replace("-version=1", f"-version={version}")
+        assert typed in bao(openbao_server, token, newest)
     assert datetime.fromisoformat(access["tokenExpiresAt"]) > datetime.now(UTC)
 
 

@@ -89,6 +89,8 @@ KNOWN: dict[str, object] = {
         ("no_free_login", "secret rotate 0193-s --watch"),
         ("new_credential_refused", "request retry 0193-r --watch"),
         ("elder_credential_in_use", "secret rotate 0193-s --emergency"),
+        ("value_set_by_person", "secret login 0193-s"),
+        ("value_set_by_person", "secret rotate 0193-s --watch"),
         ("secret_without_value", "env provision 0193-a dev --watch"),
         ("application_environment_not_ready", "env show 0193-e"),
         ("application_not_ready", "app onboard 0193-a --watch"),

@@ -153,6 +153,12 @@ def test_a_rotation_that_came_to_nothing_is_not_repeated_at_once() -> None:
     assert secret().put_off(NOW).next_rotation_at is None
 
 
+def test_what_only_a_person_can_rotate_is_left_to_them_for_an_interval() -> None:
+    due = secret().at_version(1, NOW - 200 * DAY)
+    assert due.left_to_a_person(NOW).next_rotation_at == NOW + due.policy_in_force.interval
+    assert secret().left_to_a_person(NOW).next_rotation_at is None
+
+
 def test_what_was_brought_forward_stays_so_under_another_policy() -> None:
     soon = secret().at_version(1, NOW).brought_forward(NOW)
     assert soon.next_rotation_at == NOW + HOUR

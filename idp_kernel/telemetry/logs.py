@@ -56,7 +56,8 @@ def _redacted(key: object, value: object) -> object:
         return redact(value)
     if isinstance(value, Mapping):
         return {each: _redacted(each, inner) for each, inner in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, list | set | frozenset) or type(value) is tuple:
+        # Other tuples are things of their own; those of Dagster refuse to be gone through.
         return [_redacted(None, inner) for inner in value]
     if value is None or isinstance(value, bool | int | float):
         return value

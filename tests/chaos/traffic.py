@@ -97,6 +97,8 @@ class Traffic:
         self.environments: list[Environment] = []
         """Provisioned, in nobody's hands."""
         self._lock = threading.RLock()
+        self._looking, self._looked_at = threading.Lock(), 0.0
+        self._seen_open: set[str] = set()
         self._pool = ThreadPoolExecutor(max_workers=64, thread_name_prefix="traffic")
 
     def begin(self) -> None:
@@ -230,7 +232,15 @@ class Traffic:
         return waiting
 
     def _open_ones(self) -> set[str]:
-        """Ids of requests that have not ended: a page of each state, none while the API is away."""
+        """Ids of requests that have not ended, as of a moment ago: one look for all who wait."""
+        with self._looking:
+            if time.monotonic() - self._looked_at > LOOK_EVERY_SECONDS:
+                self._seen_open = self._look_at_all()
+                self._looked_at = time.monotonic()
+            return self._seen_open
+
+    def _look_at_all(self) -> set[str]:
+        """A page of each state; none while the API is away."""
         found: set[str] = set()
         for state in OPEN_STATES:
             path = f"/v1/workflow-requests?team={self.team}&state={state}&limit=200"

@@ -132,21 +132,30 @@ def run_crowd(harness: Harness, requests: int, environments: int, seconds: float
     """
     over = threading.Event()
     each = requests // environments
-    lanes = [harness.traffic.start(lambda: _live(harness, each)) for _ in range(environments)]
+    lanes = [
+        harness.traffic.start(lambda: _live(harness, each, seconds)) for _ in range(environments)
+    ]
     killer = threading.Thread(target=_kill_on, args=(harness, seconds, over), name="killer")
     killer.start()
     wait(lanes)
     over.set()
     killer.join()
     asked = [one for lane in lanes for one in lane.result()]
-    harness.show.line(f"{len(asked)} requests for {environments} environments have ended")
-    harness.await_ends(asked, since=time.monotonic(), judged=False)
-    harness.judge(asked)
+    harness.show.line(
+        f"{len(asked)} of {requests} requests for {environments} environments were asked for"
+    )
+    ended = [one for one in asked if one.state is not None]
+    harness.await_ends(ended, since=time.monotonic(), judged=False)
+    harness.judge(ended)
 
 
-def _live(harness: Harness, requests: int) -> list[Asked]:
-    """An application's life, in so many requests; it goes on after what did not succeed."""
+def _live(harness: Harness, requests: int, seconds: float) -> list[Asked]:
+    """An application's life, in so many requests; it is over with one that does not end, which is
+    told, or does not succeed, which the oracle tells.
+    """
     traffic, asked = harness.traffic, []
+    # Under kills nothing has to end; what is open when they are over has its time from then on.
+    within_seconds = seconds + harness.stuck_after_seconds
     lived = traffic.take(Way.ONBOARDING)
     ways = [Way.ONBOARDING, Way.PROVISIONING, *[Way.ROTATION, Way.EMERGENCY] * requests]
     for way in ways[:requests]:
@@ -158,7 +167,12 @@ def _live(harness: Harness, requests: int) -> list[Asked]:
             harness.found([Finding(Kind.LOST, f"a command was not taken: {error}")])
             break
         asked.append(one)
-        if traffic.await_ends([one], harness.stuck_after_seconds) or one.state != "succeeded":
+        if traffic.await_ends([one], within_seconds):
+            what = (
+                f"{one} has not ended {within_seconds:g} s later, {seconds:g} s of kills in between"
+            )
+            harness.found([Finding(Kind.STUCK, what)])
+        if one.state != "succeeded":
             break
         lived = one
     return asked

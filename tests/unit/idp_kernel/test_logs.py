@@ -40,10 +40,21 @@ log.info(
     secret_id="s-2",
 )
 library.info("sent %s", {"client_token": "deep7"})
+
+
+class Record(tuple):
+    def __iter__(self):
+        raise Exception("Iteration is not allowed")
+
+    def __repr__(self):
+        return "Record(text='seen', token='deep8')"
+
+
+log.info("with a record", records=[Record()])
 """
 SECRETS = (
     "t0psecret", "abc.def", "hunter2", "idp_pat_ABCDEF0123456789", "pa55", "deep1", "deep2",
-    "deep3", "deep4", "deep5", "deep6", "deep7",
+    "deep3", "deep4", "deep5", "deep6", "deep7", "deep8",
 )  # fmt: skip
 
 
@@ -87,6 +98,7 @@ def test_no_credential_is_written_wherever_it_stands(
     assert deep["body"]["user"] == "ana"
     assert deep["secret_id"] == "s-2"
     assert '"state": "running"' in deep["answer"]
+    assert lines[-1]["records"] == ["Record(text='seen', token=[redacted])"]
 
 
 @pytest.mark.parametrize(

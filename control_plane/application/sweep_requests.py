@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import structlog
+
 from control_plane.application.ports import CounterName, Work
 from control_plane.application.request_progress import (
     Cause,
@@ -11,9 +13,12 @@ from control_plane.application.request_progress import (
     lock_request_and_subjects,
 )
 from control_plane.domain.requests import AttemptPolicy, Failure, Request
+from idp_kernel.telemetry.subjects import WORKFLOW_REQUEST_ID
 from idp_kernel.workflows import RequestState
 
 ACTOR = "control-plane-api"
+
+_log = structlog.get_logger(__name__)
 
 
 def overdue_requests(work: Work, *, with_leases: bool, rotations_at_once: int) -> Sequence[str]:
@@ -58,3 +63,4 @@ def _lose_run(work: Work, before: Request, policy: AttemptPolicy) -> None:
     after = before.run_lost(now=work.now, policy=policy, why=why)
     cause = Cause(ACTOR, why.message, lost_run=True, untold=True)
     commit_transition(work, before, after, cause)
+    _log.warning("lease_lost", run_id=before.run_id, **{WORKFLOW_REQUEST_ID: before.id})

@@ -55,6 +55,16 @@ def _plant_secret(platform: Platform, path: str) -> None:
     assert written.status_code == 200, written.text
 
 
+def lets_it_provision(platform: Platform, subject: Subject, request: dict[str, Any]) -> None:
+    """What stood against it is gone."""
+    path = stranger_path(subject, request)
+    removed = platform.client.delete(
+        platform.url(DEFAULT_PORTS.openbao, f"/v1/kv/metadata/{path}"),
+        headers={"X-Vault-Token": platform.openbao_root_token},
+    )
+    assert removed.status_code == 204, removed.text
+
+
 def fails_to_rotate(bound: BoundSecret) -> dict[str, Any]:
     """The new login does not work: somebody changes its password before it is tried."""
     platform = bound.platform

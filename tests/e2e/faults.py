@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any
 
+from idp_kernel.services import DEFAULT_PORTS
 from tests.e2e import dagster_ui
 from tests.e2e.logins import as_superuser
 from tests.e2e.platform import Platform
@@ -44,6 +45,21 @@ def locked_out(platform: Platform, role: str) -> Iterator[None]:
 
 
 @contextmanager
+def sealed_store(platform: Platform) -> Iterator[None]:
+    """The secret store serves nobody; its next start unseals it."""
+    answer = platform.client.put(
+        platform.url(DEFAULT_PORTS.openbao, "/v1/sys/seal"),
+        headers={"X-Vault-Token": platform.openbao_root_token},
+    )
+    assert answer.status_code == 204, answer.text
+    try:
+        yield
+    finally:
+        os.kill(platform.pid_of("openbao"), signal.SIGTERM)
+        platform.await_ready()
+
+
+@contextmanager
 def held(platform: Platform, request_ids: Sequence[str]) -> Iterator[None]:
     """Somebody has left a transaction open in which these requests are locked."""
     with as_superuser(platform, "idp") as connection:
@@ -53,6 +69,23 @@ def held(platform: Platform, request_ids: Sequence[str]) -> Iterator[None]:
         ).fetchall()
         assert len(found) == len(request_ids)
         yield
+
+
+def let_expire(platform: Platform, request_id: str) -> None:
+    """The request's deadline is over."""
+    _change_request(platform, request_id, "deadline_at = now()")
+
+
+def has_waited(platform: Platform, request_id: str, seconds: int) -> None:
+    """The request has waited for providers for so much longer."""
+    longer = f"provider_waited_seconds = provider_waited_seconds + {seconds}"
+    _change_request(platform, request_id, longer)
+
+
+def _change_request(platform: Platform, request_id: str, changed: str) -> None:
+    change = f"UPDATE control_plane.workflow_requests SET {changed} WHERE id = %s::uuid"  # noqa: S608 - the texts above
+    with as_superuser(platform, "idp") as connection:
+        assert connection.execute(change.encode(), (request_id,)).rowcount == 1
 
 
 def age(platform: Platform, secret_id: str, by: timedelta) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from functools import partial
 from typing import Any
 
@@ -13,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from idp_kernel.downstream import OPENBAO, CircuitState
 from idp_kernel.services import DEFAULT_PORTS
 from idp_kernel.workflows import WaitingReason
+from tests.e2e.faults import sealed_store
 from tests.e2e.platform import Platform, Subject, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.endurance, pytest.mark.timeout(600)]
@@ -28,8 +27,7 @@ def test_requests_wait_while_the_store_is_sealed_and_go_on_by_themselves(
 ) -> None:
     second = platform.with_new_environment(platform.new_subject())
     before = errors(platform, "openbao_sealed")
-    seal(platform)
-    try:
+    with sealed_store(platform):
         waiting = [platform.provision(each)["requestId"] for each in (subject, second)]
         for request_id in waiting:
             eventually(
@@ -43,21 +41,9 @@ def test_requests_wait_while_the_store_is_sealed_and_go_on_by_themselves(
         in_flight = len(waiting) - 1
         asked = errors(platform, "openbao_sealed") - before
         assert asked <= THRESHOLD + in_flight + MOST_PROBES
-    finally:
-        os.kill(platform.pid_of("openbao"), signal.SIGTERM)
-        platform.await_ready()
     ended = [platform.ended(request_id, within_seconds=180) for request_id in waiting]
     assert [each["state"] for each in ended] == ["succeeded", "succeeded"]
     assert circuit(platform) is CircuitState.CLOSED
-
-
-def seal(platform: Platform) -> None:
-    """Until its next start, which unseals it."""
-    answer = platform.client.put(
-        platform.url(DEFAULT_PORTS.openbao, "/v1/sys/seal"),
-        headers={"X-Vault-Token": platform.openbao_root_token},
-    )
-    assert answer.status_code == 204, answer.text
 
 
 def is_waiting(platform: Platform, request_id: str) -> bool:

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from idp_kernel.services import DEFAULT_PORTS
 from idp_kernel.workflows import APPLICATION_ENVIRONMENT_PROVISIONING, Step
 from tests.e2e import dagster_ui
-from tests.e2e.failures import fails_to_provision, stranger_path
+from tests.e2e.failures import fails_to_provision, lets_it_provision
 from tests.e2e.oracle import assert_provisioned_once, events_of
 from tests.e2e.platform import Platform, Subject, eventually
 
@@ -35,14 +34,6 @@ def _latest_request(platform: Platform, appenv_id: str) -> dict[str, Any]:
     page = platform.ok("GET", f"/v1/workflow-requests?applicationEnvironmentId={appenv_id}")
     latest = max(page["items"], key=lambda request: request["createdAt"])
     return platform.request(latest["id"])
-
-
-def _remove_secret(platform: Platform, path: str) -> None:
-    removed = platform.client.delete(
-        platform.url(DEFAULT_PORTS.openbao, f"/v1/kv/metadata/{path}"),
-        headers={"X-Vault-Token": platform.openbao_root_token},
-    )
-    assert removed.status_code == 204, removed.text
 
 
 def test_a_launch_without_a_request_makes_one(
@@ -107,11 +98,10 @@ def test_a_failed_run_is_rerun(
     platform: Platform, subject: Subject, tmp_path: Path, strategy: str, ran_again: list[str]
 ) -> None:
     failed = fails_to_provision(platform, subject)
-    path = stranger_path(subject, failed)
     assert failed["state"] == "failed"
     assert failed["error"]["code"] == "foreign_owner"
     assert events_of(platform, failed["id"])[-1] == "workflow_appenv_provisioning_failed"
-    _remove_secret(platform, path)
+    lets_it_provision(platform, subject, failed)
     parent = failed["attempts"][-1]["runId"]
     run = dagster_ui.ended_run(platform, dagster_ui.reexecute(platform, parent, strategy))
     assert run["status"] == "SUCCESS", dagster_ui.messages(run)

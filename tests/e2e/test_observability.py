@@ -6,36 +6,69 @@ import math
 import os
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from idp_kernel.ids import new_id
-from idp_kernel.telemetry.metrics import LOCAL_CONSUMER_LOGINS, WORKFLOW_REQUESTS_WAITING
-from idp_kernel.workflows import WORKFLOWS, Step, WorkflowName
+from idp_kernel.services import ServiceName
+from idp_kernel.telemetry.metrics import (
+    LOCAL_CONSUMER_LOGINS,
+    METRICS_OF,
+    WORKFLOW_REQUESTS_WAITING,
+    WORKFLOW_RUN_DURATION,
+)
+from idp_kernel.telemetry.metrics_reference import PORTS
+from idp_kernel.workflows import (
+    WORKFLOW_SECONDS_BUCKETS,
+    WORKFLOWS,
+    Step,
+    WaitingReason,
+    WorkflowName,
+    WorkflowResult,
+)
 from observability import limits
 from observability.alerts import ALERTS, SECRET_ALERTS, WORKFLOW_ALERTS
 from observability.dashboards import DASHBOARDS
 from observability.dashboards.model import RATE_WINDOW, WHOLE_RANGE
 from observability.dashboards.overview import LOGGED_IN
 from observability.objectives import recordings
-from observability.promql import other_than, series
+from observability.promql import other_than, quantile, series
 from tests.docs.pages import ROOT
 from tests.docs.shell import Shell
 from tests.e2e.conftest import PORT_OFFSET
 from tests.e2e.failures import fails_to_onboard, fails_to_provision
-from tests.e2e.faults import age, held, locked_out, put_cursor, run_of_schedule, standing_still
+from tests.e2e.faults import (
+    age,
+    has_waited,
+    held,
+    let_expire,
+    locked_out,
+    put_cursor,
+    run_of_schedule,
+    sealed_store,
+    standing_still,
+)
 from tests.e2e.logins import as_superuser
 from tests.e2e.operator import operators_shell, typed
 from tests.e2e.platform import Platform, Subject, eventually, running_platform
-from tests.fixtures.counted_rows import DOWNSTREAM_ERRORS, ENDS, EVENTS, LEASE_LOSSES, RETRIES
+from tests.fixtures.counted_rows import (
+    DOWNSTREAM_ERRORS,
+    ENDS,
+    EVENTS,
+    LEASE_LOSSES,
+    RETRIES,
+    SUCCESSES,
+)
 from tests.fixtures.observers import Observers, observing
 from tests.fixtures.webhook import Webhook, webhook
 
@@ -59,6 +92,8 @@ HOUSEKEEPING_WITHIN_SECONDS = 330
 """Dagster's sensor begins a round every five minutes, the first at once."""
 LATE = 4
 """Requests that wait for a run, besides the two whose runs are killed."""
+WAIT_FOR_THE_STORE = 2
+"""Requests: one alone takes longer to open the store's circuit."""
 KILLED_IN = (Step.MATERIALIZE_REPOSITORIES, Step.PROVISION_SECRETS)
 PROJECTED_COUNTERS = (
     "workflow_run_duration_seconds_count",
@@ -69,30 +104,33 @@ PROJECTED_COUNTERS = (
 LONG_AGO = timedelta(days=1000)
 PROVISIONING = WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING
 CLUES = {
-    "WorkflowFailureSpike": r"ApplicationOnboarding",
-    "WorkflowFailsAtLowTraffic": r"ApplicationOnboarding",
+    "WorkflowFailureSpike": r"onboarding +failed",
+    "WorkflowFailsAtLowTraffic": r"onboarding +failed",
     "RotationOverdue": r"app-key",
     "CredentialNearExpiry": r"app-key",
-    "HousekeepingStalls": r"housekeeping",
+    "HousekeepingStalls": r'housekeeping_last_done_seconds\{table="runs"\} 25\d\d\d',
     "ScheduledRunsFail": r"no time with an offset",
     "ExporterDown": r"8081/healthz\n\(exit status 28\)",
     "DagsterStorageDown": r"dagster_not_read",
     "HttpServerErrors": r'status="503"',
     "ProviderErrors": r'target="postgresql"',
-    "TicksFail": r"database_unavailable",
+    "TicksFail": r"The database gave no answer",
     "ProjectionDown": r"projection_not_read",
     "ServiceDown": r"local-consumer",
-    "DaemonDown": r"SENSOR",
+    "DaemonDown": r'age_seconds\{daemon="SENSOR"\} (1[2-9]|[2-9]\d|\d{3})\d',
     "RequestsPendingTooLong": r"pending",
     "StuckLease": r"request_not_swept_yet",
-    "LeasesLost": r"lease_expired",
-    "WorkflowTimeToDoneBurnsFast": r"succeeded",
-    "WorkflowTimeToDoneBurnsSlowly": r"succeeded",
-    "WorkflowSlowAtLowTraffic": r"succeeded",
-    "WorkflowSuccessBurnsFast": r"ApplicationEnvironmentProvisioning",
-    "WorkflowSuccessBurnsSlowly": r"ApplicationEnvironmentProvisioning",
+    "RequestsWaitTooLong": r"circuit_open",
+    "LeasesLost": r'"event": "lease_lost"',
+    "WorkflowTimeToDoneBurnsFast": r"provisioning +succeeded",
+    "WorkflowTimeToDoneBurnsSlowly": r"provisioning +succeeded",
+    "WorkflowSlowAtLowTraffic": r"revocation +succeeded",
+    "WorkflowSuccessBurnsFast": r"provisioning +failed",
+    "WorkflowSuccessBurnsSlowly": r"provisioning +failed",
 }
 """What somebody who follows an alert's runbook finds among what its commands print."""
+TINY = 1e-6
+"""What a number that was worked out may be off by."""
 ROTATION_SCHEDULE = "secret_rotation_schedule"
 Labels = dict[str, str]
 ZERO = " or 0 * "
@@ -129,6 +167,12 @@ class Watched:
             for *labels, value in found
             if value
         }
+
+    def durations(self) -> dict[str, list[float]]:
+        """How long the successful requests of each workflow took, in seconds."""
+        with as_superuser(self.platform, "idp") as connection:
+            connection.execute("SET search_path TO control_plane")
+            return dict(connection.execute(SUCCESSES.encode()).fetchall())
 
     def counted(self, expression: str, *labels: str) -> dict[Any, float]:
         """What Prometheus has of it now, without zeros."""
@@ -183,13 +227,13 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             eventually(lambda: bool(observers.value(up)), what="the exporter is scraped")
             subject = platform.new_subject()
             found = Watched(platform, observers, called, subject, bash, began)
-            _rotates(found)
-            _repeats_a_step(found)
-            _loses_its_lease(found)
-            _fails(found)
-            _is_cancelled(found)
-            _is_undone(found)
-            _ends(found)
+            with ThreadPoolExecutor() as pool:
+                side_by_side = (_rotates, _is_undone, _ends, *[_fails_to_onboard] * FAILURES)
+                for done in [pool.submit(each, found) for each in side_by_side]:
+                    done.result()
+            for in_turn in (_repeats_a_step, _loses_its_lease, _fails_to_provision):
+                in_turn(found)
+            _is_cancelled_or_times_out(found)
             yield found
 
 
@@ -238,24 +282,25 @@ def _loses_its_lease(watched: Watched) -> None:
     assert platform.ended(request["requestId"], within_seconds=120)["state"] == "succeeded"
 
 
-def _fails(watched: Watched) -> None:
-    with ThreadPoolExecutor() as pool:
-        failures = [
-            pool.submit(fails_to_onboard, watched.platform, watched.subject)
-            for _ in range(FAILURES)
-        ]
-    assert all(each.result() for each in failures)
-    fails_to_provision(watched.platform, watched.platform.with_new_environment(watched.subject))
+def _fails_to_onboard(watched: Watched) -> None:
+    assert fails_to_onboard(watched.platform, watched.subject)
 
 
-def _is_cancelled(watched: Watched) -> None:
+def _fails_to_provision(watched: Watched) -> None:
+    subject = watched.platform.with_new_environment(watched.subject)
+    assert fails_to_provision(watched.platform, subject)
+
+
+def _is_cancelled_or_times_out(watched: Watched) -> None:
+    """Two that do not begin."""
     platform = watched.platform
-    assert platform.idp("drain").returncode == 0
-    request = platform.provision(platform.with_new_environment(watched.subject))
-    path = f"/v1/workflow-requests/{request['requestId']}/cancel"
-    platform.ok("POST", path, {"reason": "a typo"})
-    assert platform.ended(request["requestId"])["state"] == "cancelled"
-    assert platform.idp("resume").returncode == 0
+    with _nothing_begins(watched):
+        cancelled, late = (_asks_for_an_environment(watched) for _ in range(2))
+        path = f"/v1/workflow-requests/{cancelled}/cancel"
+        platform.ok("POST", path, {"reason": "a typo"})
+        let_expire(platform, late)
+        assert platform.ended(cancelled)["state"] == "cancelled"
+        assert platform.ended(late)["state"] == "timed_out"
 
 
 def _is_undone(watched: Watched) -> None:
@@ -356,12 +401,13 @@ def test_workflows_that_fail_are_told_at_once_and_nothing_else_is(watched: Watch
 
 
 def test_secrets_that_are_too_old_or_near_their_end_are_told(watched: Watched) -> None:
+    """The schedule would rotate them if anything began."""
     platform, secret = watched.platform, watched.secrets["app-key"]
     expected = [
         {"alertname": name, "sensitivity": platform.secret(secret)["sensitivity"]}
         for name in ("RotationOverdue", "CredentialNearExpiry")
     ]
-    with _no_rotation_begins(watched), _is_told(watched, expected, ends=expected):
+    with _nothing_begins(watched), _is_told(watched, expected, ends=expected):
         _set_end(platform, secret, timedelta(days=1))
         age(platform, secret, LONG_AGO)
         _await_all(watched, expected)
@@ -397,6 +443,21 @@ def test_a_schedule_whose_runs_go_on_failing_is_told(watched: Watched) -> None:
             assert _scheduled_run(watched, "no time at all") == "FAILURE"
         _await_all(watched, expected)
         assert _scheduled_run(watched, now) == "SUCCESS"
+
+
+def test_a_provider_that_stays_away_is_told(watched: Watched) -> None:
+    """As after hours: the requests that wait for the store have waited for so long already."""
+    platform = watched.platform
+    expected = [{"alertname": "RequestsWaitTooLong", "workflow": PROVISIONING}]
+    with _is_told(watched, expected, ends=expected):
+        with sealed_store(platform):
+            requests = [_asks_for_an_environment(watched) for _ in range(WAIT_FOR_THE_STORE)]
+            for each in requests:
+                _await_wait(platform, each, WaitingReason.CIRCUIT_OPEN)
+                has_waited(platform, each, limits.PROVIDER_WAIT_SECONDS)
+            _await_all(watched, expected)
+        for each in requests:
+            assert platform.ended(each)["state"] == "succeeded"
 
 
 def test_an_exporter_that_hangs_is_told_and_its_restart_resets_nothing(watched: Watched) -> None:
@@ -478,8 +539,62 @@ def test_what_stands_still_is_told_and_that_it_goes_on(watched: Watched) -> None
 
 
 def test_every_alert_has_fired_here(watched: Watched) -> None:
-    """In its fault: each was silent when its test began. Two hours of waiting are not tried."""
-    assert watched.ever_fired() == {alert.name for alert in ALERTS} - {"RequestsWaitTooLong"}
+    """In its fault: each was silent when its test began."""
+    assert watched.ever_fired() == {alert.name for alert in ALERTS}
+
+
+def test_every_workflow_succeeded_and_everything_else_happened_too(watched: Watched) -> None:
+    ended = watched.rows(ENDS).keys()
+    assert {name for name, result in ended if result == WorkflowResult.SUCCESS} == set(WORKFLOWS)
+    assert {result for _, result in ended} == set(WorkflowResult)
+    assert watched.rows(RETRIES)
+    assert watched.rows(LEASE_LOSSES)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.95])
+def test_quantiles_fall_into_the_buckets_of_the_rows(watched: Watched, share: float) -> None:
+    """As the panels ask for them, of all that has ended here."""
+    window = f"{math.ceil(time.time() - watched.began)}s"
+    asked = quantile(
+        share, WORKFLOW_RUN_DURATION, window, "workflow", result=WorkflowResult.SUCCESS
+    )
+
+    def are_there() -> bool:
+        shown = watched.counted(asked, "workflow")
+        found.clear()
+        found.update({name: (shown.get(name), _bucket(each, share)) for name, each in rows.items()})
+        return all(
+            value is not None and low - TINY <= value <= high + TINY
+            for value, (low, high) in found.values()
+        )
+
+    found: dict[str, tuple[float | None, tuple[float, float]]] = {}
+    rows = watched.durations()
+    assert rows.keys() == set(WORKFLOWS)
+    try:
+        eventually(are_there, within_seconds=SCRAPED_WITHIN_SECONDS, what="each is where it is")
+    except AssertionError as error:
+        raise AssertionError(f"shown, and the bucket it belongs to: {found}") from error
+
+
+def _bucket(durations: Sequence[float], share: float) -> tuple[float, float]:
+    """The bounds between which that share of the durations ends."""
+    value = sorted(durations)[math.ceil(share * len(durations)) - 1]
+    bounds = (0.0, *WORKFLOW_SECONDS_BUCKETS)
+    return next(each for each in pairwise(bounds) if value <= each[1])
+
+
+@pytest.mark.parametrize("service", METRICS_OF)
+def test_promtool_finds_nothing_wrong_with_what_is_shown(
+    watched: Watched, service: ServiceName
+) -> None:
+    shown = watched.platform.client.get(watched.platform.url(PORTS[service], "/metrics")).text
+    assert "# TYPE http_requests_total counter" in shown
+    ran = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=shown, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stdout + ran.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -568,8 +683,8 @@ def _follow(watched: Watched, expected: Sequence[Labels]) -> None:
 
 
 @contextmanager
-def _no_rotation_begins(watched: Watched) -> Iterator[None]:
-    """The schedule would rotate what is too old."""
+def _nothing_begins(watched: Watched) -> Iterator[None]:
+    """The platform drains."""
     assert watched.platform.idp("drain").returncode == 0
     try:
         yield
@@ -586,6 +701,13 @@ def _scheduled_run(watched: Watched, scheduled_at: str) -> str:
     """How the run ends that asks for the rotations that are due at a time."""
     config = {"scheduled_at": scheduled_at}
     return run_of_schedule(watched.platform, ROTATION_SCHEDULE, "secret_rotation_enqueue", config)
+
+
+def _await_wait(platform: Platform, request_id: str, reason: WaitingReason) -> None:
+    eventually(
+        lambda: platform.request(request_id)["waitingReason"] == reason,
+        what=f"{request_id} waits: {reason}",
+    )
 
 
 def _stands_before(watched: Watched, step: Step) -> str:

@@ -14,6 +14,8 @@ import pytest
 
 from idp_kernel.telemetry.run_spans import QUEUE_WAIT, RUN_WAIT, run_span
 from idp_kernel.workflows import ROTATION_GRACE, WORKFLOWS, Step, WorkflowName
+from tests.e2e import dagster_ui
+from tests.e2e.failures import fails_to_provision, lets_it_provision
 from tests.e2e.platform import Platform, Subject, eventually
 from tests.e2e.trace_picture import picture
 from tests.fixtures.otlp import ReceivedSpan
@@ -323,6 +325,21 @@ def test_a_killed_run_and_the_step_it_was_in_are_in_the_trace(
     assert (lost.service, lost.parent_id) == ("control-plane-api", killed.span_id)
     assert (again.service, again.parent_id) == ("workflow-engine", second.span_id)
     assert all(each.start < killed.end for each in trace.orphans)
+
+
+def test_a_re_run_from_dagsters_ui_goes_on_with_the_trace(
+    platform: Platform, onboarded: Subject
+) -> None:
+    subject = platform.with_new_environment(onboarded)
+    failed = fails_to_provision(platform, subject)
+    lets_it_provision(platform, subject, failed)
+    parent = failed["attempts"][-1]["runId"]
+    dagster_ui.ended_run(platform, dagster_ui.reexecute(platform, parent, "FROM_FAILURE"))
+    trace = trace_of(platform, failed["id"])
+    assert trace.request["state"] == "succeeded"
+    assert len({each.trace_id for each in trace.spans}) == 1
+    first, again = trace.runs
+    assert again.links == ((first.trace_id, first.span_id),)
 
 
 def test_log_lines_of_a_request_are_found_by_its_trace_in_every_service(

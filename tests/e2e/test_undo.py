@@ -11,7 +11,7 @@ from idp_kernel.wire.agent import RECONCILIATION
 from idp_kernel.wire.worker import appenv_repository_name
 from idp_kernel.workflows import COMPENSATION, Step
 from tests.e2e import dagster_ui
-from tests.e2e.failures import fails_to_provision, stranger_path
+from tests.e2e.failures import fails_to_provision, lets_it_provision, stranger_path
 from tests.e2e.oracle import events_of
 from tests.e2e.platform import Platform, Subject, eventually
 
@@ -130,12 +130,7 @@ def test_what_a_failed_request_left_is_taken_back(platform: Platform, subject: S
 
 def test_what_a_later_request_lives_on_stays(platform: Platform, subject: Subject) -> None:
     failed = fails_to_provision(platform, subject)
-    path = stranger_path(subject, failed)
-    removed = platform.client.delete(
-        platform.url(DEFAULT_PORTS.openbao, f"/v1/kv/metadata/{path}"),
-        headers={"X-Vault-Token": platform.openbao_root_token},
-    )
-    assert removed.status_code == 204, removed.text
+    lets_it_provision(platform, subject, failed)
     second = platform.ended(platform.provision(subject)["requestId"])
     assert second["state"] == "succeeded", second
     shown = preview(platform, failed["id"])

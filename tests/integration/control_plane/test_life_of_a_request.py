@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event, text
+from structlog.testing import capture_logs
 
 from control_plane.adapters.database import transaction
 from control_plane.adapters.queries import SqlQueries
@@ -15,6 +16,7 @@ from idp_kernel.downstream import OTHER
 from idp_kernel.errors import Unavailable
 from idp_kernel.ids import new_id
 from idp_kernel.services import ServiceName
+from idp_kernel.telemetry.subjects import WORKFLOW_REQUEST_ID
 from idp_kernel.wire.engine import CANCEL_REQUESTED, METRICS_PROJECTION
 from idp_kernel.workflows import Step
 from tests.integration.control_plane.conftest import Platform, eventually, somebody_waits_for_a_lock
@@ -265,6 +267,17 @@ def test_the_late_word_of_a_stopped_run_does_not_touch_the_next(platform: Platfo
     platform.sweep_after(16)
     claimed(platform, request_id, attempt=2)
     assert report(platform, run, "canceled") == {"accepted": False, "state": "running"}
+
+
+def test_a_lost_lease_is_logged_with_its_run_and_request(platform: Platform) -> None:
+    request_id = platform.provision(platform.new_subject())
+    run = claimed(platform, request_id)
+    with capture_logs() as logs:
+        platform.sweep_after(14)
+        platform.sweep_after(2)
+    lost = [each for each in logs if each["event"] == "lease_lost"]
+    of_it = [each["run_id"] for each in lost if each[WORKFLOW_REQUEST_ID] == request_id]
+    assert of_it == [run.run_id]
 
 
 def test_nobody_waits_for_ever_for_the_word_on_a_lost_run(platform: Platform) -> None:

@@ -70,6 +70,8 @@ _BY_CODE: dict[str, str] = {
     "token_already_shown": "Its first answer was lost: type the command again; a token that was "
     "created is to be revoked first (`{idp} token list` has it, `{idp} token revoke TOKEN_ID` ends "
     "it).",
+    "last_platform_admin": "Make another one first: `{idp} token create PRINCIPAL "
+    "--platform-admin`; `{idp} admin list` shows who has a token that is good.",
     "team_not_active": "Activate the team (`{idp} team activate {team}`), or resume it "
     "(`{idp} team resume {team}`).",
     "environment_not_active": "Activate it (`{idp} environment activate {environment}`), or "

@@ -53,6 +53,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "token list": ("", "--principal ana@example.com"),
     "token show": (_TOKEN,),
     "token revoke": (_TOKEN,),
+    "admin list": ("",),
+    "admin remove": ("root-on-call",),
     "environment create": ('staging --description "As production, without customers"',),
     "environment list": ("", "--state Active"),
     "environment show": ("staging",),

@@ -16,6 +16,7 @@ from typer.main import get_command
 
 from idp_cli.command_line import format_in, with_global_options_first
 from idp_cli.commands import (
+    admins,
     application_environments,
     applications,
     apply,
@@ -99,6 +100,7 @@ for _command in (
 for _name, _group in (
     ("team", teams.app),
     ("token", tokens.app),
+    ("admin", admins.app),
     ("environment", environments.app),
     ("app", applications.app),
     ("env", application_environments.app),

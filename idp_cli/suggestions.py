@@ -17,6 +17,7 @@ from idp_cli.api import (
     APPLICATION_ENVIRONMENTS,
     APPLICATIONS,
     ENVIRONMENTS,
+    PLATFORM_ADMINS,
     REQUESTS,
     SECRETS,
     TEAMS,
@@ -33,6 +34,7 @@ from idp_kernel.wire.api import (
     ApplicationEnvironment,
     Environment,
     Page,
+    PlatformAdmin,
     Secret,
     Team,
     Token,
@@ -107,6 +109,16 @@ def request_ids(context: typer.Context, incomplete: str) -> list[Suggestion]:
 def token_ids(context: typer.Context, incomplete: str) -> list[Suggestion]:
     return _suggested(
         context, incomplete, TOKENS, Token, lambda each: (each.id, f"of {each.principal}")
+    )
+
+
+def platform_admins(context: typer.Context, incomplete: str) -> list[Suggestion]:
+    return _suggested(
+        context,
+        incomplete,
+        PLATFORM_ADMINS,
+        PlatformAdmin,
+        lambda each: (each.principal, "a platform admin"),
     )
 
 

@@ -435,6 +435,7 @@ class DomainEvent(StrEnum):
     SECRET_LOGIN_ISSUED = "secret_login_issued"
     SECRET_OVERDUE = "secret_overdue"
     SECRET_WITHIN_POLICY = "secret_within_policy"
+    PLATFORM_ADMIN_REMOVED = "platform_admin_removed"
     TOKEN_CREATED = "token_created"
     TOKEN_REVOKED = "token_revoked"
     WORKFLOW_REQUEST_CANCELLATION_REQUESTED = "workflow_request_cancellation_requested"

@@ -33,7 +33,14 @@ from control_plane.adapters.secret_views import (
     secret_view,
     secret_views,
 )
-from control_plane.adapters.stores import AnyRow, SqlPrincipals, environment_of, team_of, values_of
+from control_plane.adapters.stores import (
+    AnyRow,
+    SqlPrincipals,
+    environment_of,
+    platform_admins_with_tokens,
+    team_of,
+    values_of,
+)
 from control_plane.adapters.work import SqlStanding
 from control_plane.application.manage_environments import environment_view
 from control_plane.application.manage_teams import team_view
@@ -65,6 +72,7 @@ from idp_kernel.wire.api import (
     Event,
     GitOpsIntegration,
     Member,
+    PlatformAdmin,
     PlatformStanding,
     Repository,
     StepView,
@@ -133,6 +141,11 @@ class SqlQueries:
     def token(self, token_id: str) -> Token | None:
         row = self._row(_TOKENS.where(t.tokens.c.id == token_id))
         return None if row is None else Token(**values_of(row))
+
+    def platform_admins(self, part: Slice) -> Sequence[PlatformAdmin]:
+        query = platform_admins_with_tokens(self._clock.now())
+        rows = self._rows(after(query, t.principals.c.name, part))
+        return [PlatformAdmin(**values_of(row)) for row in rows]
 
     def environments(self, part: Slice, wanted: EnvironmentFilter) -> Sequence[Environment]:
         columns = t.environments.c
@@ -356,11 +369,12 @@ class SqlQueries:
 _TOKENS: Query = select(
     t.tokens.c.id,
     t.tokens.c.principal,
+    t.principals.c.platform_admin,
     t.tokens.c.created_at,
     t.tokens.c.expires_at,
     t.tokens.c.revoked_at,
     t.tokens.c.last_used_at,
-)
+).join_from(t.tokens, t.principals)
 
 _undos = t.workflow_requests.alias("undos")
 _REQUESTS: Query = select(

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     case,
     delete,
+    func,
     insert,
     select,
     update,
@@ -78,6 +79,19 @@ SECRETS_WITH_BINDING: AnySelect = select(
 ).join_from(t.secrets, t.secret_bindings, t.secret_bindings.c.secret_id == t.secrets.c.id)
 
 
+def platform_admins_with_tokens(now: datetime) -> AnySelect:
+    """Who is a platform-admin, with the end of the last token that is good at that time."""
+    is_good = t.tokens.c.revoked_at.is_(None) & (t.tokens.c.expires_at > now)
+    good_until = (
+        select(func.max(t.tokens.c.expires_at))
+        .where(t.tokens.c.principal == t.principals.c.name, is_good)
+        .scalar_subquery()
+    )
+    return select(
+        t.principals.c.name.label("principal"), good_until.label("token_good_until")
+    ).where(t.principals.c.platform_admin)
+
+
 class SqlPrincipals:
     """People and pipelines with their tokens."""
 
@@ -90,9 +104,21 @@ class SqlPrincipals:
         self._connection.execute(upsert(t.principals).values(row).on_conflict_do_nothing())
 
     def make_platform_admin(self, name: str) -> None:
-        self._connection.execute(
-            update(t.principals).where(t.principals.c.name == name).values(platform_admin=True)
-        )
+        self._set_platform_admin(name, is_one=True)
+
+    def remove_platform_admin(self, name: str) -> None:
+        self._set_platform_admin(name, is_one=False)
+
+    def is_platform_admin(self, name: str) -> bool:
+        query = select(t.principals.c.platform_admin).where(t.principals.c.name == name)
+        return bool(self._connection.execute(query).scalar_one_or_none())
+
+    def lock_platform_admins(self) -> Mapping[str, datetime | None]:
+        principals = t.principals.c
+        admins = select(principals.name).where(principals.platform_admin)
+        self._connection.execute(locked(admins.order_by(principals.name), lock=True))
+        rows = self._connection.execute(platform_admins_with_tokens(self._now))
+        return {row.principal: row.token_good_until for row in rows}
 
     def add_token(
         self, *, id_: str, principal: str, token_hash: bytes, expires_at: datetime
@@ -146,6 +172,11 @@ class SqlPrincipals:
         statement = upsert(t.used_assertions).values(row).on_conflict_do_nothing()
         returning = statement.returning(t.used_assertions.c.jti)
         return self._connection.execute(returning).one_or_none() is not None
+
+    def _set_platform_admin(self, name: str, *, is_one: bool) -> None:
+        self._connection.execute(
+            update(t.principals).where(t.principals.c.name == name).values(platform_admin=is_one)
+        )
 
     def _token(self, query: AnySelect) -> StoredToken | None:
         row = self._connection.execute(query).one_or_none()

@@ -22,7 +22,7 @@ from idp_kernel.wire.api import EVENTS_GONE
 
 router = APIRouter(tags=["events and platform"])
 
-Subject = Annotated[str, Query(pattern=r"^[a-z_]{1,40}/[0-9a-f-]{36}$")]
+Subject = Annotated[str, Query(pattern=r"^[a-z_]{1,40}/[a-z0-9._@-]{1,80}$")]
 EventType = Annotated[str, Query(pattern=r"^[a-z_]{1,100}$")]
 After = Annotated[int | None, Query(ge=0, lt=10**18)]
 

@@ -49,6 +49,7 @@ _binding = wire.SecretBinding(
 _token = wire.Token(
     id=_TOKEN,
     principal="ada",
+    platform_admin=False,
     created_at=_AT,
     expires_at=_AT + timedelta(days=90),
     last_used_at=_AT,
@@ -73,6 +74,7 @@ EXAMPLES: Final[Sequence[WireModel]] = (
     wire.CreateToken(principal="ada", expires_in_seconds=30 * 24 * 3600),
     _token,
     wire.CreatedToken(**dict(_token), token="idp_pat_…"),  # noqa: S106 - it is no token
+    wire.PlatformAdmin(principal="ada", token_good_until=_AT + timedelta(days=90)),
     wire.WhoAmI(
         principal="ada",
         platform_admin=False,

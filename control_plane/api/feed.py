@@ -45,7 +45,7 @@ _BETWEEN_LOOKS_SECONDS: Final = 0.05
 """Many commits in a row cost few looks."""
 _AFTER_FAILURE_SECONDS: Final = 1.0
 _PAGE: Final = 500
-_ACCESS_EVENTS: Final = ("token_", "team_member_")
+_ACCESS_EVENTS: Final = ("token_", "team_member_", "platform_admin_")
 """How the events begin that may have changed who may watch."""
 _log = structlog.get_logger(__name__)
 

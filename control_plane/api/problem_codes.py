@@ -63,6 +63,7 @@ PROBLEM_CODES: Final[dict[str, tuple[type[PlatformError], str]]] = {
     "application_exists": (Conflict, "The team has an application of this slug already."),
     "repository_name_taken": (Conflict, "Another application has a repository of that name."),
     "token_already_shown": (Conflict, "The answer held a token, which is shown only once."),
+    "last_platform_admin": (Conflict, "Nobody else is a platform-admin with a token that is good."),
     "team_not_active": (Conflict, "The team is not Active and starts no workflow."),
     "environment_not_active": (Conflict, "The environment is not Active."),
     "application_not_ready": (Conflict, "The application is not in a state that allows it."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from fastapi import APIRouter, Request, Response
 
 from control_plane.api.commands import Key, response_of, run_command
@@ -9,10 +11,14 @@ from control_plane.api.conditions import IfNoneMatch
 from control_plane.api.guards import Admin, AnyPerson, id_in_path
 from control_plane.api.narrowing import Created, OfPrincipal
 from control_plane.api.openapi import refuses
-from control_plane.api.paging import ById, page_of
+from control_plane.api.paging import ById, ByPrincipal, page_of
 from control_plane.api.services import Use
 from control_plane.application.access import no_such
-from control_plane.application.manage_tokens import create_token, revoke_token
+from control_plane.application.manage_tokens import (
+    create_token,
+    remove_platform_admin,
+    revoke_token,
+)
 from control_plane.application.ports import Answer, Work
 from control_plane.application.queries import TokenFilter
 from idp_kernel.wire import api as wire
@@ -74,6 +80,34 @@ def delete_token(services: Use, caller: AnyPerson, token_id: str) -> None:
     named = id_in_path("token", token_id)
     with services.begin() as work:
         revoke_token(work, caller, named)
+
+
+@router.get("/v1/platform-admins")
+def get_platform_admins(
+    services: Use, _caller: Admin, page: ByPrincipal
+) -> wire.Page[wire.PlatformAdmin]:
+    """Lists who is a platform-admin, by name, and until when each has a token that is good.
+
+    `POST /v1/tokens` makes one.
+    """
+    admins = services.queries.platform_admins(page.slice)
+    return page_of(admins, page, lambda admin: admin.principal)
+
+
+@router.delete(
+    "/v1/platform-admins/{principal}",
+    status_code=204,
+    openapi_extra=refuses("last_platform_admin", "not_found"),
+)
+def delete_platform_admin(services: Use, caller: Admin, principal: str) -> None:
+    """Makes the principal a platform-admin no more, with all its tokens; repeatable.
+
+    They open what its roles in teams do. Refused when nobody else is one with a token that is good.
+    """
+    if re.fullmatch(wire.PRINCIPAL_PATTERN, principal) is None:
+        raise no_such("platform-admin", principal)
+    with services.begin() as work:
+        remove_platform_admin(work, caller.principal, principal)
 
 
 @router.get("/v1/whoami")

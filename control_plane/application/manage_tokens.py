@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from control_plane.application.access import Caller, authenticate, no_such
 from control_plane.application.ports import Work
-from idp_kernel.errors import Unauthenticated
+from idp_kernel.errors import Conflict, Unauthenticated
 from idp_kernel.ids import new_id
 from idp_kernel.wire.api import CreateToken, Token
 from idp_kernel.wire.engine import Introspection
@@ -16,7 +16,8 @@ from idp_kernel.workflows import DomainEvent
 def create_token(work: Work, actor: str, command: CreateToken, token_hash: bytes) -> Token:
     """A token for a principal, who begins to exist with the first.
 
-    Event and audit say so when it makes the principal a platform-admin.
+    Event and audit say so when it makes the principal a platform-admin. The token itself tells
+    whether the principal is one, also since before: then it opens everything too.
     """
     work.principals.ensure(command.principal)
     if command.platform_admin:
@@ -24,6 +25,7 @@ def create_token(work: Work, actor: str, command: CreateToken, token_hash: bytes
     token = Token(
         id=new_id(),
         principal=command.principal,
+        platform_admin=work.principals.is_platform_admin(command.principal),
         created_at=work.now,
         expires_at=work.now + timedelta(seconds=command.expires_in_seconds),
     )
@@ -49,6 +51,26 @@ def revoke_token(work: Work, caller: Caller, token_id: str) -> None:
             work, DomainEvent.TOKEN_REVOKED, caller.principal, token_id, f"of {token.principal}",
             principal=token.principal,
         )  # fmt: skip
+
+
+def remove_platform_admin(work: Work, actor: str, principal: str) -> None:
+    """The principal is no platform-admin any more, whichever of its tokens it comes with; its roles
+    in teams stay. Repeatable.
+
+    Raises `Conflict` (`last_platform_admin`) when nobody else is one with a token that is good.
+    """
+    admins = work.principals.lock_platform_admins()
+    if principal not in admins:
+        return
+    if not any(good_until for name, good_until in admins.items() if name != principal):
+        raise Conflict(
+            f"Without {principal} nobody would be a platform-admin with a token that is good.",
+            code="last_platform_admin",
+        )
+    work.principals.remove_platform_admin(principal)
+    event, subject = DomainEvent.PLATFORM_ADMIN_REMOVED, f"platform_admin/{principal}"
+    work.journal.event(event, subject=subject, actor=actor, data={"principal": principal})
+    work.journal.audit(actor=actor, action=event, subject=subject)
 
 
 def introspect_token(work: Work, token_hash: bytes) -> Introspection:

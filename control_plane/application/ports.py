@@ -133,6 +133,16 @@ class Principals(Protocol):
 
     def make_platform_admin(self, name: str) -> None: ...
 
+    def remove_platform_admin(self, name: str) -> None: ...
+
+    def lock_platform_admins(self) -> Mapping[str, datetime | None]:
+        """Each with the time at which the last of its tokens that are good now ends. Nobody stops
+        being one before the transaction ends.
+        """
+        ...
+
+    def is_platform_admin(self, name: str) -> bool: ...
+
     def add_token(
         self, *, id_: str, principal: str, token_hash: bytes, expires_at: datetime
     ) -> None: ...

@@ -20,6 +20,7 @@ from idp_kernel.wire.api import (
     Event,
     GitOpsIntegration,
     Member,
+    PlatformAdmin,
     PlatformStanding,
     Repository,
     Secret,
@@ -193,6 +194,10 @@ class Queries(Protocol):
     def tokens(self, part: Slice, wanted: TokenFilter) -> Sequence[Token]: ...
 
     def token(self, token_id: str) -> Token | None: ...
+
+    def platform_admins(self, part: Slice) -> Sequence[PlatformAdmin]:
+        """By principal; the slice's `after` is a principal."""
+        ...
 
     def environments(self, part: Slice, wanted: EnvironmentFilter) -> Sequence[Environment]: ...
 

@@ -63,6 +63,10 @@ def create(
         ("expires", created.expires_at),
     )
     invocation.output.item(created, facts)
+    if created.platform_admin:
+        invocation.output.hint(
+            f"{escape(created.principal)} is a platform admin: it opens everything."
+        )
     invocation.output.hint("Keep it now: it is not shown again. Use it as IDP_TOKEN.")
 
 
@@ -103,6 +107,7 @@ def _show(invocation: Invocation, token: Token) -> None:
     facts = (
         ("id", token.id),
         ("principal", token.principal),
+        ("platform admin", token.platform_admin),
         ("created", token.created_at),
         ("last used", token.last_used_at),
         ("expires", token.expires_at),

@@ -74,9 +74,19 @@ class CreateToken(WireModel):
     expires_in_seconds: Annotated[int, Whole(ge=1, le=366 * 24 * 3600)] = 90 * 24 * 3600
 
 
+class PlatformAdmin(WireModel):
+    """A principal who may do everything."""
+
+    principal: str
+    token_good_until: Timestamp | None = None
+    """When the last of its tokens that are good now ends; none when no token of it is good."""
+
+
 class Token(WireModel):
     id: Id
     principal: str
+    platform_admin: bool
+    """Whether its principal is a platform-admin now: all tokens of one principal open the same."""
     created_at: Timestamp
     expires_at: Timestamp
     revoked_at: Timestamp | None = None
@@ -556,7 +566,7 @@ class Event(WireModel):
     occurred_at: Timestamp
     team: str | None = None
     subject: str
-    """`<aggregate>/<id>`."""
+    """`<aggregate>/<id>`; of a platform-admin, who has no id, the principal."""
     request_id: Id | None = None
     actor: str
     data: dict[str, str | int | bool | None] = {}

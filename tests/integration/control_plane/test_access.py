@@ -60,6 +60,8 @@ EXPECTED: dict[str, Takes | Scope] = {
     "GET /v1/tokens": Takes.PERSON,
     "GET /v1/tokens/{token_id}": Takes.PERSON,
     "DELETE /v1/tokens/{token_id}": Takes.PERSON,
+    "GET /v1/platform-admins": Takes.ADMIN,
+    "DELETE /v1/platform-admins/{principal}": Takes.ADMIN,
     "GET /v1/whoami": Takes.PERSON,
     "POST /v1/environments": Takes.ADMIN,
     "GET /v1/environments": Takes.PERSON,

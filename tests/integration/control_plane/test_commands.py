@@ -10,9 +10,12 @@ import pytest
 from sqlalchemy import text
 
 from control_plane.adapters.tables import METADATA
+from control_plane.application.manage_tokens import remove_platform_admin
 from idp_kernel.http.problems import PROBLEM_JSON
 from idp_kernel.ids import new_id
-from tests.integration.control_plane.conftest import ADMIN_TOKEN, Caller, Platform
+from idp_kernel.services import ServiceName
+from idp_kernel.wire.engine import TOKEN_INTROSPECTION
+from tests.integration.control_plane.conftest import ADMIN_TOKEN, Caller, Platform, eventually
 from tests.integration.control_plane.rows import counts
 
 
@@ -164,6 +167,81 @@ def test_who_was_given_power_by_whom_can_be_looked_up(platform: Platform) -> Non
         {"principal": member, "platformAdmin": False},
         {"principal": boss, "platformAdmin": True},
     ]
+
+
+# ── platform-admins ──────────────────────────────────────────────────────────────────────────
+
+
+def test_a_platform_admin_stays_one_until_the_role_is_taken_away(platform: Platform) -> None:
+    team, boss = platform.new_subject().team, slug()
+    first = platform.admin.ok("/v1/tokens", {"principal": boss, "platformAdmin": True})
+    assert platform.admin.delete(f"/v1/tokens/{first['id']}").status_code == 204
+    later = platform.admin.ok("/v1/tokens", {"principal": boss})
+    assert later["platformAdmin"], "it is told that an ordinary token opens everything too"
+    platform.admin.ok(f"/v1/teams/{team}/members", {"principal": boss, "role": "team-viewer"})
+    person, forge = platform.bearer(later["token"]), platform.service(ServiceName.LOCAL_FORGE)
+    assert boss in [each["principal"] for each in platform_admins(person)]
+    for _ in range(2):
+        assert platform.admin.delete(f"/v1/platform-admins/{boss}").status_code == 204
+    assert boss not in [each["principal"] for each in platform_admins(platform.admin)]
+    assert person.get("/v1/platform-admins").json()["code"] == "not_allowed"
+    assert person.seen(f"/v1/tokens/{later['id']}")["platformAdmin"] is False
+    introspected = forge.ok(TOKEN_INTROSPECTION, {"token": later["token"]})
+    assert introspected["platformAdmin"] is False
+    assert introspected["teams"] == {team: "team-viewer"}
+    told = platform.admin.seen("/v1/events", subject=f"platform_admin/{boss}")["items"]
+    assert [each["type"] for each in told] == ["platform_admin_removed"]
+    assert told[0]["data"] == {"principal": boss}
+    with platform.engine.connect() as connection:
+        query = text("SELECT actor, action FROM audit_log WHERE subject = :subject")
+        audited = connection.execute(query, {"subject": f"platform_admin/{boss}"}).all()
+    assert [tuple(each) for each in audited] == [("admin", "platform_admin_removed")]
+
+
+def test_the_last_platform_admin_with_a_good_token_stays_one(lone_platform: Platform) -> None:
+    admin = lone_platform.admin
+    brief = {"principal": "brief", "platformAdmin": True, "expiresInSeconds": 60}
+    revoked = admin.ok("/v1/tokens", {"principal": "revoked", "platformAdmin": True})
+    admin.delete(f"/v1/tokens/{revoked['id']}")
+    until = admin.ok("/v1/tokens", brief)["expiresAt"]
+    good_until = {each["principal"]: each["tokenGoodUntil"] for each in platform_admins(admin)}
+    assert good_until["admin"] > until
+    assert (good_until["brief"], good_until["revoked"]) == (until, None)
+    lone_platform.clock.advance(61)
+    refused = admin.delete("/v1/platform-admins/admin")
+    assert (refused.status_code, refused.json()["code"]) == (409, "last_platform_admin")
+    admin.ok("/v1/tokens", brief)
+    assert admin.delete("/v1/platform-admins/admin").status_code == 204
+    assert admin.get("/v1/platform-admins").status_code == 403
+    assert admin.delete("/v1/platform-admins/-x-").status_code == 403
+
+
+def test_of_two_platform_admins_who_take_it_from_each_other_one_stays(
+    lone_platform: Platform,
+) -> None:
+    made = {"principal": "ada", "platformAdmin": True}
+    ada = lone_platform.bearer(lone_platform.admin.ok("/v1/tokens", made)["token"])
+    with ThreadPoolExecutor(1) as pool:
+        with lone_platform.services.begin() as work:
+            remove_platform_admin(work, "ada", "admin")
+            other = pool.submit(lone_platform.admin.delete, "/v1/platform-admins/ada")
+            eventually(lambda: _waits_for_a_lock(lone_platform))
+        refused = other.result()
+    assert (refused.status_code, refused.json()["code"]) == (409, "last_platform_admin")
+    assert [each["principal"] for each in platform_admins(ada)] == ["ada"]
+
+
+def platform_admins(caller: Caller) -> list[dict[str, Any]]:
+    return list(caller.seen("/v1/platform-admins", limit=200)["items"])
+
+
+def _waits_for_a_lock(platform: Platform) -> bool:
+    query = text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    with platform.engine.connect() as connection:
+        return connection.execute(query).scalar_one() == 1
 
 
 def test_expired_revoked_and_unknown_tokens_open_nothing(platform: Platform) -> None:

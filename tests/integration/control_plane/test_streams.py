@@ -373,6 +373,30 @@ def test_who_leaves_a_team_while_a_stream_catches_up_is_sent_no_more_of_it(
     assert seen == [other] * streams._PAGE + [own]
 
 
+def test_who_is_no_platform_admin_any_more_is_sent_no_more_than_a_member(
+    platform: Platform, server: Serving
+) -> None:
+    own, other = platform.new_subject().team, platform.new_subject()
+    principal = f"p-{new_id()[-12:]}"
+    platform.admin.ok(f"/v1/teams/{own}/members", {"principal": principal, "role": "team-viewer"})
+    token = platform.token_for(principal, platformAdmin=True)
+    request_id = platform.provision(other)
+    with (
+        Watcher(server, ADMIN_TOKEN).new_events(type="platform_admin_removed") as admins,
+        Watcher(server, token).new_events() as reading,
+        Watcher(server, token).reading(WATCH.format(request_id)) as watching,
+    ):
+        watching.state()
+        tell(platform, other.team, "before")
+        assert reading.event().subject == "team/before"
+        assert platform.admin.delete(f"/v1/platform-admins/{principal}").is_success
+        assert admins.event().data == {"principal": principal}
+        tell(platform, own, "own")
+        assert reading.event().subject == "team/own"
+        watching.rest()
+        assert watching.text.endswith(b": the token does not open this any more\n\n")
+
+
 def test_streams_take_a_token_and_a_foreign_request_is_told_like_none(
     platform: Platform, server: Serving
 ) -> None:

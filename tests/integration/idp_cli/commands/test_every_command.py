@@ -166,6 +166,16 @@ def of_tokens(world: World) -> None:
     world.says("no longer", "token", "revoke", created["id"])
 
 
+def of_admins(world: World) -> None:
+    person = new_name("root")
+    world.says("opens everything", "token", "create", person, "--platform-admin")
+    world.says("opens everything", "token", "create", person)
+    world.says(person, "admin", "list")
+    world.says("no platform admin", "admin", "remove", person)
+    assert person not in world.idp("admin", "list")
+    world.refuses("irreversible", "admin", "remove", "admin")
+
+
 def of_environments(world: World) -> None:
     name = new_name("env")
     world.says("Planned", "environment", "create", name)
@@ -264,6 +274,7 @@ GROUPS: dict[str, Callable[[World], None]] = {
     "": of_this_machine,
     "team": of_teams,
     "token": of_tokens,
+    "admin": of_admins,
     "environment": of_environments,
     "app": of_applications,
     "env": of_application_environments,

@@ -8,10 +8,10 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from control_plane.adapters.housekeeping import Retention
-from control_plane.api.rate_limits import RatePolicy
 from control_plane.domain.limits import TeamLimits
+from control_plane.domain.rates import RatePolicy
 from control_plane.domain.requests import AttemptPolicy
+from control_plane.domain.retention import Retention
 from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
 from idp_kernel.settings import (
     DatabaseUrl,

@@ -25,7 +25,8 @@ SUPERVISED = """\
 What stands here no variable of your shell can change; ports are the default ones plus
 `--port-offset`. Every other setting of a service is passed on from the shell, so that
 `IDP_ENGINE_WORKER_SLOTS=8 make up` does what it says; of all else only {inherited} are. No value is
-a secret: where one is needed, the variable names its file."""
+a secret: where one is needed, the variable names its file. What a program would refuse is named
+before anything starts, all of it at once."""
 
 
 def cli_settings_page() -> str:

@@ -219,12 +219,20 @@ def wrong_variables(settings: type[ServiceSettings], error: ValidationError) -> 
         yield f"{variable_of(settings, name)}: {missing}it must be {form.words}"
 
 
-def unreadable_files(settings: ServiceSettings) -> Iterator[str]:
-    """One line for each file that must be there and cannot be read."""
+def unreadable_files(
+    settings: ServiceSettings, *, working_folder: Path = Path(), made_later: Path | None = None
+) -> Iterator[str]:
+    """One line for each file that must be there and cannot be read.
+
+    Relative paths begin in the working folder. What is in the folder `made_later` is left out.
+    """
     for name, field in type(settings).model_fields.items():
-        path = getattr(settings, name)
-        if path is not None and form_of(field).is_file and (why := _unreadable(path)):
-            form = form_of(field)
+        form = form_of(field)
+        if (path := getattr(settings, name, None)) is None or not form.is_file:
+            continue
+        place = Path(os.path.abspath(working_folder / path))  # noqa: PTH100 - links are left alone
+        comes_later = made_later is not None and place.is_relative_to(made_later)
+        if not comes_later and (why := _unreadable(place)):
             yield f"{variable_of(type(settings), name)}: {why}; it must be {form.words}"
 
 

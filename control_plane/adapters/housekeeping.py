@@ -5,7 +5,6 @@ Requests with their subjects, attempts and steps are kept, and so is what they a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final
@@ -14,6 +13,7 @@ from sqlalchemy import Column, ColumnElement, Engine, Table, delete, func, selec
 
 from control_plane.adapters import tables as t
 from control_plane.adapters.database import transaction
+from control_plane.domain.retention import Retention
 from idp_kernel.clock import Clock
 from idp_kernel.housekeeping import BATCH_ROWS, Chore
 
@@ -21,15 +21,6 @@ KEEP_ANSWERS_FOR: Final = timedelta(hours=24)
 """Of commands, under their idempotency keys."""
 KEEP_ROTATION_RECORDS_FOR: Final = timedelta(days=30)
 """Of scheduled times that were acted on, and of causes of rotations that are settled."""
-
-
-@dataclass(frozen=True)
-class Retention:
-    """How long journals are kept."""
-
-    events: timedelta
-    audit: timedelta | None
-    """For ever when none."""
 
 
 def chores(engine: Engine, clock: Clock, retention: Retention) -> list[Chore]:

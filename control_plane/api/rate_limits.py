@@ -18,24 +18,12 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from control_plane.domain.rates import RatePolicy
 from idp_kernel.errors import Unavailable
 
 POLICY_NAME: Final = "token"
 _STANDING_KEY: Final = "rate_standing"
 _FORGET_EVERY_SECONDS: Final = 60.0
-
-
-@dataclass(frozen=True)
-class RatePolicy:
-    """So many calls a second for long, so many at once."""
-
-    per_second: float
-    burst: int
-
-    @property
-    def window_seconds(self) -> int:
-        """After how long an empty bucket is full again."""
-        return max(1, math.ceil(self.burst / self.per_second))
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ DAEMON_LOOKS_FOR_WORK = "Checking for new runs for sensor: workflow_requests_sen
 WORKER_CAN_TAKE_RUNS = "child_ready"
 """What a warm worker logs when it has everything loaded and connected."""
 
+ENGINE_SETTINGS = "idp_dagster.settings:EngineSettings"
+
 DATABASE_OF_ROLE: dict[str, str] = {
     "control_plane": "idp",
     "ledger": "idp",
@@ -45,6 +47,8 @@ class Embedded:
     ports: DefaultPorts
     otlp_endpoint: str | None = None
     """The collector that every process sends its spans to."""
+    installation_id: str | None = None
+    """In place of the home's own, which is made when it is first asked for."""
 
     def programs(self) -> tuple[Program, ...]:
         """All of them, each after those it needs."""
@@ -85,6 +89,7 @@ class Embedded:
             group=Group.STORES,
             readiness=Listens(self.ports.postgres),
             settings=self._postgres_set,
+            settings_class="local_stack.store_settings:PostgresSettings",
             port=self.ports.postgres,
             stop_signal="INT",  # fast shutdown: TERM would wait for every client to leave
             stop_seconds=20,
@@ -92,7 +97,11 @@ class Embedded:
 
     def _postgres_setup(self) -> Program:
         return _set_up(
-            "postgres-setup", "local_stack.postgres_setup", self._postgres_set, "postgres"
+            "postgres-setup",
+            "local_stack.postgres_setup",
+            self._postgres_set,
+            "local_stack.store_settings:PostgresSetupSettings",
+            "postgres",
         )
 
     @property
@@ -111,6 +120,7 @@ class Embedded:
             group=Group.STORES,
             readiness=Listens(self.ports.openbao),
             settings=self._openbao_set,
+            settings_class="local_stack.store_settings:OpenBaoSettings",
             port=self.ports.openbao,
             stop_seconds=20,
         )
@@ -120,7 +130,13 @@ class Embedded:
             **self._openbao_set,
             "IDP_OPENBAO_LOGIN_KEY_FILE": self._key(CONTROL_PLANE_KEY),
         }
-        return _set_up("openbao-setup", "local_stack.openbao_setup", settings, "openbao")
+        return _set_up(
+            "openbao-setup",
+            "local_stack.openbao_setup",
+            settings,
+            "local_stack.store_settings:OpenBaoSetupSettings",
+            "openbao",
+        )
 
     # ---------------------------------------------------------------- services
 
@@ -141,6 +157,7 @@ class Embedded:
             "control-plane-bootstrap",
             "control_plane.bootstrap",
             self._control_plane_set,
+            "control_plane.settings:BootstrapSettings",
             "postgres-setup",
         )
 
@@ -150,6 +167,7 @@ class Embedded:
             "control_plane.main",
             self.ports.control_plane_api,
             self._control_plane_set,
+            "control_plane.settings:ControlPlaneSettings",
             after=("control-plane-bootstrap",),
         )
 
@@ -158,7 +176,9 @@ class Embedded:
         return {
             "IDP_EXECUTION_WORKERS_PORT": self.ports.execution_workers,
             "IDP_EXECUTION_WORKERS_DATABASE_URL": self._database("ledger"),
-            "IDP_EXECUTION_WORKERS_INSTALLATION_ID": self.home.installation_id(),
+            "IDP_EXECUTION_WORKERS_INSTALLATION_ID": (
+                self.installation_id or self.home.installation_id()
+            ),
             "IDP_EXECUTION_WORKERS_CONTROL_PLANE_URL": _url(self.ports.control_plane_api),
             "IDP_EXECUTION_WORKERS_FORGE_URL": _url(self.ports.local_forge),
             "IDP_EXECUTION_WORKERS_FORGE_TOKEN_FILE": self._key(FORGE_BOT_TOKEN),
@@ -175,6 +195,7 @@ class Embedded:
             "execution-workers-bootstrap",
             "execution_workers.bootstrap",
             self._execution_workers_set,
+            "execution_workers.settings:LedgerSettings",
             "postgres-setup",
         )
 
@@ -184,6 +205,7 @@ class Embedded:
             "execution_workers.main",
             self.ports.execution_workers,
             self._execution_workers_set,
+            "execution_workers.settings:ExecutionWorkersSettings",
             after=("execution-workers-bootstrap", "openbao-setup"),
         )
 
@@ -204,6 +226,7 @@ class Embedded:
             "local_stack.forge",
             self.ports.local_forge,
             settings,
+            "local_stack.forge.settings:ForgeSettings",
             after=("postgres-setup",),
         )
 
@@ -221,6 +244,7 @@ class Embedded:
             "local_stack.agent",
             self.ports.local_gitops_agent,
             settings,
+            "local_stack.agent.settings:AgentSettings",
             after=("postgres-setup",),
         )
 
@@ -239,6 +263,7 @@ class Embedded:
             "local_stack.consumer",
             self.ports.local_consumer,
             settings,
+            "local_stack.consumer.settings:ConsumerSettings",
             after=("openbao-setup", ServiceName.LOCAL_GITOPS_AGENT.value),
         )
 
@@ -260,7 +285,11 @@ class Embedded:
 
     def _engine_bootstrap(self) -> Program:
         return _set_up(
-            "engine-bootstrap", "idp_dagster.bootstrap", self._engine_set, "postgres-setup"
+            "engine-bootstrap",
+            "idp_dagster.bootstrap",
+            self._engine_set,
+            ENGINE_SETTINGS,
+            "postgres-setup",
         )
 
     def _code_server(self) -> Program:
@@ -270,6 +299,7 @@ class Embedded:
             group=Group.ENGINE,
             readiness=Listens(self.ports.dagster_code_server),
             settings=self._engine_set,
+            settings_class=ENGINE_SETTINGS,
             after=("engine-bootstrap",),
             port=self.ports.dagster_code_server,
         )
@@ -281,6 +311,7 @@ class Embedded:
             group=Group.ENGINE,
             readiness=HasLogged(self.home.log_of("daemon"), DAEMON_LOOKS_FOR_WORK),
             settings=self._engine_set,
+            settings_class=ENGINE_SETTINGS,
             after=("code-server", "control-plane-api"),
         )
 
@@ -291,6 +322,7 @@ class Embedded:
             group=Group.ENGINE,
             readiness=HasLogged(self.home.log_of("worker"), WORKER_CAN_TAKE_RUNS),
             settings=self._engine_set,
+            settings_class=ENGINE_SETTINGS,
             after=("engine-bootstrap",),
             stop_seconds=15,
         )
@@ -302,6 +334,7 @@ class Embedded:
             group=Group.ENGINE,
             readiness=SaysReady(self.ports.dagster_webserver, "/server_info"),
             settings=self._engine_set,
+            settings_class=ENGINE_SETTINGS,
             after=("code-server",),
             port=self.ports.dagster_webserver,
         )
@@ -323,6 +356,7 @@ class Embedded:
             group=Group.ENGINE,
             readiness=SaysReady(self.ports.metrics_exporter),
             settings=settings,
+            settings_class="idp_dagster.settings:ExporterSettings",
             after=("engine-bootstrap", "control-plane-api"),
             port=self.ports.metrics_exporter,
         )
@@ -349,7 +383,7 @@ class Embedded:
         return f"postgresql+{driver}://{role}@{where}?passfile={passfile}"
 
 
-def _set_up(name: str, module: str, settings: Settings, after: str) -> Program:
+def _set_up(name: str, module: str, settings: Settings, settings_class: str, after: str) -> Program:
     """A program that ends when its work is done."""
     return Program(
         name=name,
@@ -357,12 +391,18 @@ def _set_up(name: str, module: str, settings: Settings, after: str) -> Program:
         group=Group.SETUP,
         readiness=HasEnded(),
         settings=settings,
+        settings_class=settings_class,
         after=(after,),
     )
 
 
 def _server(
-    name: ServiceName, module: str, port: int, settings: Settings, after: tuple[str, ...]
+    name: ServiceName,
+    module: str,
+    port: int,
+    settings: Settings,
+    settings_class: str,
+    after: tuple[str, ...],
 ) -> Program:
     """One of our own HTTP servers."""
     return Program(
@@ -371,6 +411,7 @@ def _server(
         group=Group.SERVICES,
         readiness=SaysReady(port),
         settings=settings,
+        settings_class=settings_class,
         after=after,
         port=port,
     )

@@ -13,8 +13,14 @@ from idp_cli.supervision.launch import Platform, interruptible
 from idp_cli.supervision.leftovers import end_leftovers
 from idp_cli.supervision.narration import Narrator
 from idp_cli.supervision.ports import shifted_ports
-from idp_cli.supervision.preflight import Finding, machine_findings, port_findings
+from idp_cli.supervision.preflight import (
+    Finding,
+    machine_findings,
+    port_findings,
+    settings_findings,
+)
 from idp_kernel.errors import Conflict
+from idp_kernel.ids import new_id
 from idp_kernel.services import DefaultPorts
 
 
@@ -25,12 +31,14 @@ def running_platform(
     """Everything started inside the block, nothing left of it after.
 
     Raises `Conflict` before anything is started when something stands in the way (another run,
-    a taken port, no git, no space), `Unavailable` when a program does not come up, and
-    `KeyboardInterrupt` on Ctrl-C, SIGTERM or SIGHUP, at any time.
+    a taken port, no git, no space, a setting that a program would refuse), `Unavailable` when a
+    program does not come up, and `KeyboardInterrupt` on Ctrl-C, SIGTERM or SIGHUP, at any time.
     """
     began = time.monotonic()
     ports = shifted_ports(port_offset)
     findings = require_good(narrator, machine_findings(home))
+    as_told = Embedded(home, ports, otlp_endpoint, installation_id=new_id()).programs()
+    findings += require_good(narrator, settings_findings(home, as_told))
     home.prepare()
     with interruptible(), home.locked() as lock:
         for leftover in end_leftovers(home):

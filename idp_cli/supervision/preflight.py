@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from idp_cli.output import program_word
 from idp_cli.supervision.home import Home, check_path
 from idp_cli.supervision.ports import holder_of, is_free
-from idp_kernel.errors import InvalidInput
+from idp_cli.supervision.programs import Program, inherited_environment
+from idp_kernel.errors import InvalidInput, InvariantBroken, Unavailable
 from idp_kernel.services import DefaultPorts
+from idp_kernel.settings_check import Complaints, ProgramSettings, SettingsCheck
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_GIT = (2, 38)
 """`git merge-tree --write-tree`, which the forge merges with, came with 2.38."""
 LEAST_FREE_BYTES = 1024**3
 GIT_TIMEOUT_SECONDS = 10
+SETTINGS_TIMEOUT_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,52 @@ def port_findings(ports: DefaultPorts) -> Iterator[Finding]:
         )
     if not taken:
         yield Finding("ports", True, f"{len(dataclasses.asdict(ports))} ports free")
+
+
+def settings_findings(home: Home, programs: Iterable[Program]) -> Iterator[Finding]:
+    """One finding for each variable that a program would refuse; none gives a single good one.
+
+    The programs' own classes are asked, in a process of its own, since nothing here may load them.
+    """
+    told = {
+        (each.settings_class, tuple(each.environment.items()))
+        for each in programs
+        if each.settings_class is not None
+    }
+    check = SettingsCheck(
+        programs=tuple(
+            ProgramSettings(settings=settings, environment=dict(environment))
+            for settings, environment in sorted(told)
+        ),
+        working_folder=home.run,
+        made_later=home.root,
+    )
+    lines = _complaints(check)
+    for line in lines:
+        yield Finding("settings", False, line, "Set it right, or take it out of your shell.")
+    if not lines:
+        yield Finding("settings", True, "settings accepted")
+
+
+def _complaints(check: SettingsCheck) -> tuple[str, ...]:
+    try:
+        asked = subprocess.run(
+            # -P: the platform's own modules, whatever lies in this folder
+            [sys.executable, "-P", "-m", "idp_kernel.settings_check"],
+            input=check.model_dump_json().encode(),
+            env=inherited_environment(os.environ),
+            capture_output=True,
+            timeout=SETTINGS_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(
+            f"The settings could not be checked within {SETTINGS_TIMEOUT_SECONDS} s.",
+            code="start_failed",
+        ) from error
+    if asked.returncode:
+        raise InvariantBroken(f"The settings could not be checked: {asked.stderr.decode()[-2000:]}")
+    return Complaints.model_validate_json(asked.stdout).lines
 
 
 def python_finding() -> Finding:

@@ -43,6 +43,8 @@ class Program:
     group: Group
     readiness: Readiness
     settings: Settings = field(default_factory=dict)
+    settings_class: str | None = None
+    """What reads them, as `package.module:Class`; none of a program that is no part of ours."""
     after: tuple[str, ...] = ()
     """The programs that have to be up before it is started."""
     port: int | None = None

@@ -62,23 +62,37 @@ def test_a_service_names_what_is_wrong_and_does_not_start(module: str, tmp_path:
     assert SECRET not in ran.stderr
 
 
-def test_every_program_reads_its_settings_there(tmp_path: Path) -> None:
+def test_every_program_reads_the_settings_that_are_checked_before_it_starts(
+    tmp_path: Path,
+) -> None:
     """`read_settings` stands in each program that `idp up` starts, and nothing goes round it."""
     programs = Embedded(Home.at(tmp_path), DEFAULT_PORTS).programs()
-    modules = {program.command[-1] for program in programs}
-    assert modules >= SERVICES.keys()
-    assert [module for module in modules if "read_settings" not in _called_in(module)] == []
+    assert {program.command[-1] for program in programs} >= SERVICES.keys()
+    for program in programs:
+        assert program.settings_class is not None, program.name
+        assert _read_in(program.command[-1]) == {program.settings_class}, program.name
 
 
-def _called_in(module: str) -> set[str]:
+def _read_in(module: str) -> set[str]:
+    """The classes that the module calls `read_settings` with, as `package.module:Class`."""
     spec = find_spec(module)
     if spec is not None and spec.submodule_search_locations:
         spec = find_spec(f"{module}.__main__")
     assert spec is not None
     assert spec.origin is not None
     tree = ast.parse(Path(spec.origin).read_text())
-    return {
-        node.func.id
+    where = {
+        name.name: node.module
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        if isinstance(node, ast.ImportFrom)
+        for name in node.names
+    }
+    return {
+        f"{where[read.id]}:{read.id}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "read_settings"
+        for read in node.args
+        if isinstance(read, ast.Name)
     }

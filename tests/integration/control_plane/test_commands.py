@@ -241,7 +241,7 @@ def _waits_for_a_lock(platform: Platform) -> bool:
         " WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
     with platform.engine.connect() as connection:
-        return connection.execute(query).scalar_one() == 1
+        return bool(connection.execute(query).scalar_one() == 1)
 
 
 def test_expired_revoked_and_unknown_tokens_open_nothing(platform: Platform) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from control_plane.api.rate_limits import RateLimits, RatePolicy
+from control_plane.api.rate_limits import RateLimits
 from control_plane.application.offer_requests import offer_requests
+from control_plane.domain.rates import RatePolicy
 from idp_kernel.services import ServiceName
 from idp_kernel.workflows import Step
 from tests.integration.control_plane.conftest import (

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from idp_kernel.ids import new_id
-from tests.contract.hooks import KEPT_TOKENS_VARIABLE
+from tests.contract.hooks import KEPT_ADMINS_VARIABLE, KEPT_TOKENS_VARIABLE
 from tests.fixtures.stack import FreshDatabase
 from tests.integration.control_plane.conftest import Keys, Platform
 from tests.integration.control_plane.process import Process, served
@@ -103,9 +103,11 @@ def explore(world: World, role: str, folder: Path, *options: str) -> str:
     ]  # fmt: skip
     admin = world.platform.admin
     kept = [token["id"] for token in admin.seen("/v1/tokens", limit=200)["items"]]
+    admins = [each["principal"] for each in admin.seen("/v1/platform-admins", limit=200)["items"]]
     environment = {
         **os.environ,
         KEPT_TOKENS_VARIABLE: ",".join(kept),
+        KEPT_ADMINS_VARIABLE: ",".join(admins),
         "SCHEMATHESIS_HOOKS": "tests.contract.hooks",
         "PYTHONPATH": str(ROOT),
     }

@@ -169,11 +169,12 @@ def of_tokens(world: World) -> None:
 def of_admins(world: World) -> None:
     person = new_name("root")
     world.says("opens everything", "token", "create", person, "--platform-admin")
-    world.says("opens everything", "token", "create", person)
+    token = world.accepted("token", "create", person)["token"]
     world.says(person, "admin", "list")
-    world.says("no platform admin", "admin", "remove", person)
+    world.refuses("irreversible", "admin", "remove", person, token=token)
+    assert "is no platform admin" in world.idp("admin", "remove", person, "--yes", token=token)
     assert person not in world.idp("admin", "list")
-    world.refuses("irreversible", "admin", "remove", "admin")
+    world.says("is no platform admin", "admin", "remove", person)
 
 
 def of_environments(world: World) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport.sqlalchemy import Channel, Transport
 from sqlalchemy import text
+from sqlalchemy.exc import InterfaceError, OperationalError, PendingRollbackError
 
 from idp_dagster.news import News
 
@@ -52,6 +53,12 @@ class QuickTransport(Transport):
 
     Channel = TidyChannel
     polling_interval = POLLING_INTERVAL_SECONDS
+    connection_errors: tuple[type[Exception], ...] = (  # type: ignore[assignment] # kombu knows one
+        OperationalError, InterfaceError, PendingRollbackError,
+    )  # fmt: skip
+    """Celery connects anew after these, and ends after others. The last is what kombu's session
+    says at its end when the database went away between two statements.
+    """
     _news: News | None = None
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:  # type: ignore[override]  # noqa: ARG002 - kombu's bases differ among themselves

@@ -48,8 +48,8 @@ class Victims:
         """
         if victim is not Victim.WORKER_CHILD:
             return [self.pid_of(victim)]
-        children = eventually(self._children_at_work, what="somebody tells who executes runs")
-        return list(children)
+        (children,) = eventually(self._children_at_work, what="somebody tells who executes runs")
+        return children
 
     def kill(self, victim: Victim, standing: Iterable[int] = ()) -> list[int]:
         """`kill -9`; answers whom, each of them there until then and gone afterwards. Those that
@@ -96,11 +96,11 @@ class Victims:
             what="every server is ready again",
         )
 
-    def _children_at_work(self) -> tuple[int, ...] | None:
+    def _children_at_work(self) -> tuple[list[int]] | None:
         """None while the database that knows them, or their parent, is away."""
         try:
             parent, at_work = psutil.Process(self.pid_of(Victim.WORKER)), self._pids_of_runs()
-            return tuple(child.pid for child in parent.children() if child.pid in at_work)
+            return ([child.pid for child in parent.children() if child.pid in at_work],)
         except (psycopg.OperationalError, psutil.NoSuchProcess):
             return None
 

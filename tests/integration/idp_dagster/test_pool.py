@@ -14,14 +14,17 @@ import pytest
 from idp_dagster.pool import ENDED_FOR_A_CHILD
 
 PARENT = """
-import sys, time
-from idp_dagster.pool import ChildrenOrNone
-pool = ChildrenOrNone(processes=2, lost_worker_timeout=0.1)
+import os, sys, time
+from idp_dagster import pool as pools
 def say(*words): print(*words, flush=True)
+def work(seconds):
+    say("begun", os.getpid())
+    time.sleep(seconds)
+pools.RESULT_TOLD_WITHIN_SECONDS = 2.0
+pool = pools.ChildrenOrNone(processes=2, lost_worker_timeout=0.1)
 for child in pool._pool: say(child.pid)
-def begun(pid, _at): say("begun", pid)
 for line in sys.stdin:
-    job = pool.apply_async(time.sleep, [float(line)], accept_callback=begun)
+    job = pool.apply_async(work, [float(line)])
     try: say("done", job.get())
     except BaseException: say("lost")
 """
@@ -72,4 +75,40 @@ def test_one_at_work_is_replaced() -> None:
         give(process, 0)
         assert says(process).startswith("begun")
         assert says(process) == "done None"
+        assert process.poll() is None
+
+
+LOST_TURN = """
+import sys, threading, time
+from idp_dagster import pool as pools
+pools.RESULT_TOLD_WITHIN_SECONDS = 2.0
+pool = pools.ChildrenOrNone(processes=2, lost_worker_timeout=0.1)
+pool.apply_async(time.sleep, [0.0]).get()
+pool._outqueue._wlock.acquire()  # as one that died while it told its result
+jobs = [pool.apply_async(time.sleep, [0.0]) for _ in range(2)]
+if sys.argv[1] == "ending":
+    pool.close()
+    pool.join()
+threading.Event().wait()
+"""
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("state", ["at work", "ending"])
+def test_children_that_cannot_tell_their_results_take_their_parent_along(state: str) -> None:
+    with subprocess.Popen([sys.executable, "-c", LOST_TURN, state]) as process:
+        try:
+            assert process.wait(40) == ENDED_FOR_A_CHILD
+        finally:
+            process.kill()
+
+
+@pytest.mark.timeout(60)
+def test_results_that_are_told_one_after_the_other_end_nothing() -> None:
+    with parent() as process:
+        says(process), says(process)
+        for _ in range(4):
+            give(process, 0.8)
+            assert says(process).startswith("begun")
+            assert says(process) == "done None"
         assert process.poll() is None

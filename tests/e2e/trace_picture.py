@@ -7,8 +7,8 @@ from xml.sax.saxutils import escape
 
 from tests.fixtures.otlp import ReceivedSpan
 
-SHORTEST_MILLISECONDS = 10
-"""Shorter spans are left out with all below them."""
+SHORTEST_SHARE = 0.005
+"""Of the whole trace: spans that are shorter are left out, unless a longer one is below them."""
 COLOURS = {
     "control-plane-api": "#2f6fdb",
     "workflow-engine": "#7a4fd0",
@@ -23,7 +23,9 @@ WIDTH = 2 * MARGIN + NAMES + BARS + NUMBERS
 def picture(spans: Sequence[ReceivedSpan]) -> str:
     """The tree from left to right, time from left to right beside it, in milliseconds."""
     first, last = min(each.start for each in spans), max(each.end for each in spans)
-    shown = list(_in_order(spans, parent_id="", depth=0))
+    ids = long_enough(spans)
+    kept = [each for each in spans if each.span_id in ids]
+    shown = list(_in_order(kept, parent_id="", depth=0))
     height = TOP + LINE * len(shown) + MARGIN
     box = f'viewBox="0 0 {WIDTH} {height}" font-family="ui-monospace, monospace" font-size="11"'
     lines = [
@@ -38,11 +40,26 @@ def picture(spans: Sequence[ReceivedSpan]) -> str:
     return "\n".join([*lines, "</svg>\n"])
 
 
+def long_enough(spans: Sequence[ReceivedSpan]) -> set[str]:
+    """The ids of the spans that are shown."""
+    first, last = min(each.start for each in spans), max(each.end for each in spans)
+    by_id = {each.span_id: each for each in spans}
+    shown: set[str] = set()
+    for each in spans:
+        span: ReceivedSpan | None = each
+        if each.end - each.start < SHORTEST_SHARE * (last - first):
+            continue
+        while span is not None and span.span_id not in shown:
+            shown.add(span.span_id)
+            span = by_id.get(span.parent_id)
+    return shown
+
+
 def _in_order(
     spans: Sequence[ReceivedSpan], *, parent_id: str, depth: int
 ) -> Iterator[tuple[int, ReceivedSpan]]:
     for each in sorted(spans, key=lambda span: span.start):
-        if each.parent_id == parent_id and each.end - each.start >= SHORTEST_MILLISECONDS * 10**6:
+        if each.parent_id == parent_id:
             yield depth, each
             yield from _in_order(spans, parent_id=each.span_id, depth=depth + 1)
 

@@ -14,14 +14,15 @@ import pytest
 from idp_dagster.pool import ENDED_FOR_A_CHILD
 
 PARENT = """
-import os, sys, time
+import ctypes, os, sys, time
 from idp_dagster import pool as pools
 def say(*words): print(*words, flush=True)
 def work(seconds):
     say("begun", os.getpid())
     time.sleep(seconds)
+def die_with_parent(): ctypes.CDLL(None).prctl(1, 9)
 pools.RESULT_TOLD_WITHIN_SECONDS = 2.0
-pool = pools.ChildrenOrNone(processes=2, lost_worker_timeout=0.1)
+pool = pools.ChildrenOrNone(processes=2, lost_worker_timeout=0.1, initializer=die_with_parent)
 for child in pool._pool: say(child.pid)
 for line in sys.stdin:
     job = pool.apply_async(work, [float(line)])
@@ -79,10 +80,11 @@ def test_one_at_work_is_replaced() -> None:
 
 
 LOST_TURN = """
-import sys, threading, time
+import ctypes, sys, threading, time
 from idp_dagster import pool as pools
+def die_with_parent(): ctypes.CDLL(None).prctl(1, 9)
 pools.RESULT_TOLD_WITHIN_SECONDS = 2.0
-pool = pools.ChildrenOrNone(processes=2, lost_worker_timeout=0.1)
+pool = pools.ChildrenOrNone(processes=2, lost_worker_timeout=0.1, initializer=die_with_parent)
 pool.apply_async(time.sleep, [0.0]).get()
 pool._outqueue._wlock.acquire()  # as one that died while it told its result
 jobs = [pool.apply_async(time.sleep, [0.0]) for _ in range(2)]

@@ -87,8 +87,8 @@ _BY_CODE: dict[str, str] = {
     "without, with `{idp} team policy {team} --application-approval none`.",
     "secret_not_active": "See its state with `{idp} secret show {secretId}`; a suspended one goes "
     "on with `{idp} secret resume {secretId}`.",
-    "rotation_in_grace": "Or end its wait at once: `{idp} request cancel {activeRequestId}`; a "
-    "rotation with --emergency does so by itself.",
+    "rotation_in_grace": "Or end its wait at once: `{idp} request cancel {activeRequestId}`; to "
+    "rotate, `{idp} secret rotate {secretId} --emergency` does so by itself.",
     "rotation_not_valid": "Nothing was changed. Set right what is named above: `{idp} secret "
     "bindings {secretId}` shows the bindings, to be put back in their repository where they are "
     "gone; then `{idp} request retry {requestId} --watch`. `{idp} secret rotate {secretId} "

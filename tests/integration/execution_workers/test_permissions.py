@@ -132,15 +132,29 @@ def test_the_workers_of_the_embedded_store_may_all(
     assert len(found) == len(NEEDED) + 1
 
 
-def test_who_deletes_retired_versions_needs_another_line(
-    openbao_server: OpenBaoServer, make_store: MakeStore
-) -> None:
-    (missing,) = lacking(make_store(openbao_server.workers_file, VersionEnd.DELETE).permissions())
-    assert line_of(missing) == 'path "kv/delete/teams/*" { capabilities = ["update"] }'
-
-
+@pytest.mark.parametrize(
+    ("granted", "end", "line"),
+    [
+        (
+            WORKERS_POLICY_HCL.replace("kv/delete/teams", "kv/undelete/teams"),
+            VersionEnd.DELETE,
+            'path "kv/delete/teams/*" { capabilities = ["update"] }',
+        ),
+        (
+            WORKERS_POLICY_HCL.replace('"create", "read", "update", "delete"', '"read"'),
+            VersionEnd.DESTROY,
+            'path "kv/metadata/teams/*" { capabilities = ["create", "delete", "read", "update"] }',
+        ),
+    ],
+    ids=["the end of versions that can be brought back", "secrets as a whole"],
+)
 def test_what_a_policy_of_the_store_lacks_is_told_with_its_line(
-    openbao_server: OpenBaoServer, make_store: MakeStore, tmp_path: Path
+    openbao_server: OpenBaoServer,
+    make_store: MakeStore,
+    tmp_path: Path,
+    granted: str,
+    end: VersionEnd,
+    line: str,
 ) -> None:
     def ask(method: str, path: str, body: dict[str, object]) -> httpx.Response:
         return httpx.request(
@@ -151,21 +165,17 @@ def test_what_a_policy_of_the_store_lacks_is_told_with_its_line(
             trust_env=False,
         ).raise_for_status()
 
-    poorer = WORKERS_POLICY_HCL.replace('"create", "read", "update", "delete"', '"read"')
-    ask("PUT", "sys/policies/acl/poorer", {"policy": poorer})
+    ask("PUT", "sys/policies/acl/poorer", {"policy": granted})
     role = "auth/approle/role/poorer"
     ask("POST", role, {"token_policies": ["poorer"]})
     secret_id = ask("POST", f"{role}/secret-id", {}).json()["data"]["secret_id"]
     role_id = ask("GET", f"{role}/role-id", {}).json()["data"]["role_id"]
     approle = tmp_path / "poorer.json"
     write_private_file(approle, json.dumps({"role_id": role_id, "secret_id": secret_id}))
-    (missing,) = lacking(make_store(approle).permissions())
-    assert missing.how_to_grant == (
-        'Add to the workers\' policy: path "kv/metadata/teams/*" '
-        '{ capabilities = ["create", "delete", "read", "update"] }.'
-    )
-    ask("PUT", "sys/policies/acl/poorer", {"policy": f"{poorer}\n{line_of(missing)}"})
-    assert lacking(make_store(approle).permissions()) == []
+    (missing,) = lacking(make_store(approle, end).permissions())
+    assert missing.how_to_grant == f"Add to the workers' policy: {line}."
+    ask("PUT", "sys/policies/acl/poorer", {"policy": f"{granted}\n{line_of(missing)}"})
+    assert lacking(make_store(approle, end).permissions()) == []
 
 
 def line_of(missing: Permission) -> str:

@@ -51,6 +51,7 @@ def test_a_grace_period_has_another_way_than_to_wait() -> None:
     error = Conflict("busy", code="rotation_in_grace", details=details)
     assert "bin/idp request watch 0193-x" in advice_for(error)
     assert "bin/idp request cancel 0193-x" in advice_for(error)
+    assert "bin/idp secret rotate 0193-s --emergency" in advice_for(error)
 
 
 def test_a_newer_request_is_looked_at_for_it_may_have_ended() -> None:

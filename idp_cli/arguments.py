@@ -18,6 +18,9 @@ from idp_cli.suggestions import (
     team_slugs,
 )
 
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Do not ask; needed where nobody can answer.")
+]
 TeamSlug = Annotated[
     str, typer.Argument(help="The team's slug.", metavar="TEAM", autocompletion=team_slugs)
 ]

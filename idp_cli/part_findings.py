@@ -14,6 +14,7 @@ import psycopg
 from idp_cli.durations import rough_duration_text
 from idp_cli.invocation import Invocation, read_token
 from idp_cli.output import program_word
+from idp_cli.store_login import SECRET_STORE
 from idp_cli.supervision.embedded import DATABASE_OF_ROLE
 from idp_cli.supervision.keys import AGENT_READER_TOKEN, FORGE_AGENT_TOKEN
 from idp_cli.supervision.preflight import Finding
@@ -27,7 +28,6 @@ ANSWERS_WITHIN_SECONDS = 3
 LONGEST_QUEUED_SECONDS = 60
 """A run that is not begun for longer than this waits for workers that do not come."""
 SEAL_STATUS = "/v1/sys/seal-status"
-SECRET_STORE = "secret-store"
 
 _MIGRATION = "SELECT version_num FROM control_plane.alembic_version"
 _LEDGER = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'ledger'"

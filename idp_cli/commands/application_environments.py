@@ -24,6 +24,7 @@ from idp_cli.arguments import (
     StateFilter,
     TeamFilter,
     TeamOption,
+    Yes,
     query_of,
 )
 from idp_cli.commands.applications import find_application
@@ -144,9 +145,7 @@ def decommission(
     application_environment_id: ApplicationEnvironmentId,
     reason: Annotated[str, typer.Option(help="Why; it stands in the audit.")] = "",
     *,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Do not ask; needed where nobody can answer.")
-    ] = False,
+    yes: Yes = False,
     watch: Annotated[bool, typer.Option("--watch", help="Show each step until the end.")] = False,
 ) -> None:
     """End a frozen application environment for good, with its secrets. Irreversible."""

@@ -29,6 +29,7 @@ from idp_cli.arguments import (
     TeamFilter,
     TeamOption,
     TeamSlug,
+    Yes,
     moment_of,
     query_of,
 )
@@ -198,9 +199,7 @@ def decommission(
     team: TeamOption = None,
     reason: Annotated[str, typer.Option(help="Why; it stands in the audit.")] = "",
     *,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Do not ask; needed where nobody can answer.")
-    ] = False,
+    yes: Yes = False,
     watch: Annotated[bool, typer.Option("--watch", help="Show each step until the end.")] = False,
 ) -> None:
     """End a deprecated application for good, after its environments. Irreversible."""

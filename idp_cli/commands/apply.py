@@ -10,6 +10,7 @@ import typer
 
 from idp_cli.agreement import agree
 from idp_cli.api import CHANGED_MEANWHILE
+from idp_cli.arguments import Yes
 from idp_cli.commands.requests import follow, get_request, is_well, say_how_it_stands
 from idp_cli.declarations.comparison import compare
 from idp_cli.declarations.plans import Change, Plan
@@ -35,9 +36,7 @@ def apply(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the difference and change nothing.")
     ] = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Do not ask; needed where nobody can answer.")
-    ] = False,
+    yes: Yes = False,
     watch: Annotated[
         bool,
         typer.Option("--watch", help="Wait until everything is as declared, showing each step."),

@@ -9,7 +9,7 @@ import typer
 from idp_cli.advice import refusals_about
 from idp_cli.agreement import agree
 from idp_cli.api import ENVIRONMENT, ENVIRONMENT_MOVE, ENVIRONMENTS, path_segment
-from idp_cli.arguments import EnvironmentSlug, Limit, NamePrefix, StateFilter, query_of
+from idp_cli.arguments import EnvironmentSlug, Limit, NamePrefix, StateFilter, Yes, query_of
 from idp_cli.invocation import invocation_of
 from idp_cli.output import Columns, program_word
 from idp_kernel.wire.api import CreateEnvironment, DescribeEnvironment, Environment
@@ -97,9 +97,7 @@ def retire(
     context: typer.Context,
     environment: EnvironmentSlug,
     *,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Do not ask; needed where nobody can answer.")
-    ] = False,
+    yes: Yes = False,
 ) -> None:
     """Close it for good. Irreversible."""
     agree(

@@ -27,6 +27,7 @@ from idp_cli.arguments import (
     SecretName,
     StateFilter,
     TeamFilter,
+    Yes,
     query_of,
 )
 from idp_cli.commands.applications import application_id
@@ -225,9 +226,7 @@ def revoke(
     secret: SecretName,
     reason: Annotated[str, typer.Option(help="Why; it stands in the audit.")],
     *,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Do not ask; needed where nobody can answer.")
-    ] = False,
+    yes: Yes = False,
     watch: Annotated[bool, typer.Option("--watch", help="Show each step until the end.")] = False,
 ) -> None:
     """End a secret for good: bindings, logins with their sessions, and values. Irreversible."""

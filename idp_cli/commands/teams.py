@@ -26,6 +26,7 @@ from idp_cli.arguments import (
     NamePrefix,
     StateFilter,
     TeamSlug,
+    Yes,
     moment_of,
     query_of,
 )
@@ -149,9 +150,7 @@ def archive(
     context: typer.Context,
     team: TeamSlug,
     *,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Do not ask; needed where nobody can answer.")
-    ] = False,
+    yes: Yes = False,
 ) -> None:
     """Close a suspended team for good, after its applications. Irreversible."""
     agree(

@@ -22,9 +22,9 @@ WIDTH = 2 * MARGIN + NAMES + BARS + NUMBERS
 
 def picture(spans: Sequence[ReceivedSpan]) -> str:
     """The tree from left to right, time from left to right beside it, in milliseconds."""
-    first, last = min(each.start for each in spans), max(each.end for each in spans)
     ids = long_enough(spans)
     kept = [each for each in spans if each.span_id in ids]
+    first, last = min(each.start for each in kept), max(each.end for each in kept)
     shown = list(_in_order(kept, parent_id="", depth=0))
     height = TOP + LINE * len(shown) + MARGIN
     box = f'viewBox="0 0 {WIDTH} {height}" font-family="ui-monospace, monospace" font-size="11"'

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
 from control_plane.application.ports import Work
 from control_plane.application.workflows.appenv_provisioning import secret_wanted
-from control_plane.application.workflows.flow import Results, workflow_active
+from control_plane.application.workflows.flow import REVISION, Results, workflow_active
 from control_plane.application.workflows.wanted import appenv_repository_wanted
 from control_plane.domain.application_environments import ApplicationEnvironment
 from control_plane.domain.applications import Application
@@ -20,7 +19,6 @@ from idp_kernel.errors import Conflict
 from idp_kernel.wire.worker import AppEnvSubject, BindingTarget, RepositoryWanted, RotatedSecret
 from idp_kernel.workflows import RequestState, Step, WorkflowName
 
-_REVISION: Final = re.compile(r"[0-9a-f]{40}")
 _ENDINGS: Final = (
     WorkflowName.SECRET_REVOCATION,
     WorkflowName.APPLICATION_ENVIRONMENT_DECOMMISSIONING,
@@ -123,7 +121,7 @@ def at_removal(
     revision = appenv.revision
     for effect in () if told is None else told.items:
         found = effect.references.get("revision")
-        if effect.item in items and isinstance(found, str) and _REVISION.fullmatch(found):
+        if effect.item in items and isinstance(found, str) and REVISION.fullmatch(found):
             revision = found
     return replace(appenv, revision=revision)
 

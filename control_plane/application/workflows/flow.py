@@ -8,10 +8,11 @@ is locked, and holds the team last.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from control_plane.application.ports import Work
 from control_plane.domain.managed_secrets import Secret
@@ -20,6 +21,8 @@ from idp_kernel.errors import Conflict, InvalidInput, InvariantBroken
 from idp_kernel.wire.engine import StepResult
 from idp_kernel.workflows import DomainEvent, Step, WorkflowName
 
+REVISION: Final = re.compile(r"[0-9a-f]{40}")
+"""The id of a commit."""
 Results = Mapping[Step, StepResult]
 BeginTrace = Callable[[], str | None]
 """Begins a trace for one request; answers its `traceparent`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -14,6 +13,7 @@ from control_plane.application.workflows.appenv_provisioning import (
     secret_wanted,
 )
 from control_plane.application.workflows.flow import (
+    REVISION,
     Initiator,
     Results,
     refuse_in_grace,
@@ -38,7 +38,6 @@ from idp_kernel.wire.worker import AppEnvSubject, BindingTarget
 from idp_kernel.workflows import DomainEvent, RequestState, Step, WorkflowName
 
 _LARGEST_VERSION: Final = 2**31 - 1
-_REVISION: Final = re.compile(r"[0-9a-f]{40}")
 _ROTATABLE_IN = (ApplicationEnvironmentState.ACTIVE, ApplicationEnvironmentState.FROZEN)
 
 
@@ -244,7 +243,7 @@ def _pinned(secret: Secret, results: Results) -> Pinned | None:
             and isinstance(version, int)
             and isinstance(revision, str)
             and 0 < version <= _LARGEST_VERSION
-            and _REVISION.fullmatch(revision)
+            and REVISION.fullmatch(revision)
         ):
             return Pinned(version, revision)
     return None

@@ -21,10 +21,8 @@ from idp_cli.supervision.narration import Narrator
 from idp_cli.supervision.programs import Group
 from idp_cli.supervision.watch import Watch
 from idp_kernel.errors import Conflict, Unavailable
+from tests.fixtures.full_disk import FULL
 from tests.integration.idp_cli.conftest import NewStage, Stage, one_shot, server
-
-FULL = Path("/dev/full")
-"""Takes nothing, as a full disk."""
 
 
 def eventually(look: Callable[[], bool], within_seconds: float = 30) -> None:
@@ -184,7 +182,6 @@ def test_a_killed_supervisor_is_noticed_and_nothing_stays(new_stage: NewStage) -
     assert list(leftovers(stage.home)) == []
 
 
-@pytest.mark.skipif(not FULL.exists(), reason="the system has no /dev/full")
 def test_a_full_disk_under_the_logs_ends_nothing(new_stage: NewStage) -> None:
     stage = new_stage([server("service")])
     logs = [stage.home.supervisor_log, stage.home.log_of("service")]

@@ -20,6 +20,7 @@ from idp_kernel.tokens import SigningKey
 from idp_kernel.workflows import RequestState
 from tests.fixtures.stack import PostgresServer, child, free_port, private_directory
 from tests.integration.idp_dagster.stand_in import StandIn, StoodInRequest, serving
+from tests.integration.idp_dagster.storage import DagsterStorage, dagster_storage
 
 MODULES = ("code_server", "daemon", "worker", "webserver")
 JOB = "application_environment_provisioning"
@@ -221,3 +222,12 @@ def wait_until_ready(engine: Engine) -> None:
         return any(job["name"] == JOB for node in nodes for job in node["jobs"])
 
     engine.stand_in.wait_for(shows_job, 60)
+
+
+@pytest.fixture(scope="module")
+def storage(
+    postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DagsterStorage]:
+    """A module's own: to make its tables takes longer than most tests."""
+    with dagster_storage(postgres_server, tmp_path_factory.mktemp("dagster")) as made:
+        yield made

@@ -1,7 +1,9 @@
-"""The broker in PostgreSQL, when that goes away."""
+"""The broker in PostgreSQL: who waits for a message is told, also after that went away."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +15,7 @@ from kombu.simple import SimpleQueue
 from kombu.transport import TRANSPORT_ALIASES
 from sqlalchemy import create_engine, event, text
 
+from idp_dagster import broker
 from idp_dagster.broker import QuickTransport, use_quick_transport
 from tests.fixtures.stack import PostgresServer
 
@@ -20,15 +23,38 @@ pytestmark = pytest.mark.filterwarnings(
     # kombu's model of a queue uses a loader that SQLAlchemy is about to drop.
     "ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning"
 )
+AT_ONCE_SECONDS = 15.0
+"""Far more than it takes, far less than a wait without being told."""
+LONG_SECONDS = 100.0
 
 
-def test_to_go_away_between_two_statements_is_a_lost_connection_too(
-    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Celery's worker connects anew after that; any other error ends it."""
+@pytest.fixture(autouse=True)
+def quick_transport(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "_transport_cache", {})
     monkeypatch.setitem(TRANSPORT_ALIASES, "sqla", TRANSPORT_ALIASES["sqla"])
     use_quick_transport()
+
+
+def test_a_message_is_delivered_when_it_is_put_not_when_one_looks(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker, "LOOK_EVERY_SECONDS", LONG_SECONDS)
+    broker_url = f"sqla+{postgres_server.create_database().url}"
+    with connected(broker_url) as taking, connected(broker_url) as putting:
+        with pytest.raises(taking.Empty):
+            taking.get(timeout=0.5)  # from here on it listens
+        later = threading.Timer(0.3, putting.put, ["a run"])
+        later.start()
+        began = time.monotonic()
+        assert taking.get(timeout=LONG_SECONDS).payload == "a run"
+        assert time.monotonic() - began < AT_ONCE_SECONDS
+        later.join()
+
+
+def test_to_go_away_between_two_statements_is_a_lost_connection_too(
+    postgres_server: PostgresServer,
+) -> None:
+    """Celery's worker connects anew after that; any other error ends it."""
     url = postgres_server.create_database().url
     server = create_engine(url, isolation_level="AUTOCOMMIT")
 

@@ -24,19 +24,11 @@ from idp_kernel.wire.metrics import MetricsProjection
 from local_stack.postgres_setup import connect_as_superuser
 from observability.prometheus import SCRAPE_TIMEOUT_SECONDS
 from tests.fixtures.stack import PostgresServer
-from tests.integration.idp_dagster.storage import DagsterStorage, dagster_storage
+from tests.integration.idp_dagster.storage import DagsterStorage
 
 HANGS_FOR_SECONDS = SCRAPE_TIMEOUT_SECONDS + 5
 """Then PostgreSQL itself ends what the database hangs on."""
 AGAIN_WITHIN_SECONDS = 60.0
-
-
-@pytest.fixture(scope="module")
-def storage(
-    postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[DagsterStorage]:
-    with dagster_storage(postgres_server, tmp_path_factory.mktemp("dagster")) as found:
-        yield found
 
 
 @pytest.fixture

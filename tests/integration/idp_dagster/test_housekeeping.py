@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -25,27 +25,16 @@ from idp_dagster.housekeeping import (
 from idp_dagster.ports import Retention
 from idp_dagster.resources.housekeeping import HousekeepingResource
 from idp_dagster.sensors.housekeeping import FREQUENT_JOBS, housekeeping_sensor
-from tests.fixtures.stack import PostgresServer
-from tests.integration.idp_dagster.storage import DagsterStorage, dagster_storage
+from tests.integration.idp_dagster.storage import DagsterStorage
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 RETENTION = Retention(runs=timedelta(days=30), frequent=timedelta(days=7))
 WORKFLOW_JOB = "application_onboarding"
 
 
-@pytest.fixture(scope="module")
-def shared(
-    postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[DagsterStorage]:
-    """To make its tables takes longer than the tests."""
-    with dagster_storage(postgres_server, tmp_path_factory.mktemp("dagster")) as storage:
-        yield storage
-
-
-@pytest.fixture
-def storage(shared: DagsterStorage) -> DagsterStorage:
-    shared.empty()
-    return shared
+@pytest.fixture(autouse=True)
+def empty(storage: DagsterStorage) -> None:
+    storage.empty()
 
 
 def keep(storage: DagsterStorage, within_seconds: float = 60) -> Mapping[str, int]:

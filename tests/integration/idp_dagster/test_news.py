@@ -7,8 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import Any
 
 import pytest
 from dagster import DagsterEvent, DagsterEventType, DagsterRun
@@ -17,22 +15,16 @@ from dagster._core.remote_origin import (
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
 )
-from kombu import transport
-from kombu.connection import Connection
-from kombu.simple import SimpleQueue
-from kombu.transport import TRANSPORT_ALIASES
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
-from idp_dagster import broker
 from idp_dagster import storage as storage_module
-from idp_dagster.broker import use_quick_transport
 from idp_dagster.news import News
 from idp_dagster.storage import RUN_QUEUE_CHANNEL, pooled_engine
 from idp_kernel.ids import new_id
 from local_stack.postgres_setup import connect_as_superuser
 from tests.fixtures.stack import PostgresServer
-from tests.integration.idp_dagster.storage import DagsterStorage, dagster_storage
+from tests.integration.idp_dagster.storage import DagsterStorage
 
 AT_ONCE_SECONDS = 15.0
 """Far more than it takes, far less than the waits below would last."""
@@ -104,49 +96,7 @@ def test_while_the_database_is_away_a_wait_lasts_as_long_as_it_may() -> None:
         assert seconds_of(news, 0.3) >= 0.3
 
 
-# ── the broker ───────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.filterwarnings(
-    # kombu's model of a queue uses a loader that SQLAlchemy is about to drop.
-    "ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning"
-)
-def test_a_message_is_delivered_when_it_is_put_not_when_one_looks(
-    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(transport, "_transport_cache", {})
-    monkeypatch.setitem(TRANSPORT_ALIASES, "sqla", TRANSPORT_ALIASES["sqla"])
-    monkeypatch.setattr(broker, "LOOK_EVERY_SECONDS", LONG_SECONDS)
-    use_quick_transport()
-    broker_url = f"sqla+{postgres_server.create_database().url}"
-    with queue(broker_url) as taking, queue(broker_url) as putting:
-        with pytest.raises(taking.Empty):
-            taking.get(timeout=0.5)  # from here on it listens
-        later = threading.Timer(0.3, putting.put, ["a run"])
-        later.start()
-        began = time.monotonic()
-        assert taking.get(timeout=LONG_SECONDS).payload == "a run"
-        assert time.monotonic() - began < AT_ONCE_SECONDS
-        later.join()
-
-
-@contextmanager
-def queue(broker_url: str) -> Iterator[Any]:
-    connection = Connection(broker_url)  # type: ignore[no-untyped-call]
-    with connection, SimpleQueue(connection, "runs", no_ack=True) as runs:  # type: ignore[no-untyped-call]
-        yield runs
-
-
 # ── Dagster's storage ────────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture(scope="module")
-def storage(
-    postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[DagsterStorage]:
-    home: Path = tmp_path_factory.mktemp("dagster")
-    with dagster_storage(postgres_server, home) as made:
-        yield made
 
 
 def url_of(storage: DagsterStorage) -> str:

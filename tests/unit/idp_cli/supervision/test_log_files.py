@@ -9,13 +9,10 @@ import pytest
 from supervisor import loggers
 
 from idp_cli.supervision.log_files import EnduringLogger, EnduringStream
+from tests.fixtures.full_disk import FULL
 
-FULL = Path("/dev/full")
-"""Takes nothing, as a full disk."""
 LONGEST = 100
 KEPT = 2
-
-on_linux = pytest.mark.skipif(not FULL.exists(), reason="the system has no /dev/full")
 
 
 def new_logger(path: Path, fmt: str = "%(message)s") -> EnduringLogger:
@@ -43,7 +40,6 @@ def test_a_long_file_is_begun_anew_and_some_are_kept(tmp_path: Path) -> None:
     assert found == {"output": b"5", "output.1": b"4", "output.2": b"3"}
 
 
-@on_linux
 def test_what_a_full_disk_does_not_take_is_lost_and_said(tmp_path: Path) -> None:
     path = tmp_path / "output"
     path.symlink_to(FULL)
@@ -75,7 +71,6 @@ def test_what_cannot_be_opened_is_tried_again(tmp_path: Path) -> None:
     assert told.endswith("found\n")
 
 
-@on_linux
 def test_standard_error_on_a_full_disk_raises_nothing(tmp_path: Path) -> None:
     with FULL.open("w") as stream, (tmp_path / "err").open("w") as roomy:
         print("a traceback", file=EnduringStream(stream))

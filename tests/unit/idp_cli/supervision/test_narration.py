@@ -11,11 +11,7 @@ import pytest
 from rich.console import Console
 
 from idp_cli.supervision.narration import Narrator
-
-FULL = Path("/dev/full")
-"""Takes nothing, as a full disk."""
-
-on_linux = pytest.mark.skipif(not FULL.exists(), reason="the system has no /dev/full")
+from tests.fixtures.full_disk import FULL
 
 
 def test_each_line_is_said_once() -> None:
@@ -37,7 +33,6 @@ def test_each_line_is_said_once() -> None:
     ]
 
 
-@on_linux
 def test_what_a_full_disk_does_not_take_comes_with_the_next_line(tmp_path: Path) -> None:
     told = tmp_path / "told"
     with FULL.open("w", encoding="utf-8") as output, told.open("w") as roomy:

@@ -15,7 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.contract.vendors.mock import PRISM, mock_of
-from tests.contract.vendors.vendors import ROOT, SPECS_VARIABLE, VENDORS, Vendor, descriptions
+from tests.contract.vendors.vendors import (
+    ROOT,
+    SPECS_VARIABLE,
+    VENDORS,
+    Vendor,
+    descriptions_folder,
+)
 from tests.fixtures.vendors import CALLS_FILE, RECORD_VARIABLE, RecordedCall
 
 NOT_FULFILLED = 2
@@ -38,10 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = ArgumentParser(prog="python -m tests.contract.vendors", description=__doc__)
     parser.add_argument("--present", action="store_true", help="leave out what has no description")
     wanted = parser.parse_args(arguments)
-    missing = [each for each in VENDORS if not _has_description(each)]
-    for vendor in missing:
+    missing = {each: lacking for each in VENDORS if (lacking := _lacking(each))}
+    for vendor, names in missing.items():
         sys.stderr.write(
-            f"{vendor.provider}: {descriptions() / vendor.description} is not there. Vendors'"
+            f"{vendor.provider}: {descriptions_folder()} has no {' and no '.join(names)}. Vendors'"
             f" descriptions are no part of the repository: set {SPECS_VARIABLE} to a folder that"
             " has them.\n"
         )
@@ -59,8 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if status or any(row.complaint is not None for row in rows) else 0
 
 
-def _has_description(vendor: Vendor) -> bool:
-    return vendor.describes_itself or (descriptions() / vendor.description).exists()
+def _lacking(vendor: Vendor) -> list[str]:
+    """The descriptions of the vendor's that are not there."""
+    folder = descriptions_folder()
+    wanted = () if vendor.describes_itself else vendor.descriptions
+    return [name for name in wanted if not (folder / name).exists()]
 
 
 def _record(vendors: Iterable[Vendor], folder: Path) -> int:
@@ -87,11 +96,11 @@ def checked(vendor: Vendor, calls: Iterable[RecordedCall], folder: Path) -> Iter
     if not own:
         yield Row(vendor.provider, "any", "", 0, "its suites have sent nothing")
         return
-    home = folder if vendor.describes_itself else descriptions()
+    home = folder if vendor.describes_itself else descriptions_folder()
     of_operation: dict[tuple[str, str], list[RecordedCall]] = {}
     for each in own:
         of_operation.setdefault((each.operation_hint, each.method), []).append(each)
-    with mock_of(vendor, home / vendor.description, folder) as mock:
+    with mock_of(vendor, home, folder) as mock:
         for (operation, _), same in of_operation.items():
             if mock.is_left_out(same[0]):
                 path = f"{same[0].method} {same[0].path}"

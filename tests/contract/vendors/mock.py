@@ -22,12 +22,14 @@ import httpx
 import yaml
 
 from idp_kernel.services import LOOPBACK
+from tests.contract.vendors.resources import described
 from tests.contract.vendors.vendors import ROOT, Vendor
 from tests.fixtures.stack import end, free_port
 from tests.fixtures.vendors import RecordedCall
 
 PRISM = ROOT / "tests" / "system" / "contracts" / "node_modules" / ".bin" / "prism"
 READY_WITHIN_SECONDS = 60
+DEFINITION = "CustomResourceDefinition"
 _SENT_HEADERS = re.compile(r"authorization|content-type|x-(?!request-id)[a-z-]+")
 
 
@@ -64,11 +66,11 @@ class Mock:
 
 
 @contextmanager
-def mock_of(vendor: Vendor, description: Path, folder: Path) -> Iterator[Mock]:
-    """The mock while it runs; its files are in `folder`."""
+def mock_of(vendor: Vendor, home: Path, folder: Path) -> Iterator[Mock]:
+    """The mock while it runs; its files are in `folder`, the vendor's descriptions in `home`."""
     strict_file = folder / f"{vendor.provider}.strict.json"
     strict_file.write_text(
-        json.dumps(_strict_but(_read(description), vendor.incomplete), default=str)
+        json.dumps(_strict_but(_description_of(vendor, home), vendor.incomplete), default=str)
     )
     port = free_port()
     with (folder / f"{vendor.provider}.prism.log").open("wb") as log:
@@ -86,6 +88,12 @@ def mock_of(vendor: Vendor, description: Path, folder: Path) -> Iterator[Mock]:
             yield Mock(vendor, client)
     finally:
         end(process, signal.SIGTERM)
+
+
+def _description_of(vendor: Vendor, home: Path) -> Any:
+    """Of an API; several files are definitions of resources."""
+    files = [_read(home / name) for name in vendor.descriptions]
+    return described(files) if files[0].get("kind") == DEFINITION else files[0]
 
 
 def _read(description: Path) -> Any:
@@ -114,7 +122,7 @@ def strict(description: Any, *, is_part: bool = False) -> Any:
     }
     names = read.get("properties")
     is_object = isinstance(names, dict) and read.get("type", "object") == "object"
-    if is_object and not is_part:
+    if is_object and not is_part and not read.get("x-kubernetes-preserve-unknown-fields"):
         read.setdefault("additionalProperties", False)
     return read
 

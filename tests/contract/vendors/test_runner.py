@@ -61,6 +61,18 @@ SWAGGER = {
     },
     "definitions": {"Item": ITEM},
 }  # fmt: skip
+DEFINITION = {
+    "kind": "CustomResourceDefinition",
+    "spec": {
+        "group": "vendor.example",
+        "names": {"plural": "items"},
+        "versions": [
+            {"name": "v1", "served": True, "schema": {"openAPIV3Schema": ITEM}},
+            {"name": "v1beta1", "served": False, "schema": {"openAPIV3Schema": ITEM}},
+        ],
+    },
+}
+RESOURCES = "/api/v2/apis/vendor.example/v1"
 SUITE = """
 from tests.fixtures.vendors import RecordedCall
 
@@ -68,7 +80,7 @@ HEADERS = {{"content-type": "application/json", "authorization": "Bearer x", "ho
 
 def test_calls():
     for call in {calls!r}:
-        RecordedCall("a-vendor", "an operation", query={{}}, **{{"headers": HEADERS, **call}})
+        RecordedCall("a-vendor", "an operation", **{{"query": {{}}, "headers": HEADERS, **call}})
 """
 GOOD = {"method": "POST", "path": "/api/v2/items", "body": {"name": "x", "private": True}}
 
@@ -83,7 +95,7 @@ def run(
     (folder / "vendor.json").write_text(json.dumps(description))
     (folder / "test_calls.py").write_text(SUITE.format(calls=calls))
     vendor = Vendor(
-        "a-vendor", "vendor.json", (str(folder / "test_calls.py"),),
+        "a-vendor", ("vendor.json",), (str(folder / "test_calls.py"),),
         prefix="/api/v2", one_parameter=("/items/",),
     )  # fmt: skip
     monkeypatch.setenv(SPECS_VARIABLE, str(folder))
@@ -130,6 +142,44 @@ def test_what_it_does_not_allow_is_named_and_fails(
     assert any(complaint in line for line in told if line.startswith(" ")), told
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"path": f"{RESOURCES}/items"},
+        {"path": f"{RESOURCES}/namespaces/a/items"},
+        {"path": f"{RESOURCES}/namespaces/a/items/x"},
+        {"path": f"{RESOURCES}/namespaces/a/items/x", "method": "PUT", "body": {"name": "x"}},
+    ],
+)
+def test_resources_are_read_and_applied(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    assert run(monkeypatch, tmp_path, DEFINITION, {"method": "GET", "body": None, **asked}) == 0
+
+
+@pytest.mark.parametrize(
+    ("broken", "complaint"),
+    [
+        ({"path": f"{RESOURCES}beta1/items"}, "no path matched"),
+        ({"path": f"{RESOURCES}/itmes"}, "no path matched"),
+        ({"path": f"{RESOURCES}/items", "query": {"limit": "many"}}, "limit must be integer"),
+        (
+            {"path": f"{RESOURCES}/namespaces/a/items/x", "method": "PUT", "body": {"nam": "x"}},
+            "required property 'name'",
+        ),
+    ],
+)
+def test_what_a_resource_is_not_fails(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    broken: dict[str, Any],
+    complaint: str,
+) -> None:
+    assert run(monkeypatch, tmp_path, DEFINITION, {"method": "GET", "body": None, **broken}) == 1
+    assert complaint in capsys.readouterr().out
+
+
 def test_slashes_within_one_parameter_pass(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     deep = {"method": "PUT", "path": "/api/v2/items/teams/a%20b/c", "body": {"name": "x"}}
     assert run(monkeypatch, tmp_path, OPENAPI, deep) == 0
@@ -150,10 +200,10 @@ def test_a_description_that_is_missing_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(SPECS_VARIABLE, str(tmp_path))
-    monkeypatch.setattr(runner, "VENDORS", (Vendor("a-vendor", "vendor.yaml", ()),))
+    monkeypatch.setattr(runner, "VENDORS", (Vendor("a-vendor", ("vendor.yaml",), ()),))
     assert runner.main([]) == runner.NOT_FULFILLED
     told = capsys.readouterr().err
-    assert str(tmp_path / "vendor.yaml") in told
+    assert f"{tmp_path} has no vendor.yaml" in told
     assert SPECS_VARIABLE in told
 
 

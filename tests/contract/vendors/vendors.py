@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 SPECS_VARIABLE = "IDP_VENDOR_SPECS"
 SUITES = "tests/integration/execution_workers/behaviour"
+EXTERNAL_SECRETS = "external-secrets-externalsecret-crd.yaml"
 
 
 @dataclass(frozen=True)
@@ -17,9 +18,9 @@ class Vendor:
 
     provider: str
     """As in the recorded calls."""
-    description: str
-    """OpenAPI 3 or Swagger 2: a file in the folder of descriptions, or one that a suite leaves
-    beside the calls it records."""
+    descriptions: tuple[str, ...]
+    """Files in the folder of descriptions, or what a suite leaves beside the calls it records: one
+    of an API (OpenAPI 3 or Swagger 2), or definitions of Kubernetes' custom resources."""
     suites: tuple[str, ...]
     """Paths for pytest."""
     prefix: str = ""
@@ -36,7 +37,7 @@ class Vendor:
 
 VENDORS: tuple[Vendor, ...] = (
     Vendor(
-        "gitea", "forgejo-gitea.swagger.json",
+        "gitea", ("forgejo-gitea.swagger.json",),
         (
             f"{SUITES}/test_gitea.py",
             f"{SUITES}/test_git_forge.py",
@@ -47,7 +48,7 @@ VENDORS: tuple[Vendor, ...] = (
         incomplete=("EditBranchProtectionOption",),
     ),
     Vendor(
-        "github", "github-rest.openapi.json",
+        "github", ("github-rest.openapi.json",),
         (
             f"{SUITES}/test_github.py",
             f"{SUITES}/test_git_forge.py",
@@ -59,14 +60,28 @@ VENDORS: tuple[Vendor, ...] = (
         left_out=("/app",),
     ),
     Vendor(
-        "harbor", "harbor-v2.swagger.yaml", (f"{SUITES}/test_credential_issuer.py",),
+        "harbor", ("harbor-v2.swagger.yaml",), (f"{SUITES}/test_credential_issuer.py",),
         prefix="/api/v2.0",
         # The registry's own way in.
         left_out=("/service/token",),
     ),
-    Vendor("argocd", "argocd.swagger.json", (f"{SUITES}/test_argocd.py",)),
+    Vendor("argocd", ("argocd.swagger.json",), (f"{SUITES}/test_argocd.py",)),
     Vendor(
-        "openbao", "openbao.json", ("tests/contract/vendors/test_openbao.py",),
+        "flux", ("flux-kustomize.toolkit.fluxcd.io_kustomizations.yaml", EXTERNAL_SECRETS),
+        (f"{SUITES}/test_flux.py",),
+        # Of Flux's source controller, and of Kubernetes itself.
+        left_out=(
+            "/apis/source.toolkit.fluxcd.io/v1/gitrepositories",
+            "/apis/source.toolkit.fluxcd.io/v1/namespaces/flux-system/gitrepositories",
+            "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+        ),
+    ),
+    Vendor(
+        "external-secrets", (EXTERNAL_SECRETS,),
+        ("tests/contract/vendors/test_external_secrets.py",),
+    ),
+    Vendor(
+        "openbao", ("openbao.json",), ("tests/contract/vendors/test_openbao.py",),
         prefix="/v1", describes_itself=True,
         one_parameter=("/kv/data/", "/kv/delete/", "/kv/metadata/", "/kv/destroy/"),
         # It gives two paths the same name for their bodies, and keeps one body: `role/{name}` has
@@ -76,6 +91,6 @@ VENDORS: tuple[Vendor, ...] = (
 )  # fmt: skip
 
 
-def descriptions() -> Path:
+def descriptions_folder() -> Path:
     """The folder with the vendors' own descriptions, which are no part of the repository."""
     return Path(os.environ.get(SPECS_VARIABLE, ROOT.parent / "shared" / "specs"))

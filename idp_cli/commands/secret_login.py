@@ -60,8 +60,9 @@ def login(
         bool,
         typer.Option(
             EXEC_OPTION,
-            help="Run the command that follows, with BAO_ADDR, BAO_TOKEN, VAULT_ADDR and "
-            "VAULT_TOKEN in its environment only; the token ends with it.",
+            help="Run the command that follows, with BAO_ADDR, BAO_TOKEN and, where the store has "
+            "them, BAO_NAMESPACE and BAO_CACERT in its environment only, each as VAULT_… too; the "
+            "token ends with it.",
         ),
     ] = False,
     store_token_file: Annotated[

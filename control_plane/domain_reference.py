@@ -151,7 +151,8 @@ REQUEST_CHAPTER = Chapter(
             " at work; a second one is refused with the id of the first (`workflow_active`)."
         ),
         (
-            "A rotation in its grace period is not at work: an emergency ends it, and any other"
+            "A rotation in its grace period is not at work: an emergency ends it, unless it"
+            " brought into use what a person had set (`persons_value_in_grace`), and any other"
             " rotation of the secret is refused (`rotation_in_grace`)."
         ),
         "A request waits without a run, a worker or a connection.",

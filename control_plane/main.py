@@ -146,13 +146,19 @@ def build_services(settings: ControlPlaneSettings, engine: Engine, clock: Clock)
         attempts=settings.attempts,
         offers=OfferPolicy(settings.offer_again_after),
         rotations_at_once=settings.max_rotations_at_once,
-        secret_store=SecretStore(settings.secret_store_url, settings.secret_store_mount),
+        secret_store=_secret_store(settings),
         wakeups=Wakeups(),
         feed=Feed(queries, _access(begin)),
         rates=RateLimits(settings.rate),
         new_token=new_bearer_token,
         hash_token=hash_bearer_token,
     )
+
+
+def _secret_store(settings: ControlPlaneSettings) -> SecretStore:
+    file = settings.secret_store_ca_file
+    authorities = None if file is None else file.read_text(encoding="ascii", errors="ignore")
+    return SecretStore(settings.secret_store_url, settings.secret_store_namespace, authorities)
 
 
 def build_housekeeper(

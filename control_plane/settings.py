@@ -12,10 +12,11 @@ from control_plane.domain.limits import TeamLimits
 from control_plane.domain.rates import RatePolicy
 from control_plane.domain.requests import AttemptPolicy
 from control_plane.domain.retention import Retention
+from idp_kernel.secret_store import StorePathPart
 from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
 from idp_kernel.settings import (
+    AuthoritiesFile,
     DatabaseUrl,
-    Form,
     Host,
     HttpUrl,
     KeptSecretFilePath,
@@ -93,12 +94,11 @@ class ControlPlaneSettings(DatabaseSettings, TraceOriginSettings):
     """How many routine rotations are at work at a time; commands and emergencies do not count."""
     secret_store_url: HttpUrl = f"http://{LOOPBACK}:{DEFAULT_PORTS.openbao}"
     """Where people reach the secret store; the control plane itself never does."""
-    secret_store_mount: Annotated[
-        str,
-        Field(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$"),
-        Form("the name of a mount, letters, digits, - and _, parted by /"),
-    ] = "kv"
-    """The mount of the secret store that has the teams' secrets."""
+    secret_store_namespace: StorePathPart | None = None
+    """The namespace with the secrets, the same that the workers are told; the root without it."""
+    secret_store_ca_file: AuthoritiesFile | None = None
+    """The authorities that vouch for its certificate, as PEM; `idp secret login` is told them, so
+    nobody needs the file. The well-known ones without it."""
 
     @property
     def lease(self) -> timedelta:

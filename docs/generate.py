@@ -26,8 +26,8 @@ from observability.reference import alerts_page
 
 DOCS = Path(__file__).parent
 READ_BY = (
-    "Read once, from the environment, when the program starts. Anything wrong or missing ends it"
-    " with status 2, after one line that names the variable."
+    "Read once, from the environment, when the program starts. Anything wrong or missing, also"
+    " what a choice needs, ends it with status 2, after one line that names the variable."
 )
 
 

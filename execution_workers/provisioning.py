@@ -28,6 +28,7 @@ from execution_workers.ports import (
     foreign_owner,
     secret_lock,
 )
+from execution_workers.values_of_people import written_by_people
 from idp_kernel.failpoints import failpoint
 from idp_kernel.wire.worker import AppEnvSubject, EffectKind, SecretWanted
 from idp_kernel.workflows import ProviderEvent
@@ -74,13 +75,15 @@ class SecretAction:
         return self._written(found, marker, attempt)
 
     def undo(self, attempt: Attempt) -> Undone:
-        """Also keeps a secret that was rotated since, or on whose login data of somebody hangs."""
+        """Also keeps a secret that was rotated since, that has a value which a person set, or on
+        whose login data of somebody hangs.
+        """
         found = self.store.find(self.path)
         if found is None:
             return Undone(EffectKind.ABSENT, {})
         references = self._references(found.version)
         is_ours = found.marker == attempt.marker(self.secret.secret_id)
-        if not is_ours or found.rotation is not None:
+        if not is_ours or found.rotation is not None or self._has_value_of_person(found):
             return Undone(EffectKind.KEPT, references)
         if not self.issuer.remove(self.secret.secret_id, attempt):
             return Undone(EffectKind.KEPT, references)
@@ -88,6 +91,11 @@ class SecretAction:
         attempt.check_fence()
         self.store.delete(self.path)
         return Undone(EffectKind.UNDONE, references)
+
+    def _has_value_of_person(self, found: StoredSecret) -> bool:
+        return self.issuer.takes_values_of_people and any(
+            True for _ in written_by_people(self.store, self.path, found.live)
+        )
 
     def _adopted(self, found: StoredSecret, attempt: Attempt) -> Made:
         """As it is; the platform's own credential is let in if that is what a killed one left."""

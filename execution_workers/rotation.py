@@ -11,7 +11,7 @@ is made in the place of a person's: what opens a door elsewhere cannot be drawn 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from execution_workers.failpoints import (
@@ -40,6 +40,7 @@ from execution_workers.ports import (
     foreign_owner,
     secret_lock,
 )
+from execution_workers.values_of_people import written_by_people
 from idp_kernel.downstream import VALUE_SET_BY_PERSON
 from idp_kernel.errors import ProviderRejected
 from idp_kernel.failpoints import failpoint
@@ -336,7 +337,8 @@ class RetireAction:
         if not self.parties.issuer_of(self.body).takes_values_of_people:
             return set()
         later = {number for number in stored.live if number > self.body.version}
-        return {each.number for each in _persons(self.parties, self.body, later)}
+        store = self.parties.store
+        return {number for number, _ in written_by_people(store, self.body.store_path, later)}
 
     def _require_pinned(self) -> None:
         moved = [
@@ -407,8 +409,8 @@ def standing_credential(
     of_people = parties.issuer_of(body).takes_values_of_people
     if of_people:
         later = {number for number in present.stored.live if number > present.pinned[-1]}
-        for persons in _persons(parties, body, later):
-            return persons
+        for number, value in written_by_people(parties.store, body.store_path, later):
+            return _version(number, value)
     # Both its versions are in use, so there is no place for a third: finish with it.
     unfinished = None if body.emergency else present.unfinished(of_people=of_people)
     if unfinished is None and of_people:
@@ -429,16 +431,6 @@ def issued_already(
         if value is not None:
             return _version(taken, value)
     return _newest_own(parties, body, present.stored, attempt, lowest=lowest)
-
-
-def _persons(
-    parties: RotationParties, body: RotatedSecret, numbers: Collection[int]
-) -> Iterator[IssuedVersion]:
-    """Those of the versions that a person wrote, newest first."""
-    for number in sorted(numbers, reverse=True):
-        value = parties.store.read(body.store_path, number)
-        if value is not None and not value.written_by:
-            yield _version(number, value)
 
 
 def _require_made_here(parties: RotationParties, body: RotatedSecret, present: Present) -> None:

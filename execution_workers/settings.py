@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, TypeVar
@@ -9,9 +10,9 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from execution_workers.providers.argocd.settings import ArgoCdSettings
-from execution_workers.providers.flux.settings import FluxSettings
-from execution_workers.providers.gitea.settings import GiteaSettings
+from execution_workers.providers.argocd.settings import ARGOCD_NEEDS, ArgoCdSettings
+from execution_workers.providers.flux.settings import FLUX_NEEDS, FluxSettings
+from execution_workers.providers.gitea.settings import GITEA_NEEDS, GiteaSettings
 from execution_workers.providers.github.settings import GitHubSettings
 from execution_workers.providers.harbor.settings import HarborSettings
 from execution_workers.providers.limits import Limits
@@ -25,6 +26,7 @@ from idp_kernel.settings import (
     Form,
     Host,
     HttpUrl,
+    Needs,
     Port,
     Seconds,
     SecretFilePath,
@@ -77,6 +79,8 @@ class GitOpsAgentChoice(StrEnum):
     ARGOCD = "argocd"
     FLUX = "flux"
 
+
+LOCAL_AGENT_NEEDS = Needs("the GitOps agent local", ("gitops_agent_token_file",))
 
 ChoiceT = TypeVar("ChoiceT", bound=StrEnum)
 OfTeams = Annotated[dict[Slug, ChoiceT], NoDecode, BeforeValidator(json_object)]
@@ -187,6 +191,22 @@ class ExecutionWorkersSettings(
     retried or undone."""
     settle_seconds: Annotated[float, Field(ge=0, le=600)] = 1
     """How long the GitOps agent must have called our revision healthy."""
+
+    def needs(self) -> Iterator[Needs]:
+        of_forges = {
+            GitForgeChoice.GITEA: GITEA_NEEDS,
+            GitForgeChoice.GITHUB: self.github_needs,
+        }
+        of_agents = {
+            GitOpsAgentChoice.LOCAL: LOCAL_AGENT_NEEDS,
+            GitOpsAgentChoice.ARGOCD: ARGOCD_NEEDS,
+            GitOpsAgentChoice.FLUX: FLUX_NEEDS,
+        }
+        forges = {self.git_forge, *self.git_forge_of_teams.values()}
+        agents = {self.gitops_agent, *self.gitops_agent_of_teams.values()}
+        yield from (needs for forge, needs in of_forges.items() if forge in forges)
+        yield self.openbao_login_needs
+        yield from (needs for agent, needs in of_agents.items() if agent in agents)
 
     @property
     def keep_ledger_for(self) -> timedelta:

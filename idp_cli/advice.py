@@ -89,6 +89,9 @@ _BY_CODE: dict[str, str] = {
     "on with `{idp} secret resume {secretId}`.",
     "rotation_in_grace": "Or end its wait at once: `{idp} request cancel {activeRequestId}`; to "
     "rotate, `{idp} secret rotate {secretId} --emergency` does so by itself.",
+    "persons_value_in_grace": "Write the next value, unless somebody has: `{idp} secret login "
+    "{secretId}` tells how. Then `{idp} request cancel {activeRequestId}`, and `{idp} secret "
+    "rotate {secretId} --emergency`.",
     "rotation_not_valid": "Nothing was changed. Set right what is named above: `{idp} secret "
     "bindings {secretId}` shows the bindings, to be put back in their repository where they are "
     "gone; then `{idp} request retry {requestId} --watch`. `{idp} secret rotate {secretId} "
@@ -290,8 +293,10 @@ _BY_TYPE: dict[type[PlatformError], str] = {
 
 _BESIDE_THE_REQUEST = frozenset({"rotation_in_grace", "request_not_ended"})
 """Codes with one more way than to wait for the request that stands in the way."""
-_INSTEAD_OF_THE_REQUEST = frozenset({"ending_unfinished", "request_superseded"})
-"""Codes whose other request may have ended already, so that there may be nothing to wait for."""
+_INSTEAD_OF_THE_REQUEST = frozenset(
+    {"ending_unfinished", "request_superseded", "persons_value_in_grace"}
+)
+"""Codes whose other request may have ended already, or is not to be waited for."""
 
 
 @contextmanager

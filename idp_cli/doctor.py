@@ -14,7 +14,7 @@ from idp_cli.durations import rough_duration_text
 from idp_cli.invocation import Invocation
 from idp_cli.observers import EmbeddedObservers
 from idp_cli.output import program_word
-from idp_cli.part_findings import clock_finding, part_findings
+from idp_cli.part_findings import clock_finding, daemons_finding, part_findings
 from idp_cli.provider_findings import provider_findings
 from idp_cli.supervision.embedded import Embedded
 from idp_cli.supervision.keys import readable_by_others
@@ -110,6 +110,7 @@ class Doctor:
             return
         for program in programs:
             yield self._program(program, infos[program.name])
+        yield daemons_finding(self._invocation, infos["daemon"])
         yield from part_findings(self._invocation)
         yield from self._answers()
 

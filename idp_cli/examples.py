@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from rich.markup import escape
 
+from idp_kernel.secret_store import SECRETS_MOUNT
+
 _REQUEST = "01a21042-bdd9-79ea-9b56-d948db4e0756"
 _APPLICATION = "01a21042-2a77-7f61-b0de-8e5c9d3f1a02"
 _APPENV = "01a21043-0c11-7b52-8f0a-6d1c4b1d9f10"
+_STORED = f"teams/payments/appenv/{_APPENV}/app-key"
 _TOKEN = "01a21044-5a0e-7c3d-9b1a-2f60d1c8e7a4"
 _BINDING = "01a21045-9e27-7d18-8c44-71b3e5a90c62"
 _REPOSITORY = "01a21046-17fd-7a90-a3d2-c08e4f6b5d31"
@@ -97,7 +100,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "secret resume": ("payments/shop/staging/db",),
     "secret login": (
         "payments/shop/staging/app-key",
-        "payments/shop/staging/app-key --exec bao kv get -mount=secret payments/shop/staging",
+        f"payments/shop/staging/app-key --exec bao kv get -mount={SECRETS_MOUNT} {_STORED}",
     ),
     "binding show": (_BINDING,),
     "binding suspend": (_BINDING,),

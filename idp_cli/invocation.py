@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -89,6 +90,8 @@ class Invocation:
         party: str,
         *,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        headers: Mapping[str, str] | None = None,
+        authorities: str | None = None,
     ) -> ServiceClient:
         """A client of `party` with another token than this invocation's, or without one."""
         client = ServiceClient(
@@ -97,6 +100,8 @@ class Invocation:
             authorization=lambda: token,
             timeout_seconds=timeout_seconds,
             user_agent=USER_AGENT,
+            headers=headers,
+            authorities=authorities,
         )
         self.opened.callback(client.close)
         return client

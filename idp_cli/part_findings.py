@@ -18,9 +18,10 @@ from idp_cli.store_login import SECRET_STORE
 from idp_cli.supervision.embedded import DATABASE_OF_ROLE
 from idp_cli.supervision.keys import AGENT_READER_TOKEN, FORGE_AGENT_TOKEN
 from idp_cli.supervision.preflight import Finding
+from idp_cli.supervision.remote import ProcessInfo
 from idp_kernel.errors import PlatformError
 from idp_kernel.http.client import ServiceClient
-from idp_kernel.services import LOOPBACK, ServiceName
+from idp_kernel.services import DAEMON_SILENT_SECONDS, LOOPBACK, ServiceName
 from idp_kernel.wire.agent import RECONCILIATIONS, Reconciliation, Reconciliations
 from idp_kernel.wire.forge import REPOSITORIES, ForgeRepositories
 
@@ -34,6 +35,10 @@ _LEDGER = "SELECT count(*) FROM information_schema.tables WHERE table_schema = '
 _QUEUE = """
     SELECT count(*), coalesce(extract(epoch FROM localtimestamp - min(create_timestamp)), 0)
     FROM runs WHERE status IN ('NOT_STARTED', 'QUEUED', 'STARTING')
+"""
+_SIGNS_OF_LIFE = """
+    SELECT json_object_agg(daemon_type, extract(epoch FROM (now() AT TIME ZONE 'UTC') - timestamp))
+    FROM daemon_heartbeats
 """
 
 
@@ -128,6 +133,31 @@ def _queue(invocation: Invocation) -> Finding:
     oldest = rough_duration_text(int(seconds))
     told = f"{count} runs wait for a worker, the oldest for {oldest}"
     return Finding("queue", float(seconds) <= LONGEST_QUEUED_SECONDS, told, advice)
+
+
+def daemons_finding(invocation: Invocation, process: ProcessInfo) -> Finding:
+    """Whether Dagster's daemons, threads of that process, give signs of life: it may run and hang.
+    What is on record from before it began tells nothing of it.
+    """
+    subject, log = "Dagster's daemons", invocation.home.log_of("daemon")
+    advice = f"Read {log}; end the process, which is started again by itself: kill -9 {process.pid}"
+    if process.started_at is None:
+        return Finding(subject, False, "their process is away", f"Read {log}")
+    try:
+        (found,) = _ask(invocation, "dagster", _SIGNS_OF_LIFE)
+    except psycopg.Error as error:
+        return Finding(subject, False, _first_line(error), f"Read {log}")
+    lasts = (datetime.now(UTC) - process.started_at).total_seconds()
+    ages = {name: age for name, age in (found or {}).items() if age < lasts}
+    silent = sorted(name for name, age in ages.items() if age > DAEMON_SILENT_SECONDS)
+    if silent:
+        since = rough_duration_text(int(max(ages[name] for name in silent)))
+        told = f"{', '.join(silent)} gave no sign of life for {since}"
+        return Finding(subject, False, told, advice)
+    if not ages and lasts > DAEMON_SILENT_SECONDS:
+        return Finding(subject, False, "they gave no sign of life since they began", advice)
+    told = f"{len(ages)} gave signs of life in the last {DAEMON_SILENT_SECONDS} s"
+    return Finding(subject, True, told if ages else "they begin")
 
 
 def clock_finding(invocation: Invocation) -> Finding:

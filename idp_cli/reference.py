@@ -95,7 +95,7 @@ def _command(words: str, command: TyperCommand) -> str:
     words_of_usage = ["idp", words, *map(_argument_usage, arguments)]
     usage = " ".join([*words_of_usage, *(["[OPTIONS]"] if options else [])])
     examples = "\n".join(f"$ idp {example}" for example in examples_of(words))
-    lines = [f"## idp {words}", "", unwrapped(command.help), "", "```", usage, "```", ""]
+    lines = [f"## idp {words}", "", unwrapped(command.help), "", "```text", usage, "```", ""]
     if arguments:
         lines += ["| Argument | |", "|---|---|"]
         lines += [f"| `{each.display_name_raw}` | {_cell(each.help or '')} |" for each in arguments]

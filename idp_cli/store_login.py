@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from pydantic import BaseModel, ValidationError
 
+from idp_cli.invocation import Invocation
 from idp_kernel.clock import Clock
 from idp_kernel.errors import (
     InvalidInput,
@@ -22,17 +25,31 @@ from idp_kernel.errors import (
     Unavailable,
 )
 from idp_kernel.http.client import ServiceClient
+from idp_kernel.secret_store import NAMESPACE_HEADER, PEOPLE_MOUNT
 from idp_kernel.tokens import StoreAccess, store_role, write_private_file
 from idp_kernel.wire.api import Secret, SecretLogin
 from idp_kernel.wire.base import WireModel
 from idp_kernel.wire.worker import CREDENTIAL_PROPERTIES, CredentialIssuerName
 
 SECRET_STORE = "secret-store"
-LOGIN = "/v1/auth/jwt/login"
+LOGIN = f"/v1/auth/{PEOPLE_MOUNT}/login"
 REVOCATION = "/v1/auth/token/revoke-self"
 ADDRESS_VARIABLES = ("BAO_ADDR", "VAULT_ADDR")
 TOKEN_VARIABLES = ("BAO_TOKEN", "VAULT_TOKEN")
+NAMESPACE_VARIABLES = ("BAO_NAMESPACE", "VAULT_NAMESPACE")
+AUTHORITIES_VARIABLES = ("BAO_CACERT", "VAULT_CACERT")
 SIGNAL_EXIT_BASE = 128
+
+
+def store_client(invocation: Invocation, login: SecretLogin) -> ServiceClient:
+    """The store as the login says that it is reached."""
+    return invocation.client_with(
+        None,
+        login.store_url,
+        SECRET_STORE,
+        headers={} if login.namespace is None else {NAMESPACE_HEADER: login.namespace},
+        authorities=login.authorities,
+    )
 
 
 class _StoreLogin(WireModel):
@@ -118,13 +135,33 @@ def keep_token(path: Path, token: str) -> None:
         ) from error
 
 
-def run_with_token(command: Sequence[str], store_url: str, token: str) -> int:
+def run_with_token(command: Sequence[str], login: SecretLogin, token: str) -> int:
     """Runs `command` with the store's address and token in its environment and nowhere else;
     answers its exit code as a shell would.
     """
-    environment = dict(os.environ)
-    environment |= dict.fromkeys(ADDRESS_VARIABLES, store_url)
+    told = dict.fromkeys(NAMESPACE_VARIABLES)
+    environment = {name: value for name, value in os.environ.items() if name not in told}
+    environment |= dict.fromkeys(ADDRESS_VARIABLES, login.store_url)
     environment |= dict.fromkeys(TOKEN_VARIABLES, token)
+    if login.namespace is not None:
+        environment |= dict.fromkeys(NAMESPACE_VARIABLES, login.namespace)
+    with ExitStack() as opened:
+        if login.authorities is not None:
+            file = opened.enter_context(_kept_for_a_while(login.authorities))
+            environment |= dict.fromkeys(AUTHORITIES_VARIABLES, file)
+        return _run(command, environment)
+
+
+@contextmanager
+def _kept_for_a_while(text: str) -> Iterator[str]:
+    """The name of a file that has it."""
+    with NamedTemporaryFile("w", prefix="idp-", suffix=".pem", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        yield file.name
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> int:
     try:
         code = subprocess.run(command, env=environment, check=False).returncode
     except OSError as error:
@@ -137,7 +174,9 @@ def run_with_token(command: Sequence[str], store_url: str, token: str) -> int:
 def read_command(secret: Secret, login: SecretLogin) -> str:
     """How the store's own program shows the version in use."""
     version = [] if secret.version is None else [f"-version={secret.version}"]
-    return shlex.join(["bao", "kv", "get", *version, f"-mount={login.mount}", login.path])
+    return shlex.join(
+        ["bao", "kv", "get", *_within(login), *version, f"-mount={login.mount}", login.path]
+    )
 
 
 def set_command(secret: Secret, login: SecretLogin) -> str | None:
@@ -150,7 +189,14 @@ def set_command(secret: Secret, login: SecretLogin) -> str | None:
         return None
     (name,) = CREDENTIAL_PROPERTIES[secret.issuer]
     newest = shlex.join(
-        ["bao", "read", "-field=current_version", f"{login.mount}/metadata/{login.path}"]
+        [
+            *("bao", "read", *_within(login), "-field=current_version"),
+            f"{login.mount}/metadata/{login.path}",
+        ]
     )
-    where = shlex.join([f"-mount={login.mount}", login.path, f"{name}=-"])
+    where = shlex.join([*_within(login), f"-mount={login.mount}", login.path, f"{name}=-"])
     return f'bao kv put -cas="$({newest})" {where}'
+
+
+def _within(login: SecretLogin) -> list[str]:
+    return [] if login.namespace is None else [f"-namespace={login.namespace}"]

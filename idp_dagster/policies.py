@@ -29,13 +29,11 @@ from idp_kernel.workflows import Step
 
 _log = structlog.get_logger(__name__)
 
-LONGEST_RETRY_WAITS_SECONDS = 10.0
-"""A cancel that comes during a wait is held back until it is over; longer waits end the run in
-`waiting` instead."""
-
 
 def _policy(*, max_retries: int) -> RetryPolicy:
-    """Waits at most 0.3, 0.9, 2.1, 4.5 s before the next tries, each shortened at random."""
+    """Waits at most 0.3, 0.9, 2.1, 4.5 s before the next tries, each shortened at random. A cancel
+    that comes during a wait is held back until it is over; longer waits end the run in `waiting`.
+    """
     return RetryPolicy(
         max_retries=max_retries, delay=0.3, backoff=Backoff.EXPONENTIAL, jitter=Jitter.FULL
     )
@@ -91,6 +89,12 @@ LONGEST_WAIT_SECONDS = 24 * 3600.0
 _SHORTEST_WAIT_SECONDS = 1.0
 
 
+def longest_retry_waits(policy: RetryPolicy) -> list[float]:
+    """How many seconds at most each of the policy's retries waits, the first one first."""
+    delay = float(policy.delay or 0)
+    return [delay * (2**number - 1) for number in range(1, policy.max_retries + 1)]
+
+
 def wait_for(error: Unavailable, step: Step, retry_number: int) -> float | None:
     """How many seconds the request waits after this error of a step's try, the first being 0; None
     when the step's own retries sit it out.
@@ -104,12 +108,8 @@ def wait_for(error: Unavailable, step: Step, retry_number: int) -> float | None:
         return seconds
     if seconds is None or "target" not in error.details:
         return None
-    policy = RETRY_POLICIES[step]
-    longest = (
-        float(policy.delay or 0) * (2**number - 1)
-        for number in range(retry_number + 1, policy.max_retries + 1)
-    )
-    if error.code != Refusal.CIRCUIT_OPEN and seconds <= sum(longest) / 2:
+    left = longest_retry_waits(RETRY_POLICIES[step])[retry_number:]
+    if error.code != Refusal.CIRCUIT_OPEN and seconds <= sum(left) / 2:
         return None
     return min(max(seconds, _SHORTEST_WAIT_SECONDS), LONGEST_WAIT_SECONDS)
 

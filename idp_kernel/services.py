@@ -9,6 +9,9 @@ LOOPBACK = "127.0.0.1"
 OPENAPI_PATH = "/openapi.json"
 """Where each service describes its API."""
 
+DAEMON_SILENT_SECONDS = 120
+"""One of Dagster's daemons that has given no sign of life for so long hangs, or is away."""
+
 
 class ServiceName(StrEnum):
     """A process as it is named in metrics, logs, traces and tokens."""

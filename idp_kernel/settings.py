@@ -11,11 +11,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum, StrEnum
 from pathlib import Path
+from ssl import PROTOCOL_TLS_CLIENT, SSLContext, SSLError
 from types import UnionType
 from typing import Annotated, Any, Final, NoReturn, TypeVar, Union, get_args, get_origin
 
@@ -24,6 +25,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from idp_kernel.errors import InvariantBroken
 from idp_kernel.telemetry.traces import OtlpEndpoint, TraceRatio
 
 REFUSED_EXIT_STATUS: Final = 2
@@ -52,6 +54,8 @@ class Form:
     """Whether a file that can be read must be there."""
     is_secret: bool = False
     """Whether that file holds a secret: mode 0600."""
+    is_authorities: bool = False
+    """Whether that file has to hold certificates, as PEM."""
 
 
 def _absolute(path: Path) -> Path:
@@ -94,6 +98,9 @@ AbsoluteFolder = Annotated[
 ]
 Folder = Annotated[Path, Form("the path of a folder; it is made if missing")]
 ReadableFile = Annotated[Path, Form("the path of a file that can be read", is_file=True)]
+AuthoritiesFile = Annotated[
+    Path, Form("the path of a file with certificates, as PEM", is_file=True, is_authorities=True)
+]
 SecretFilePath = Annotated[
     Path, Form("the path of a file that can be read", is_file=True, is_secret=True)
 ]
@@ -102,10 +109,24 @@ KeptSecretFilePath = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class Needs:
+    """The settings that a choice needs; they have no default, since other choices do without."""
+
+    chosen: str
+    """What was chosen, in words."""
+    names: tuple[str, ...]
+    """The fields."""
+
+
 class ServiceSettings(BaseSettings):
     """Base of every settings class; a subclass sets `env_prefix`."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    def needs(self) -> Iterable[Needs]:
+        """What the choices that these settings make need."""
+        return ()
 
 
 class LogSettings(ServiceSettings):
@@ -148,24 +169,36 @@ def read_settings(settings: type[SettingsT]) -> SettingsT:
         found = settings()
     except ValidationError as error:
         refuse(list(wrong_variables(settings, error)))
-    missing_files = list(unreadable_files(found))
-    if missing_files:
-        refuse(missing_files)
+    missing = [*unreadable_files(found), *unmet_needs(found)]
+    if missing:
+        refuse(missing)
     return found
 
 
-def required(value: Given | None, settings: ServiceSettings, name: str, chosen: str) -> Given:
-    """The value of the field of that name, which the choice needs.
+def unmet_needs(settings: ServiceSettings) -> Iterator[str]:
+    """One line for each setting that a choice needs and that is not set."""
+    for needs in settings.needs():
+        for name in needs.names:
+            if getattr(settings, name) is None:
+                yield _unmet(settings, name, needs)
 
-    Without one the process ends like one that was told something wrong.
+
+def required(value: Given | None, settings: ServiceSettings, name: str, needs: Needs) -> Given:
+    """The value of the field of that name, one of those that the choice needs.
+
+    Without one the process ends like one that was told something wrong: so ends who asks for what
+    the settings have not chosen.
     """
+    if name not in needs.names:
+        raise InvariantBroken(f"{needs.chosen} does not say that it needs {name}")
     if value is None:
-        kind = type(settings)
-        words = form_of(kind.model_fields[name]).words
-        refuse(
-            [f"{variable_of(kind, name)}: {chosen} needs it and it is not set; it must be {words}"]
-        )
+        refuse([_unmet(settings, name, needs)])
     return value
+
+
+def _unmet(settings: ServiceSettings, name: str, needs: Needs) -> str:
+    variable, form = variable_of(type(settings), name), form_of(type(settings).model_fields[name])
+    return f"{variable}: {needs.chosen} needs it and it is not set; it must be {form.words}"
 
 
 def refuse(complaints: list[str]) -> NoReturn:
@@ -232,16 +265,22 @@ def unreadable_files(
             continue
         place = Path(os.path.abspath(working_folder / path))  # noqa: PTH100 - links are left alone
         comes_later = made_later is not None and place.is_relative_to(made_later)
-        if not comes_later and (why := _unreadable(place)):
+        if not comes_later and (why := _unreadable(place, form)):
             yield f"{variable_of(type(settings), name)}: {why}; it must be {form.words}"
 
 
-def _unreadable(path: Path) -> str | None:
+def _unreadable(path: Path, form: Form) -> str | None:
     try:
         with path.open("rb") as file:
-            return None if file.read(1) else "the file that it names is empty"
+            if not file.read(1):
+                return "the file that it names is empty"
+        if form.is_authorities:
+            SSLContext(PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except SSLError:
+        return "the file that it names has no certificates"
     except OSError as error:
         return f"the file that it names cannot be read ({error.strerror})"
+    return None
 
 
 def _say(complaint: str) -> None:

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from idp_kernel.settings import (
     ServiceSettings,
     form_of,
+    unmet_needs,
     unreadable_files,
     variable_of,
     wrong_variables,
@@ -34,8 +35,25 @@ class ProgramSettings(WireModel):
     environment: dict[str, str]
 
 
+class Setting(WireModel):
+    """A field of a program's settings."""
+
+    settings: str
+    """The class, as `package.module:Class`."""
+    name: str
+
+
+class SameSetting(WireModel):
+    """What two programs are told of the same thing."""
+
+    one: Setting
+    other: Setting
+
+
 class SettingsCheck(WireModel):
     programs: tuple[ProgramSettings, ...]
+    same: tuple[SameSetting, ...] = ()
+    """Where the programs have to agree."""
     working_folder: Path
     """Where the programs will run: relative paths begin there."""
     made_later: Path
@@ -49,11 +67,34 @@ class Complaints(WireModel):
 
 def complaints(check: SettingsCheck) -> Complaints:
     """All that is wrong, once each, in the order of the programs."""
-    lines = list[str]()
+    lines, accepted = list[str](), dict[str, ServiceSettings]()
     for program in check.programs:
         with _told(program.environment):
-            lines += _complaints(check, resolve_name(program.settings))
+            kind: type[ServiceSettings] = resolve_name(program.settings)
+            try:
+                accepted[program.settings] = found = kind()
+            except ValidationError as error:
+                lines += wrong_variables(kind, error)
+                found = _files_alone(kind)
+            else:
+                lines += unmet_needs(found)
+            lines += unreadable_files(
+                found, working_folder=check.working_folder, made_later=check.made_later
+            )
+    lines += _disagreements(check, accepted)
     return Complaints(lines=tuple(dict.fromkeys(lines)))
+
+
+def _disagreements(check: SettingsCheck, accepted: Mapping[str, ServiceSettings]) -> Iterator[str]:
+    for same in check.same:
+        one, other = accepted.get(same.one.settings), accepted.get(same.other.settings)
+        if one is None or other is None:
+            continue
+        if getattr(one, same.one.name) != getattr(other, same.other.name):
+            yield (
+                f"{variable_of(type(one), same.one.name)}: it must be the same as"
+                f" {variable_of(type(other), same.other.name)}"
+            )
 
 
 @contextmanager
@@ -65,17 +106,6 @@ def _told(environment: Mapping[str, str]) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(surroundings)
-
-
-def _complaints(check: SettingsCheck, settings: type[ServiceSettings]) -> Iterator[str]:
-    try:
-        found = settings()
-    except ValidationError as error:
-        yield from wrong_variables(settings, error)
-        found = _files_alone(settings)
-    yield from unreadable_files(
-        found, working_folder=check.working_folder, made_later=check.made_later
-    )
 
 
 def _files_alone(settings: type[ServiceSettings]) -> ServiceSettings:

@@ -20,14 +20,13 @@ from typing import Any, Final
 import httpx
 
 from idp_kernel.errors import Conflict, InvariantBroken, PlatformError, Unavailable
+from idp_kernel.secret_store import PEOPLE_MOUNT, SECRETS_MOUNT
 from idp_kernel.services import LOOPBACK
 from idp_kernel.settings import read_settings
 from idp_kernel.tokens import ISSUER, STORE_LOGIN_ALGORITHM, SigningKey
 from local_stack.secret_files import write_secret
 from local_stack.store_settings import OpenBaoSetupSettings
 
-KV_MOUNT = "kv"
-JWT_MOUNT = "jwt"
 READY_TIMEOUT_SECONDS: Final = 60.0
 CALL_TIMEOUT_SECONDS: Final = 15.0
 _POLL_SECONDS: Final = 0.05
@@ -177,7 +176,7 @@ def ensure_set_up(
         for role in APP_ROLES:
             _ensure_app_role(api, role)
             _ensure_credentials(api, role, address.credentials_file(role))
-        _ensure_auth_method(api, methods, JWT_MOUNT)
+        _ensure_auth_method(api, methods, PEOPLE_MOUNT)
         _trust_logins(api, login_key)
 
 
@@ -271,14 +270,14 @@ def _wait_until_active(api: _Api, deadline: float) -> None:
 
 
 def _ensure_kv(api: _Api, deadline: float) -> None:
-    mount = api.call("GET", "sys/mounts")["data"].get(f"{KV_MOUNT}/")
+    mount = api.call("GET", "sys/mounts")["data"].get(f"{SECRETS_MOUNT}/")
     if mount is None:
-        api.call("POST", f"sys/mounts/{KV_MOUNT}", {"type": "kv", "options": {"version": "2"}})
+        api.call("POST", f"sys/mounts/{SECRETS_MOUNT}", {"type": "kv", "options": {"version": "2"}})
     elif mount["type"] != "kv" or (mount["options"] or {}).get("version") != "2":
-        raise InvariantBroken(f"OpenBao's mount {KV_MOUNT}/ is no KV version 2 store.")
+        raise InvariantBroken(f"OpenBao's mount {SECRETS_MOUNT}/ is no KV version 2 store.")
     # A fresh mount refuses for a moment, while it makes itself versioned.
-    while api.send("GET", f"{KV_MOUNT}/config").is_error:
-        _check_deadline(deadline, f"the mount {KV_MOUNT}/ is not ready")
+    while api.send("GET", f"{SECRETS_MOUNT}/config").is_error:
+        _check_deadline(deadline, f"the mount {SECRETS_MOUNT}/ is not ready")
         time.sleep(_POLL_SECONDS)
 
 
@@ -318,7 +317,7 @@ def _trust_logins(api: _Api, login_key: SigningKey) -> None:
         "jwt_supported_algs": [STORE_LOGIN_ALGORITHM],
         "bound_issuer": ISSUER,
     }
-    api.call("POST", f"auth/{JWT_MOUNT}/config", configuration)
+    api.call("POST", f"auth/{PEOPLE_MOUNT}/config", configuration)
 
 
 def _check_deadline(deadline: float, found: str) -> None:

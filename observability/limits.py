@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from idp_kernel.services import DAEMON_SILENT_SECONDS
+
 MINUTE_SECONDS: Final = 60
 DAY_SECONDS: Final = 86400
 ESTIMATE: Final = 0.5
@@ -29,7 +31,7 @@ DOWNSTREAM_ERRORS_WITHIN: Final = "10m"
 FAILURES: Final = 5
 """Of a workflow within `FAILURES_WITHIN`, most of its requests."""
 FAILURES_WITHIN: Final = "10m"
-HEARTBEAT_AGE_SECONDS: Final = 120
+HEARTBEAT_AGE_SECONDS: Final = DAEMON_SILENT_SECONDS
 FAILED_TICKS: Final = 5
 """Of one sensor within ten minutes."""
 SCHEDULE_GAP: Final = "6m"

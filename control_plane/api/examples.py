@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Union, get_args, get_origin
 
+from idp_kernel.secret_store import SECRETS_MOUNT
 from idp_kernel.wire import api as wire
 from idp_kernel.wire.base import WireModel
 from idp_kernel.wire.engine import StepResult, TeamRole
@@ -199,12 +200,13 @@ EXAMPLES: Final[Sequence[WireModel]] = (
     wire.Decommission(reason="The trial is over"),
     wire.SecretLogin(
         store_url="http://127.0.0.1:8200",
-        mount="kv",
+        namespace="platform",
+        mount=SECRETS_MOUNT,
         path="payments/shop/dev/db",
         role="team-payments-read",
         jwt="eyJ…",
         expires_at=_AT + timedelta(minutes=5),
-        link="http://127.0.0.1:8200/ui/vault/secrets/kv/show/payments/shop/dev/db",
+        link="http://127.0.0.1:8200/ui/vault/secrets/kv/show/payments/shop/dev/db?namespace=platform",
     ),
     wire.RequestAccepted(
         request_id=_REQUEST,

@@ -75,6 +75,10 @@ PROBLEM_CODES: Final[dict[str, tuple[type[PlatformError], str]]] = {
     "quota_exceeded": (Conflict, "It would pass a limit of the team; `limit` names which."),
     "workflow_active": (Conflict, "Another request is at work on it; `activeRequestId` names it."),
     "rotation_in_grace": (Conflict, "A rotation waits with the old credential's end."),
+    "persons_value_in_grace": (
+        Conflict,
+        "A rotation waits that brought into use what a person had set; `activeRequestId` names it.",
+    ),
     "not_undoable": (Conflict, "What the request did cannot be taken back."),
     "request_not_ended": (Conflict, "The request has not ended; only then it is undone."),
     "request_too_old": (Conflict, "The request is too old to be retried or undone; ask anew."),
@@ -118,6 +122,7 @@ ONBOARDS: Final = (
 ROTATES: Final = (
     "workflow_active",
     "rotation_in_grace",
+    "persons_value_in_grace",
     "move_refused",
     "secret_binding_not_active",
     *MAY_START,

@@ -38,6 +38,7 @@ from control_plane.domain.managed_secrets import (
     SECRET_MOVES,
     SecretState,
 )
+from idp_kernel.secret_store import SECRETS_MOUNT
 from idp_kernel.telemetry.traces import current_traceparent
 from idp_kernel.tokens import StoreAccess, issue_store_login, store_role
 from idp_kernel.wire import api as wire
@@ -279,7 +280,9 @@ def _login(
     until, path, store = now + LOGIN_LIFETIME, secret.store_path or "", services.secret_store
     return wire.SecretLogin(
         store_url=store.url,
-        mount=store.mount,
+        namespace=store.namespace,
+        authorities=store.authorities,
+        mount=SECRETS_MOUNT,
         path=path,
         role=store_role(secret.team, access),
         jwt=issue_store_login(

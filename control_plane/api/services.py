@@ -19,6 +19,7 @@ from control_plane.application.queries import Queries
 from control_plane.application.service_tokens import ServiceKeys
 from control_plane.domain.requests import AttemptPolicy
 from idp_kernel.clock import Clock
+from idp_kernel.secret_store import SECRETS_MOUNT
 from idp_kernel.tokens import SigningKey, public_key_set
 
 
@@ -27,11 +28,15 @@ class SecretStore:
     """Where people find the values of secrets."""
 
     url: str
-    mount: str
+    namespace: str | None = None
+    """None for the root."""
+    authorities: str | None = None
+    """Who vouches for its certificate, as PEM; None for the well-known ones."""
 
     def link(self, path: str) -> str:
         """The secret in the store's own user interface."""
-        return f"{self.url.rstrip('/')}/ui/vault/secrets/{self.mount}/show/{quote(path)}"
+        within = "" if self.namespace is None else f"?namespace={quote(self.namespace, safe='')}"
+        return f"{self.url.rstrip('/')}/ui/vault/secrets/{SECRETS_MOUNT}/show/{quote(path)}{within}"
 
 
 @dataclass(frozen=True)

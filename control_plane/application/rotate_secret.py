@@ -10,6 +10,7 @@ from control_plane.application.workflows.secret_rotation import (
     RotationSubjects,
     free_places,
     lock_subjects,
+    refuse_in_grace_of_person,
     start_rotation,
 )
 from control_plane.domain.managed_secrets import SecretState
@@ -34,7 +35,8 @@ def rotate_secret(
 
     Raises `Conflict`: `workflow_active` with the id of the request that is under way on the secret
     or its environment, `rotation_in_grace` with that of one in its grace period unless this is an
-    emergency, `team_not_active`, `application_not_ready`; `MoveRefused` unless the secret is
+    emergency, which a rotation to a person's value refuses as `persons_value_in_grace`;
+    `team_not_active`, `application_not_ready`; `MoveRefused` unless the secret is
     Active.
     """
     subjects = lock_subjects(work, secret_id)
@@ -103,6 +105,7 @@ def _supersede(
     before = lock_request(work, waiting)
     if before.state is not RequestState.WAITING:
         return False
+    refuse_in_grace_of_person(work, subjects.secret, before)
     work.rotations.hand_back_causes(waiting)
     cause = Cause(initiator.actor, f"superseded by emergency rotation {request_id}")
     commit_transition(work, before, before.cancelled(work.now), cause)

@@ -14,12 +14,15 @@ from prometheus_client import Counter
 from execution_workers.credentials import SecretFile
 from execution_workers.ports import CredentialIssuer, GitForge, GitOpsAgent, Permitted, SecretStore
 from execution_workers.providers.argocd.client import ArgoCd
+from execution_workers.providers.argocd.settings import ARGOCD_NEEDS
 from execution_workers.providers.calls import ProviderCalls
 from execution_workers.providers.flux.client import Flux
+from execution_workers.providers.flux.settings import FLUX_NEEDS
 from execution_workers.providers.forges.forge import HostedForge
 from execution_workers.providers.forges.pull_requests import PullRequestRules
 from execution_workers.providers.gitea.client import GiteaClient
 from execution_workers.providers.gitea.forge import GiteaHost
+from execution_workers.providers.gitea.settings import GITEA_NEEDS
 from execution_workers.providers.github.client import GitHubClient, GitHubServer
 from execution_workers.providers.github.credentials import (
     App,
@@ -43,6 +46,7 @@ from execution_workers.providers.openbao.store import OpenBaoStore
 from execution_workers.providers.postgres.client import PostgresClient
 from execution_workers.providers.postgres.issuer import PostgresIssuer
 from execution_workers.settings import (
+    LOCAL_AGENT_NEEDS,
     ExecutionWorkersSettings,
     GitForgeChoice,
     GitOpsAgentChoice,
@@ -56,7 +60,6 @@ from idp_kernel.wire.worker import CredentialIssuerName
 
 Choice = TypeVar("Choice", bound=StrEnum)
 Party = TypeVar("Party")
-_LOCAL_AGENT = "the GitOps agent local"
 
 
 @dataclass(frozen=True)
@@ -103,10 +106,10 @@ def _local_forge(surroundings: Surroundings) -> GitForge:
 
 
 def _gitea(surroundings: Surroundings) -> GitForge:
-    settings, chosen = surroundings.settings, "the forge gitea"
+    settings = surroundings.settings
     client = GiteaClient(
-        required(settings.gitea_url, settings, "gitea_url", chosen),
-        SecretFile(required(settings.gitea_token_file, settings, "gitea_token_file", chosen)),
+        required(settings.gitea_url, settings, "gitea_url", GITEA_NEEDS),
+        SecretFile(required(settings.gitea_token_file, settings, "gitea_token_file", GITEA_NEEDS)),
         surroundings.calls(GITEA),
         ca_file=settings.gitea_ca_file,
         timeout_seconds=settings.call_timeout_seconds,
@@ -159,18 +162,19 @@ def _github_credential(
     surroundings: Surroundings, server: GitHubServer
 ) -> Callable[[], Credential]:
     """An App's, where there is one; else its owner's token."""
-    settings, chosen = surroundings.settings, "the forge github"
-    if settings.github_app_key_file is None and settings.github_token_file is not None:
-        token = OwnersToken(SecretFile(settings.github_token_file))
+    settings, needs = surroundings.settings, surroundings.settings.github_needs
+    if settings.github_is_token:
+        file = required(settings.github_token_file, settings, "github_token_file", needs)
+        token = OwnersToken(SecretFile(file))
         return lambda: token
     app = App(
         server.rest,
         server.prefix,
-        required(settings.github_app_id, settings, "github_app_id", chosen),
+        required(settings.github_app_id, settings, "github_app_id", needs),
         required(
-            settings.github_app_installation_id, settings, "github_app_installation_id", chosen
+            settings.github_app_installation_id, settings, "github_app_installation_id", needs
         ),
-        SecretFile(required(settings.github_app_key_file, settings, "github_app_key_file", chosen)),
+        SecretFile(required(settings.github_app_key_file, settings, "github_app_key_file", needs)),
         surroundings.clock,
     )
     return lambda: MintedToken(app)
@@ -193,12 +197,12 @@ def _openbao(surroundings: Surroundings) -> SecretStore:
 
 def _store_login(settings: ExecutionWorkersSettings) -> StoreLogin:
     method = settings.openbao_login
-    mount, chosen = settings.openbao_login_mount or method, f"the login {method}"
+    mount, needs = settings.openbao_login_mount or method, settings.openbao_login_needs
     if method is StoreLoginChoice.APPROLE:
-        file = required(settings.openbao_approle_file, settings, "openbao_approle_file", chosen)
+        file = required(settings.openbao_approle_file, settings, "openbao_approle_file", needs)
         return AppRoleLogin(SecretFile(file), mount)
-    file = required(settings.openbao_login_token_file, settings, "openbao_login_token_file", chosen)
-    role = required(settings.openbao_login_role, settings, "openbao_login_role", chosen)
+    file = required(settings.openbao_login_token_file, settings, "openbao_login_token_file", needs)
+    role = required(settings.openbao_login_role, settings, "openbao_login_role", needs)
     return TokenLogin(SecretFile(file), role, mount)
 
 
@@ -240,7 +244,10 @@ def _local_agent(surroundings: Surroundings) -> GitOpsAgent:
         settings.gitops_agent_url,
         SecretFile(
             required(
-                settings.gitops_agent_token_file, settings, "gitops_agent_token_file", _LOCAL_AGENT
+                settings.gitops_agent_token_file,
+                settings,
+                "gitops_agent_token_file",
+                LOCAL_AGENT_NEEDS,
             )
         ),
         surroundings.calls(ServiceName.LOCAL_GITOPS_AGENT),
@@ -250,10 +257,12 @@ def _local_agent(surroundings: Surroundings) -> GitOpsAgent:
 
 
 def _argocd(surroundings: Surroundings) -> GitOpsAgent:
-    settings, chosen = surroundings.settings, "the GitOps agent argocd"
+    settings = surroundings.settings
     agent = ArgoCd(
-        required(settings.argocd_url, settings, "argocd_url", chosen),
-        SecretFile(required(settings.argocd_token_file, settings, "argocd_token_file", chosen)),
+        required(settings.argocd_url, settings, "argocd_url", ARGOCD_NEEDS),
+        SecretFile(
+            required(settings.argocd_token_file, settings, "argocd_token_file", ARGOCD_NEEDS)
+        ),
         surroundings.calls(ARGOCD),
         project=settings.argocd_project,
         owner_at_forge=settings.owner_at_forge,
@@ -264,10 +273,10 @@ def _argocd(surroundings: Surroundings) -> GitOpsAgent:
 
 
 def _flux(surroundings: Surroundings) -> GitOpsAgent:
-    settings, chosen = surroundings.settings, "the GitOps agent flux"
+    settings = surroundings.settings
     agent = Flux(
-        required(settings.flux_kubernetes_url, settings, "flux_kubernetes_url", chosen),
-        SecretFile(required(settings.flux_token_file, settings, "flux_token_file", chosen)),
+        required(settings.flux_kubernetes_url, settings, "flux_kubernetes_url", FLUX_NEEDS),
+        SecretFile(required(settings.flux_token_file, settings, "flux_token_file", FLUX_NEEDS)),
         surroundings.calls(FLUX),
         namespace=settings.flux_namespace,
         owner_at_forge=settings.owner_at_forge,

@@ -15,7 +15,6 @@ from idp_cli.invocation import Invocation, invocation_of
 from idp_cli.output import program_word
 from idp_cli.secret_addresses import address_of, find_secret
 from idp_cli.store_login import (
-    SECRET_STORE,
     StoreToken,
     exchange,
     keep_token,
@@ -23,6 +22,7 @@ from idp_cli.store_login import (
     revoke,
     run_with_token,
     set_command,
+    store_client,
 )
 from idp_kernel.clock import SystemClock
 from idp_kernel.errors import InvalidInput
@@ -36,6 +36,9 @@ class StoreAccessGranted(WireModel):
     secret_id: str
     link: str
     store_url: str
+    namespace: str | None
+    authorities: str | None
+    """Who vouches for the store's certificate, as PEM; none are the well-known ones."""
     role: str
     read_command: str
     set_command: str | None
@@ -57,8 +60,9 @@ def login(
         bool,
         typer.Option(
             EXEC_OPTION,
-            help="Run the command that follows, with BAO_ADDR, BAO_TOKEN, VAULT_ADDR and "
-            "VAULT_TOKEN in its environment only; the token ends with it.",
+            help="Run the command that follows, with BAO_ADDR, BAO_TOKEN and, where the store has "
+            "them, BAO_NAMESPACE and BAO_CACERT in its environment only, each as VAULT_… too; the "
+            "token ends with it.",
         ),
     ] = False,
     store_token_file: Annotated[
@@ -80,7 +84,7 @@ def login(
         if not (command or print_token or store_token_file):
             _show_access(invocation, found, granted)
             return
-        client = invocation.client_with(None, granted.store_url, SECRET_STORE)
+        client = store_client(invocation, granted)
         token = exchange(granted, client, SystemClock())
     with ExitStack() as unless_kept:
         unless_kept.callback(revoke, token, client)
@@ -88,7 +92,7 @@ def login(
             keep_token(store_token_file, token.token)
             unless_kept.pop_all()
         if command:
-            raise typer.Exit(run_with_token(command, granted.store_url, token.token))
+            raise typer.Exit(run_with_token(command, granted, token.token))
         _show_access(
             invocation, found, granted, token, token_file=store_token_file, is_told=print_token
         )
@@ -108,6 +112,8 @@ def _show_access(
         secret_id=secret.id,
         link=login.link,
         store_url=login.store_url,
+        namespace=login.namespace,
+        authorities=login.authorities,
         role=login.role,
         read_command=read_command(secret, login),
         set_command=set_command(secret, login),
@@ -119,6 +125,8 @@ def _show_access(
         ("secret", address_of(secret)),
         ("link", access.link),
         ("store", access.store_url),
+        ("namespace", access.namespace),
+        ("trusted by", None if access.authorities is None else _OF_ITS_OWN),
         ("signed in as", access.role),
         ("read it", access.read_command),
         ("set it", access.set_command),
@@ -131,6 +139,9 @@ def _show_access(
     invocation.output.hint(
         f"Next: {idp} secret login {secret.id} {EXEC_OPTION} {access.read_command}"
     )
+
+
+_OF_ITS_OWN = f"authorities of its own; {EXEC_OPTION} trusts them, --output json shows them"
 
 
 def _without_token(token: StoreToken | None) -> str:

@@ -18,7 +18,13 @@ from idp_cli.supervision.ports import holder_of, is_free
 from idp_cli.supervision.programs import Program, inherited_environment
 from idp_kernel.errors import InvalidInput, InvariantBroken, Unavailable
 from idp_kernel.services import DefaultPorts
-from idp_kernel.settings_check import Complaints, ProgramSettings, SettingsCheck
+from idp_kernel.settings_check import (
+    Complaints,
+    ProgramSettings,
+    SameSetting,
+    Setting,
+    SettingsCheck,
+)
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_GIT = (2, 38)
@@ -26,6 +32,18 @@ OLDEST_GIT = (2, 38)
 LEAST_FREE_BYTES = 1024**3
 GIT_TIMEOUT_SECONDS = 10
 SETTINGS_TIMEOUT_SECONDS = 120
+SAME_SETTINGS = (
+    SameSetting(
+        one=Setting(
+            settings="control_plane.settings:ControlPlaneSettings", name="secret_store_namespace"
+        ),
+        other=Setting(
+            settings="execution_workers.settings:ExecutionWorkersSettings",
+            name="openbao_namespace",
+        ),
+    ),
+)
+"""People find at the store what the workers keep there."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +95,7 @@ def settings_findings(home: Home, programs: Iterable[Program]) -> Iterator[Findi
             ProgramSettings(settings=settings, environment=dict(environment))
             for settings, environment in sorted(told)
         ),
+        same=SAME_SETTINGS,
         working_folder=home.run,
         made_later=home.root,
     )

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from ssl import SSLCertVerificationError, create_default_context
 from typing import TypeVar
 
 import httpx
@@ -56,17 +57,21 @@ class ServiceClient:
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         user_agent: str = "idp",
         on_error: Callable[[PlatformError], None] = lambda _error: None,
+        headers: Mapping[str, str] | None = None,
+        authorities: str | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
+        """`authorities` vouch for the party, as PEM; the well-known ones without them."""
         self._party = party
         self._authorization = authorization
         self._on_error = on_error
         self._timeout_seconds = timeout_seconds
         self._client = httpx.Client(
             base_url=base_url,
-            headers={"User-Agent": user_agent, "Accept": "application/json"},
+            headers={"User-Agent": user_agent, "Accept": "application/json", **(headers or {})},
             follow_redirects=False,
             trust_env=False,
+            verify=True if authorities is None else create_default_context(cadata=authorities),
             transport=transport,
         )
 
@@ -192,7 +197,7 @@ class ServiceClient:
             yield
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise Unavailable(
-                f"{self._party} gave no answer to {method} {path}: {type(error).__name__}.",
+                f"{self._party} gave no answer to {method} {path}: {_why(error)}.",
                 code="unreachable",
                 details={"target": self._party},
             ) from error
@@ -220,6 +225,16 @@ class ServiceClient:
             sent["Content-Type"] = "application/json"
         propagate.inject(sent)
         return sent
+
+
+def _why(error: BaseException) -> str:
+    """Its name, or what is wrong with the party's certificate: that a person has to mend."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, SSLCertVerificationError):
+            return f"its certificate is not trusted, {cause.verify_message}"
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__
 
 
 class ServiceAuthorization:

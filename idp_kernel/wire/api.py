@@ -411,6 +411,11 @@ class SecretLogin(WireModel):
     """
 
     store_url: str
+    namespace: str | None = None
+    """The store's namespace with the secret, for the header `X-Vault-Namespace`; none is the
+    root."""
+    authorities: str | None = None
+    """Who vouches for the store's certificate, as PEM; none are the well-known ones."""
     mount: str
     path: str
     """Below the mount."""

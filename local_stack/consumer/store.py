@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from idp_kernel.errors import InvalidInput, NotFound, ProviderRejected, Unavailable
 from idp_kernel.http.client import CONNECT_TIMEOUT_SECONDS
+from idp_kernel.secret_store import SECRETS_MOUNT
 
-MOUNT = "kv"
 READ_TIMEOUT_SECONDS = 5.0
 _Name = Annotated[str, Field(min_length=1, max_length=63)]
 
@@ -48,7 +48,7 @@ class SecretStore:
         no database login, `ProviderRejected` when the store refuses, `Unavailable` when it is away.
         """
         subject = f"version {version} of {path}"
-        response = self._read(f"{MOUNT}/data/{path}", version)
+        response = self._read(f"{SECRETS_MOUNT}/data/{path}", version)
         if response.status_code == 404:
             raise NotFound(f"The store has no {subject}.", code="no_such_version")
         _check(response, f"read {subject}")

@@ -12,6 +12,7 @@ DOCS = ROOT / "docs"
 README = ROOT / "README.md"
 TUTORIAL = DOCS / "tutorial.md"
 OPERATIONS = DOCS / "operations.md"
+TRACING = DOCS / "tracing.md"
 HOW_DO_I = [
     DOCS / path
     for path in re.findall(
@@ -23,7 +24,15 @@ HOW_DO_I = [
 RUNBOOKS = sorted((DOCS / "operations").glob("*.md"))
 """One for each alert."""
 
-_FENCED = re.compile(r"^```(?P<language>[a-z]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+TYPED = ("sh", "console")
+"""Blocks that a reader types, and the tests."""
+SHOWN = "sh shown"
+"""Commands that need what is not here: a vendor's server, system packages, hours."""
+OTHERS = frozenset({"text", "json", "yaml", "hcl", "mermaid"})
+"""Blocks without commands."""
+
+FENCE = re.compile(r"^ *(?:```|~~~).*$", re.MULTILINE)
+_FENCED = re.compile(r"^```(?P<language>[a-z ]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _NO_ANCHOR = re.compile(r"[^\w\- ]")
@@ -36,6 +45,7 @@ class Block:
     page: Path
     line: int
     language: str
+    """All that stands behind the fence."""
     text: str
 
     @property

@@ -11,12 +11,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.docs.pages import blocks
+from tests.docs.pages import TYPED, blocks
 from tests.docs.transcript import Command, Meanings, commands
 
-COMMAND_WITHIN_SECONDS = 240
-LANGUAGES = ("sh", "console")
-"""Of blocks that a reader types."""
+COMMAND_WITHIN_SECONDS = 480
 _ENDED = "-ended-with-"
 _READ_BYTES = 65536
 
@@ -103,4 +101,4 @@ def perform(command: Command, bash: Shell, meanings: Meanings) -> None:
 
 def commands_of(page: Path) -> list[Command]:
     """All commands of a page, in order."""
-    return [each for block in blocks(page, *LANGUAGES) for each in commands(block)]
+    return [each for block in blocks(page, *TYPED) for each in commands(block)]

@@ -1,7 +1,8 @@
 """The commands of the documents, as written there and in that order, on a fresh clone.
 
 The tutorial first, from its `make up` on; then the `how do I` pages, which go on with what it made;
-then the operations, which stop and start, back up and restore, and replace keys.
+then the operations, which stop and start, back up and restore, and replace keys; then the page on
+tracing, and the README, whose demo begins with a platform that is stopped.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import HOW_DO_I, OPERATIONS, ROOT, TUTORIAL
+from tests.docs.pages import HOW_DO_I, OPERATIONS, README, ROOT, TRACING, TUTORIAL
 from tests.docs.shell import commands_of, perform, shell
 from tests.docs.transcript import Meanings
 from tests.e2e.conftest import PORT_OFFSET
@@ -22,7 +23,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.endurance, pytest.mark.timeout(1800)]
 
 OFFSET = PORT_OFFSET + 400
 """Beside the platform that other tests share."""
-STAYS = "make up"
+STAYS = ("make up", "idp up")
 """Typed in a shell of its own, since it stays; the page goes on once it says that it is ready."""
 INSTALLED_AND_READY_WITHIN_SECONDS = 600
 DOWN_WITHIN_SECONDS = 60
@@ -42,8 +43,8 @@ class Reader:
         meanings = Meanings(OFFSET)
         with shell(self._clone, self._environment, self._scratch) as bash:
             for command in commands_of(page):
-                if command.text == STAYS:
-                    self._make_up()
+                if command.text.startswith(STAYS):
+                    self._start(command.text)
                 else:
                     perform(command, bash, meanings)
 
@@ -60,11 +61,13 @@ class Reader:
         bare = minimal_environment(MAKEFLAGS=f"PORT_OFFSET={OFFSET}")
         return {**bare, "PATH": f"{self._clone}/.venv/bin:{bare['PATH']}"}
 
-    def _make_up(self) -> None:
+    def _start(self, text: str) -> None:
+        """With the ports moved: `make` is told by its environment, `idp` by an option."""
         self._await_down()
+        moved = f"{text} --port-offset {OFFSET}" if text.startswith("idp ") else text
         with self._log.open("wb") as log:
             self._up = subprocess.Popen(
-                ["bash", "-c", STAYS],
+                ["bash", "-c", moved],
                 cwd=self._clone,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
@@ -130,3 +133,13 @@ def test_a_page_works(bakery: Reader, page: Path) -> None:
 def test_the_operations_work(bakery: Reader) -> None:
     bakery.make_down()
     bakery.go_through(OPERATIONS)
+
+
+def test_the_page_on_tracing_works(bakery: Reader) -> None:
+    bakery.make_down()
+    bakery.go_through(TRACING)
+
+
+def test_the_readme_works(bakery: Reader) -> None:
+    bakery.make_down()
+    bakery.go_through(README)

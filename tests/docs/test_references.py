@@ -1,35 +1,25 @@
-"""What the documents name is there: links, routes, ports, commands, names of the code."""
+"""What the documents name is there: links, routes, ports, names of the code."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
-
-import typer
 
 from control_plane.openapi import openapi_document
-from idp_cli.main import app as idp
 from idp_kernel.failpoints import FAILPOINTS_DIR_VARIABLE
 from idp_kernel.services import DEFAULT_PORTS
 from idp_kernel.workflows import event_names
 from observability.ports import DEFAULT_OBSERVER_PORTS
 from tests.docs.pages import (
     DOCS,
-    HOW_DO_I,
-    OPERATIONS,
     README,
     ROOT,
-    RUNBOOKS,
-    TUTORIAL,
     all_pages,
     anchors,
-    blocks,
     links,
     prose,
 )
-from tests.docs.shell import LANGUAGES
 
 PAGES = all_pages()
 SOURCES = (
@@ -45,7 +35,6 @@ NO_FILES_OF_OURS = (
 media types.
 """
 PORTS = {str(port) for port in vars(DEFAULT_PORTS).values()}
-PROGRAM = typer.main.get_command(idp)
 OF_OBSERVERS = {"4317", "4318", "3200", *map(str, vars(DEFAULT_OBSERVER_PORTS).values())}
 """Where collectors take OTLP by its standard, where Tempo is asked, and Prometheus' own."""
 
@@ -87,16 +76,6 @@ def test_every_page_is_reached_from_the_readme() -> None:
         linked = {(page.parent / link.partition("#")[0]).resolve() for link in links(page)}
         waiting += [each for each in linked if each.suffix == ".md" and each not in seen]
     assert [page for page in PAGES if page not in seen] == []
-
-
-def test_every_page_with_commands_is_gone_through() -> None:
-    """`tests/e2e/test_readme` types the README's, `tests/docs/test_commands` all others'. The
-    page of the command line has examples, which its own tests run, and `tests/e2e/test_runbooks`
-    types what runbooks say.
-    """
-    with_commands = {page for page in PAGES if blocks(page, *LANGUAGES)} - {DOCS / "cli.md"}
-    assert with_commands == {README, TUTORIAL, OPERATIONS, *HOW_DO_I, *RUNBOOKS}
-    assert {*HOW_DO_I} == {*(DOCS / "how-do-i").glob("*.md")}, "each is listed in the index"
 
 
 def test_names_of_the_code_are_in_the_code() -> None:
@@ -154,35 +133,6 @@ def _routes(page: Path) -> set[tuple[str, str]]:
     """Method and path of each route that is named, parameters as `{}`."""
     named = re.compile(r"\b(GET|POST|PUT|PATCH|DELETE) (/v1/[\w{}/-]+)")
     return {(method, _bare(path)) for method, path in named.findall(page.read_text("utf-8"))}
-
-
-def test_commands_exist() -> None:
-    """`idp …` in the running text; the commands in blocks are run."""
-    assert missing(_unknown_commands) == {}
-
-
-def _unknown_commands(page: Path) -> list[str]:
-    typed = re.findall(r"`idp ([a-z][a-z -]*)", prose(page))
-    return [words for words in typed if not _is_command(words.split())]
-
-
-def _is_command(words: list[str]) -> bool:
-    """Whether the words begin with a command's; what follows are its arguments."""
-    found: Any = PROGRAM
-    for word in words:
-        if not hasattr(found, "commands"):
-            return True
-        if word not in found.commands:
-            return word.startswith("-")
-        found = found.commands[word]
-    return True
-
-
-def test_make_targets_exist() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
-    named = re.compile(r"`make ([a-z][a-z-]+)")
-    assert missing(lambda page: set(named.findall(prose(page))) - targets) == {}
 
 
 def test_files_and_folders_exist() -> None:

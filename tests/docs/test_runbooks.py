@@ -5,22 +5,19 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 
-from idp_cli.main import app as idp
 from observability.alerts import ALERTS
-from tests.docs.pages import ROOT, RUNBOOKS, blocks, prose
-from tests.docs.shell import LANGUAGES, commands_of
+from tests.docs.accepting import idp_command
+from tests.docs.pages import ROOT, RUNBOOKS, TYPED, blocks
+from tests.docs.shell import commands_of
 
 OF_EVERY_PAGE = pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.stem)
 READ_ONLY = {"idp", "curl", "tail"}
 """Programs of blocks, which one may type at any time."""
 CHANGES_NOTHING = {"doctor", "events", "list", "status"}
 """The last words of `idp` commands that only look."""
-PROGRAM = typer.main.get_command(idp)
 
 
 def test_every_alert_has_its_page_and_every_page_its_alert() -> None:
@@ -34,7 +31,7 @@ def test_a_page_says_where_to_look_and_what_to_do(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Look", "Act"]
     look, _, act = text.partition("\n## Act\n")
-    assert blocks(page, *LANGUAGES)
+    assert blocks(page, *TYPED)
     assert "```" not in act, "blocks are typed by the tests, and only look"
     assert "```sh" in look
     assert re.search(r"^- ", act, re.MULTILINE)
@@ -46,29 +43,4 @@ def test_what_is_typed_only_looks(page: Path) -> None:
         program, *arguments = shlex.split(command.text.partition("|")[0])
         assert program in READ_ONLY, command
         if program == "idp":
-            assert _parsed(arguments) in CHANGES_NOTHING, command
-
-
-@OF_EVERY_PAGE
-def test_commands_of_the_running_text_are_commands(page: Path) -> None:
-    for words in re.findall(r"`idp ([^`]+)`", prose(page).replace("\n  ", " ")):
-        command, rest = _command(shlex.split(words))
-        options = {name for each in command.params for name in each.opts}
-        assert {each for each in rest if each.startswith("--")} <= options, words
-
-
-def _parsed(arguments: list[str]) -> str:
-    """The command's last word; fails for arguments that it does not take."""
-    command, rest = _command(arguments)
-    with command.make_context(command.name, rest):
-        return str(command.name)
-
-
-def _command(words: list[str]) -> tuple[Any, list[str]]:
-    found: Any = PROGRAM
-    rest = list(words)
-    while hasattr(found, "commands"):
-        assert rest, words
-        assert rest[0] in found.commands, words
-        found = found.commands[rest.pop(0)]
-    return found, rest
+            assert idp_command(arguments) in CHANGES_NOTHING, command

@@ -94,6 +94,7 @@ def test_every_part_is_found_well(idp: Idp) -> None:
     subjects = {each["subject"] for each in found}
     assert {
         "python", "git", "disk", "packages", "clock", "keys", "control-plane-api", "worker",
+        "Dagster's daemons",
         "databases", "migrations", "secret store", "forge", "GitOps agent", "queue", "token",
         "version", "work", "secrets",
     } <= subjects  # fmt: skip

@@ -117,7 +117,8 @@ CLUES = {
     "TicksFail": r"The database gave no answer",
     "ProjectionDown": r"projection_not_read",
     "ServiceDown": r"local-consumer",
-    "DaemonDown": r'age_seconds\{daemon="SENSOR"\} (1[2-9]|[2-9]\d|\d{3})\d',
+    "DaemonDown": r"(?s)SENSOR gave no sign of life.*"
+    r'age_seconds\{daemon="SENSOR"\} (1[2-9]|[2-9]\d|\d{3})\d',
     "RequestsPendingTooLong": r"pending",
     "StuckLease": r"request_not_swept_yet",
     "RequestsWaitTooLong": r"circuit_open",

@@ -167,6 +167,23 @@ def check_may_start(work: Work, subjects: RotationSubjects) -> None:
     _check_ready(subjects.application, appenv)
 
 
+def refuse_in_grace_of_person(work: Work, secret: Secret, waiting: Request) -> None:
+    """Raises `Conflict` (`persons_value_in_grace`) where the rotation that waits has brought into
+    use what a person had set: the store alone knows whether there is a newer value, and without one
+    an emergency would end that wait for nothing.
+    """
+    results = work.requests.results(waiting)
+    if _pinned(secret, results) is None or not _is_of_a_person(results):
+        return
+    raise Conflict(
+        f"Request {waiting.id} waits with the old credential's end, and what it brought into use a"
+        f" person had set, so no random value may follow. Nothing was cancelled. Write the next"
+        f" value of secret {secret.name} at the store, cancel that request, and then ask again.",
+        code="persons_value_in_grace",
+        details={"activeRequestId": waiting.id, "workflowRequestId": waiting.id},
+    )
+
+
 def free_places(work: Work, at_once: int) -> int:
     """How many routine rotations may begin, with so many at work at once; those that come out of
     their grace soon have their places first.

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from idp_kernel.settings import HttpUrl, Label, ReadableFile, SecretFilePath, ServiceSettings
+from idp_kernel.settings import (
+    AuthoritiesFile,
+    HttpUrl,
+    Label,
+    Needs,
+    SecretFilePath,
+    ServiceSettings,
+)
+
+FLUX_NEEDS = Needs("the GitOps agent flux", ("flux_kubernetes_url", "flux_token_file"))
 
 
 class FluxSettings(ServiceSettings):
@@ -12,7 +21,7 @@ class FluxSettings(ServiceSettings):
     """The Kubernetes API of the cluster with Flux; the agent `flux` needs it."""
     flux_token_file: SecretFilePath | None = None
     """The token of a service account that may read Flux's resources; the agent `flux` needs it."""
-    flux_ca_file: ReadableFile | None = None
+    flux_ca_file: AuthoritiesFile | None = None
     """The authorities that vouch for the cluster's certificate, as PEM; the well-known ones
     without it."""
     flux_namespace: Label | None = None

@@ -7,7 +7,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from idp_kernel.settings import Form, HttpUrl, ReadableFile, SecretFilePath, ServiceSettings
+from idp_kernel.settings import (
+    AuthoritiesFile,
+    Form,
+    HttpUrl,
+    Needs,
+    SecretFilePath,
+    ServiceSettings,
+)
 
 OrganisationLogin = Annotated[
     str,
@@ -29,7 +36,7 @@ class GitHubSettings(ServiceSettings):
 
     github_url: HttpUrl = "https://github.com"
     """Where GitHub is: github.com, or an Enterprise Server's address. The API's follows from it."""
-    github_ca_file: ReadableFile | None = None
+    github_ca_file: AuthoritiesFile | None = None
     """The authorities that vouch for its certificate, as PEM; the well-known ones without it."""
     github_organisation: OrganisationLogin | None = None
     """The organisation that has the repositories of all teams; without it each team's are in the
@@ -49,3 +56,14 @@ class GitHubSettings(ServiceSettings):
     github_pull_requests: bool = False
     """Where the platform cannot be let past protections: its commits to a protected branch come by
     pull requests, which the team merges."""
+
+    @property
+    def github_is_token(self) -> bool:
+        """Whether the platform is the owner of a token there, and no App."""
+        return self.github_app_key_file is None and self.github_token_file is not None
+
+    @property
+    def github_needs(self) -> Needs:
+        """What the forge needs of whoever the platform is there."""
+        app = ("github_app_id", "github_app_installation_id", "github_app_key_file")
+        return Needs("the forge github", ("github_token_file",) if self.github_is_token else app)

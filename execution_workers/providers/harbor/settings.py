@@ -7,10 +7,10 @@ from typing import Annotated
 from pydantic import Field
 
 from idp_kernel.settings import (
+    AuthoritiesFile,
     Form,
     HttpUrl,
     OnOff,
-    ReadableFile,
     SecretFilePath,
     ServiceSettings,
 )
@@ -32,7 +32,7 @@ class HarborSettings(ServiceSettings):
     """Where Harbor is. Without it a secret of the issuer `harbor` is refused."""
     harbor_credentials_file: SecretFilePath | None = None
     """The platform's own account there: JSON with `username` and `password`."""
-    harbor_ca_file: ReadableFile | None = None
+    harbor_ca_file: AuthoritiesFile | None = None
     """The authorities that vouch for its certificate, as PEM; the well-known ones without it."""
     harbor_registry: RegistryHost | None = None
     """How images of it are named, where that is not the host of HARBOR_URL."""

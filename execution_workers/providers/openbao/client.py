@@ -20,9 +20,9 @@ from execution_workers.providers.openbao.errors import ERRORS
 from execution_workers.providers.openbao.logins import StoreLogin
 from execution_workers.providers.rest import RestClient
 from idp_kernel.clock import Clock
+from idp_kernel.secret_store import NAMESPACE_HEADER, PEOPLE_MOUNT, SECRETS_MOUNT
 
-MOUNT = "kv"
-LOGIN_ROLES = "auth/jwt/role"
+LOGIN_ROLES = f"auth/{PEOPLE_MOUNT}/role"
 MOST_VERSIONS = 1000
 """That a secret keeps: the store forgets the oldest beyond, were it the one in use."""
 _RENEW_AT_SHARE = 0.7
@@ -31,7 +31,6 @@ _WORTH_RENEWING_SHARE = 0.5
 """Of the life it had at first: one that gets less is near its very end, and replaced."""
 OF_OWN_404 = ("errors", "data")
 """What OpenBao's answer has when there is no such thing, and when a version is deleted."""
-NAMESPACE_HEADER = "X-Vault-Namespace"
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class OpenBaoClient:
 
     def metadata(self, path: str) -> SecretMetadata | None:
         """None when there is no such secret."""
-        document = self._read(f"{MOUNT}/metadata/{path}", "read secret metadata")
+        document = self._read(f"{SECRETS_MOUNT}/metadata/{path}", "read secret metadata")
         return None if document is None else _metadata_of(document["data"])
 
     def write_metadata(
@@ -110,7 +109,7 @@ class OpenBaoClient:
             "metadata_cas": expected_version,
             "custom_metadata": dict(custom),
         }
-        self._call("POST", f"{MOUNT}/metadata/{path}", "write secret metadata", body)
+        self._call("POST", f"{SECRETS_MOUNT}/metadata/{path}", "write secret metadata", body)
 
     def write_value(self, path: str, data: Mapping[str, str], *, expected_version: int) -> int:
         """The new version's number.
@@ -118,26 +117,28 @@ class OpenBaoClient:
         Raises `Unavailable` (`openbao_contended`) when the newest is not `expected_version`.
         """
         body = {"options": {"cas": expected_version}, "data": dict(data)}
-        answer = self._call("POST", f"{MOUNT}/data/{path}", "write secret", body)
+        answer = self._call("POST", f"{SECRETS_MOUNT}/data/{path}", "write secret", body)
         return int(answer["data"]["version"])
 
     def value(self, path: str, version: int) -> dict[str, Any] | None:
         """What the version holds; None when it is missing, deleted or destroyed."""
-        document = self._read(f"{MOUNT}/data/{path}?version={version}", "read secret")
+        document = self._read(f"{SECRETS_MOUNT}/data/{path}?version={version}", "read secret")
         return None if document is None else document["data"]["data"]
 
     def destroy(self, path: str, versions: Sequence[int]) -> None:
         """Ends the versions for good; destroyed ones are fine."""
         body = {"versions": list(versions)}
-        self._call("POST", f"{MOUNT}/destroy/{path}", "destroy versions", body)
+        self._call("POST", f"{SECRETS_MOUNT}/destroy/{path}", "destroy versions", body)
 
     def delete_versions(self, path: str, versions: Sequence[int]) -> None:
         """Hides the versions, which can be undeleted; deleted ones are fine."""
-        self._call("POST", f"{MOUNT}/delete/{path}", "delete versions", {"versions": [*versions]})
+        self._call(
+            "POST", f"{SECRETS_MOUNT}/delete/{path}", "delete versions", {"versions": [*versions]}
+        )
 
     def delete(self, path: str) -> None:
         """The secret with all its versions; one that is gone already is fine."""
-        self._call("DELETE", f"{MOUNT}/metadata/{path}", "delete secret")
+        self._call("DELETE", f"{SECRETS_MOUNT}/metadata/{path}", "delete secret")
 
     def policy(self, name: str) -> str | None:
         """The text of an access policy; None when there is none."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from execution_workers.ports import Permission
-from execution_workers.providers.openbao.client import LOGIN_ROLES, MOUNT, OpenBaoClient
+from execution_workers.providers.openbao.client import LOGIN_ROLES, OpenBaoClient
 from execution_workers.providers.openbao.settings import VersionEnd
+from idp_kernel.secret_store import SECRETS_MOUNT
 
 NEEDED: dict[str, frozenset[str]] = {
-    f"{MOUNT}/data/teams/*": frozenset({"create", "read", "update"}),
-    f"{MOUNT}/metadata/teams/*": frozenset({"create", "read", "update", "delete"}),
+    f"{SECRETS_MOUNT}/data/teams/*": frozenset({"create", "read", "update"}),
+    f"{SECRETS_MOUNT}/metadata/teams/*": frozenset({"create", "read", "update", "delete"}),
     "sys/policies/acl/team-*": frozenset({"create", "read", "update"}),
     f"{LOGIN_ROLES}/team-*": frozenset({"create", "read", "update"}),
     "auth/token/renew-self": frozenset({"update"}),
@@ -23,7 +24,7 @@ _SOMEBODY = "idp-doctor"
 
 def permissions_of(client: OpenBaoClient, end: VersionEnd) -> Sequence[Permission]:
     """One for each line of the policy."""
-    all_needed = {**NEEDED, f"{MOUNT}/{end}/teams/*": frozenset({"update"})}
+    all_needed = {**NEEDED, f"{SECRETS_MOUNT}/{end}/teams/*": frozenset({"update"})}
     asked = {path: path.replace("*", _SOMEBODY) for path in all_needed}
     found = client.capabilities(list(asked.values()))
     return [

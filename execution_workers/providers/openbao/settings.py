@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
 
-from pydantic import Field
-
+from idp_kernel.secret_store import StorePathPart
 from idp_kernel.services import DEFAULT_PORTS, LOOPBACK
 from idp_kernel.settings import (
-    Form,
+    AuthoritiesFile,
     HttpUrl,
     Label,
-    ReadableFile,
+    Needs,
     SecretFilePath,
     ServiceSettings,
 )
-
-StorePathPart = Annotated[
-    str,
-    Field(pattern=r"^[\w.-]+(/[\w.-]+)*$"),
-    Form("letters, digits, _, ., - and single slashes in between"),
-]
 
 
 class StoreLoginChoice(StrEnum):
@@ -44,7 +36,7 @@ class OpenBaoSettings(ServiceSettings):
 
     openbao_url: HttpUrl = f"http://{LOOPBACK}:{DEFAULT_PORTS.openbao}"
     """Where OpenBao, or Vault, is."""
-    openbao_ca_file: ReadableFile | None = None
+    openbao_ca_file: AuthoritiesFile | None = None
     """The authorities that vouch for its certificate, as PEM; the well-known ones without it."""
     openbao_namespace: StorePathPart | None = None
     """The namespace with the secrets; the root without it."""
@@ -61,3 +53,11 @@ class OpenBaoSettings(ServiceSettings):
     """The token that the methods `kubernetes` and `jwt` exchange, and need: read at each login."""
     openbao_retired_versions: VersionEnd = VersionEnd.DESTROY
     """Destroyed, a version is gone for good; deleted, whoever may undelete can bring it back."""
+
+    @property
+    def openbao_login_needs(self) -> Needs:
+        """What the workers' login needs."""
+        by_token = ("openbao_login_token_file", "openbao_login_role")
+        is_approle = self.openbao_login is StoreLoginChoice.APPROLE
+        names = ("openbao_approle_file",) if is_approle else by_token
+        return Needs(f"the login {self.openbao_login}", names)

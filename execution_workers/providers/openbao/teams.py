@@ -7,7 +7,8 @@ takes it only when both are its own.
 from __future__ import annotations
 
 from execution_workers.ports import Attempt
-from execution_workers.providers.openbao.client import MOUNT, OpenBaoClient
+from execution_workers.providers.openbao.client import OpenBaoClient
+from idp_kernel.secret_store import SECRETS_MOUNT
 from idp_kernel.tokens import AUDIENCE_SECRET_STORE, StoreAccess, store_role
 
 TOKEN_SECONDS = 15 * 60
@@ -47,7 +48,7 @@ def ensure_team(client: OpenBaoClient, team: str, attempt: Attempt) -> None:
 
 
 def _filled(text: str, team: str) -> str:
-    return text.format(mount=MOUNT, team=team)
+    return text.format(mount=SECRETS_MOUNT, team=team)
 
 
 def _ensure_policy(client: OpenBaoClient, name: str, text: str, attempt: Attempt) -> None:

@@ -19,6 +19,8 @@ class RotationRun(EngineRun):
 
     version: int
     """The new one."""
+    takes_persons: bool = False
+    """Whether the new one is what a person has set."""
 
     @property
     def revision(self) -> str:
@@ -39,6 +41,7 @@ class RotationRun(EngineRun):
                         "item": f"credential/{secret_id}",
                         "effect": "created",
                         "references": {"version": self.version},
+                        **({"effect": "adopted", "createdBy": ""} if self.takes_persons else {}),
                     }
                 ],
                 "events": ["credential_issuer_credential_issued"],

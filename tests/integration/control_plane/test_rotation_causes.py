@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.integration.control_plane.conftest import Platform, new_database
 from tests.integration.control_plane.rotations import (
     DAY_SECONDS,
     SecretInUse,
+    ask_rotation,
     in_grace,
     retire,
     rotating,
@@ -274,6 +276,23 @@ def test_what_asked_for_a_superseded_rotation_is_answered_by_the_next(platform: 
     assert [each["eventId"] for each in open_causes(platform, secret)] == [urgent, slow]
     finish(platform, acted(platform, urgent))
     assert open_causes(platform, secret) == []
+
+
+def test_an_emergency_in_the_grace_of_a_persons_value_cancels_nothing(platform: Platform) -> None:
+    """No random value may follow: whether a person has set another, the store alone knows."""
+    secret = secret_in_use(platform)
+    waiting_id = rotation_of(platform, secret)
+    run = replace(rotating(platform, waiting_id), takes_persons=True)
+    run.do_all()
+    assert run.end_phase().json()["state"] == "waiting"
+    refused = ask_rotation(platform, secret, emergency=True)
+    assert (refused.status_code, refused.json()["code"]) == (409, "persons_value_in_grace")
+    assert refused.json()["activeRequestId"] == waiting_id
+    event_id = compromised(platform, secret)
+    assert act(platform, event_id).json()["code"] == "persons_value_in_grace"
+    assert platform.request(waiting_id)["state"] == "waiting"
+    platform.admin.ok(f"/v1/workflow-requests/{waiting_id}/cancel", {"reason": "a new one is set"})
+    assert act(platform, event_id).json()["requestId"]
 
 
 def test_a_suspended_secrets_cause_waits_for_its_return(platform: Platform) -> None:

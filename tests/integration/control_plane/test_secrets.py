@@ -6,17 +6,26 @@ import base64
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from control_plane.domain.rotation import DEFAULT_POLICIES
 from idp_kernel.ids import new_id
 from idp_kernel.tokens import AUDIENCE_SECRET_STORE, StoreLoginClaims
 from idp_kernel.workflows import Step
-from tests.integration.control_plane.conftest import Caller, Platform, eventually
+from tests.fixtures.stack import FreshDatabase
+from tests.integration.control_plane.conftest import (
+    Caller,
+    Keys,
+    Platform,
+    eventually,
+    platform_on,
+    settings_for,
+)
 from tests.integration.control_plane.engine_run import claimed, launch
 from tests.integration.control_plane.rotations import (
     DAY_SECONDS,
@@ -290,6 +299,21 @@ def test_a_login_says_the_team_and_what_the_person_may_do(
                                    subject=f"secret/{secret.id}")["items"]  # fmt: skip
     assert event["data"] == {"access": access}
     assert login["jwt"] not in everything_stored(platform)
+
+
+def test_a_login_says_where_in_the_store_and_who_vouches_for_it(
+    engine: Engine, migrated: FreshDatabase, keys: Keys, tmp_path: Path
+) -> None:
+    ca_file = tmp_path / "authorities.pem"
+    ca_file.write_text("who signs: ïdp\n-----BEGIN CERTIFICATE-----\n", encoding="utf-8")
+    settings = settings_for(
+        migrated, keys, secret_store_namespace="a/b", secret_store_ca_file=ca_file
+    )
+    with platform_on(engine, settings, keys) as platform:
+        login = platform.admin.ok(f"/v1/secrets/{secret_in_use(platform).id}/login")
+    assert login["namespace"] == "a/b"
+    assert login["authorities"] == "who signs: dp\n-----BEGIN CERTIFICATE-----\n"
+    assert login["link"].endswith("/ui/vault/secrets/kv/show/kv/app-key?namespace=a%2Fb")
 
 
 def test_a_login_opens_nothing_here(platform: Platform) -> None:

@@ -21,17 +21,18 @@ from execution_workers.providers.forges import git as forge_git
 from execution_workers.providers.forges.git import GitRemote, Overtaken, bearer
 from execution_workers.providers.local_agent.client import LocalAgent
 from execution_workers.providers.local_forge.client import ForgeClient
-from execution_workers.providers.openbao.client import LOGIN_ROLES, MOUNT, OpenBaoClient
+from execution_workers.providers.openbao.client import LOGIN_ROLES, OpenBaoClient
 from execution_workers.providers.openbao.logins import AppRoleLogin
 from execution_workers.providers.postgres.client import PostgresClient
 from execution_workers.providers.postgres.issuer import PostgresIssuer
 from idp_kernel.clock import SystemClock
 from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
 from idp_kernel.ids import new_id
+from idp_kernel.secret_store import SECRETS_MOUNT
 from idp_kernel.services import LOOPBACK
 from idp_kernel.telemetry.metrics import downstream_errors
 from idp_kernel.tokens import write_private_file
-from local_stack.openbao_setup import JWT_MOUNT, KV_MOUNT, WORKERS_POLICY_HCL
+from local_stack.openbao_setup import WORKERS_POLICY_HCL
 from tests.fixtures.stack import free_port
 from tests.integration.execution_workers.catalogue import REPOSITORY, assert_effect
 from tests.integration.execution_workers.driver import Forge, Run, Store, World, answering
@@ -259,10 +260,9 @@ def test_an_answer_that_is_none_of_openbaos(
     assert counted(registry, "openbao_unreadable", "200") == 1
 
 
-def test_the_mount_is_the_one_that_is_set_up() -> None:
-    assert MOUNT == KV_MOUNT
-    assert f'path "{MOUNT}/data/teams/*"' in WORKERS_POLICY_HCL
-    assert f"auth/{JWT_MOUNT}/role" == LOGIN_ROLES
+def test_the_workers_policy_is_about_the_mounts_that_are_set_up() -> None:
+    assert f'path "{SECRETS_MOUNT}/data/teams/*"' in WORKERS_POLICY_HCL
+    assert f'path "{LOGIN_ROLES}/team-*"' in WORKERS_POLICY_HCL
 
 
 def test_a_file_that_holds_no_approle(

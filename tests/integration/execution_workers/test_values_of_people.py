@@ -12,6 +12,7 @@ from idp_kernel.workflows import Step
 from tests.integration.execution_workers.catalogue import (
     BINDINGS,
     REPOSITORY,
+    SECRET,
     assert_effect,
     assert_problem,
 )
@@ -97,6 +98,17 @@ def test_an_undo_leaves_a_persons_version_where_it_is(world: World, appenv: AppE
     one = Rotation(one.run.with_(generation=2, fence=2))
     one.issue("adopted")
     assert (one.version, one.replaces) == (2, 1)
+
+
+def test_an_undo_of_the_provisioning_keeps_what_a_person_has_set(world: World) -> None:
+    run = world.new_run(AppEnv(issuer=CredentialIssuerName.OPENBAO))
+    assert_effect(SECRET.do(run), "created")
+    value = set_by_hand(world, run.appenv, 2)
+    answer = assert_effect(SECRET.undo(run), "kept")
+    assert answer["items"][0]["references"]["storePath"] == run.appenv.secret_path
+    assert world.store.value(run.appenv.secret_path) == value
+    again = assert_effect(SECRET.do(world.new_run(run.appenv)), "adopted")
+    assert again["items"][0]["references"]["version"] == 2, "the next provisioning takes it"
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from idp_kernel.ids import new_id
 from idp_kernel.tokens import AUDIENCE_SECRET_STORE, StoreAccess, issue_store_login, store_role
 from tests.fixtures.stack import OpenBaoServer, free_port
 from tests.fixtures.stand_in_platform import StandInPlatform
+from tests.fixtures.tls import tls_way
 from tests.integration.idp_cli.conftest import Idp
 
 TEAM = f"team-x{new_id()[-10:]}"
@@ -34,7 +35,11 @@ path "kv/metadata/teams/{TEAM}/*" {{ capabilities = ["list", "read"] }}
 @pytest.fixture(scope="module", autouse=True)
 def _role(openbao_server: OpenBaoServer) -> None:
     """The team's people may come in, as after its first secret."""
-    as_root(openbao_server, "PUT", f"sys/policies/acl/{TEAM}", {"policy": POLICY})
+    let_team_in(openbao_server)
+
+
+def let_team_in(server: OpenBaoServer, within: str = "") -> None:
+    as_root(server, "PUT", f"{within}sys/policies/acl/{TEAM}", {"policy": POLICY})
     role = {
         "role_type": "jwt",
         "user_claim": "sub",
@@ -43,7 +48,8 @@ def _role(openbao_server: OpenBaoServer) -> None:
         "token_policies": [TEAM],
         "token_ttl": 900,
     }
-    as_root(openbao_server, "POST", f"auth/jwt/role/{store_role(TEAM, StoreAccess.WRITE)}", role)
+    path = f"{within}auth/jwt/role/{store_role(TEAM, StoreAccess.WRITE)}"
+    as_root(server, "POST", path, role)
 
 
 @pytest.fixture
@@ -57,9 +63,14 @@ def _application(openbao_server: OpenBaoServer, idp: Idp, platform: StandInPlatf
     """With a key whose value is in the store."""
     idp("app", "register", TEAM, "shop", "--provision", "dev", "--secret", "app-key", "--watch")
     (secret,) = platform.secrets.values()
-    value = {"data": {"value": VALUE}, "options": {"cas": 0}}
-    as_root(openbao_server, "POST", f"kv/metadata/{secret.store_path}", {"cas_required": True})
-    as_root(openbao_server, "POST", f"kv/data/{secret.store_path}", value)
+    keep(openbao_server, f"kv/metadata/{secret.store_path}", VALUE)
+
+
+def keep(server: OpenBaoServer, metadata_path: str, value: str) -> None:
+    """A first version at that path."""
+    as_root(server, "POST", metadata_path, {"cas_required": True})
+    body = {"data": {"value": value}, "options": {"cas": 0}}
+    as_root(server, "POST", metadata_path.replace("/metadata/", "/data/"), body)
 
 
 def as_root(server: OpenBaoServer, method: str, path: str, body: object) -> None:
@@ -262,3 +273,51 @@ def test_a_store_that_is_away_is_told_apart(idp: Idp, platform: StandInPlatform)
     platform.store_url = f"http://127.0.0.1:{free_port()}"
     said = idp("secret", "login", KEY, "--print-token", code=ExitCode.UNREACHABLE)
     assert "secret-store" in said
+
+
+def read_with_bao(idp: Idp, *, code: int = ExitCode.OK) -> str:
+    """What the command that is told says, in a login's environment."""
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    shell = ("env", f"PATH={path}", "sh", "-c", granted(idp)["readCommand"])
+    return idp("secret", "login", KEY, "--exec", *shell, code=code)
+
+
+def test_a_store_that_an_authority_of_its_own_vouches_for(
+    idp: Idp, platform: StandInPlatform, openbao_server: OpenBaoServer, tmp_path: Path
+) -> None:
+    with tls_way(openbao_server.url, tmp_path) as way:
+        platform.store_url = way.url
+        said = idp("secret", "login", KEY, "--print-token", code=ExitCode.UNREACHABLE)
+        assert "its certificate is not trusted" in said
+        platform.store_authorities = way.authorities
+        assert VALUE in read_with_bao(idp)
+        assert "authorities of its own" in idp("secret", "login", KEY)
+        assert granted(idp)["authorities"] == way.authorities
+
+
+def test_a_store_whose_secrets_are_in_a_namespace(
+    idp: Idp,
+    platform: StandInPlatform,
+    openbao_server: OpenBaoServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    namespace, value = f"company-{new_id()[-12:]}", "the value in the namespace"
+    (secret,) = platform.secrets.values()
+    as_root(openbao_server, "POST", f"sys/namespaces/{namespace}", {})
+    for path, body in (
+        ("sys/mounts/kv", {"type": "kv", "options": {"version": "2"}}),
+        ("sys/auth/jwt", {"type": "jwt"}),
+        ("auth/jwt/config", {"jwt_validation_pubkeys": [openbao_server.login_key.public_pem]}),
+    ):
+        as_root(openbao_server, "POST", f"{namespace}/{path}", body)
+    let_team_in(openbao_server, f"{namespace}/")
+    keep(openbao_server, f"{namespace}/kv/metadata/{secret.store_path}", value)
+    monkeypatch.setenv("VAULT_NAMESPACE", "another")
+    assert VALUE in read_with_bao(idp), "of the root, whatever this shell is used to"
+    platform.store_namespace = namespace
+    assert value in read_with_bao(idp)
+    access = granted(idp, "--print-token")
+    in_a_shell(openbao_server, access["token"], access["setCommand"], "another value")
+    newest = access["readCommand"].replace("-version=1", "-version=2")
+    assert "another value" in bao(openbao_server, access["token"], newest)
+    assert f"namespace      {namespace}" in idp("secret", "login", KEY)

@@ -55,3 +55,35 @@ def test_files_that_are_made_later_are_not_missed_and_others_are(
     (missing,) = settings_findings(home, programs)
     assert not missing.is_good
     assert missing.found.startswith(f"{variable}: the file that it names cannot be read")
+
+
+def test_what_a_chosen_provider_needs_is_told_by_its_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IDP_EXECUTION_WORKERS_GIT_FORGE", "gitea")
+    monkeypatch.setenv("IDP_EXECUTION_WORKERS_GITOPS_AGENT_OF_TEAMS", '{"payments": "flux"}')
+    home = Home.at(tmp_path)
+    programs = Embedded(home, DEFAULT_PORTS, installation_id="x").programs()
+    found = [each.found.partition(" and ")[0] for each in settings_findings(home, programs)]
+    assert found == [
+        "IDP_EXECUTION_WORKERS_GITEA_URL: the forge gitea needs it",
+        "IDP_EXECUTION_WORKERS_GITEA_TOKEN_FILE: the forge gitea needs it",
+        "IDP_EXECUTION_WORKERS_FLUX_KUBERNETES_URL: the GitOps agent flux needs it",
+        "IDP_EXECUTION_WORKERS_FLUX_TOKEN_FILE: the GitOps agent flux needs it",
+    ]
+
+
+def test_people_and_workers_are_told_the_same_namespace_of_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IDP_EXECUTION_WORKERS_OPENBAO_NAMESPACE", "platform")
+    home = Home.at(tmp_path)
+    programs = Embedded(home, DEFAULT_PORTS, installation_id="x").programs()
+    (found,) = settings_findings(home, programs)
+    assert found.found == (
+        "IDP_CONTROL_PLANE_SECRET_STORE_NAMESPACE: it must be the same as "
+        "IDP_EXECUTION_WORKERS_OPENBAO_NAMESPACE"
+    )
+    monkeypatch.setenv("IDP_CONTROL_PLANE_SECRET_STORE_NAMESPACE", "platform")
+    (found,) = settings_findings(home, programs)
+    assert found.is_good

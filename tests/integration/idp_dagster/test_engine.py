@@ -12,7 +12,7 @@ import psutil
 import pytest
 from psycopg import sql
 
-from idp_dagster.policies import LONGEST_RETRY_WAITS_SECONDS
+from idp_dagster.policies import RETRY_POLICIES, longest_retry_waits
 from idp_kernel.errors import ProviderRejected, Unavailable
 from idp_kernel.ids import new_id
 from idp_kernel.wire import worker
@@ -196,7 +196,7 @@ def test_a_cancel_in_a_retry_wait_ends_run_and_request(engine: Engine) -> None:
 
     engine.stand_in.wait_for(is_tried_again)
     request.cancel_requested = True
-    within = CANCEL_SECONDS + LONGEST_RETRY_WAITS_SECONDS
+    within = CANCEL_SECONDS + sum(longest_retry_waits(RETRY_POLICIES[Step.PROVISION_SECRETS]))
     engine.stand_in.wait_for(lambda: engine.status(request.runs[0]) == "CANCELED", within)
     wait_for(engine, request, RequestState.CANCELLED)
     assert {step for _, step, _ in request.started} == set(STEPS[:3])

@@ -28,6 +28,7 @@ from execution_workers.settings import (
 )
 from idp_kernel.clock import SystemClock
 from idp_kernel.retention import LONGEST_PULL_REQUEST
+from idp_kernel.settings import unmet_needs
 from idp_kernel.telemetry.metrics import downstream_errors
 from idp_kernel.wire.worker import CredentialIssuerName
 
@@ -181,3 +182,32 @@ def test_a_choice_without_its_settings_is_refused_by_their_names(
     told = capsys.readouterr().err
     assert f"IDP_EXECUTION_WORKERS_{named}: {chosen} needs it" in told
     assert told.count("\n") == 1
+    assert told.strip() in unmet_needs(settings), "it is told before anything starts, too"
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({}, []),
+        ({"git_forge": "gitea", **GITEA}, []),
+        ({"git_forge": "gitea"}, ["gitea_url", "gitea_token_file"]),
+        ({"git_forge_of_teams": {"payments": "gitea"}}, ["gitea_url", "gitea_token_file"]),
+        ({"git_forge": "github", **GITHUB}, []),
+        ({"git_forge": "github", "github_token_file": Path("/keys/github.token")}, []),
+        ({"git_forge": "github"}, [*GITHUB]),
+        ({"git_forge": "github", "github_app_key_file": Path("/keys/github.pem")},
+         ["github_app_id", "github_app_installation_id"]),
+        ({"gitops_agent": "argocd", "gitops_agent_token_file": None},
+         ["argocd_url", "argocd_token_file"]),
+        ({"gitops_agent_of_teams": {"payments": "flux"}},
+         ["flux_kubernetes_url", "flux_token_file"]),
+        ({"openbao_login": "jwt"}, ["openbao_login_token_file", "openbao_login_role"]),
+    ],
+)  # fmt: skip
+def test_all_that_the_choices_need_is_told_at_once(
+    given: dict[str, Any], missing: list[str]
+) -> None:
+    login = {"openbao_approle_file": Path("/keys/openbao-workers.json")}
+    settings = ExecutionWorkersSettings(**{**REQUIRED, **AGENT, **login, **given})
+    told = [line.partition(":")[0] for line in unmet_needs(settings)]
+    assert told == [f"IDP_EXECUTION_WORKERS_{name.upper()}" for name in missing]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +25,16 @@ class _InvocationOn(Invocation):
         party: str,
         *,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        headers: Mapping[str, str] | None = None,
+        authorities: str | None = None,
     ) -> ServiceClient:
         client = ServiceClient(
             url,
             party=party,
             authorization=lambda: token,
             timeout_seconds=timeout_seconds,
+            headers=headers,
+            authorities=authorities,
             transport=self.transport,
         )
         self.opened.callback(client.close)

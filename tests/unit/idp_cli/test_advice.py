@@ -54,6 +54,14 @@ def test_a_grace_period_has_another_way_than_to_wait() -> None:
     assert "bin/idp secret rotate 0193-s --emergency" in advice_for(error)
 
 
+def test_a_persons_value_in_its_grace_is_followed_by_theirs() -> None:
+    details = {"activeRequestId": "0193-x", "secretId": "0193-s"}
+    told = advice_for(Conflict("a person's", code="persons_value_in_grace", details=details))
+    assert "bin/idp secret login 0193-s" in told
+    assert "bin/idp request cancel 0193-x" in told
+    assert "request watch" not in told
+
+
 def test_a_newer_request_is_looked_at_for_it_may_have_ended() -> None:
     details = {"activeRequestId": "0193-x", "secretId": "0193-s"}
     told = advice_for(Conflict("elder", code="request_superseded", details=details))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,21 +11,26 @@ import pytest
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from idp_kernel.errors import InvariantBroken
 from idp_kernel.settings import (
     AbsoluteFolder,
+    AuthoritiesFile,
     DatabaseUrl,
     HttpUrl,
     KeptSecretFilePath,
     LogLevel,
+    Needs,
     Port,
     Seconds,
     SecretFilePath,
     ServiceSettings,
     form_of,
     read_settings,
+    required,
     variable_of,
 )
 from idp_kernel.settings_reference import ROOT, SettingsSection, settings_page
+from tests.fixtures.tls import certificate_of_its_own
 
 SECRET = "hunter2hunter2hunter2"
 
@@ -32,6 +38,9 @@ SECRET = "hunter2hunter2hunter2"
 class Fruit(StrEnum):
     APPLE = "apple"
     PEAR = "pear"
+
+
+PEAR_NEEDS = Needs("the fruit pear", ("address",))
 
 
 class SharedSettings(ServiceSettings):
@@ -54,9 +63,14 @@ class PretendSettings(SharedSettings):
     log_level: LogLevel = "INFO"
     key_file: SecretFilePath
     """The key."""
+    ca_file: AuthoritiesFile | None = None
     made_file: KeptSecretFilePath | None = None
     home: Annotated[AbsoluteFolder, Field(validation_alias="PRETEND_HOME")] = Path("/")
     workspace_file: Path = ROOT / "workspace.yaml"
+
+    def needs(self) -> Iterator[Needs]:
+        if self.fruit is Fruit.PEAR:
+            yield PEAR_NEEDS
 
 
 class OtherProgramSettings(SharedSettings):
@@ -149,6 +163,21 @@ def test_a_file_that_is_not_there_is_told_without_its_name(
     assert why in line
 
 
+def test_a_file_of_authorities_has_certificates(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "authorities.pem"
+    monkeypatch.setenv("IDP_PRETEND_CA_FILE", str(path))
+    path.write_text("no certificate")
+    (line,) = told(capsys)
+    assert line == (
+        "IDP_PRETEND_CA_FILE: the file that it names has no certificates; it must be the path of a "
+        "file with certificates, as PEM"
+    )
+    path.write_text(certificate_of_its_own())
+    assert read_settings(PretendSettings).ca_file == path
+
+
 def test_an_unknown_variable_is_told_with_the_nearest_and_changes_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -178,6 +207,25 @@ def test_a_page_has_every_setting_of_its_class_once() -> None:
     assert "| **required** |" in page
     assert "The key. The file holds a secret: mode 0600." in page
     assert "| `workspace.yaml` | a path |" in page
+
+
+def test_what_a_choice_needs_is_told_with_all_else_that_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], key_file: Path
+) -> None:
+    monkeypatch.setenv("IDP_PRETEND_FRUIT", "pear")
+    key_file.unlink()
+    file, address = told(capsys)
+    assert file.startswith("IDP_PRETEND_KEY_FILE: the file that it names cannot be read")
+    assert address == (
+        "IDP_PRETEND_ADDRESS: the fruit pear needs it and it is not set; it must be an http:// or "
+        "https:// address without user, query or fragment"
+    )
+
+
+def test_what_is_not_told_beforehand_is_required_by_nobody() -> None:
+    settings = PretendSettings(fruit=Fruit.PEAR)
+    with pytest.raises(InvariantBroken):
+        required(settings.patience_seconds, settings, "patience_seconds", PEAR_NEEDS)
 
 
 def test_a_number_without_an_end_is_told() -> None:

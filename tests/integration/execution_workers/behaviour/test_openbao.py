@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +31,9 @@ from idp_kernel.errors import ProviderRejected, Unavailable
 from idp_kernel.ids import new_id
 from idp_kernel.tokens import write_private_file
 from local_stack.openbao_setup import ROLE_SETTINGS, WORKERS_POLICY_HCL
+from tests.docs.pages import DOCS, SHOWN, blocks
+from tests.docs.shell import perform, shell
+from tests.docs.transcript import Meanings, commands
 from tests.fixtures.stack import OpenBaoServer
 from tests.fixtures.vendors.openbao import ReviewingCluster, WayToOpenBao
 from tests.fixtures.vendors.stand_in import Answer, Fault
@@ -217,6 +222,33 @@ def test_the_workers_log_in_as_their_service_account(
             cluster.accounts[token] = (namespace, name)
             assert client.value(written(client, new_path()), 1) == {"value": "value-1"}
         assert len(cluster.calls("POST", "/tokenreviews")) == 2
+
+
+def test_the_pages_example_for_kubernetes_is_typed(
+    root: Store, openbao_server: OpenBaoServer, key: ECKey, tmp_path: Path
+) -> None:
+    """In a namespace of its own, which a company's store would be."""
+    namespace, page = f"company-{new_id()[-12:]}", DOCS / "providers" / "openbao.md"
+    did(root, "POST", f"sys/namespaces/{namespace}", {})
+    (policy,), (example,) = blocks(page, "hcl"), blocks(page, SHOWN)
+    (tmp_path / "idp-workers.hcl").write_text(policy.text)
+    (tmp_path / "cluster-ca.pem").write_text(authority())
+    (tmp_path / "reviewer.jwt").write_text(signed(key, "reviewer"))
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    environment = {
+        "PATH": path,
+        "HOME": str(tmp_path),
+        "BAO_ADDR": openbao_server.url,
+        "BAO_TOKEN": openbao_server.root_token,
+        "BAO_NAMESPACE": namespace,
+    }
+    with shell(tmp_path, environment, tmp_path) as bash:
+        for command in commands(example):
+            perform(command, bash, Meanings(0))
+    role = did(root, "GET", f"{namespace}/auth/kubernetes/role/idp-workers", {})["data"]
+    assert role["token_policies"] == ["idp-workers"]
+    kept = did(root, "GET", f"{namespace}/sys/policies/acl/idp-workers", {})["data"]["policy"]
+    assert kept.strip() == policy.text.strip()
 
 
 def test_a_token_is_renewed_before_it_ends_and_replaced_near_its_longest_life(

@@ -50,7 +50,8 @@ APPLICATION_MOVES = MoveTable(
 )
 
 ONBOARDING_ADVICE = (
-    "An Approved application becomes Active by its onboarding, which a maintainer asks for with"
+    "A Proposed application is approved by somebody else first. An Approved one becomes Active by"
+    " its onboarding, which a maintainer asks for with"
     " `POST /v1/applications/{application_id}/onboarding`."
 )
 """What to do about an application that is not ready."""

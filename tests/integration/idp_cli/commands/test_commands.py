@@ -182,16 +182,14 @@ def test_a_secret_is_found_and_its_policy_kept(
     assert "workflow_active" in refused or "secret_not_active" in refused
 
 
-def test_approvals_are_refused_while_nobody_could_give_one(idp: Idp, team: str) -> None:
+def test_of_a_policy_what_is_left_out_stays(idp: Idp, team: str) -> None:
     assert "none" in idp("team", "policy", team)
-    refused = idp(
-        "team", "policy", team, "--application-approval", "required", code=ExitCode.FAILED
-    )
-    assert "approvals_not_available" in refused
-    assert "none" in idp("team", "policy", team, "--application-approval", "none")
+    assert "required" in idp("team", "policy", team, "--application-approval", "required")
     assert shown_json(idp, "team", "policy", team, "--undo-on-failure")["undoOnFailure"]
+    kept = shown_json(idp, "team", "policy", team)
+    assert (kept["applicationApproval"], kept["undoOnFailure"]) == ("required", True)
     kept = shown_json(idp, "team", "policy", team, "--application-approval", "none")
-    assert kept["undoOnFailure"], "what is left out stays"
+    assert (kept["applicationApproval"], kept["undoOnFailure"]) == ("none", True)
     assert not shown_json(idp, "team", "policy", team, "--keep-on-failure")["undoOnFailure"]
 
 

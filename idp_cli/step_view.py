@@ -47,7 +47,7 @@ _WAITING_WORDS: dict[str, str] = {
     WaitingReason.UNDONE_STILL_SEEN: "what was undone is still seen",
     WaitingReason.ENDED_STILL_SEEN: "what was ended is still seen",
     WaitingReason.PULL_REQUEST_OPEN: "a pull request waits to be merged",
-    WaitingReason.APPROVAL_PENDING: "the application is to be approved",
+    WaitingReason.APPROVAL_PENDING: "somebody has to approve the application by then",
     WaitingReason.PROVIDER_PAUSED: "a provider asked for a pause",
     WaitingReason.CIRCUIT_OPEN: "a provider does not answer",
 }

@@ -268,7 +268,7 @@ def test_who_waits_for_an_approval_is_told_the_command_that_gives_it() -> None:
     _, lines = followed(Script(waits, waits, rotation(RequestState.SUCCEEDED)))
     command = [line for line in lines if line.endswith(f" app approve {ID}")]
     assert len(command) == 1
-    assert any("(the application is to be approved)" in line for line in lines)
+    assert any("(somebody has to approve the application by then)" in line for line in lines)
     file = io.StringIO()
     steps, console = LiveSteps(StoppedClock(at(3))), Console(file=file, width=200)
     steps.request = waits

@@ -119,7 +119,7 @@ def test_what_is_to_be_approved_is_said_and_awaited_by_nobody(
     assert approval in apply("--yes"), "a second time it is no failure either"
     wait_for_approval(file.team, "shop")
     watched = apply("--yes", "--watch")
-    assert "the application is to be approved" in watched
+    assert "somebody has to approve the application by then" in watched
     assert approval in watched
     told = json.loads(apply("--yes", "--watch", "--output", "json"))
     assert (told["changes"], told["unsettled"]) == (

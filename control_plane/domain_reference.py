@@ -19,7 +19,7 @@ from control_plane.domain.repositories import (
 )
 from control_plane.domain.requests import REQUEST_MOVES
 from control_plane.domain.teams import TEAM_MOVES
-from idp_kernel.retention import REPEATABLE_FOR
+from idp_kernel.retention import LONGEST_APPROVAL, REPEATABLE_FOR
 from idp_kernel.settings_reference import GENERATED_NOTE
 from idp_kernel.workflows import WORKFLOWS, Workflow
 
@@ -52,6 +52,19 @@ CHAPTERS = (
         "Something a team builds and runs, with a code and a deployment repository.",
         (
             "An application has one team, for ever: no command changes it.",
+            (
+                "Where the team's policy asks for it, a new application is Proposed, and its"
+                " onboarding waits (`approval_pending`) until a maintainer of the team who has not"
+                " proposed it (`own_proposal`), or a platform-admin, approves or rejects it. What"
+                " is Proposed needs that whatever the policy becomes; every other one is Approved"
+                " at once."
+            ),
+            (
+                f"Its onboarding waits for {LONGEST_APPROVAL.days} days and then fails"
+                " (`approval_not_given`). However that ends before, the application stays Proposed"
+                " and can be proposed anew; a rejected one is Archived for good, with its"
+                " repositories that were never made."
+            ),
             (
                 "Environments are asked for once it is Active (`application_not_ready`); those that"
                 " its registration names are declared while it is Onboarding."

@@ -80,11 +80,14 @@ _BY_CODE: dict[str, str] = {
     "it did.",
     "application_not_ready": "Look at it with `{idp} app show {applicationId}`: while it is "
     "Onboarding, wait for the request that is named there; when it is Approved, type `{idp} app "
-    "onboard {applicationId} --watch`.",
+    "onboard {applicationId} --watch`; when it is Proposed, somebody else approves it first, with "
+    "`{idp} app approve {applicationId}`.",
     "application_not_valid": "A repository above belongs to somebody else: have it renamed or "
     "removed at the forge, then `{idp} request retry {requestId} --watch`.",
-    "approvals_not_available": "Nobody could approve yet: let the team's applications begin "
-    "without, with `{idp} team policy {team} --application-approval none`.",
+    "own_proposal": "Ask another maintainer of the team (`{idp} team member list {team} --role "
+    "team-maintainer` shows them) or a platform-admin to type it.",
+    "approval_not_given": "Ask for it once more, with `{idp} app onboard {applicationId}`; another "
+    "maintainer or a platform-admin then types `{idp} app approve {applicationId}`.",
     "secret_not_active": "See its state with `{idp} secret show {secretId}`; a suspended one goes "
     "on with `{idp} secret resume {secretId}`.",
     "rotation_in_grace": "Or end its wait at once: `{idp} request cancel {activeRequestId}`; to "
@@ -157,7 +160,8 @@ _BY_CODE: dict[str, str] = {
     "nothing_to_undo": "It made nothing, so there is nothing to remove: `{idp} request show "
     "{requestId}` shows its steps.",
     "team_in_use": "Resume it (`{idp} team resume {team}`), deprecate and decommission its "
-    "applications (`{idp} app list --team {team}` shows them), then suspend and archive it.",
+    "applications (`{idp} app list --team {team}` shows them), reject those that are Proposed "
+    "(`{idp} app reject APP --reason WHY`), then suspend and archive it.",
     "application_in_use": "What the message names goes first: `{idp} env list {applicationId}` "
     "shows the environments, `{idp} request list --app {applicationId}` what provisioned them.",
     "request_ended": "See how it ended with `{idp} request show {requestId}`; "

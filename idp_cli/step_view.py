@@ -14,7 +14,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from idp_cli.output import Output, plain_table
+from idp_cli.output import Output, plain_table, program_word
 from idp_cli.streams import SILENCE_SECONDS
 from idp_kernel.clock import Clock, SystemClock
 from idp_kernel.errors import InvariantBroken, Unavailable
@@ -47,6 +47,7 @@ _WAITING_WORDS: dict[str, str] = {
     WaitingReason.UNDONE_STILL_SEEN: "what was undone is still seen",
     WaitingReason.ENDED_STILL_SEEN: "what was ended is still seen",
     WaitingReason.PULL_REQUEST_OPEN: "a pull request waits to be merged",
+    WaitingReason.APPROVAL_PENDING: "somebody has to approve the application by then",
     WaitingReason.PROVIDER_PAUSED: "a provider asked for a pause",
     WaitingReason.CIRCUIT_OPEN: "a provider does not answer",
 }
@@ -191,6 +192,24 @@ def seen_last(request: WorkflowRequest) -> str:
     return (request.waiting_for or "") if request.state == RequestState.WAITING else ""
 
 
+def waits_for_approval(request: WorkflowRequest) -> bool:
+    """Whether nothing goes on before somebody approves its application."""
+    return (
+        request.state == RequestState.WAITING
+        and request.waiting_reason == WaitingReason.APPROVAL_PENDING
+    )
+
+
+def approval_command(application_id: str) -> str:
+    """What ends that wait, as it is typed."""
+    return f"{program_word()} app approve {application_id}"
+
+
+def _way_on(request: WorkflowRequest) -> str:
+    """What to type about a wait that somebody has to end; empty when it ends by itself."""
+    return approval_command(request.application_id) if waits_for_approval(request) else ""
+
+
 def _until(request: WorkflowRequest, now: datetime) -> str | None:
     """The time it waits for; none when that has come."""
     until = request.waiting_until
@@ -227,6 +246,11 @@ def ended_or_in_long_grace(request: WorkflowRequest, now: datetime) -> bool:
     Any other wait comes before what was asked for, so it is followed.
     """
     return has_ended(request, now) or (is_in_grace(request) and waits_long(request, now))
+
+
+def ended_or_to_be_approved(request: WorkflowRequest, now: datetime) -> bool:
+    """Whether it has ended, or goes on only once somebody approves its application."""
+    return has_ended(request, now) or waits_for_approval(request)
 
 
 def looked_at(look: Callable[[], WorkflowRequest]) -> Iterator[WorkflowRequest]:
@@ -312,6 +336,8 @@ class LiveSteps:
         yield Text.from_markup(headline(self.request, now), emoji=False)
         if seen := seen_last(self.request):
             yield Text(f"  {seen}", "dim")
+        if command := _way_on(self.request):
+            yield Text.assemble(("  approve with  ", "dim"), command)
         yield step_table(self.request, now, width=options.max_width)
 
 
@@ -341,6 +367,10 @@ class PlainChanges:
         if seen and seen not in self._told:
             self._told.add(seen)
             self._output.hint(f"  [dim]{escape(seen)}[/]")
+        command = _way_on(request)
+        if command and command not in self._told:
+            self._told.add(command)
+            self._output.hint(f"  [dim]approve with[/]  {command}")
 
     def _tell_step(self, row: StepRow) -> None:
         key = f"{row.step} {row.state} {row.attempt} {row.retries}"

@@ -123,6 +123,13 @@ class ControlPlane(Protocol):
         """Ends the claim with success, and sends every outcome, told before or not."""
         ...
 
+    def await_approval(self) -> bool:
+        """Whether the claim ended: the request waits until somebody approves its application, and
+        is then offered again in the same phase. Raises `Conflict` (`approval_not_given`) when
+        nobody did so for too long.
+        """
+        ...
+
     def declare_environments(self) -> Mapping[str, str]:
         """Lets the onboarding's environments begin to exist; environment slug to application
         environment id. Repeating it answers the same ids.

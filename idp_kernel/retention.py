@@ -13,6 +13,11 @@ asked for anew.
 LONGEST_PULL_REQUEST: Final = timedelta(days=14)
 """No pull request of the platform's may be set to be open for longer."""
 
+LONGEST_APPROVAL: Final = timedelta(days=14)
+"""So long an onboarding waits for somebody to approve its application. It makes nothing before, so
+this counts in no time that effects are known for.
+"""
+
 LONGEST_ROUND: Final = timedelta(days=10) + LONGEST_PULL_REQUEST
 """How much later than its retry or undo a request is taken to end. At work it is for an hour at
 most, the deadlines of two phases, beside its looks at what it waits for. A deadline leaves waits

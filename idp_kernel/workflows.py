@@ -147,13 +147,15 @@ class WaitingReason(StrEnum):
     """A provider said when to come again, and that is longer than a run may wait."""
     PULL_REQUEST_OPEN = "pull_request_open"
     """A commit of the platform's comes by a pull request that nobody has merged yet."""
+    APPROVAL_PENDING = "approval_pending"
+    """Nobody has approved or rejected the application yet."""
     CIRCUIT_OPEN = "circuit_open"
     """A provider gave no answer several times in a row and is called no more for a while."""
 
 
 PROVIDER_WAITS = frozenset({WaitingReason.PROVIDER_PAUSED, WaitingReason.CIRCUIT_OPEN})
 """Reasons that a provider gives; such waits end in time, all together."""
-BOUNDED_WAITS = PROVIDER_WAITS | {WaitingReason.PULL_REQUEST_OPEN}
+BOUNDED_WAITS = PROVIDER_WAITS | {WaitingReason.PULL_REQUEST_OPEN, WaitingReason.APPROVAL_PENDING}
 """Those that end by a bound of their own, after any number of short runs that look."""
 
 
@@ -406,6 +408,8 @@ class DomainEvent(StrEnum):
     ENVIRONMENT_RETIRED = "environment_retired"
     ENVIRONMENT_CHANGED = "environment_changed"
     APPLICATION_CREATED = "application_created"
+    APPLICATION_APPROVED = "application_approved"
+    APPLICATION_REJECTED = "application_rejected"
     APPLICATION_CHANGED = "application_changed"
     APPLICATION_DEPRECATED = "application_deprecated"
     APPLICATION_DECOMMISSIONING_REQUESTED = "application_decommissioning_requested"

@@ -33,6 +33,14 @@ APPLICATION_ENDS: Final = {
         f"workflow_requests WHERE workflow = '{APPLICATION_END}' AND {_OPEN}"
     ),
 }
+PROPOSALS: Final = {
+    "applications that are Proposed, to be approved or rejected": (
+        "applications WHERE state = 'Proposed'"
+    ),
+    "requests that need an approval and have not ended": (
+        f"workflow_requests WHERE desired_state ->> 'needsApproval' = 'true' AND {_OPEN}"
+    ),
+}
 ONBOARDINGS: Final = {
     "requests for ApplicationOnboarding that have not ended": (
         f"workflow_requests WHERE workflow = 'ApplicationOnboarding' AND {_OPEN}"
@@ -54,6 +62,15 @@ def forget_requests(connection: Connection, workflow: str) -> None:
         connection.execute(text(statement), {"workflow": workflow})
     statement = "DELETE FROM workflow_requests WHERE workflow = :workflow"
     connection.execute(text(statement), {"workflow": workflow})
+
+
+def forget_approvals(connection: Connection) -> None:
+    """Whether an onboarding needed one: no field that the older version knows."""
+    statement = text(
+        "UPDATE workflow_requests SET desired_state = desired_state #- CAST(:path AS text[])"
+    )
+    for path in ("{needsApproval}", "{undone,needsApproval}"):
+        connection.execute(statement, {"path": path})
 
 
 def refuse_while_there_are(connection: Connection, *kinds: dict[str, str]) -> None:

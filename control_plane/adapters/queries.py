@@ -280,6 +280,7 @@ class SqlQueries:
             (columns.application_environment_id, wanted.application_environment_id),
             (columns.secret_id, wanted.secret_id),
             (columns.requested_by, wanted.requested_by),
+            (columns.waiting_reason, wanted.waiting_reason),
         )
         query = within(query, columns.created_at, wanted.created)
         if part.after is not None:

@@ -139,10 +139,22 @@ class SqlRequests:
         return DESIRED_STATES[request.workflow].model_validate(document)
 
     def latest(self, workflow: WorkflowName, application_id: str) -> Request | None:
+        newest = (_requests.created_at.desc(), _requests.id.desc())
+        return self._foremost(workflow, application_id, newest)
+
+    def first(self, workflow: WorkflowName, application_id: str) -> Request | None:
+        return self._foremost(workflow, application_id, (_requests.created_at, _requests.id))
+
+    def _foremost(
+        self,
+        workflow: WorkflowName,
+        application_id: str,
+        order: tuple[ColumnElement[Any], ColumnElement[Any]],
+    ) -> Request | None:
         query = (
             select(t.workflow_requests)
             .where(_requests.workflow == workflow, _requests.application_id == application_id)
-            .order_by(_requests.created_at.desc(), _requests.id.desc())
+            .order_by(*order)
             .limit(1)
         )
         row = self._connection.execute(query).one_or_none()

@@ -236,13 +236,16 @@ class SqlTeams:
         query = select(policies.undo_on_failure).where(policies.team_id == team_id)
         return bool(self._connection.execute(query).scalar_one_or_none())
 
-    def set_undoes_failures(self, team_id: str, *, undoes: bool) -> None:
-        statement = upsert(t.team_policies).values(team_id=team_id, undo_on_failure=undoes)
+    def requires_approval(self, team_id: str) -> bool:
+        policies = t.team_policies.c
+        query = select(policies.requires_approval).where(policies.team_id == team_id)
+        return bool(self._connection.execute(query).scalar_one_or_none())
+
+    def set_policy(self, team_id: str, *, undoes_failures: bool, requires_approval: bool) -> None:
+        policy = {"undo_on_failure": undoes_failures, "requires_approval": requires_approval}
+        statement = upsert(t.team_policies).values(team_id=team_id, **policy)
         self._connection.execute(
-            statement.on_conflict_do_update(
-                constraint=t.team_policies.primary_key,
-                set_={"undo_on_failure": statement.excluded.undo_on_failure},
-            )
+            statement.on_conflict_do_update(constraint=t.team_policies.primary_key, set_=policy)
         )
 
     def put_member(self, team_id: str, principal: str, role: TeamRole) -> None:

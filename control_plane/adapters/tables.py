@@ -120,6 +120,7 @@ team_policies = Table(
     METADATA,
     Column("team_id", Uuid(as_uuid=False), ForeignKey("teams.id"), primary_key=True),
     Column("undo_on_failure", Boolean, nullable=False),
+    Column("requires_approval", Boolean, nullable=False),
 )
 
 # ── what ─────────────────────────────────────────────────────────────────────────────────────

@@ -16,6 +16,11 @@ from control_plane.api.problem_codes import DECOMMISSIONS, ONBOARDS
 from control_plane.api.requests import accepted
 from control_plane.api.services import Use
 from control_plane.application.access import Caller, found
+from control_plane.application.decide_applications import (
+    approve_application,
+    lock_with_team,
+    reject_application,
+)
 from control_plane.application.decommission import decommission_application
 from control_plane.application.manage_applications import (
     APPLICATION_EVENTS,
@@ -27,9 +32,10 @@ from control_plane.application.ports import Answer, Work
 from control_plane.application.queries import ApplicationFilter, RepositoryFilter
 from control_plane.application.register_application import register_application
 from control_plane.application.workflows.application_onboarding import (
-    onboard_approved_application,
+    onboard_application,
 )
 from control_plane.application.workflows.flow import Initiator
+from control_plane.domain import requests as domain
 from control_plane.domain.applications import APPLICATION_MOVES, ApplicationState
 from control_plane.domain.repositories import RepositoryState
 from idp_kernel.ids import Slug
@@ -67,12 +73,13 @@ ViewerOfIntegration = Annotated[
 def post_application(
     request: Request, caller: AnyPerson, key: Key, body: wire.RegisterApplication
 ) -> Response:
-    """Registers an application with a team and starts ApplicationOnboarding. Takes a maintainer of
-    that team. `Location` leads to the request.
+    """Registers an application with a team and starts ApplicationOnboarding, which waits for an
+    approval where the team's policy asks for one. Takes a maintainer of that team. `Location` leads
+    to the request.
     """
 
     def act(work: Work) -> Answer:
-        return accepted(register_application(work, caller, body, current_traceparent()))
+        return _onboards(work, register_application(work, caller, body, current_traceparent()))
 
     return run_command(request, caller, key, body, act)
 
@@ -127,13 +134,14 @@ def put_application(
 def post_onboarding(
     request: Request, caller: Maintainer, key: Key, application_id: str
 ) -> Response:
-    """Starts ApplicationOnboarding of an Approved application. It has the environments that were
-    last asked for; this also repeats one that was given up. `Location` leads to the request.
+    """Starts ApplicationOnboarding of an Approved application, or of a Proposed one, which is to be
+    approved then. It has the environments that were last asked for; this also repeats one that was
+    given up. `Location` leads to the request.
     """
     initiator = Initiator(caller.principal, "", current_traceparent())
 
     def act(work: Work) -> Answer:
-        return accepted(onboard_approved_application(work, initiator, application_id))
+        return _onboards(work, onboard_application(work, initiator, application_id))
 
     return run_command(request, caller, key, None, act)
 
@@ -166,6 +174,51 @@ def _add_move(action: str) -> None:
 
 for _action in APPLICATION_EVENTS:
     _add_move(_action)
+
+
+@router.post(
+    "/v1/applications/{application_id}/approve",
+    response_model=wire.Application,
+    openapi_extra=refuses("own_proposal", "move_refused", "team_not_active", "workflow_active"),
+)
+def post_approve(
+    request: Request,
+    caller: Maintainer,
+    key: Key,
+    application_id: str,
+    expected: IfMatch,
+    body: wire.ApproveApplication | None = None,
+) -> Response:
+    """Approves a Proposed application; its onboarding goes on at once. Takes a maintainer of the
+    team who has not proposed it, or a platform-admin.
+    """
+    wanted = body or wire.ApproveApplication()
+    act = answered(
+        200, lambda work: approve_application(work, caller, application_id, wanted.reason)
+    )
+    checked = expected.before(act, lambda work: _proposed(work, application_id))
+    return run_command(request, caller, key, wanted, checked)
+
+
+@router.post(
+    "/v1/applications/{application_id}/reject",
+    response_model=wire.Application,
+    openapi_extra=refuses("own_proposal", "move_refused", "workflow_active"),
+)
+def post_reject(
+    request: Request,
+    caller: Maintainer,
+    key: Key,
+    application_id: str,
+    body: wire.RejectApplication,
+    expected: IfMatch,
+) -> Response:
+    """Rejects a Proposed application, of which nothing was made: it is Archived for good, and its
+    onboarding is cancelled with the reason. Takes whoever may approve it.
+    """
+    act = answered(200, lambda work: reject_application(work, caller, application_id, body.reason))
+    checked = expected.before(act, lambda work: _proposed(work, application_id))
+    return run_command(request, caller, key, body, checked)
 
 
 @router.post(
@@ -242,3 +295,14 @@ def get_gitops_integration(
 
 def _held(work: Work, application_id: str) -> wire.Application:
     return work.views.application(lock_application(work, application_id).id)
+
+
+def _proposed(work: Work, application_id: str) -> wire.Application:
+    _, application = lock_with_team(work, application_id)
+    return work.views.application(application.id)
+
+
+def _onboards(work: Work, request: domain.Request) -> Answer:
+    application = work.applications.by_id(request.application_id)
+    is_proposed = application is not None and application.state is ApplicationState.PROPOSED
+    return accepted(request, needs_approval=is_proposed)

@@ -226,6 +226,20 @@ def post_wait(
 
 
 @router.post(
+    wire.AWAIT_APPROVAL,
+    openapi_extra=refuses(*HOLDS, "wrong_workflow", "approval_not_given"),
+)
+def post_await_approval(
+    services: Use, run: Holder, request_id: str, body: wire.AwaitApproval
+) -> wire.AwaitedApproval:
+    """The run ends and the request waits while the application is Proposed, or the run goes on."""
+    holding = _holding(run, body.run_id, body.attempt)
+    with services.begin() as work:
+        waits = run_progress.await_approval(work, request_id, holding)
+    return wire.AwaitedApproval(waits=waits)
+
+
+@router.post(
     wire.DECLARE_ENVIRONMENTS,
     openapi_extra=refuses(*HOLDS, "wrong_workflow", "quota_exceeded"),
 )

@@ -106,6 +106,8 @@ EXAMPLES: Final[Sequence[WireModel]] = (
             ),
         ),
     ),
+    wire.ApproveApplication(reason="We agreed on it on Monday"),
+    wire.RejectApplication(reason="The store does this already"),
     wire.DescribeApplication(description="What customers buy from, and what they return to"),
     wire.Application(
         id=_APPLICATION,

@@ -33,7 +33,6 @@ PROBLEM_CODES: Final[dict[str, tuple[type[PlatformError], str]]] = {
     "slug_reserved": (InvalidInput, "The slug is kept for repositories of environments."),
     "time_zone_unknown": (InvalidInput, "The time zone is none of the IANA database."),
     "expiry_out_of_range": (InvalidInput, "No credential ends at that time."),
-    "approvals_not_available": (InvalidInput, "Nobody could give the approval that is asked for."),
     "reason_required": (InvalidInput, "A launch by hand needs a reason."),
     "subject_required": (InvalidInput, "A launch by hand needs the id of its subject."),
     "outcomes_missing": (InvalidInput, "An outcome that the step must have is missing."),
@@ -45,6 +44,7 @@ PROBLEM_CODES: Final[dict[str, tuple[type[PlatformError], str]]] = {
     "token_revoked": (Unauthenticated, "The bearer token was revoked."),
     "assertion_replayed": (Unauthenticated, "The assertion was used before."),
     "not_allowed": (NotAllowed, "The caller lacks the role or the scope; `needed` names it."),
+    "own_proposal": (NotAllowed, "The caller has proposed the application; somebody else decides."),
     "not_found": (NotFound, "There is no such thing, or none the caller may see."),
     "events_gone": (
         NotFound,
@@ -99,6 +99,7 @@ PROBLEM_CODES: Final[dict[str, tuple[type[PlatformError], str]]] = {
     "cancel_requested": (Conflict, "The request is to be cancelled; its run ends it."),
     "deadline_passed": (Conflict, "The request is past its deadline."),
     "waited_too_long": (Conflict, "The request has waited for providers as long as it may."),
+    "approval_not_given": (Conflict, "Nobody approved the application as long as it may wait."),
     "wrong_phase": (Conflict, "The job is of another phase than the request's."),
     "run_already_used": (Conflict, "The run has claimed another attempt."),
     "platform_draining": (Conflict, "The platform is draining and takes up no new work."),

@@ -32,7 +32,7 @@ from idp_kernel.telemetry.traces import current_traceparent
 from idp_kernel.wire import api as wire
 from idp_kernel.wire.base import Line
 from idp_kernel.wire.engine import TeamRole
-from idp_kernel.workflows import RequestState, WorkflowName
+from idp_kernel.workflows import RequestState, WaitingReason, WorkflowName
 
 router = APIRouter(tags=["workflow requests"])
 
@@ -54,6 +54,7 @@ def get_requests(
     application_environment_id: OfAppEnv = None,
     secret_id: Annotated[Id | None, Query(alias="secretId")] = None,
     requested_by: Annotated[Line | None, Query(alias="requestedBy", max_length=100)] = None,
+    waiting_reason: Annotated[WaitingReason | None, Query(alias="waitingReason")] = None,
 ) -> wire.Page[wire.WorkflowRequest]:
     """Lists requests of the teams one may see, newest first, without their steps."""
     wanted = RequestFilter(
@@ -61,6 +62,7 @@ def get_requests(
         state=state,
         workflow=workflow,
         requested_by=requested_by,
+        waiting_reason=waiting_reason,
         created=created,
         application_id=application_id,
         application_environment_id=application_environment_id,
@@ -171,7 +173,9 @@ def post_undo(
     )
 
 
-def accepted(request: domain.Request, *, offers_undo: bool = False) -> Answer:
+def accepted(
+    request: domain.Request, *, offers_undo: bool = False, needs_approval: bool = False
+) -> Answer:
     """`202` with the way to the request, and to its undo."""
     name_request(request)
     path = f"/v1/workflow-requests/{request.id}"
@@ -184,5 +188,6 @@ def accepted(request: domain.Request, *, offers_undo: bool = False) -> Answer:
         application_environment_id=request.application_environment_id,
         secret_id=request.secret_id,
         undo=f"{path}/undo" if is_undoable else None,
+        needs_approval=needs_approval,
     )
     return Answer(202, body.model_dump_json(), path)

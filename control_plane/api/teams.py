@@ -107,11 +107,7 @@ for _action in TEAM_EVENTS:
     _add_move(_action)
 
 
-@router.put(
-    "/v1/teams/{team}/policy",
-    response_model=wire.TeamPolicy,
-    openapi_extra=refuses("approvals_not_available"),
-)
+@router.put("/v1/teams/{team}/policy", response_model=wire.TeamPolicy)
 def put_policy(
     request: Request,
     caller: AdminOfTeam,
@@ -119,8 +115,8 @@ def put_policy(
     body: wire.TeamPolicy,
     expected: IfMatch,
 ) -> Response:
-    """Sets what is asked of the team's new applications, and whether what a request made is taken
-    back when it fails. Takes a platform-admin; repeatable.
+    """Sets whether somebody has to approve the team's new applications, and whether what a request
+    made is taken back when it fails. Takes a platform-admin; repeatable.
     """
     act = answered(200, lambda work: set_policy(work, caller.principal, team, body))
     held = expected.before(act, lambda work: policy_of(work, lock_team(work, team)))

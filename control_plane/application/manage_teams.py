@@ -7,7 +7,7 @@ from dataclasses import replace
 from control_plane.application.access import found
 from control_plane.application.ports import Work
 from control_plane.domain.teams import TEAM_MOVES, Team, TeamState
-from idp_kernel.errors import Conflict, InvalidInput
+from idp_kernel.errors import Conflict
 from idp_kernel.ids import new_id
 from idp_kernel.wire import api as wire
 from idp_kernel.wire.api import (
@@ -20,6 +20,7 @@ from idp_kernel.wire.api import (
 )
 from idp_kernel.workflows import DomainEvent
 
+_APPROVAL = ApplicationApproval
 TEAM_EVENTS: dict[str, DomainEvent] = {
     "activate": DomainEvent.TEAM_ACTIVATED,
     "suspend": DomainEvent.TEAM_SUSPENDED,
@@ -68,24 +69,30 @@ def move_team(work: Work, actor: str, slug: str, action: str) -> Team:
 
 def policy_of(work: Work, team: Team) -> TeamPolicy:
     """What holds for the team's applications and requests."""
-    return TeamPolicy(undo_on_failure=work.teams.undoes_failures(team.id))
+    is_required = work.teams.requires_approval(team.id)
+    return TeamPolicy(
+        application_approval=_APPROVAL.REQUIRED if is_required else _APPROVAL.NONE,
+        undo_on_failure=work.teams.undoes_failures(team.id),
+    )
 
 
 def set_policy(work: Work, actor: str, slug: str, policy: TeamPolicy) -> TeamPolicy:
     """The team under that policy; the same again changes nothing.
 
-    Asking for approvals is `InvalidInput` (`approvals_not_available`).
+    What was proposed before needs its approval all the same.
     """
-    if policy.application_approval is not ApplicationApproval.NONE:
-        raise InvalidInput(
-            "A team cannot ask for approval of its applications yet: nobody could give it.",
-            code="approvals_not_available",
-        )
     team = lock_team(work, slug)
     if policy != policy_of(work, team):
-        work.teams.set_undoes_failures(team.id, undoes=policy.undo_on_failure)
-        told = "yes" if policy.undo_on_failure else "no"
-        _tell(work, DomainEvent.TEAM_POLICY_CHANGED, actor, team, undoOnFailure=told)
+        work.teams.set_policy(
+            team.id,
+            undoes_failures=policy.undo_on_failure,
+            requires_approval=policy.application_approval is _APPROVAL.REQUIRED,
+        )
+        _tell(
+            work, DomainEvent.TEAM_POLICY_CHANGED, actor, team,
+            applicationApproval=policy.application_approval,
+            undoOnFailure="yes" if policy.undo_on_failure else "no",
+        )  # fmt: skip
     return policy
 
 

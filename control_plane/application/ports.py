@@ -189,7 +189,13 @@ class Teams(Protocol):
         """Whether by the team's policy what a failed request made is taken back by itself."""
         ...
 
-    def set_undoes_failures(self, team_id: str, *, undoes: bool) -> None: ...
+    def requires_approval(self, team_id: str) -> bool:
+        """Whether by the team's policy somebody has to approve a new application first."""
+        ...
+
+    def set_policy(
+        self, team_id: str, *, undoes_failures: bool, requires_approval: bool
+    ) -> None: ...
 
     def put_member(self, team_id: str, principal: str, role: TeamRole) -> None: ...
 
@@ -431,6 +437,10 @@ class Requests(Protocol):
 
     def latest(self, workflow: WorkflowName, application_id: str) -> Request | None:
         """The newest request of that workflow about the application or anything in it."""
+        ...
+
+    def first(self, workflow: WorkflowName, application_id: str) -> Request | None:
+        """The oldest one, likewise."""
         ...
 
     def active_on(self, kind: SubjectKind, subject_id: str) -> str | None:

@@ -38,7 +38,7 @@ from idp_kernel.wire.engine import (
 )
 from idp_kernel.wire.metrics import MetricsProjection
 from idp_kernel.wire.worker import RepositoryKind
-from idp_kernel.workflows import RequestState, WorkflowName
+from idp_kernel.workflows import RequestState, WaitingReason, WorkflowName
 
 VisibleTeams = frozenset[str] | None
 """Ids of teams; `None` means all."""
@@ -133,6 +133,7 @@ class RequestFilter:
     application_environment_id: str | None = None
     secret_id: str | None = None
     requested_by: str | None = None
+    waiting_reason: WaitingReason | None = None
     created: Period = ANY_TIME
 
 

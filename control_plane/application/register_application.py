@@ -25,7 +25,8 @@ from idp_kernel.workflows import DomainEvent
 def register_application(
     work: Work, caller: Caller, command: RegisterApplication, traceparent: str | None
 ) -> Request:
-    """The pending request that onboards the new application; no team policy asks for approval yet.
+    """The pending request that onboards the new application; where the team's policy asks for it,
+    the application is Proposed and the request waits for the approval.
 
     Raises `InvalidInput` for an environment or a secret that is named twice (`declared_twice`) and
     for a slug that is kept for others (`slug_reserved`), `NotFound` for an unknown team or
@@ -45,7 +46,9 @@ def register_application(
     check_room_for_application(work, team, environments=len(environments))
     application = Application(
         new_id(), team.id, command.slug, command.description, APPLICATION_MOVES.initial, work.now
-    ).moved("approve")
+    )
+    if not work.teams.requires_approval(team.id):
+        application = application.moved("approve")
     work.applications.add(application)
     initiator = Initiator(caller.principal, "", traceparent)
     request = start_onboarding(work, initiator, team, application, environments)

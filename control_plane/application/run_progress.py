@@ -13,7 +13,13 @@ from control_plane.application.request_progress import (
     lock_request,
     lock_request_and_subjects,
 )
+from control_plane.application.workflows.application_onboarding import (
+    onboarded_application,
+    onboarding_wanted,
+    proposer_of,
+)
 from control_plane.application.workflows.registry import flow_of
+from control_plane.domain.applications import ApplicationState
 from control_plane.domain.requests import (
     AttemptEnding,
     AttemptPolicy,
@@ -34,7 +40,7 @@ from idp_kernel.wire.engine import (
     StepStarted,
     WaitRequested,
 )
-from idp_kernel.workflows import WORKFLOWS, RequestState, Step, StepState
+from idp_kernel.workflows import WORKFLOWS, RequestState, Step, StepState, WaitingReason
 
 _STEP_ENDED = (StepState.SUCCEEDED, StepState.FAILED)
 
@@ -103,6 +109,31 @@ def wait_for_time(
     )
     commit_transition(work, before, after, Cause(f"run:{holding.run_id}", told.reason))
     return after
+
+
+def await_approval(work: Work, request_id: str, holding: Holding) -> bool:
+    """Whether the run's claim ended here: the request waits while its application is Proposed, and
+    then goes on in the same phase.
+
+    Raises `InvalidInput` (`wrong_workflow`) for a request that onboards nothing, `Conflict`
+    (`approval_not_given`) when it has waited as long as it may.
+    """
+    before = lock_request_and_subjects(work, request_id)
+    wanted = onboarding_wanted(work, before)
+    if _ended_waiting(work, before, holding):
+        return True
+    before.check_may_go_on(holding)
+    if onboarded_application(work, before).state is not ApplicationState.PROPOSED:
+        return False
+    seen = (
+        f"Application {wanted.subject.application} is Proposed: a maintainer of team"
+        f" {wanted.subject.team} other than {proposer_of(work, before.application_id)}, or a"
+        " platform-admin, approves or rejects it."
+    )
+    after = before.waits_for_approval(now=work.now, seen=seen)
+    reason = WaitingReason.APPROVAL_PENDING
+    commit_transition(work, before, after, Cause(f"run:{holding.run_id}", reason))
+    return True
 
 
 def end_phase(work: Work, request_id: str, holding: Holding, told: EndPhase) -> Request:

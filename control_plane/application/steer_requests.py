@@ -22,7 +22,11 @@ def cancel_request(work: Work, actor: str, request_id: str, reason: str) -> Requ
 
     Asking again while the run is being told changes nothing. An ended request is `MoveRefused`.
     """
-    before = lock_request_and_subjects(work, request_id)
+    return cancel_held(work, actor, lock_request_and_subjects(work, request_id), reason)
+
+
+def cancel_held(work: Work, actor: str, before: Request, reason: str) -> Request:
+    """As `cancel_request`, of a request that is locked with its subjects."""
     after = before.cancellation_requested(work.now)
     if after == before:
         return after

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from control_plane.domain.moves import Move, MoveTable
-from idp_kernel.errors import Conflict
+from idp_kernel.errors import Conflict, NotAllowed
 
 
 class ApplicationState(StrEnum):
@@ -26,6 +26,8 @@ APPLICATION_MOVES = MoveTable(
     ApplicationState.PROPOSED,
     (
         Move("approve", (ApplicationState.PROPOSED,), ApplicationState.APPROVED),
+        # Before anything of it was made.
+        Move("reject", (ApplicationState.PROPOSED,), ApplicationState.ARCHIVED),
         Move("onboard", (ApplicationState.APPROVED,), ApplicationState.ONBOARDING),
         # Onboarding that failed, timed out or was cancelled can be asked for again.
         Move("give_up_onboarding", (ApplicationState.ONBOARDING,), ApplicationState.APPROVED),
@@ -48,7 +50,8 @@ APPLICATION_MOVES = MoveTable(
 )
 
 ONBOARDING_ADVICE = (
-    "An Approved application becomes Active by its onboarding, which a maintainer asks for with"
+    "A Proposed application is approved by somebody else first. An Approved one becomes Active by"
+    " its onboarding, which a maintainer asks for with"
     " `POST /v1/applications/{application_id}/onboarding`."
 )
 """What to do about an application that is not ready."""
@@ -76,6 +79,16 @@ class Application:
 
     def moved(self, action: str) -> Application:
         return replace(self, state=APPLICATION_MOVES.apply(action, self.state, subject=self.slug))
+
+    def check_may_be_decided_by(self, principal: str, *, proposed_by: str) -> None:
+        """Four eyes: raises `NotAllowed` (`own_proposal`) for the one who proposed it."""
+        if principal == proposed_by:
+            raise NotAllowed(
+                f"{principal} has proposed application {self.slug}. Another maintainer of the team,"
+                " or a platform-admin, approves or rejects it.",
+                code="own_proposal",
+                details={"applicationId": self.id},
+            )
 
     def check_may_get_environments(self) -> None:
         """Environments are asked for in active applications only: onboarding comes first."""

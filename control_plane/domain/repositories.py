@@ -24,6 +24,8 @@ _REPOSITORY_MOVES = (
     Move("activate", (RepositoryState.PROVISIONING,), RepositoryState.ACTIVE),
     Move("undo", (RepositoryState.ACTIVE,), RepositoryState.DECLARED),
     Move("archive", (RepositoryState.ACTIVE,), RepositoryState.ARCHIVED),
+    # With its application, before it was made.
+    Move("reject", (RepositoryState.DECLARED,), RepositoryState.ARCHIVED),
 )
 
 CODE_REPOSITORY_MOVES = MoveTable("Code repository", RepositoryState.DECLARED, _REPOSITORY_MOVES)
@@ -71,6 +73,8 @@ GITOPS_INTEGRATION_MOVES = MoveTable(
         Move("suspend", (GitOpsIntegrationState.ACTIVE,), GitOpsIntegrationState.SUSPENDED),
         Move("resume", (GitOpsIntegrationState.SUSPENDED,), GitOpsIntegrationState.ACTIVE),
         Move("remove", (GitOpsIntegrationState.SUSPENDED,), GitOpsIntegrationState.REMOVED),
+        # With its application, before it was made.
+        Move("reject", (GitOpsIntegrationState.DECLARED,), GitOpsIntegrationState.REMOVED),
     ),
 )
 

@@ -16,13 +16,14 @@ from enum import StrEnum
 
 from control_plane.domain.moves import Move, MoveTable
 from idp_kernel.errors import Conflict, InvariantBroken
-from idp_kernel.retention import REPEATABLE_FOR
+from idp_kernel.retention import LONGEST_APPROVAL, REPEATABLE_FOR
 from idp_kernel.workflows import (
     BOUNDED_WAITS,
     PROVIDER_WAITS,
     RESULT_OF_STATE,
     WORKFLOWS,
     RequestState,
+    WaitingReason,
     WorkflowName,
 )
 
@@ -277,6 +278,11 @@ class Request:
         return self.waiting is not None and now >= self.waiting.until
 
     @property
+    def waits_for_decision(self) -> bool:
+        """Whether it waits for somebody to approve or reject its application."""
+        return self.waiting is not None and self.waiting.reason == WaitingReason.APPROVAL_PENDING
+
+    @property
     def duration(self) -> timedelta:
         """From the round's start to the end, waiting left out."""
         if self.ended_at is None:
@@ -386,6 +392,20 @@ class Request:
                 )
             until = min(until, now + left)
         return self.waits(reason=reason, until=until, now=now, phase=self.phase, seen=seen)
+
+    def waits_for_approval(self, *, now: datetime, seen: str) -> Request:
+        """As `waits`, in this phase, until somebody decides; at the latest until this round has
+        taken as long as it may. Raises `Conflict` (`approval_not_given`) after that.
+        """
+        until = self.started_at + LONGEST_APPROVAL
+        if now >= until:
+            raise self._conflict(
+                "approval_not_given",
+                f"has waited {LONGEST_APPROVAL.days} days for an approval, as long as it may",
+            )
+        return self.waits(
+            reason=WaitingReason.APPROVAL_PENDING, until=until, now=now, phase=self.phase, seen=seen
+        )
 
     def woken(self, now: datetime) -> Request:
         """Pending again, next attempt; neither an attempt nor the deadline is used up. A new phase

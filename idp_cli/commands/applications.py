@@ -37,16 +37,19 @@ from idp_cli.commands.requests import finish, follow, is_well, say_how_it_stands
 from idp_cli.declared_secrets import SECRET_HELP, SECRET_METAVAR, parse_secrets
 from idp_cli.exits import ExitCode
 from idp_cli.invocation import Invocation, invocation_of
-from idp_cli.output import Columns
+from idp_cli.output import Columns, program_word
+from idp_cli.step_view import ended_or_to_be_approved
 from idp_kernel.errors import Conflict, InvalidInput, NotFound
 from idp_kernel.ids import ID_PATTERN
 from idp_kernel.wire.api import (
     Application,
     ApplicationEnvironment,
+    ApproveApplication,
     DeclareEnvironment,
     Decommission,
     DescribeApplication,
     RegisterApplication,
+    RejectApplication,
     RepositorySummary,
     RequestAccepted,
     WorkflowRequest,
@@ -129,7 +132,10 @@ def onboard(
         typer.Option("--watch", help="Show each step until it, and all it provisions, has ended."),
     ] = False,
 ) -> None:
-    """Onboard an application that is Approved: one whose onboarding failed, or was cancelled."""
+    """Onboard an application that is Approved: one whose onboarding failed, or was cancelled.
+
+    Of one that is Proposed it waits for the approval.
+    """
     invocation = invocation_of(context)
     found = find_application(invocation.api, application, team)
     path = ONBOARDING.format(application_id=found.id)
@@ -182,6 +188,30 @@ def describe(
     with refusals_about(about_application(found)):
         described = invocation.api.put(path, Application, body)
     _show(context, described)
+
+
+@app.command()
+def approve(
+    context: typer.Context,
+    application: ApplicationName,
+    team: TeamOption = None,
+    reason: Annotated[str, typer.Option(help="Why; it stands in the audit.")] = "",
+) -> None:
+    """Approve an application that somebody else has proposed; its onboarding begins at once."""
+    _decide(context, application, team, "approve", ApproveApplication(reason=reason))
+
+
+@app.command()
+def reject(
+    context: typer.Context,
+    application: ApplicationName,
+    reason: Annotated[str, typer.Option(help="Why; it stands in the audit, and with the request.")],
+    team: TeamOption = None,
+) -> None:
+    """Reject an application that somebody else has proposed. Nothing of it was made; its slug stays
+    taken.
+    """
+    _decide(context, application, team, "reject", RejectApplication(reason=reason))
 
 
 @app.command()
@@ -265,6 +295,24 @@ def _move(context: typer.Context, application: str, team: str | None, move: str)
     _show(context, moved)
 
 
+def _decide(
+    context: typer.Context,
+    application: str,
+    team: str | None,
+    decision: str,
+    body: ApproveApplication | RejectApplication,
+) -> None:
+    invocation = invocation_of(context)
+    found = find_application(invocation.api, application, team)
+    path = APPLICATION_MOVE.format(application_id=found.id, move=decision)
+    with refusals_about(about_application(found)):
+        decided = invocation.api.command(path, Application, body)
+    _show(context, decided)
+    if decided.active_request_id is not None:
+        watch = f"{program_word()} request watch {decided.active_request_id}"
+        invocation.output.hint(f"Next: {watch}")
+
+
 def _declared(
     environments: list[str], provisioned: list[str], secrets: list[str]
 ) -> tuple[DeclareEnvironment, ...]:
@@ -287,8 +335,10 @@ def _tell(invocation: Invocation, accepted: RequestAccepted, *, watch: bool) -> 
 
 
 def _follow_all(invocation: Invocation, accepted: RequestAccepted) -> NoReturn:
-    """Onboarding, then what it provisions; JSON has the latter in `provisioning`."""
-    onboarding = follow(invocation, accepted.request_id)
+    """Onboarding, as far as nobody has to approve it, then what it provisions; JSON has the latter
+    in `provisioning`.
+    """
+    onboarding = follow(invocation, accepted.request_id, is_over=ended_or_to_be_approved)
     provisioning: list[WorkflowRequest] = []
     if onboarding.state == RequestState.SUCCEEDED:
         asked = provisioning_requests(invocation.api, accepted.application_id)

@@ -11,7 +11,13 @@ import typer
 from idp_cli.agreement import agree
 from idp_cli.api import CHANGED_MEANWHILE
 from idp_cli.arguments import Yes
-from idp_cli.commands.requests import follow, get_request, is_well, say_how_it_stands
+from idp_cli.commands.requests import (
+    follow,
+    get_request,
+    is_well,
+    say_how_it_stands,
+    say_to_be_approved,
+)
 from idp_cli.declarations.comparison import compare
 from idp_cli.declarations.plans import Change, Plan
 from idp_cli.declarations.present import Present
@@ -20,6 +26,7 @@ from idp_cli.declarations.showing import Applied, RequestShown, change_shown, pl
 from idp_cli.exits import ExitCode
 from idp_cli.invocation import Invocation, invocation_of
 from idp_cli.output import program_word
+from idp_cli.step_view import ended_or_to_be_approved, waits_for_approval
 from idp_kernel.errors import Conflict, InvalidInput, PlatformError
 from idp_kernel.wire.api import RequestAccepted, WorkflowRequest
 
@@ -84,7 +91,10 @@ class _Application:
         self._changes: list[Change] = []
         self._unchanged = 0
         self._asked: list[str] = []
-        self._ended: dict[str, WorkflowRequest] = {}
+        self._followed: dict[str, WorkflowRequest] = {}
+        """As each was when there was nothing more to wait for."""
+        self._to_be_approved: dict[str, None] = {}
+        """Ids of the applications that somebody else has to approve, in order."""
 
     def plan(self) -> Plan:
         """What differs now. Raises `InvalidInput` that names everything that cannot be."""
@@ -92,6 +102,8 @@ class _Application:
         if plan.refusals:
             is_untouched = not self._changes
             raise invalid_declarations(self._source, plan.refusals, is_untouched=is_untouched)
+        proposed = (each.proposed_id for each in plan.under_way)
+        self._to_be_approved = dict.fromkeys(filter(None, proposed))
         return plan
 
     def show(self, plan: Plan) -> None:
@@ -127,22 +139,26 @@ class _Application:
             )
             if isinstance(answer, RequestAccepted):
                 self._asked.append(answer.request_id)
+                if answer.needs_approval:
+                    self._to_be_approved[answer.application_id] = None
 
     def has_to_wait(self, plan: Plan) -> bool:
         """Whether a request is at work on what is declared."""
         return bool(self._waiting_for(plan))
 
     def wait(self, plan: Plan) -> None:
-        """Follows every request that is under way; one that does not go well ends it all."""
+        """Follows every request that is under way, as far as nobody has to approve anything; one
+        that does not go well ends it all.
+        """
         for request_id in self._waiting_for(plan):
-            request = follow(self._invocation, request_id)
-            self._ended[request_id] = request
+            request = follow(self._invocation, request_id, is_over=ended_or_to_be_approved)
+            self._followed[request_id] = request
             if not is_well(request):
                 self._fail(request)
 
     def _waiting_for(self, plan: Plan) -> list[str]:
         known = [*self._asked, *(each.request_id for each in plan.under_way if each.request_id)]
-        return [each for each in dict.fromkeys(known) if each not in self._ended]
+        return [each for each in dict.fromkeys(known) if each not in self._followed]
 
     def _fail(self, request: WorkflowRequest) -> NoReturn:
         if self._invocation.output.is_for_programs:
@@ -153,12 +169,15 @@ class _Application:
 
     def end(self, *, is_applied: bool, unsettled: Plan | None = None) -> NoReturn:
         """Says what came of it, and how to go on where that is not all."""
-        left = () if unsettled is None else tuple(each.subject for each in unsettled.unsettled)
-        self._tell(is_applied=is_applied, unsettled=left)
+        waiting = () if unsettled is None else unsettled.unsettled
+        self._tell(is_applied=is_applied, unsettled=tuple(each.subject for each in waiting))
+        for application_id in self._to_be_approved:
+            say_to_be_approved(self._invocation, application_id)
         idp = program_word()
         for request_id in self._asked:
-            if request_id not in self._ended:
+            if request_id not in self._followed:
                 self._invocation.output.hint(f"Next: {idp} request watch {request_id}")
+        left = [each.subject for each in waiting if each.proposed_id is None]
         if left:
             raise Conflict(
                 f"Not all of {self._source} is asked for yet: {', '.join(left)} can be compared "
@@ -167,15 +186,19 @@ class _Application:
             )
         raise typer.Exit(ExitCode.OK)
 
+    def _has_ended(self, request_id: str) -> bool:
+        request = self._followed.get(request_id)
+        return request is not None and not waits_for_approval(request)
+
     def _tell(self, *, is_applied: bool, unsettled: tuple[str, ...]) -> None:
         if not self._invocation.output.is_for_programs:
             if self._changes and is_applied and not unsettled:
-                is_over = all(each in self._ended for each in self._asked)
+                is_over = all(map(self._has_ended, self._asked))
                 told = "is as declared" if is_over else "that differed is asked for"
                 self._invocation.output.hint(f"[green]✓[/] Everything {told}.")
             return
         requests = [
-            self._ended.get(each) or get_request(self._invocation, each) for each in self._asked
+            self._followed.get(each) or get_request(self._invocation, each) for each in self._asked
         ]
         document = Applied(
             changes=tuple(change_shown(change) for change in self._changes),
@@ -183,7 +206,12 @@ class _Application:
             applied=is_applied,
             unsettled=unsettled,
             requests=tuple(
-                RequestShown(id=each.id, workflow=each.workflow, state=each.state)
+                RequestShown(
+                    id=each.id,
+                    workflow=each.workflow,
+                    state=each.state,
+                    waiting_reason=each.waiting_reason,
+                )
                 for each in requests
             ),
         )

@@ -31,11 +31,13 @@ from idp_cli.output import Columns, program_word
 from idp_cli.secret_addresses import ADDRESS_FORM, find_secret
 from idp_cli.step_view import (
     FollowedRequest,
+    approval_command,
     clock_time,
     has_ended,
     is_in_grace,
     looked_at,
     step_table,
+    waits_for_approval,
 )
 from idp_cli.streams import is_not_offered, streamed
 from idp_cli.suggestions import application_environment_ids, secret_addresses
@@ -52,7 +54,7 @@ from idp_kernel.wire.api import (
     UndoRequest,
     WorkflowRequest,
 )
-from idp_kernel.workflows import RequestState, WorkflowName
+from idp_kernel.workflows import RequestState, WaitingReason, WorkflowName
 
 PENDING_PATIENCE_SECONDS = 3.0
 """How long a request may be pending before whoever watches it is told why."""
@@ -145,6 +147,12 @@ def list_(
         str | None,
         typer.Option("--by", help="That this principal asked for only.", metavar="PRINCIPAL"),
     ] = None,
+    waiting_for: Annotated[
+        WaitingReason | None,
+        typer.Option(
+            help=f"That wait for this only: {', '.join(WaitingReason)}.", metavar="REASON"
+        ),
+    ] = None,
     after: After = None,
     before: Before = None,
     limit: Limit = None,
@@ -159,6 +167,7 @@ def list_(
         applicationEnvironmentId=application_environment_id,
         secretId=None if secret is None else find_secret(invocation.api, secret).id,
         requestedBy=requested_by,
+        waitingReason=waiting_for,
         createdAfter=moment_of(after),
         createdBefore=moment_of(before),
     )
@@ -285,6 +294,8 @@ def show_accepted(invocation: Invocation, accepted: RequestAccepted) -> None:
     if accepted.secret_id is not None:
         facts.append(("secret", accepted.secret_id))
     invocation.output.item(accepted, facts)
+    if accepted.needs_approval:
+        say_to_be_approved(invocation, accepted.application_id)
     invocation.output.hint(f"Next: {program_word()} request watch {accepted.request_id}")
 
 
@@ -363,14 +374,20 @@ def finish(invocation: Invocation, request: WorkflowRequest) -> NoReturn:
 
 
 def is_well(request: WorkflowRequest) -> bool:
-    """Whether it succeeded, or all that is left is a grace period and what ends it by itself."""
-    return request.state == RequestState.SUCCEEDED or is_in_grace(request)
+    """Whether it succeeded, all that is left is a grace period and what ends it by itself, or all
+    that it needs is an approval.
+    """
+    is_done = request.state == RequestState.SUCCEEDED
+    return is_done or is_in_grace(request) or waits_for_approval(request)
 
 
 def say_how_it_stands(invocation: Invocation, request: WorkflowRequest) -> None:
     """What to type next, and why, after a request was followed."""
     if is_in_grace(request):
         say_grace(invocation, request)
+    elif waits_for_approval(request):
+        invocation.output.hint("[yellow]◷[/] Nothing is made before somebody else approves it.")
+        invocation.output.hint(f"  [dim]next[/]  {program_word()} request watch {request.id}")
     elif request.state != RequestState.SUCCEEDED:
         say_failure(invocation, request)
     else:
@@ -387,6 +404,14 @@ def say_grace(invocation: Invocation, request: WorkflowRequest) -> None:
         "itself."
     )
     output.hint(f"  [dim]next[/]  {program_word()} request watch {request.id}")
+
+
+def say_to_be_approved(invocation: Invocation, application_id: str) -> None:
+    """That nothing is made before somebody else says yes, and how they do."""
+    invocation.output.hint(
+        "[yellow]◷[/] The application is to be approved first, by another maintainer of the team or"
+        f" a platform-admin: {approval_command(application_id)}"
+    )
 
 
 def say_left_behind(invocation: Invocation, request: WorkflowRequest) -> None:

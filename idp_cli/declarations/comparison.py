@@ -57,7 +57,8 @@ from idp_kernel.wire.api import (
 )
 
 ACTIVE, DRAFT, PLANNED, SUSPENDED, FROZEN = "Active", "Draft", "Planned", "Suspended", "Frozen"
-APPROVED, ONBOARDING_STATE, DECLARED, PROVISIONING = (
+PROPOSED, APPROVED, ONBOARDING_STATE, DECLARED, PROVISIONING = (
+    "Proposed",
     "Approved",
     "Onboarding",
     "Declared",
@@ -159,13 +160,17 @@ class _Comparison:
         present = self._present.application(declared.team, declared.slug)
         if present is None:
             self._register(placed, declared)
-        elif present.state == ONBOARDING_STATE:
+        elif _is_being_onboarded(present):
             self._plan.under_way.append(
                 UnderWay(
-                    Kind.APPLICATION, declared.subject, present.active_request_id, is_settled=True
+                    Kind.APPLICATION,
+                    declared.subject,
+                    present.active_request_id,
+                    is_settled=True,
+                    proposed_id=_proposed_id(present),
                 )
             )
-        elif present.state in (APPROVED, ACTIVE):
+        elif present.state in (PROPOSED, APPROVED, ACTIVE):
             self._change_application(placed, declared, present)
         else:
             self._refuse_gone(placed, present.state)
@@ -200,7 +205,7 @@ class _Comparison:
             path = APPLICATION.format(application_id=present.id)
             tag = self._present.tag(path)
             commands.append(Command(path, Application, body, "PUT", if_match=tag))
-        if present.state == APPROVED:
+        if present.state in (PROPOSED, APPROVED):
             if not self._team_starts_workflows(placed, declared.team):
                 return
             fields.append(FieldChange("state", present.state, ACTIVE))
@@ -226,7 +231,7 @@ class _Comparison:
             self._change_environment(placed, declared, application, present)
         elif application.state == ACTIVE:
             self._provision(placed, declared, application, None)
-        elif application.state in (APPROVED, ONBOARDING_STATE):
+        elif application.state in (PROPOSED, APPROVED, ONBOARDING_STATE):
             self._after_onboarding(placed, declared, application)
         else:
             self._refuse(
@@ -301,16 +306,17 @@ class _Comparison:
     ) -> None:
         """What an onboarding under way asks for at its end is not known before."""
         known = self._declarations.find(DeclaredApplication, declared.application_subject)
-        if known is None and application.state == APPROVED:
+        if known is None and not _is_being_onboarded(application):
             self._refuse(
                 placed,
                 "application",
-                f"{declared.application_subject} is {APPROVED} and not onboarded yet",
+                f"{declared.application_subject} is {application.state} and not onboarded yet",
                 f"type `{program_word()} app onboard {application.id} --watch` first, or declare "
                 "it with a document of kind Application",
             )
             return
-        self._await(declared, application.active_request_id)
+        proposed_id = _proposed_id(application)
+        self._await(declared, application.active_request_id, proposed_id=proposed_id)
 
     def _await(
         self,
@@ -318,10 +324,15 @@ class _Comparison:
         request_id: str | None,
         *,
         is_settled: bool = False,
+        proposed_id: str | None = None,
     ) -> None:
         self._plan.under_way.append(
             UnderWay(
-                Kind.APPLICATION_ENVIRONMENT, declared.subject, request_id, is_settled=is_settled
+                Kind.APPLICATION_ENVIRONMENT,
+                declared.subject,
+                request_id,
+                is_settled=is_settled,
+                proposed_id=proposed_id,
             )
         )
 
@@ -400,6 +411,16 @@ class _Comparison:
 
     def _refuse(self, placed: Placed, field: str, found: str, advice: str) -> None:
         self._plan.refusals.append(f"{placed.place(field)}: {found}; {advice}")
+
+
+def _is_being_onboarded(application: Application) -> bool:
+    """Whether a request does it, or waits for somebody to approve it."""
+    is_asked_for = application.state == PROPOSED and application.active_request_id is not None
+    return is_asked_for or application.state == ONBOARDING_STATE
+
+
+def _proposed_id(application: Application) -> str | None:
+    return application.id if application.state == PROPOSED else None
 
 
 def _state_of(

@@ -61,6 +61,8 @@ class UnderWay:
     """None while what it waits for is only now asked for."""
     is_settled: bool
     """Whether the request leads to what is declared; if not, it has to be compared again."""
+    proposed_id: str | None = None
+    """The application's id, when all waits for somebody to approve that."""
 
 
 @dataclass

@@ -39,6 +39,7 @@ class RequestShown(WireModel):
     id: str
     workflow: WorkflowName
     state: RequestState
+    waiting_reason: str | None = None
 
 
 class Applied(WireModel):

@@ -2,7 +2,8 @@
 
 from dagster import OpExecutionContext, ResourceParam
 
-from idp_dagster.outcomes import effects_result, step_attempt
+from idp_dagster.outcomes import StepAttempt, effects_result, step_attempt
+from idp_dagster.policies import SentToWait
 from idp_dagster.ports import ControlPlane, GitProvider
 from idp_dagster.step_ops import AFTER, step_op
 from idp_dagster.validation import require_passed
@@ -26,14 +27,25 @@ def validate_application(
     control_plane: ResourceParam[ControlPlane],
     git_provider: ResourceParam[GitProvider],
 ) -> None:
-    """Sees that no repository of that name belongs to somebody else."""
+    """Sends the request to wait while its application is to be approved; then sees that no
+    repository of that name belongs to somebody else.
+    """
     wanted = control_plane.claim.wanted(OnboardingDesiredState)
     body = EnsureRepositories(subject=wanted.subject, repositories=wanted.repositories)
     with step_attempt(control_plane, Step.VALIDATE_APPLICATION, context.retry_number) as attempt:
-        with attempt.call() as permit:
-            findings = git_provider.validate_repositories(body, permit)
-        require_passed(findings, code="application_not_valid")
-        attempt.achieved(StepResult())
+        waits = wanted.needs_approval and _waits_for_approval(control_plane, attempt)
+        if not waits:
+            with attempt.call() as permit:
+                findings = git_provider.validate_repositories(body, permit)
+            require_passed(findings, code="application_not_valid")
+            attempt.achieved(StepResult())
+    if waits:
+        raise SentToWait
+
+
+def _waits_for_approval(control_plane: ControlPlane, attempt: StepAttempt) -> bool:
+    with attempt.call():
+        return control_plane.await_approval()
 
 
 @step_op(Step.CREATE_CODE_REPOSITORY, ins=AFTER)

@@ -12,6 +12,7 @@ from idp_kernel.http.client import ServiceClient
 from idp_kernel.telemetry.logs import redact
 from idp_kernel.wire.base import WireModel
 from idp_kernel.wire.engine import (
+    AWAIT_APPROVAL,
     CANCEL_REQUESTED,
     DECLARE_ENVIRONMENTS,
     END_PHASE,
@@ -20,6 +21,8 @@ from idp_kernel.wire.engine import (
     STEP_OUTCOME,
     STEP_START,
     WAIT,
+    AwaitApproval,
+    AwaitedApproval,
     Claim,
     DeclaredEnvironments,
     DeclareEnvironments,
@@ -128,6 +131,14 @@ class HeldClaim:
         )
         with self._heeding_cancel(), self._lease.last_call() as token:
             self._post(FINALIZE, body, token=token)
+
+    def await_approval(self) -> bool:
+        body = AwaitApproval(run_id=self._claim.run_id, attempt=self._claim.attempt)
+        path = AWAIT_APPROVAL.format(request_id=self._claim.request_id)
+        with self._heeding_cancel(), self._lease.deciding_call() as call:
+            answer = self._api.call("POST", path, AwaitedApproval, body=body, bearer=call.token)
+            call.gives_back = answer.waits
+        return answer.waits
 
     def declare_environments(self) -> Mapping[str, str]:
         body = DeclareEnvironments(run_id=self._claim.run_id, attempt=self._claim.attempt)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
@@ -44,6 +45,14 @@ class Closing(StrEnum):
     DEADLINE_PASSED = "deadline_passed"
     LEASE_ENDED = "lease_ended"
     """It could not be renewed in time."""
+
+
+@dataclass
+class DecidingCall:
+    """A call that may give the claim back; who makes it notes what the answer says."""
+
+    token: str
+    gives_back: bool = False
 
 
 class LeaseKeeper:
@@ -139,15 +148,22 @@ class LeaseKeeper:
         No renewal runs meanwhile: its refusal would interrupt a run that has just succeeded. Nor
         does a refusal close the run once such a call had no answer: its repeat tells.
         """
-        token = self.token()
+        with self.deciding_call() as call:
+            yield call.token
+            call.gives_back = True
+
+    @contextmanager
+    def deciding_call(self) -> Iterator[DecidingCall]:
+        """As `last_call`, for a call whose answer says whether it gave the claim back."""
+        call = DecidingCall(self.token())
         with self._lock:
             self._may_have_succeeded = True
             try:
-                yield token
+                yield call
             except _REFUSALS:
                 self._may_have_succeeded = False
                 raise
-            self._over = True
+            self._over = self._may_have_succeeded = call.gives_back
 
     def _keep(self) -> None:
         while not self._stopping.wait(self._look_every_seconds):

@@ -137,7 +137,9 @@ class TeamPolicy(WireModel):
     """Body and answer of `/v1/teams/{team}/policy`."""
 
     application_approval: ApplicationApproval = ApplicationApproval.NONE
-    """`required` is refused (`approvals_not_available`): nobody could approve yet."""
+    """Of applications that are registered from now on; one that is Proposed needs its approval
+    whatever the policy becomes.
+    """
     undo_on_failure: Flag = False
     """Whether what a request has made is taken back by itself when it fails or times out."""
 
@@ -214,6 +216,18 @@ class DescribeApplication(WireModel):
     """Body of `PUT /v1/applications/{id}`: all that can be changed of it; its team cannot."""
 
     description: Annotated[Line, Field(max_length=300)]
+
+
+class ApproveApplication(WireModel):
+    """Body of `POST /v1/applications/{id}/approve`."""
+
+    reason: Annotated[Line, Field(max_length=500)] = ""
+
+
+class RejectApplication(WireModel):
+    """Body of `POST /v1/applications/{id}/reject`. What it ends never comes back."""
+
+    reason: Annotated[Line, Field(min_length=1, max_length=500)]
 
 
 class RepositorySummary(WireModel):
@@ -453,6 +467,8 @@ class RequestAccepted(WireModel):
     secret_id: Id | None = None
     undo: str | None = None
     """Of a cancel: where what it has made is shown, and asked to be taken back."""
+    needs_approval: bool = False
+    """Of an onboarding: whether it makes nothing before somebody approves the application."""
 
 
 class StepView(WireModel):

@@ -48,6 +48,7 @@ STEP_START = "/internal/workflow-requests/{request_id}/steps/{step}/start"
 STEP_OUTCOME = "/internal/workflow-requests/{request_id}/steps/{step}/outcome"
 WAIT = "/internal/workflow-requests/{request_id}/wait"
 END_PHASE = "/internal/workflow-requests/{request_id}/end-phase"
+AWAIT_APPROVAL = "/internal/workflow-requests/{request_id}/await-approval"
 DECLARE_ENVIRONMENTS = "/internal/workflow-requests/{request_id}/declare-environments"
 FINALIZE = "/internal/workflow-requests/{request_id}/finalize"
 RUN_REPORTS = "/internal/run-reports"
@@ -177,6 +178,8 @@ class OnboardingDesiredState(WireModel):
     deployment_repository: RepositoryWanted
     required_approvals: int
     environments: tuple[DeclaredEnvironment, ...]
+    needs_approval: bool = False
+    """Whether somebody has to approve the application before anything is made."""
 
     @property
     def repositories(self) -> tuple[RepositoryWanted, ...]:
@@ -453,6 +456,20 @@ class EndPhase(WireModel):
     run_id: RunId
     attempt: Annotated[int, Field(ge=1)]
     outcomes: dict[Step, StepResult]
+
+
+class AwaitApproval(WireModel):
+    """Body of `…/await-approval`: nothing is made before somebody approves the application."""
+
+    run_id: RunId
+    attempt: Annotated[int, Field(ge=1)]
+
+
+class AwaitedApproval(WireModel):
+    """Answer of `…/await-approval`."""
+
+    waits: bool
+    """Whether the run ends and the request waits; otherwise the application is approved."""
 
 
 class DeclareEnvironments(WireModel):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from idp_kernel.workflows import APPLICATION_ONBOARDING, Step
+from idp_kernel.workflows import APPLICATION_ONBOARDING, Step, WaitingReason
 from tests.e2e.oracle import commits, events_of
 from tests.e2e.platform import Platform, Subject, all_but_one_for_long, eventually
 
@@ -109,9 +109,28 @@ def test_a_killed_step_is_done_once(
         assert len(commits(clone)) == 1
 
 
-def test_a_policy_that_asks_for_approval_is_refused(platform: Platform, subject: Subject) -> None:
-    path = f"/v1/teams/{subject.team}/policy"
-    refused = platform.api("PUT", path, {"applicationApproval": "required"})
-    assert refused.status_code == 422
-    assert refused.json()["code"] == "approvals_not_available"
-    assert platform.ok("GET", path) == {"applicationApproval": "none", "undoOnFailure": False}
+def test_what_the_team_wants_approved_waits_for_somebody_else(
+    platform: Platform, subject: Subject
+) -> None:
+    policy = f"/v1/teams/{subject.team}/policy"
+    platform.ok("PUT", policy, {"applicationApproval": "required"})
+    proposer, other = (platform.new_member(subject, "team-maintainer") for _ in range(2))
+    body = {"team": subject.team, "slug": "proposed", "description": "A shop"}
+    accepted = platform.ok("POST", "/v1/applications", body, token=proposer)
+    assert accepted["needsApproval"]
+    path = f"/v1/applications/{accepted['applicationId']}"
+
+    def waits() -> bool:
+        request = platform.request(accepted["requestId"])
+        return bool(request["waitingReason"] == WaitingReason.APPROVAL_PENDING)
+
+    eventually(waits, what="the request waits for the approval")
+    assert platform.ok("GET", path)["state"] == "Proposed"
+    own = platform.api("POST", f"{path}/approve", {}, token=proposer)
+    assert (own.status_code, own.json()["code"]) == (403, "own_proposal")
+
+    platform.ok("POST", f"{path}/approve", {"reason": "We agreed"}, token=other)
+    request = platform.ended(accepted["requestId"])
+    assert request["state"] == "succeeded", request
+    assert [each["ending"] for each in request["attempts"]] == ["waiting", "succeeded"]
+    assert platform.ok("GET", path)["state"] == "Active"

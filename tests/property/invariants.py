@@ -48,10 +48,26 @@ AT_ANY_TIME: dict[str, str] = {
           AND provisioning.state IN ('pending', 'running')
     """,
     "an application is being onboarded by a request": """
-        SELECT a.id, a.state FROM applications a WHERE (a.state = 'Onboarding') <> EXISTS (
+        SELECT a.id, a.state FROM applications a
+        WHERE a.state <> 'Proposed' AND (a.state = 'Onboarding') <> EXISTS (
             SELECT 1 FROM workflow_requests r WHERE r.application_id = a.id
             AND r.workflow = 'ApplicationOnboarding'
-            AND r.state IN ('pending', 'running', 'waiting'))
+            AND r.state IN ('pending', 'running', 'waiting')
+            AND NOT (a.state = 'Archived' AND r.cancel_requested))
+    """,
+    "nothing waits for an approval that was given": """
+        SELECT r.id, a.state FROM workflow_requests r JOIN applications a ON a.id = r.application_id
+        WHERE r.state = 'waiting' AND r.waiting_reason = 'approval_pending'
+          AND a.state <> 'Proposed'
+    """,
+    "nothing is made before an approval": """
+        SELECT a.id, c.state, e.id, s.step FROM applications a
+        LEFT JOIN application_repositories c ON c.application_id = a.id
+        LEFT JOIN application_environments e ON e.application_id = a.id
+        LEFT JOIN workflow_requests r ON r.application_id = a.id
+        LEFT JOIN request_steps s ON s.request_id = r.id AND s.state = 'succeeded'
+        WHERE a.state = 'Proposed'
+          AND (c.state <> 'Declared' OR e.id IS NOT NULL OR s.step IS NOT NULL)
     """,
     "an environment is being provisioned by a request": """
         SELECT e.id, e.state FROM application_environments e
@@ -105,7 +121,7 @@ AT_ANY_TIME: dict[str, str] = {
         SELECT e.id, e.state, a.state FROM application_environments e
         JOIN applications a ON a.id = e.application_id
         WHERE e.state IN ('Active', 'Frozen')
-          AND a.state IN ('Approved', 'Onboarding', 'Decommissioning', 'Archived')
+          AND a.state IN ('Proposed', 'Approved', 'Onboarding', 'Decommissioning', 'Archived')
     """,
     "a secret without a value has no version": """
         SELECT s.id, s.version FROM secrets s WHERE s.state = 'Declared' AND s.version IS NOT NULL
@@ -175,6 +191,7 @@ MOVES: dict[str, set[tuple[str, str]]] = {
         ("Planned", "Active"), ("Active", "Frozen"), ("Frozen", "Active"), ("Frozen", "Retired"),
     },
     "applications": {
+        ("Proposed", "Approved"), ("Proposed", "Onboarding"), ("Proposed", "Archived"),
         ("Approved", "Onboarding"), ("Onboarding", "Approved"), ("Onboarding", "Active"),
         ("Active", "Deprecated"), ("Active", "Decommissioning"), ("Decommissioning", "Active"),
         ("Decommissioning", "Approved"), ("Deprecated", "Decommissioning"),

@@ -84,10 +84,11 @@ class Commands(RuleBasedStateMachine):
         answer = self.platform.admin.put(path, dict(zip(names, most, strict=True)))
         assert answer.status_code == 200
 
-    @rule(which=pick, undoes=st.booleans())
-    def decide_on_failures(self, which: int, *, undoes: bool) -> None:
+    @rule(which=pick, undoes=st.booleans(), approval=st.sampled_from(("none", "required")))
+    def set_policy(self, which: int, approval: str, *, undoes: bool) -> None:
         path = f"/v1/teams/{self._one(self.teams, which)}/policy"
-        answer = self.platform.admin.put(path, {"undoOnFailure": undoes})
+        policy = {"undoOnFailure": undoes, "applicationApproval": approval}
+        answer = self.platform.admin.put(path, policy)
         assert answer.status_code == 200
 
     @rule(which=pick, slug=st.sampled_from(("shop", "web")), count=st.integers(0, 2))
@@ -102,6 +103,12 @@ class Commands(RuleBasedStateMachine):
     def move_application(self, which: int, action: str) -> None:
         if self.applications:
             self.ask(f"/v1/applications/{self._one(self.applications, which)}/{action}")
+
+    @rule(which=pick, action=st.sampled_from(("approve", "reject")))
+    def decide(self, which: int, action: str) -> None:
+        if self.applications:
+            path = f"/v1/applications/{self._one(self.applications, which)}/{action}"
+            self.ask(path, {"reason": "It was looked at."})
 
     @rule(which=pick, where=pick)
     def provision(self, which: int, where: int) -> None:
@@ -163,6 +170,8 @@ class Commands(RuleBasedStateMachine):
         if not self.runs:
             return
         run = self.runs.pop(which % len(self.runs))
+        if self._ends_before_approval(run):
+            return
         for step in run.steps:
             result = run.results().get(step, {})
             if keeps and step == Step.UNDO_EFFECTS:
@@ -183,6 +192,8 @@ class Commands(RuleBasedStateMachine):
         if not self.runs:
             return
         run = self.runs.pop(which % len(self.runs))
+        if self._ends_before_approval(run):
+            return
         for step in run.steps[: at % len(run.steps)]:
             run.say(f"steps/{step}/outcome", retryNumber=0, result=run.results().get(step, {}))
         error = {"code": "boom", "message": "it broke", "retryable": retryable}
@@ -224,6 +235,13 @@ class Commands(RuleBasedStateMachine):
             self.requests.append(answer.json()["requestId"])
             application = answer.json()["applicationId"]
             self.applications = list(dict.fromkeys([*self.applications, application]))
+
+    def _ends_before_approval(self, run: EngineRun) -> bool:
+        if not run.claim["desiredState"].get("needsApproval"):
+            return False
+        told = run.say("await-approval")
+        assert told.status_code in (200, 401, 409), told.text
+        return told.status_code != 200 or bool(told.json()["waits"])
 
     def _run(self, claim: Any) -> EngineRun:
         if claim["workflow"] != "SecretRotation":
@@ -271,6 +289,10 @@ PLANTED = {
     ),
     "one request is at work on a thing": "UPDATE workflow_requests SET state = 'running'",
     "an application is being onboarded": "UPDATE applications SET state = 'Onboarding'",
+    "nothing waits for an approval": (
+        "UPDATE workflow_requests SET state = 'waiting', waiting_reason = 'approval_pending'"
+    ),
+    "nothing is made before an approval": "UPDATE applications SET state = 'Proposed'",
     "an environment is being provisioned": (
         "UPDATE application_environments SET state = 'Provisioning'"
     ),

@@ -47,6 +47,8 @@ from idp_kernel.workflows import DomainEvent, Step, WorkflowName
 _KINDS = ApplicationRepositoryKind
 _TAKES_NOTHING = (ApplicationEnvironmentState.DECLARED, ApplicationEnvironmentState.RETIRED)
 """States of an environment that needs nothing of its application."""
+_NOT_BEGUN = (ApplicationState.PROPOSED, ApplicationState.ARCHIVED)
+"""States in which an onboarding has moved nothing: it waits for the approval, or was rejected."""
 _CREATED_BY: dict[ApplicationRepositoryKind, Step] = {
     _KINDS.CODE: Step.CREATE_CODE_REPOSITORY,
     _KINDS.DEPLOYMENT: Step.CREATE_DEPLOYMENT_REPOSITORY,
@@ -73,6 +75,8 @@ class ApplicationOnboarding(SinglePhase):
     def give_up(self, work: Work, request: Request) -> None:
         applications = work.applications
         application = onboarded_application(work, request)
+        if application.state in _NOT_BEGUN:
+            return
         applications.save(application.moved("give_up_onboarding"))
         for repository in applications.repositories(application.id):
             applications.save_repository(repository.moved("give_up_provisioning"))
@@ -83,7 +87,7 @@ class ApplicationOnboarding(SinglePhase):
         self.lock(work, request)
         work.teams.by_id(request.team_id).check_may_start_workflow()
         refuse_while_active(work, self.subject, request.application_id)
-        _move_to_onboarding(work, onboarded_application(work, request))
+        begin_onboarding(work, onboarded_application(work, request))
 
     def finalize(self, work: Work, request: Request, results: Results) -> None:
         applications = work.applications
@@ -97,7 +101,7 @@ class ApplicationOnboarding(SinglePhase):
         _provision_environments(work, request)
 
     def launch(self, work: Work, initiator: Initiator, subject_id: str) -> Request:
-        return onboard_approved_application(work, initiator, subject_id)
+        return onboard_application(work, initiator, subject_id)
 
     def check_undo(self, work: Work, request: Request) -> None:
         work.teams.by_id(request.team_id).check_may_start_workflow()
@@ -130,11 +134,12 @@ class ApplicationOnboarding(SinglePhase):
         applications.save_integration(integration_of(work, application).moved("undo"))
 
 
-def onboard_approved_application(work: Work, initiator: Initiator, application_id: str) -> Request:
-    """The pending request that onboards an approved application as it was last asked for.
+def onboard_application(work: Work, initiator: Initiator, application_id: str) -> Request:
+    """The pending request that onboards an application as it was last asked for; of a Proposed one
+    it waits for the approval.
 
     Raises `NotFound`; `Conflict` as registering does, `workflow_active`; `MoveRefused` unless the
-    application is Approved.
+    application is Approved or Proposed.
     """
     seen = found(work.applications.by_id(application_id), "application", application_id)
     latest = work.requests.latest(WorkflowName.APPLICATION_ONBOARDING, application_id)
@@ -175,13 +180,14 @@ def start_onboarding(
     application: Application,
     environments: Sequence[DeclaredEnvironment],
 ) -> Request:
-    """The pending request; the application is Onboarding, its repositories are Provisioning.
+    """The pending request; the application is Onboarding, its repositories are Provisioning. One
+    that is Proposed stays so, until it is approved.
 
     A repository's name that the team uses already is a `Conflict` (`repository_name_taken`); one
     that is kept for repositories of application environments is `InvalidInput` (`slug_reserved`).
     """
     _declare_repositories(work, team, application)
-    _move_to_onboarding(work, application)
+    begin_onboarding(work, application)
     request = Request.new(
         id_=new_id(),
         workflow=WorkflowName.APPLICATION_ONBOARDING,
@@ -203,6 +209,12 @@ def onboarded_application(work: Work, request: Request) -> Application:
     return found(
         work.applications.by_id(request.application_id), "application", request.application_id
     )
+
+
+def proposer_of(work: Work, application_id: str) -> str:
+    """Who registered the application, whoever asked for its onboarding again."""
+    first = work.requests.first(WorkflowName.APPLICATION_ONBOARDING, application_id)
+    return found(first, "onboarding of application", application_id).requested_by
 
 
 def onboarding_wanted(work: Work, request: Request) -> OnboardingDesiredState:
@@ -289,7 +301,10 @@ def _new_repository(
     )
 
 
-def _move_to_onboarding(work: Work, application: Application) -> None:
+def begin_onboarding(work: Work, application: Application) -> None:
+    """Onboarding, with what it gets; one that is Proposed begins once it is approved."""
+    if application.state is ApplicationState.PROPOSED:
+        return
     applications = work.applications
     applications.save(application.moved("onboard"))
     for repository in applications.repositories(application.id):
@@ -345,6 +360,7 @@ def _desired_state(
         deployment_repository=repository_wanted(application, repositories[_KINDS.DEPLOYMENT]),
         required_approvals=REQUIRED_APPROVALS,
         environments=tuple(environments),
+        needs_approval=application.state is ApplicationState.PROPOSED,
     )
 
 

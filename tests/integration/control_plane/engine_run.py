@@ -84,6 +84,12 @@ class EngineRun:
         ids: dict[str, str] = answer.json()["ids"]
         return ids
 
+    def await_approval(self) -> bool:
+        """Whether the run ends here, as that of an onboarding asks first."""
+        answer = self.say("await-approval")
+        assert answer.status_code == 200, answer.text
+        return bool(answer.json()["waits"])
+
     def end_phase(self) -> Any:
         return self.say("end-phase", outcomes=self.outcomes())
 

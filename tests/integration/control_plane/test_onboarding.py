@@ -640,21 +640,6 @@ def test_the_same_registration_acts_once(platform: Platform, subject: Subject) -
     assert len({answer.content for answer in answers}) == 1
 
 
-def test_a_policy_that_asks_for_approval_is_refused(platform: Platform, subject: Subject) -> None:
-    path = f"/v1/teams/{subject.team}/policy"
-    before = counts(platform)
-    assert_problem(
-        platform.admin.put(path, {"applicationApproval": "required"}),
-        422,
-        "approvals_not_available",
-    )
-    assert_problem(platform.admin.put(path, {"applicationApproval": "odd"}), 422, "invalid_input")
-    assert counts(platform) == before
-    policy = {"applicationApproval": "none", "undoOnFailure": False}
-    for answer in (platform.admin.put(path, policy), platform.admin.get(path)):
-        assert (answer.status_code, answer.json()) == (200, policy)
-
-
 # ── looking ──────────────────────────────────────────────────────────────────────────────────
 
 

@@ -240,3 +240,27 @@ def test_a_revocation_under_way_is_not_stranded(platform: Platform) -> None:
             text("SELECT state FROM secrets WHERE id = :id"), {"id": secret.id}
         )
         assert state.scalar_one() == "Revoked"
+
+
+def test_a_proposal_is_not_stranded(platform: Platform) -> None:
+    team = platform.new_subject().team
+    policy = platform.admin.put(f"/v1/teams/{team}/policy", {"applicationApproval": "required"})
+    assert policy.status_code == 200
+    proposed = [
+        platform.admin.ok("/v1/applications", {"team": team, "slug": slug})
+        for slug in ("rejected", "approved")
+    ]
+    with pytest.raises(Conflict, match="there: 2 applications that are Proposed"):
+        go_back(platform, "0009")
+    rejected, approved = (f"/v1/applications/{each['applicationId']}" for each in proposed)
+    platform.admin.ok(f"{rejected}/reject", {"reason": "No."})
+    platform.admin.ok(f"{approved}/approve")
+    with pytest.raises(Conflict, match="there: 1 requests that need an approval"):
+        go_back(platform, "0009")
+    run = claimed(platform, proposed[1]["requestId"])
+    run.do_all()
+    assert run.finalize().json()["state"] == "succeeded"
+    go_back(platform, "0009")
+    with transaction(platform.engine) as connection:
+        kept = connection.execute(text("SELECT desired_state::text FROM workflow_requests"))
+        assert not [each for each in kept.scalars() if "needsApproval" in each]

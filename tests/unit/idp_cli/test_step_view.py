@@ -14,6 +14,7 @@ from idp_cli.step_view import (
     FollowedRequest,
     LiveSteps,
     ended_or_in_long_grace,
+    ended_or_to_be_approved,
     headline,
     looked_at,
     step_rows,
@@ -23,6 +24,7 @@ from idp_kernel.errors import Unavailable
 from idp_kernel.wire.api import StepView, WorkflowRequest
 from idp_kernel.workflows import (
     APPLICATION_ENVIRONMENT_PROVISIONING,
+    APPLICATION_ONBOARDING,
     ROTATION_GRACE,
     SECRET_ROTATION,
     RequestState,
@@ -247,6 +249,43 @@ def test_on_a_terminal_the_pull_request_stands_below_the_headline_until_the_wait
     steps.request = running.model_copy(update={"waiting_for": PULL_REQUEST})
     console.print(steps)
     assert file.getvalue().count(PULL_REQUEST) == 1
+
+
+def waiting_for_approval() -> WorkflowRequest:
+    told = {
+        "workflow": WorkflowName.APPLICATION_ONBOARDING,
+        "planned_steps": APPLICATION_ONBOARDING.steps,
+        "steps": (),
+        "waiting_reason": "approval_pending",
+        "waiting_for": "Application shop is Proposed.",
+    }
+    until = datetime.now(UTC) + timedelta(days=14)
+    return rotation(RequestState.WAITING, until=until).model_copy(update=told)
+
+
+def test_who_waits_for_an_approval_is_told_the_command_that_gives_it() -> None:
+    waits = waiting_for_approval()
+    _, lines = followed(Script(waits, waits, rotation(RequestState.SUCCEEDED)))
+    command = [line for line in lines if line.endswith(f" app approve {ID}")]
+    assert len(command) == 1
+    assert any("(somebody has to approve the application by then)" in line for line in lines)
+    file = io.StringIO()
+    steps, console = LiveSteps(StoppedClock(at(3))), Console(file=file, width=200)
+    steps.request = waits
+    console.print(steps)
+    shown = [line.strip() for line in file.getvalue().splitlines()[1:3]]
+    assert shown[0] == "Application shop is Proposed."
+    assert shown[1].endswith(f"app approve {ID}")
+    steps.request = rotation(RequestState.RUNNING)
+    console.print(steps)
+    assert file.getvalue().count("app approve") == 1
+
+
+def test_an_approval_is_not_sat_out_by_who_says_so() -> None:
+    output = Output(Console(file=io.StringIO(), width=200), OutputFormat.TABLE)
+    script = Script(rotation(RequestState.RUNNING), waiting_for_approval())
+    seen = FollowedRequest(looked_at(script), output, is_over=ended_or_to_be_approved).until_end()
+    assert seen.state == RequestState.WAITING
 
 
 @dataclass

@@ -305,6 +305,8 @@ class FakeControlPlane:
         self.told: list[tuple[Step, StepError | None]] = []
         self.waits: list[tuple[str, float]] = []
         self.refuses_wait: Conflict | None = None
+        self.is_proposed = False
+        """Whether the application is to be approved."""
         self.seen: list[str] = []
         """What each wait tells."""
         self.ended: dict[Step, StepResult] | None = None
@@ -358,6 +360,12 @@ class FakeControlPlane:
     def finalize(self) -> None:
         self._called()
         self.finalized = dict(self.outcomes)
+
+    def await_approval(self) -> bool:
+        self._called()
+        if self.is_proposed:
+            self.waits.append((WaitingReason.APPROVAL_PENDING, 0))
+        return self.is_proposed
 
     def declare_environments(self) -> Mapping[str, str]:
         self._called()

@@ -9,7 +9,7 @@ from idp_dagster.jobs.onboarding import application_onboarding, application_onbo
 from idp_kernel.errors import Conflict
 from idp_kernel.wire.engine import OnboardingDesiredState
 from idp_kernel.wire.worker import EnsureRepositories, ProtectBranches, SeedRepositories
-from idp_kernel.workflows import APPLICATION_ONBOARDING, Step
+from idp_kernel.workflows import APPLICATION_ONBOARDING, Step, WaitingReason
 from tests.unit.idp_dagster.fakes import FakeControlPlane, FakeWorkers, claim, onboarding_state
 from tests.unit.idp_dagster.running import run_steps
 
@@ -87,3 +87,27 @@ def test_a_claim_that_was_lost_finalizes_nothing(control_plane: FakeControlPlane
     control_plane.errors[STEPS[-1]] = [Conflict("It is another's.", code="claim_lost")]
     assert not carry_out(control_plane, FakeWorkers()).success
     assert control_plane.finalized is None
+
+
+def test_nothing_is_made_while_the_application_is_to_be_approved() -> None:
+    proposed = onboarding_state().model_copy(update={"needs_approval": True})
+    control_plane, workers = FakeControlPlane(claim(wanted=proposed)), FakeWorkers()
+    control_plane.is_proposed = True
+    assert carry_out(control_plane, workers).success
+    assert control_plane.waits == [(WaitingReason.APPROVAL_PENDING, 0)]
+    assert [step for step, _ in control_plane.started] == STEPS[:1]
+    assert (workers.calls, control_plane.told, control_plane.finalized) == ([], [], None)
+
+    control_plane, workers = FakeControlPlane(claim(wanted=proposed)), FakeWorkers()
+    assert carry_out(control_plane, workers).success
+    assert workers.steps_called() == WORKER_STEPS
+    assert control_plane.finalized is not None
+
+
+def test_an_approval_that_nobody_gave_ends_it() -> None:
+    proposed = onboarding_state().model_copy(update={"needs_approval": True})
+    control_plane, workers = FakeControlPlane(claim(wanted=proposed)), FakeWorkers()
+    control_plane.errors[STEPS[0]] = [Conflict("It has waited.", code="approval_not_given")]
+    assert not carry_out(control_plane, workers).success
+    (told,) = [error for _, error in control_plane.told if error is not None]
+    assert (told.code, told.retryable, workers.calls) == ("approval_not_given", False, [])

@@ -198,6 +198,25 @@ _PERFORMED = (
 
 
 @pytest.fixture
+def wait_for_approval(idp: Idp, postgres_server: PostgresServer) -> Perform:
+    """The application's onboarding is as its first run leaves it when it is to be approved."""
+
+    def become(team: str, application: str) -> None:
+        found = shown_json(idp, "app", "show", application, "--team", team)["id"]
+        _execute(postgres_server, _WAITING_FOR_APPROVAL, found)
+
+    return become
+
+
+_WAITING_FOR_APPROVAL = (
+    """UPDATE control_plane.workflow_requests SET state = 'waiting',
+       waiting_reason = 'approval_pending', waiting_since = now(),
+       waiting_until = now() + interval '14 days', last_seen = 'It is Proposed.'
+       WHERE application_id = %s""",
+)
+
+
+@pytest.fixture
 def onboarded(application: str, team: str, perform: Perform) -> str:
     """As if its onboarding had been performed."""
     perform(team, application)

@@ -105,6 +105,39 @@ def test_a_second_time_there_is_nothing_to_do(
     assert len(read_list(idp, "request", "list", "--team", file.team)) == 2
 
 
+def test_what_is_to_be_approved_is_said_and_awaited_by_nobody(
+    apply: Idp, idp: Idp, file: File, perform: Perform, wait_for_approval: Perform
+) -> None:
+    idp("team", "create", file.team, "--name", "Payments")
+    idp("team", "activate", file.team)
+    idp("team", "policy", file.team, "--application-approval", "required")
+    said = apply("--yes")
+    application = shown_json(idp, "app", "show", "shop", "--team", file.team)
+    approval = f"idp app approve {application['id']}"
+    assert approval in said
+    assert "Everything that differed is asked for." in said
+    assert approval in apply("--yes"), "a second time it is no failure either"
+    wait_for_approval(file.team, "shop")
+    watched = apply("--yes", "--watch")
+    assert "somebody has to approve the application by then" in watched
+    assert approval in watched
+    told = json.loads(apply("--yes", "--watch", "--output", "json"))
+    assert (told["changes"], told["unsettled"]) == (
+        [],
+        [f"{file.team}/shop/{file.environment}"],
+    )
+
+    idp("request", "cancel", application["activeRequestId"])
+    anew = json.loads(apply("--yes", "--output", "json"))
+    assert [(each["state"], each["waitingReason"]) for each in anew["requests"]] == [
+        ("pending", None)
+    ]
+    idp("app", "approve", application["id"])
+    perform(file.team, "shop")
+    provisioned = json.loads(apply("--yes", "--output", "json"))
+    assert [each["kind"] for each in provisioned["changes"]] == ["ApplicationEnvironment"]
+
+
 def test_what_differs_is_changed(apply: Idp, idp: Idp, file: File, perform: Perform) -> None:
     apply("--yes")
     perform(file.team, "shop")

@@ -97,6 +97,49 @@ def test_an_onboarding_is_asked_for_seen_and_cancelled(
     assert shown_json(idp, "app", "onboard", name)["workflow"] == "ApplicationOnboarding"
 
 
+def new_maintainer(idp: Idp, team: str) -> str:
+    """The token of one who may decide in the team."""
+    person = new_name("ana")
+    idp("team", "member", "add", team, person, "--role", "team-maintainer")
+    return str(json.loads(idp("token", "create", person, "--output", "json"))["token"])
+
+
+def test_an_application_is_proposed_and_somebody_else_decides(idp: Idp, team: str) -> None:
+    assert "required" in idp("team", "policy", team, "--application-approval", "required")
+    proposer, other = new_maintainer(idp, team), new_maintainer(idp, team)
+    wanted, unwanted = new_name("app"), new_name("app")
+    said = idp("app", "register", team, wanted, token=proposer)
+    proposed = shown_json(idp, "app", "show", wanted)
+    assert "The application is to be approved first" in said
+    assert f"idp app approve {proposed['id']}" in said
+    assert proposed["state"] == "Proposed"
+    refused = idp("app", "approve", wanted, token=proposer, code=ExitCode.FAILED)
+    assert "own_proposal" in refused
+    assert f"idp team member list {team} --role team-maintainer" in refused
+    approved = idp("app", "approve", wanted, "--reason", "We agreed", token=other)
+    assert "Onboarding" in approved
+    assert f"idp request watch {proposed['activeRequestId']}" in approved
+
+    request = json.loads(idp("app", "register", team, unwanted, "--output", "json"))["requestId"]
+    assert "Archived" in idp("app", "reject", unwanted, "--reason", "Not that one", token=other)
+    assert shown_json(idp, "request", "show", request)["state"] == "cancelled"
+    assert "application_exists" in idp("app", "register", team, unwanted, code=ExitCode.FAILED)
+
+
+def test_an_onboarding_that_waits_for_an_approval_is_not_sat_out(
+    idp: Idp, team: str, wait_for_approval: Perform
+) -> None:
+    idp("team", "policy", team, "--application-approval", "required")
+    name = new_name("app")
+    request = json.loads(idp("app", "register", team, name, "--output", "json"))["requestId"]
+    wait_for_approval(team, name)
+    assert request in idp("request", "list", "--team", team, "--waiting-for", "approval_pending")
+    assert request not in idp("request", "list", "--team", team, "--waiting-for", "circuit_open")
+    idp("request", "cancel", request)
+    again = json.loads(idp("app", "onboard", name, "--output", "json"))
+    assert again["needsApproval"]
+
+
 def test_an_environment_is_asked_for_once(idp: Idp, onboarded: str, environment: str) -> None:
     accepted = json.loads(
         idp(
@@ -139,16 +182,14 @@ def test_a_secret_is_found_and_its_policy_kept(
     assert "workflow_active" in refused or "secret_not_active" in refused
 
 
-def test_approvals_are_refused_while_nobody_could_give_one(idp: Idp, team: str) -> None:
+def test_of_a_policy_what_is_left_out_stays(idp: Idp, team: str) -> None:
     assert "none" in idp("team", "policy", team)
-    refused = idp(
-        "team", "policy", team, "--application-approval", "required", code=ExitCode.FAILED
-    )
-    assert "approvals_not_available" in refused
-    assert "none" in idp("team", "policy", team, "--application-approval", "none")
+    assert "required" in idp("team", "policy", team, "--application-approval", "required")
     assert shown_json(idp, "team", "policy", team, "--undo-on-failure")["undoOnFailure"]
+    kept = shown_json(idp, "team", "policy", team)
+    assert (kept["applicationApproval"], kept["undoOnFailure"]) == ("required", True)
     kept = shown_json(idp, "team", "policy", team, "--application-approval", "none")
-    assert kept["undoOnFailure"], "what is left out stays"
+    assert (kept["applicationApproval"], kept["undoOnFailure"]) == ("none", True)
     assert not shown_json(idp, "team", "policy", team, "--keep-on-failure")["undoOnFailure"]
 
 

@@ -202,6 +202,13 @@ def of_applications(world: World) -> None:
     world.says("Deprecated", "app", "deprecate", name)
     ending = world.accepted("app", "decommission", name, "--yes")
     assert ending["workflow"] == "ApplicationDecommissioning"
+    wanted, unwanted = new_name("app"), new_name("app")
+    world.says("required", "team", "policy", world.team, "--application-approval", "required")
+    for proposed in (wanted, unwanted):
+        assert world.accepted("app", "register", world.team, proposed)["needsApproval"]
+    world.says("none", "team", "policy", world.team, "--application-approval", "none")
+    world.says("Onboarding", "app", "approve", wanted)
+    world.says("Archived", "app", "reject", unwanted, "--reason", "No")
 
 
 def of_application_environments(world: World) -> None:

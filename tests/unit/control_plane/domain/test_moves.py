@@ -29,6 +29,7 @@ REPOSITORY = (
     "Provisioning activate Active",
     "Active undo Declared",
     "Active archive Archived",
+    "Declared reject Archived",
 )
 EXPECTED: dict[str, tuple[MoveTable[StrEnum], tuple[str, ...]]] = {
     "Team": (
@@ -53,6 +54,7 @@ EXPECTED: dict[str, tuple[MoveTable[StrEnum], tuple[str, ...]]] = {
         APPLICATION_MOVES,  # type: ignore[dict-item]
         (
             "Proposed approve Approved",
+            "Proposed reject Archived",
             "Approved onboard Onboarding",
             "Onboarding give_up_onboarding Approved",
             "Onboarding activate Active",
@@ -95,6 +97,7 @@ EXPECTED: dict[str, tuple[MoveTable[StrEnum], tuple[str, ...]]] = {
             "Active suspend Suspended",
             "Suspended resume Active",
             "Suspended remove Removed",
+            "Declared reject Removed",
         ),
     ),
     "Secret": (

@@ -21,7 +21,12 @@ from control_plane.domain.requests import (
     Request,
 )
 from idp_kernel.errors import Conflict, InvariantBroken, MoveRefused
-from idp_kernel.retention import LEDGER_KEPT_FOR, LONGEST_PULL_REQUEST, REPEATABLE_FOR
+from idp_kernel.retention import (
+    LEDGER_KEPT_FOR,
+    LONGEST_APPROVAL,
+    LONGEST_PULL_REQUEST,
+    REPEATABLE_FOR,
+)
 from idp_kernel.wire.api import SetRotationPolicy
 from idp_kernel.workflows import WORKFLOWS, RequestState, WorkflowName
 
@@ -181,6 +186,23 @@ def test_looks_at_what_ends_by_a_bound_of_its_own_use_no_deadline_up(reason: str
         now += pause
         request = claim(waiting.woken(now), f"run-{attempt}", attempt, now)
     assert request.deadline_at == now + whole
+
+
+def test_an_approval_is_awaited_within_a_bound_from_the_round_s_begin_on() -> None:
+    later, end = NOW + timedelta(days=3), NOW + LONGEST_APPROVAL
+    waiting = claim(pending(), "run-1", 1).waits_for_approval(now=NOW, seen="It is Proposed.")
+    assert waiting.waits_for_decision
+    assert (waiting.is_due(end - SECOND), waiting.is_due(end)) == (False, True)
+    woken = waiting.woken(later)
+    assert (woken.state, woken.used_attempts, woken.waits_for_decision) == ("pending", 0, False)
+    assert woken.deadline_at == later + (pending().deadline_at - NOW), "all of it is left"
+    again = claim(woken, "run-2", 2, later).waits_for_approval(now=later, seen="")
+    assert again.waiting is not None
+    assert again.waiting.until == end, "a second wait ends with the first"
+    late = claim(again.woken(end), "run-3", 3, end)
+    assert code_of(lambda: late.waits_for_approval(now=end, seen="")) == "approval_not_given"
+    anew = claim(late.failed(end, FOR_GOOD).retried(end), "run-4", 4, end)
+    assert anew.waits_for_approval(now=end, seen="").waiting is not None
 
 
 def test_other_waits_leave_the_deadline_what_it_was() -> None:

@@ -15,7 +15,7 @@ from control_plane.domain.managed_secrets import (
     SecretState,
 )
 from control_plane.domain.teams import Team, TeamState
-from idp_kernel.errors import Conflict
+from idp_kernel.errors import Conflict, NotAllowed
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -47,6 +47,14 @@ def test_only_an_active_environment_is_provisioned(state: EnvironmentState) -> N
     with pytest.raises(Conflict, match=f"prod is {state}") as refused:
         environment.check_may_be_provisioned()
     assert refused.value.code == "environment_not_active"
+
+
+def test_nobody_decides_on_their_own_proposal() -> None:
+    application = Application("a", "t", "shop", "", ApplicationState.PROPOSED, NOW)
+    application.check_may_be_decided_by("bea", proposed_by="ada")
+    with pytest.raises(NotAllowed, match="ada has proposed application shop") as refused:
+        application.check_may_be_decided_by("ada", proposed_by="ada")
+    assert refused.value.code == "own_proposal"
 
 
 GOES_ON_IN = {

@@ -260,6 +260,21 @@ def test_what_an_onboarding_leads_to_is_compared_after_it() -> None:
     assert [each.is_settled for each in plan.under_way] == [True, False]
 
 
+def test_what_is_proposed_waits_for_its_approval() -> None:
+    had = Had().has_team().has_environment().has_application("Proposed", REQUEST)
+    plan = plan_of(ALL, had)
+    assert plan.changes == []
+    proposed_id = had.applications["payments", "shop"].id
+    assert [(each.proposed_id, each.is_settled) for each in plan.under_way] == [
+        (proposed_id, True),
+        (proposed_id, False),
+    ]
+    had = Had().has_team().has_environment().has_application("Proposed")
+    assert commands_of(plan_of(ALL, had)) == ["POST /v1/applications/ID/onboarding"]
+    (refusal,) = plan_of(APPENV, had).refusals
+    assert "is Proposed and not onboarded yet" in refusal
+
+
 def test_a_missing_environment_of_an_active_application_is_provisioned() -> None:
     plan = plan_of(APPENV, Had().has_team().has_environment().has_application())
     assert commands_of(plan) == ["POST /v1/applications/ID/environments"]

@@ -202,6 +202,17 @@ def test_a_refused_last_call_leaves_a_lost_claim_lost() -> None:
     assert closings.seen == [Closing.CLAIM_LOST]
 
 
+def test_a_refused_renewal_counts_again_once_a_call_has_kept_the_claim() -> None:
+    renewals, closings = Renewals(), Closings()
+    with keeping(claim(heartbeat_seconds=0.02), renewals, closings) as keeper:
+        with keeper.deciding_call() as call:
+            call.gives_back = False
+        assert keeper.token()
+        renewals.error = Conflict("not yours", code="claim_lost")
+        assert closings.happened.wait(5)
+    assert closings.seen == [Closing.CLAIM_LOST]
+
+
 def test_a_look_that_breaks_is_followed_by_another() -> None:
     looks: list[int] = []
     twice = threading.Event()

@@ -62,7 +62,7 @@ tests: venv-dev
 .PHONY: test-system
 test-system: venv-dev ## Run the tests that need packages of Debian and npm (installs them) or take minutes
 	tests/system/install.sh
-	tests/side_by_side.sh --two $(BIN)/pytest -m "system or endurance"
+	tests/side_by_side.sh --and-alone $(BIN)/pytest -m "system or endurance"
 	$(BIN)/python -m tests.contract.vendors --present
 
 .PHONY: contract

@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
-# Runs the tests in processes beside each other, since a test waits part of its time: four at once, or
-# with --two two, each with two parts in turn, for tests that start whole platforms; after those come,
-# alone, the ones that use the whole machine. Two parts have a platform each, at ports of their own.
-# The output of all but the first comes when they are through.
-# usage: side_by_side.sh [--two] <pytest> [arguments]
+# Runs the tests in four processes beside each other, since a test waits part of its time; with
+# --and-alone those follow that use the whole machine. Three parts have platforms, at ports of their
+# own. The output of all but the first comes when they are through.
+# usage: side_by_side.sh [--and-alone] <pytest> [arguments]
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-at_once=4
-if [[ $1 == --two ]]; then
-    at_once=2
+and_alone=no
+if [[ $1 == --and-alone ]]; then
+    and_alone=yes
     shift
 fi
 pytest=("$@")
@@ -40,61 +39,45 @@ end() {
 }
 trap end EXIT
 
-run() {
+# Sets `paths` and `ports` to those of a part.
+of_part() {
+    ports=$offset
     case $1 in
-    platform) "${pytest[@]}" --basetemp="$folder/$1" "${platform[@]}" "${second_platform[@]/#/--ignore=}" "${alone[@]/#/--ignore=}" ;;
+    platform) paths=("${platform[@]}" "${second_platform[@]/#/--ignore=}" "${alone[@]/#/--ignore=}") ;;
     control_plane)
-        IDP_TEST_PORT_OFFSET=$((offset - 2000)) "${pytest[@]}" --basetemp="$folder/$1" \
-            "${control_plane[@]}" "${elsewhere[@]/#/--ignore=}" "${second_platform[@]}"
+        ports=$((offset - 2000))
+        paths=("${control_plane[@]}" "${elsewhere[@]/#/--ignore=}" "${second_platform[@]}")
         ;;
-    several) "${pytest[@]}" --basetemp="$folder/$1" "${several[@]}" "${elsewhere[@]}" ;;
+    several) paths=("${several[@]}" "${elsewhere[@]}") ;;
     others)
-        "${pytest[@]}" --basetemp="$folder/$1" \
-            "${platform[@]/#/--ignore=}" "${control_plane[@]/#/--ignore=}" "${several[@]/#/--ignore=}" \
+        paths=(
+            "${platform[@]/#/--ignore=}" "${control_plane[@]/#/--ignore=}" "${several[@]/#/--ignore=}"
             "${alone[@]/#/--ignore=}"
+        )
         ;;
-    alone) "${pytest[@]}" --basetemp="$folder/$1" "${alone[@]}" ;;
+    alone) paths=("${alone[@]}") ;;
     esac
 }
 
-# Runs parts in turn, all of them whatever one says, in the background: beside <part>...
-logs=()
-beside() {
-    local part
-    for part in "$@"; do logs+=("$folder/$part.log"); done
-    (
-        status=0
-        trap 'kill "$child" 2>/dev/null; wait "$child"; exit 143' TERM
-        for part in "$@"; do
-            run "$part" >"$folder/$part.log" 2>&1 &
-            child=$!
-            wait "$child" || status=$?
-        done
-        exit "$status"
-    ) &
-    running+=($!)
+run() {
+    of_part "$1"
+    IDP_TEST_PORT_OFFSET=$ports "${pytest[@]}" --basetemp="$folder/$1" "${paths[@]}"
 }
 
-in_front=(platform)
-if ((at_once == 2)); then
-    beside control_plane several
-    in_front+=(others)
-else
-    beside control_plane
-    beside several
-    beside others
-fi
-
-status=0
-for part in "${in_front[@]}"; do
-    run "$part" || status=$?
+for part in control_plane several others; do
+    of_part "$part"
+    IDP_TEST_PORT_OFFSET=$ports "${pytest[@]}" --basetemp="$folder/$part" "${paths[@]}" \
+        >"$folder/$part.log" 2>&1 &
+    running+=($!)
 done
+status=0
+run platform || status=$?
 while ((${#running[@]})); do
     wait "${running[0]}" || status=$?
     running=("${running[@]:1}")
 done
-cat "${logs[@]}"
-if ((at_once == 2)); then
+cat "$folder"/{control_plane,several,others}.log
+if [[ $and_alone == yes ]]; then
     run alone || status=$?
 fi
 exit "$status"

@@ -21,7 +21,7 @@ from tests.e2e.platform import Platform, running_platform
 
 pytestmark = [pytest.mark.e2e, pytest.mark.endurance, pytest.mark.timeout(900)]
 
-OFFSET = PORT_OFFSET + 500
+OFFSET = PORT_OFFSET + 800
 """Of a platform of its own: with its guards down others would fail on it."""
 STUCK_AFTER_SECONDS = 60.0
 """Without its reconciler nothing of a lost run moves; with it all is over in half that time."""

@@ -198,15 +198,19 @@ class SqlRequests:
         )
         return [request_of(row) for row in self._connection.execute(query)]
 
-    def last_succeeded_on(
+    def succeeded_on(
         self, kind: SubjectKind, subject_id: str, workflow: WorkflowName
-    ) -> str | None:
+    ) -> Sequence[Request]:
         query = (
-            self._requests_on(kind, subject_id)
-            .where(_requests.workflow == workflow, _requests.state == RequestState.SUCCEEDED)
+            select(t.workflow_requests)
+            .where(
+                _requests.id.in_(self._requests_on(kind, subject_id)),
+                _requests.workflow == workflow,
+                _requests.state == RequestState.SUCCEEDED,
+            )
             .order_by(_requests.ended_at.desc(), _requests.id.desc())
         )
-        return self._connection.execute(query.limit(1)).scalar_one_or_none()
+        return [request_of(row) for row in self._connection.execute(query)]
 
     def _begun_on(self, kind: SubjectKind, subject_id: str) -> Select[Any]:
         """Those of which a run began, undos left out."""

@@ -23,7 +23,10 @@ from control_plane.application.manage_applications import (
     move_application_environment,
 )
 from control_plane.application.ports import Answer, Work
-from control_plane.application.provision_application_environment import provision_environment
+from control_plane.application.provision_application_environment import (
+    add_secrets,
+    provision_environment,
+)
 from control_plane.application.queries import AppEnvFilter
 from control_plane.application.workflows.flow import Initiator
 from control_plane.domain.application_environments import (
@@ -158,6 +161,41 @@ def _add_move(action: str) -> None:
 
 for _action in APPENV_EVENTS:
     _add_move(_action)
+
+
+@router.post(
+    "/v1/application-environments/{application_environment_id}/secrets",
+    status_code=202,
+    response_model=wire.RequestAccepted,
+    openapi_extra=refuses(
+        "workflow_active",
+        "move_refused",
+        "team_not_active",
+        "environment_not_active",
+        "application_not_ready",
+        "application_environment_not_ready",
+        "too_many_secrets",
+        "declared_twice",
+    ),
+)
+def post_application_environment_secrets(
+    request: Request,
+    caller: Maintainer,
+    key: Key,
+    application_environment_id: str,
+    body: wire.AddSecrets,
+) -> Response:
+    """Starts ApplicationEnvironmentProvisioning of these secrets alone. The environment must be
+    Active and stays so, whatever becomes of the request; no other secret of it is rotated
+    meanwhile. A secret whose request came to nothing is Declared, and is named again. `Location`
+    leads to the request.
+    """
+    initiator = Initiator(caller.principal, body.reason, current_traceparent())
+
+    def act(work: Work) -> Answer:
+        return accepted(add_secrets(work, initiator, application_environment_id, body))
+
+    return run_command(request, caller, key, body, act)
 
 
 @router.post(

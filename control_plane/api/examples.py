@@ -140,6 +140,10 @@ EXAMPLES: Final[Sequence[WireModel]] = (
         state="Active",
     ),
     wire.ProvisionEnvironment(environment="dev", secrets=(wire.DeclareSecret(name="app-key"),)),
+    wire.AddSecrets(
+        secrets=(wire.DeclareSecret(name="db", issuer=CredentialIssuerName.POSTGRES),),
+        reason="The shop keeps its orders itself from now on",
+    ),
     wire.ApplicationEnvironment(
         id=_APPENV,
         application_id=_APPLICATION,

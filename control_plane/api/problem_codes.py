@@ -86,6 +86,7 @@ PROBLEM_CODES: Final[dict[str, tuple[type[PlatformError], str]]] = {
     "nothing_to_undo": (Conflict, "The request has made nothing that could be taken back."),
     "team_in_use": (Conflict, "The team has applications that are not Archived."),
     "application_in_use": (Conflict, "The application has environments that are in use."),
+    "secrets_added_since": (Conflict, "The environment has secrets that later requests added."),
     "request_superseded": (Conflict, "A later request has changed what this one made."),
     "ending_unfinished": (Conflict, "A request began to end it; `activeRequestId` names it."),
     "request_never_begun": (Conflict, "No run of the request began; it is asked for anew."),
@@ -136,6 +137,8 @@ UNDOES: Final = (
     "request_undone",
     "nothing_to_undo",
     "application_in_use",
+    "application_environment_not_ready",
+    "secrets_added_since",
 )
 DECOMMISSIONS: Final = ("application_in_use", "workflow_active", "move_refused", "team_not_active")
 CLAIMS: Final = (

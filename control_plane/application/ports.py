@@ -469,11 +469,11 @@ class Requests(Protocol):
         """
         ...
 
-    def last_succeeded_on(
+    def succeeded_on(
         self, kind: SubjectKind, subject_id: str, workflow: WorkflowName
-    ) -> str | None:
-        """The id of the request of that workflow on that subject that succeeded last, whenever it
-        was asked for: an elder one may have been retried since.
+    ) -> Sequence[Request]:
+        """The requests of that workflow on that subject that succeeded, the one that did so last
+        first, whenever it was asked for: an elder one may have been retried since.
         """
         ...
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from control_plane.domain.moves import Move, MoveTable
+from idp_kernel.errors import Conflict
 
 
 class ApplicationEnvironmentState(StrEnum):
@@ -57,3 +58,13 @@ class ApplicationEnvironment:
     def moved(self, action: str) -> ApplicationEnvironment:
         state = APPLICATION_ENVIRONMENT_MOVES.apply(action, self.state, subject=self.id)
         return replace(self, state=state)
+
+    def check_secrets_may_come_and_go(self) -> None:
+        """It is in use and stays so meanwhile; one that is frozen is left as it is."""
+        if self.state is not _S.ACTIVE:
+            raise Conflict(
+                f"Application environment {self.id} is {self.state}; secrets are added to one that"
+                f" is {_S.ACTIVE}, and taken back from it, alone.",
+                code="application_environment_not_ready",
+                details={"current": self.state, "needed": [_S.ACTIVE]},
+            )

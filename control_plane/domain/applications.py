@@ -91,7 +91,9 @@ class Application:
             )
 
     def check_may_get_environments(self) -> None:
-        """Environments are asked for in active applications only: onboarding comes first."""
+        """Environments, and secrets for them, are asked for in active applications only: onboarding
+        comes first.
+        """
         self._check_ready((ApplicationState.ACTIVE,))
 
     def check_may_go_on_provisioning(self) -> None:
@@ -103,8 +105,8 @@ class Application:
     def _check_ready(self, needed: Sequence[ApplicationState]) -> None:
         if self.state not in needed:
             raise Conflict(
-                f"Application {self.slug} is {self.state} and gets no environment; it must be"
-                f" Active. {ONBOARDING_ADVICE}",
+                f"Application {self.slug} is {self.state} and gets no environment and no secret; it"
+                f" must be Active. {ONBOARDING_ADVICE}",
                 code="application_not_ready",
                 details={
                     "application": self.slug,

@@ -293,6 +293,20 @@ class ProvisionEnvironment(WireModel):
     ) = None
 
 
+class AddSecrets(WireModel):
+    """Body of `POST /v1/application-environments/{id}/secrets`: what an Active environment gets
+    beside the secrets it has.
+
+    One that is Declared still, since the request that was to provision it came to nothing or was
+    undone, is named again.
+    """
+
+    secrets: Annotated[
+        tuple[DeclareSecret, ...], Field(min_length=1, max_length=SECRETS_PER_ENVIRONMENT)
+    ]
+    reason: Annotated[Line, Field(max_length=500)] = ""
+
+
 class SecretSummary(WireModel):
     """A secret as references; the value stays in the store."""
 

@@ -243,6 +243,8 @@ class AppEnvDesiredState(WireModel):
     secrets: tuple[SecretWanted, ...]
     binding_ids: dict[str, str]
     """Secret id to the id of the binding that carries it into this environment."""
+    adds_secrets: bool = False
+    """Whether the environment is in use and stays so: these secrets come to those it has."""
 
 
 class StepResult(WireModel):

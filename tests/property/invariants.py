@@ -46,6 +46,41 @@ AT_ANY_TIME: dict[str, str] = {
           AND provisioning.workflow IN
             ('ApplicationEnvironmentProvisioning', 'ApplicationEnvironmentDecommissioning')
           AND provisioning.state IN ('pending', 'running')
+          AND NOT (rotation.phase = 2
+            AND COALESCE((provisioning.desired_state -> 'addsSecrets')::boolean, false))
+    """,
+    "a secret is being provisioned by a request": """
+        SELECT s.id, s.state FROM secrets s WHERE (s.state = 'Provisioning') <> EXISTS (
+            SELECT 1 FROM workflow_requests r JOIN workflow_subjects u ON u.request_id = r.id
+            WHERE u.kind = 'secret' AND u.subject_id = s.id
+            AND r.workflow = 'ApplicationEnvironmentProvisioning'
+            AND r.state IN ('pending', 'running', 'waiting'))
+    """,
+    "an environment that gets secrets stays in use": """
+        SELECT e.id, e.state, r.id FROM workflow_requests r
+        JOIN application_environments e ON e.id = r.application_environment_id
+        WHERE r.workflow = 'ApplicationEnvironmentProvisioning'
+          AND (r.desired_state -> 'addsSecrets')::boolean
+          AND r.state IN ('pending', 'running', 'waiting') AND e.state NOT IN ('Active', 'Frozen')
+    """,
+    "a secret in use is not undone": """
+        SELECT s.id, s.state, last.id FROM secrets s CROSS JOIN LATERAL (
+            SELECT r.id FROM workflow_requests r JOIN workflow_subjects u ON u.request_id = r.id
+            WHERE u.kind = 'secret' AND u.subject_id = s.id
+            AND r.workflow = 'ApplicationEnvironmentProvisioning' AND r.state = 'succeeded'
+            ORDER BY r.ended_at DESC, r.id DESC LIMIT 1) last
+        WHERE s.state IN ('Active', 'Rotating', 'Suspended') AND EXISTS (
+            SELECT 1 FROM workflow_requests u WHERE u.undoes = last.id AND u.state = 'succeeded'
+            AND NOT EXISTS (
+                SELECT 1 FROM request_steps t, jsonb_array_elements(t.result -> 'items') item
+                WHERE t.request_id = u.id AND t.step = 'undo_effects'
+                  AND item ->> 'item' = 'secret/' || s.id AND item ->> 'effect' = 'kept'))
+    """,
+    "no secret is in use in an environment that is not": """
+        SELECT e.id, s.id, s.state FROM application_environments e
+        JOIN secrets s ON s.application_environment_id = e.id
+        WHERE e.state IN ('Declared', 'Provisioning')
+          AND s.state IN ('Active', 'Rotating', 'Suspended')
     """,
     "an application is being onboarded by a request": """
         SELECT a.id, a.state FROM applications a
@@ -74,6 +109,7 @@ AT_ANY_TIME: dict[str, str] = {
         WHERE (e.state = 'Provisioning') <> EXISTS (
             SELECT 1 FROM workflow_requests r WHERE r.application_environment_id = e.id
             AND r.workflow = 'ApplicationEnvironmentProvisioning'
+            AND NOT COALESCE((r.desired_state -> 'addsSecrets')::boolean, false)
             AND r.state IN ('pending', 'running', 'waiting'))
     """,
     "a secret is being rotated by a request": """
@@ -140,6 +176,7 @@ AT_ANY_TIME: dict[str, str] = {
         SELECT e.id, last.id FROM application_environments e CROSS JOIN LATERAL (
             SELECT r.id FROM workflow_requests r WHERE r.application_environment_id = e.id
             AND r.workflow = 'ApplicationEnvironmentProvisioning' AND r.state = 'succeeded'
+            AND NOT COALESCE((r.desired_state -> 'addsSecrets')::boolean, false)
             ORDER BY r.ended_at DESC, r.id DESC LIMIT 1) last
         WHERE e.state IN ('Active', 'Frozen') AND EXISTS (
             SELECT 1 FROM workflow_requests u WHERE u.undoes = last.id AND u.state = 'succeeded')

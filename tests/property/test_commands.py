@@ -116,6 +116,12 @@ class Commands(RuleBasedStateMachine):
             path = f"/v1/applications/{self._one(self.applications, which)}/environments"
             self.ask(path, {"environment": self._one(self.environments, where)})
 
+    @rule(which=pick, names=st.sets(st.sampled_from(("db", "mailer")), min_size=1))
+    def add_secrets(self, which: int, names: set[str]) -> None:
+        if found := self._own("application_environments"):
+            path = f"/v1/application-environments/{self._one(found, which)}/secrets"
+            self.ask(path, {"secrets": [{"name": name} for name in sorted(names)]})
+
     @rule(which=pick, action=st.sampled_from(("freeze", "unfreeze", "decommission")))
     def move_application_environment(self, which: int, action: str) -> None:
         if found := self._own("application_environments"):
@@ -297,6 +303,21 @@ PLANTED = {
         "UPDATE application_environments SET state = 'Provisioning'"
     ),
     "a secret is being rotated": "UPDATE secrets SET state = 'Rotating'",
+    "a secret is being provisioned": "UPDATE secrets SET state = 'Provisioning'",
+    "an environment that gets secrets": (
+        "WITH added AS (UPDATE workflow_requests SET state = 'pending', desired_state ="
+        " desired_state || jsonb_build_object('addsSecrets', true)"
+        " WHERE workflow = 'ApplicationEnvironmentProvisioning')"
+        " UPDATE application_environments SET state = 'Declared'"
+    ),
+    "a secret in use is not undone": (
+        "UPDATE workflow_requests SET state = 'succeeded', undoes = (SELECT id FROM"
+        " workflow_requests WHERE workflow = 'ApplicationEnvironmentProvisioning')"
+        " WHERE workflow = 'SecretRotation'"
+    ),
+    "no secret is in use in an environment": (
+        "UPDATE application_environments SET state = 'Declared'"
+    ),
     "a secret that is about to end": "UPDATE workflow_requests SET workflow = 'SecretRevocation'"
     ", state = 'pending' WHERE workflow = 'SecretRotation'",
     "nothing of a retired environment": ("UPDATE application_environments SET state = 'Retired'"),

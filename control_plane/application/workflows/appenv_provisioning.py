@@ -1,5 +1,5 @@
 """ApplicationEnvironmentProvisioning: an application environment with its repository and secrets
-becomes Active.
+becomes Active, or one that is Active gets further secrets and stays so.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from datetime import datetime
 
 from control_plane.application.access import found
 from control_plane.application.ports import Work
+from control_plane.application.undo_plans import undo_plan
 from control_plane.application.workflows.flow import (
     Initiator,
     Results,
@@ -30,7 +31,7 @@ from control_plane.domain.managed_secrets import Secret, SecretState
 from control_plane.domain.repositories import REQUIRED_APPROVALS
 from control_plane.domain.requests import Request, SubjectKind
 from control_plane.domain.teams import Team
-from idp_kernel.errors import InvalidInput
+from idp_kernel.errors import Conflict, InvalidInput
 from idp_kernel.ids import new_id
 from idp_kernel.wire.engine import AppEnvDesiredState, StepResult
 from idp_kernel.wire.worker import AppEnvSubject, SecretWanted
@@ -65,12 +66,15 @@ class AppEnvProvisioning(SinglePhase):
         work.teams.by_id(request.team_id).check_may_start_workflow()
         application.check_may_go_on_provisioning()
         work.environments.by_id(appenv.environment_id).check_may_be_provisioned()
+        if _adds_secrets(work, request):
+            appenv.check_secrets_may_come_and_go()
 
     def give_up(self, work: Work, request: Request) -> None:
         appenvs, action = work.application_environments, "give_up_provisioning"
         appenv = existing_environment(work, request)
-        appenvs.save(appenv.moved(action))
-        appenvs.save_repository(appenvs.repository(appenv.id).moved(action))
+        if not _adds_secrets(work, request):
+            appenvs.save(appenv.moved(action))
+            appenvs.save_repository(appenvs.repository(appenv.id).moved(action))
         for secret in appenvs.secrets(appenv.id):
             if secret.state is SecretState.PROVISIONING:
                 appenvs.save_secret(secret.moved(action).with_binding_moved(action))
@@ -81,23 +85,29 @@ class AppEnvProvisioning(SinglePhase):
         lock_subjects(work, request.application_id, environment.slug)
         refuse_while_at_work(work, appenv.id)
         current = existing_environment(work, request)
-        subjects = work.requests.subjects(request.id)
-        wanted = {id_ for kind, id_ in subjects if kind is SubjectKind.SECRET}
+        wanted = _secret_ids(work, request)
         locked = work.application_environments.secrets(appenv.id, lock=True)
-        _move_to_provisioning(work, current, [each for each in locked if each.id in wanted])
+        _move_to_provisioning(
+            work,
+            current,
+            [each for each in locked if each.id in wanted],
+            adds_secrets=_adds_secrets(work, request),
+        )
 
     def finalize(self, work: Work, request: Request, results: Results) -> None:
         appenvs = work.application_environments
         appenv = existing_environment(work, request)
-        repository = appenvs.repository(appenv.id)
-        item = f"repository/{repository.id}"
-        url = reference(results, Step.MATERIALIZE_REPOSITORIES, item, "url")
-        appenvs.save_repository(replace(repository.moved("activate"), url=str(url)))
+        if not _adds_secrets(work, request):
+            appenv = appenv.moved("activate")
+            repository = appenvs.repository(appenv.id)
+            item = f"repository/{repository.id}"
+            url = reference(results, Step.MATERIALIZE_REPOSITORIES, item, "url")
+            appenvs.save_repository(replace(repository.moved("activate"), url=str(url)))
         for secret in appenvs.secrets(appenv.id, lock=True):
             if secret.state is SecretState.PROVISIONING:
                 appenvs.save_secret(_activated(secret, results, work.now))
         revision = _revision(results[Step.CREATE_SECRET_BINDINGS])
-        appenvs.save(replace(appenv.moved("activate"), revision=revision))
+        appenvs.save(replace(appenv, revision=revision))
 
     def launch(self, work: Work, initiator: Initiator, subject_id: str) -> Request:
         return provision_declared_environment(work, initiator, subject_id)
@@ -106,17 +116,24 @@ class AppEnvProvisioning(SinglePhase):
         work.teams.by_id(request.team_id).check_may_start_workflow()
         appenv = existing_environment(work, request)
         refuse_while_at_work(work, appenv.id)
-        if _is_in_use_by(work, request, appenv):
+        leaving: Sequence[Secret] = ()
+        if _adds_secrets(work, request):
+            leaving = _in_use_by(work, request)
+            if leaving:
+                appenv.check_secrets_may_come_and_go()
+        elif _is_in_use_by(work, request, appenv):
             appenv.moved("undo")
-            for secret in work.application_environments.secrets(appenv.id):
-                refuse_in_grace(work, secret)
+            leaving = work.application_environments.secrets(appenv.id)
+            _refuse_added_since(work, request, leaving)
+        for secret in leaving:
+            refuse_in_grace(work, secret)
 
     def begin_undo(self, work: Work, request: Request) -> None:
         work.teams.hold(request.team_id)
         self.lock(work, request)
         self.check_undo(work, request)
         appenv = existing_environment(work, request)
-        if _is_in_use_by(work, request, appenv):
+        if not _adds_secrets(work, request) and _is_in_use_by(work, request, appenv):
             work.application_environments.save(appenv.moved("undo"))
 
     def call_off_undo(self, work: Work, request: Request) -> None:
@@ -126,13 +143,20 @@ class AppEnvProvisioning(SinglePhase):
 
     def end_undo(self, work: Work, request: Request, removed: Collection[str]) -> None:
         """A secret that was kept is Declared too: provisioned anew, it is found and adopted. What
-        asked for the rotation of one that is gone asks no more.
+        asked for the rotation of one that is gone asks no more. An environment that stays in use
+        keeps a secret that was rotated since, and its binding.
         """
         appenvs = work.application_environments
         appenv = existing_environment(work, request)
         for secret in appenvs.secrets(appenv.id):
             if _secret_item(secret) in removed:
                 work.rotations.settle_all_causes(secret.id)
+        if _adds_secrets(work, request):
+            for secret in _in_use_by(work, request):
+                is_gone = _secret_item(secret) in removed
+                if is_gone or not _is_rotated_since(work, request, secret):
+                    appenvs.save_secret(secret.with_provisioning_undone())
+            return
         if appenv.state is not ApplicationEnvironmentState.DECOMMISSIONING:
             return
         appenvs.save(replace(appenv.moved("end_undo"), revision=None))
@@ -150,14 +174,7 @@ def provision_declared_environment(
 
     Raises `Conflict` as the command does, before anything is written.
     """
-    seen = found(
-        work.application_environments.by_id(application_environment_id),
-        "application environment",
-        application_environment_id,
-    )
-    environment = work.environments.by_id(seen.environment_id)
-    subjects = lock_subjects(work, seen.application_id, environment.slug)
-    appenv = subjects.application_environment or seen
+    subjects, appenv = lock_subjects_of(work, application_environment_id)
     refuse_while_at_work(work, appenv.id)
     secrets = work.application_environments.secrets(appenv.id, lock=True)
     standing = [secret for secret in secrets if not secret.is_over]
@@ -196,15 +213,33 @@ def lock_subjects(work: Work, application_id: str, environment_slug: str) -> Pro
     return ProvisioningSubjects(team, application, environment, appenv)
 
 
+def lock_subjects_of(
+    work: Work, application_environment_id: str
+) -> tuple[ProvisioningSubjects, ApplicationEnvironment]:
+    """The same for an application environment that is there."""
+    seen = found(
+        work.application_environments.by_id(application_environment_id),
+        "application environment",
+        application_environment_id,
+    )
+    environment = work.environments.by_id(seen.environment_id)
+    subjects = lock_subjects(work, seen.application_id, environment.slug)
+    return subjects, subjects.application_environment or seen
+
+
 def start_provisioning(
     work: Work,
     initiator: Initiator,
     subjects: ProvisioningSubjects,
     appenv: ApplicationEnvironment,
     secrets: Sequence[Secret],
+    *,
+    adds_secrets: bool = False,
 ) -> Request:
-    """The pending request; the environment and these secrets are Provisioning."""
-    _move_to_provisioning(work, appenv, secrets)
+    """The pending request; these secrets are Provisioning, the environment too unless they are
+    added to it while it is in use.
+    """
+    _move_to_provisioning(work, appenv, secrets, adds_secrets=adds_secrets)
     request = Request.new(
         id_=new_id(),
         workflow=WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING,
@@ -220,30 +255,101 @@ def start_provisioning(
         (SubjectKind.APPLICATION_ENVIRONMENT, appenv.id),
         *((SubjectKind.SECRET, secret.id) for secret in secrets),
     ]
-    work.requests.add(request, _desired_state(work, subjects, appenv, secrets), concerned)
-    tell_asked(work, request, DomainEvent.APPLICATION_ENVIRONMENT_PROVISIONING_REQUESTED)
+    wanted = _desired_state(work, subjects, appenv, secrets, adds_secrets=adds_secrets)
+    work.requests.add(request, wanted, concerned)
+    added = ", ".join(secret.name for secret in secrets)
+    tell_asked(
+        work,
+        request,
+        DomainEvent.APPLICATION_ENVIRONMENT_PROVISIONING_REQUESTED,
+        data={"addedSecrets": added} if adds_secrets else None,
+    )
     work.journal.wake_offers()
     return request
 
 
 def _move_to_provisioning(
-    work: Work, appenv: ApplicationEnvironment, secrets: Sequence[Secret]
+    work: Work, appenv: ApplicationEnvironment, secrets: Sequence[Secret], *, adds_secrets: bool
 ) -> None:
     """Writes nothing unless every move is allowed."""
     appenvs, action = work.application_environments, "provision"
-    moved, repository = appenv.moved(action), appenvs.repository(appenv.id).moved(action)
+    repository = appenvs.repository(appenv.id)
+    if adds_secrets:
+        appenv.check_secrets_may_come_and_go()
+    else:
+        appenv, repository = appenv.moved(action), repository.moved(action)
     moved_secrets = [each.moved(action).with_binding_moved(action) for each in secrets]
-    appenvs.save(moved)
+    appenvs.save(appenv)
     appenvs.save_repository(repository)
     for secret in moved_secrets:
         appenvs.save_secret(secret)
 
 
+def _adds_secrets(work: Work, request: Request) -> bool:
+    """Whether the request adds secrets to an environment that is in use."""
+    desired = work.requests.desired_state(request)
+    return isinstance(desired, AppEnvDesiredState) and desired.adds_secrets
+
+
+def _secret_ids(work: Work, request: Request) -> set[str]:
+    """Of the secrets that the request provisions."""
+    subjects = work.requests.subjects(request.id)
+    return {id_ for kind, id_ in subjects if kind is SubjectKind.SECRET}
+
+
 def _is_in_use_by(work: Work, request: Request, appenv: ApplicationEnvironment) -> bool:
-    """Whether the environment is in use since that request, and not since another one."""
+    """Whether the environment is in use since that request, and not since another one. Those that
+    only added secrets to it brought it into use no more than it was.
+    """
+    if appenv.state is ApplicationEnvironmentState.DECLARED:
+        return False
     kind, workflow = SubjectKind.APPLICATION_ENVIRONMENT, request.workflow
-    last = work.requests.last_succeeded_on(kind, appenv.id, workflow)
-    return last == request.id and appenv.state is not ApplicationEnvironmentState.DECLARED
+    for each in work.requests.succeeded_on(kind, appenv.id, workflow):
+        if not _adds_secrets(work, each):
+            return each.id == request.id
+    return False
+
+
+def _in_use_by(work: Work, request: Request) -> list[Secret]:
+    """The secrets that have their value since that request, and not since another one."""
+    appenv = existing_environment(work, request)
+    of_it = _secret_ids(work, request)
+    return [
+        secret
+        for secret in work.application_environments.secrets(appenv.id)
+        if secret.id in of_it and secret.has_value and _adder(work, secret) == request.id
+    ]
+
+
+def _adder(work: Work, secret: Secret) -> str | None:
+    """The id of the request that the secret has its value since."""
+    workflow = WorkflowName.APPLICATION_ENVIRONMENT_PROVISIONING
+    succeeded = work.requests.succeeded_on(SubjectKind.SECRET, secret.id, workflow)
+    return succeeded[0].id if succeeded else None
+
+
+def _refuse_added_since(work: Work, request: Request, secrets: Sequence[Secret]) -> None:
+    """Raises `Conflict` (`secrets_added_since`) while the environment has secrets that later
+    requests added: they would be left without it.
+    """
+    own = _secret_ids(work, request)
+    added = [each for each in secrets if each.has_value and each.id not in own]
+    if added:
+        names = ", ".join(each.name for each in added)
+        adder = _adder(work, added[-1])
+        raise Conflict(
+            f"The environment has secrets that were added after request {request.id}: {names}. Undo"
+            " the requests that added them first, or revoke them.",
+            code="secrets_added_since",
+            details={"activeRequestId": adder, "workflowRequestId": adder},
+        )
+
+
+def _is_rotated_since(work: Work, request: Request, secret: Secret) -> bool:
+    """Whether the secret has another version than the request gave it."""
+    told = {each.step: each.result for each in undo_plan(work, request).steps}
+    given = reference(told, Step.PROVISION_SECRETS, _secret_item(secret), "version")
+    return secret.version != given
 
 
 def _activated(secret: Secret, results: Results, now: datetime) -> Secret:
@@ -273,6 +379,8 @@ def _desired_state(
     subjects: ProvisioningSubjects,
     appenv: ApplicationEnvironment,
     secrets: Sequence[Secret],
+    *,
+    adds_secrets: bool,
 ) -> AppEnvDesiredState:
     repository = work.application_environments.repository(appenv.id)
     subject = AppEnvSubject(
@@ -289,6 +397,7 @@ def _desired_state(
         required_approvals=REQUIRED_APPROVALS,
         secrets=tuple(secret_wanted(each) for each in secrets),
         binding_ids={each.id: each.binding.id for each in secrets},
+        adds_secrets=adds_secrets,
     )
 
 

@@ -236,10 +236,11 @@ def _environments(work: Work, wanted: OnboardingDesiredState) -> list[Environmen
 
 def _is_in_use_by(work: Work, request: Request, application: Application) -> bool:
     """Whether the application is in use since that request, and not since another one."""
-    last = work.requests.last_succeeded_on(
+    succeeded = work.requests.succeeded_on(
         SubjectKind.APPLICATION, application.id, request.workflow
     )
-    return last == request.id and application.state is not ApplicationState.APPROVED
+    is_last = bool(succeeded) and succeeded[0].id == request.id
+    return is_last and application.state is not ApplicationState.APPROVED
 
 
 def _refuse_while_in_use(work: Work, request: Request) -> None:

@@ -104,10 +104,12 @@ _BY_CODE: dict[str, str] = {
     "ending_unfinished": "Let it end with `{idp} request retry {activeRequestId} --watch`, or ask "
     "for its end anew.",
     "secret_without_value": "Provision its environment first: `{idp} env provision "
-    "{applicationId} {environment} --watch`.",
+    "{applicationId} {environment} --watch`; to one that is Active add the secret: `{idp} secret "
+    "add {applicationId} {environment} NAME --watch`.",
     "application_environment_not_ready": "See its state with `{idp} env show "
     "{applicationEnvironmentId}`, which names the request under way; without one type `{idp} env "
-    "provision {applicationId} {environment} --watch`.",
+    "provision {applicationId} {environment} --watch`, or `{idp} env unfreeze "
+    "{applicationEnvironmentId}` if it is Frozen.",
     "wrong_phase": "Launch the job of the phase that `{idp} request show {requestId}` tells.",
     "binding_missing": "Put the binding back in its repository, as its history has it; then `{idp} "
     "request retry {requestId} --watch`.",
@@ -164,6 +166,8 @@ _BY_CODE: dict[str, str] = {
     "(`{idp} app reject APP --reason WHY`), then suspend and archive it.",
     "application_in_use": "What the message names goes first: `{idp} env list {applicationId}` "
     "shows the environments, `{idp} request list --app {applicationId}` what provisioned them.",
+    "secrets_added_since": "Undo the later request first: `{idp} request undo {activeRequestId}`; "
+    "`{idp} env show {applicationEnvironmentId}` shows the environment's secrets.",
     "request_ended": "See how it ended with `{idp} request show {requestId}`; "
     "`{idp} request retry {requestId} --watch` tries it again unless it succeeded.",
     "request_waiting": "Wait for it with `{idp} request watch {requestId}`.",
@@ -298,7 +302,12 @@ _BY_TYPE: dict[type[PlatformError], str] = {
 _BESIDE_THE_REQUEST = frozenset({"rotation_in_grace", "request_not_ended"})
 """Codes with one more way than to wait for the request that stands in the way."""
 _INSTEAD_OF_THE_REQUEST = frozenset(
-    {"ending_unfinished", "request_superseded", "persons_value_in_grace"}
+    {
+        "ending_unfinished",
+        "request_superseded",
+        "secrets_added_since",
+        "persons_value_in_grace",
+    }
 )
 """Codes whose other request may have ended already, or is not to be waited for."""
 

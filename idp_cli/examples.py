@@ -89,6 +89,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "env unfreeze": (_APPENV,),
     "env decommission": (f'{_APPENV} --reason "The trial is over" --yes --watch',),
     "secret list": ("", "--app shop --environment staging", "--due"),
+    "secret add": (
+        "shop staging db:postgres:high --watch",
+        'shop staging mailer:external_integration images:harbor --reason "It sends mail now"',
+    ),
     "secret show": ("payments/shop/staging/db",),
     "secret bindings": ("payments/shop/staging/db",),
     "secret rotate": (

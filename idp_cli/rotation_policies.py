@@ -27,7 +27,7 @@ def policy_changes(
     given: tuple[tuple[str, str, str | None, Callable[[str], object]], ...] = (
         ("interval_seconds", "--interval", interval, parse_duration),
         ("grace_seconds", "--grace", grace, parse_duration),
-        ("window", "--window", window, _parse_window),
+        ("window", "--window", window, parse_window_or_any),
         ("expires_at", "--expires-at", expires_at, parse_expiry),
     )
     return {
@@ -42,9 +42,14 @@ def policy_facts(policy: RotationPolicy) -> tuple[tuple[str, object], ...]:
     return (
         ("rotated every", duration_text(policy.interval_seconds)),
         ("grace", duration_text(policy.grace_seconds)),
-        ("window", "any time" if policy.window is None else window_text(policy.window)),
+        ("window", window_or_any_text(policy.window)),
         ("expires", policy.expires_at),
     )
+
+
+def window_or_any_text(window: RotationWindow | None) -> str:
+    """A window as people read it."""
+    return "any time" if window is None else window_text(window)
 
 
 def parse_expiry(text: str) -> datetime | None:
@@ -66,19 +71,26 @@ def changed_policy(present: RotationPolicy, changes: Mapping[str, object]) -> Se
     try:
         return SetRotationPolicy.model_validate({**dict(present), **changes})
     except ValidationError as error:
-        first = error.errors()[0]
-        limits = first.get("ctx", {})
-        option = f"--{str(first['loc'][0]).removesuffix('_seconds')}"
-        for bound, words in (("le", "at most"), ("ge", "at least")):
-            if bound in limits:
-                raise InvalidInput(
-                    f"{option}: {duration_text(first['input'])} does not fit; it takes {words} "
-                    f"{duration_text(limits[bound])}."
-                ) from error
-        raise
+        option = f"--{str(error.errors()[0]['loc'][0]).removesuffix('_seconds')}"
+        told = limit_told(error)
+        if told is None:
+            raise
+        raise InvalidInput(f"{option}: {told}.") from error
 
 
-def _parse_window(text: str) -> RotationWindow | None:
+def limit_told(error: ValidationError) -> str | None:
+    """Which limit a duration is beyond; none where it is something else that does not fit."""
+    first = error.errors()[0]
+    limits = first.get("ctx", {})
+    for bound, words in (("le", "at most"), ("ge", "at least")):
+        if bound in limits:
+            allowed = duration_text(limits[bound])
+            return f"{duration_text(first['input'])} does not fit; it takes {words} {allowed}"
+    return None
+
+
+def parse_window_or_any(text: str) -> RotationWindow | None:
+    """A window; none for `any`."""
     return None if text == ANY_TIME else parse_window(text)
 
 

@@ -13,6 +13,7 @@ from idp_cli.api import (
     APPLICATION_ENVIRONMENT_MOVE,
     APPLICATION_ENVIRONMENTS,
     ENVIRONMENTS_OF_APPLICATION,
+    Api,
     path_segment,
 )
 from idp_cli.arguments import (
@@ -33,7 +34,9 @@ from idp_cli.declared_secrets import SECRET_HELP, SECRET_METAVAR, parse_secrets
 from idp_cli.invocation import Invocation, invocation_of
 from idp_cli.output import Columns
 from idp_cli.suggestions import application_slugs
+from idp_kernel.errors import NotFound
 from idp_kernel.wire.api import (
+    Application,
     ApplicationEnvironment,
     Decommission,
     ProvisionEnvironment,
@@ -179,6 +182,15 @@ def _move(context: typer.Context, application_environment_id: str, move: str) ->
     with refusals_about(about_application_environment(found)):
         moved = invocation.api.command(path, ApplicationEnvironment)
     show_environment(invocation, moved)
+
+
+def environment_of(api: Api, application: Application, slug: str) -> ApplicationEnvironment:
+    """The application in that environment; raises `NotFound`."""
+    path = ENVIRONMENTS_OF_APPLICATION.format(application_id=application.id)
+    found = next(iter(api.all(path, ApplicationEnvironment, {"environment": slug})), None)
+    if found is None:
+        raise NotFound(f"{application.team}/{application.slug} has no environment {slug}.")
+    return found
 
 
 def get_environment(

@@ -19,7 +19,7 @@ from idp_cli.commands.requests import (
     say_to_be_approved,
 )
 from idp_cli.declarations.comparison import compare
-from idp_cli.declarations.plans import Change, Plan
+from idp_cli.declarations.plans import Change, Plan, Removal
 from idp_cli.declarations.present import Present
 from idp_cli.declarations.reading import Declarations, invalid_declarations, read_declarations
 from idp_cli.declarations.showing import Applied, RequestShown, change_shown, plan_lines
@@ -49,7 +49,7 @@ def apply(
         typer.Option("--watch", help="Wait until everything is as declared, showing each step."),
     ] = False,
 ) -> None:
-    """Make teams, environments, applications and their environments as a file declares them.
+    """Make teams, environments, applications, their environments and secrets as a file declares.
 
     The file is checked whole, then compared with the platform: what differs is shown first, and
     created or changed once you agree. What the file does not name stays as it is. A second time
@@ -131,6 +131,9 @@ class _Application:
     def _change(self, change: Change) -> None:
         api = self._invocation.api
         for command in change.commands:
+            if isinstance(command, Removal):
+                api.delete(command.path)
+                continue
             if command.method == "PUT" and command.body is not None:
                 api.put(command.path, command.answer, command.body, if_match=command.if_match)
                 continue

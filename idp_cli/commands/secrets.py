@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from idp_cli.advice import about_secret, refusals_about
+from idp_cli.advice import about_application_environment, about_secret, refusals_about
 from idp_cli.agreement import agree
 from idp_cli.api import (
     BINDINGS_OF_SECRET,
@@ -18,21 +18,27 @@ from idp_cli.api import (
     SECRET,
     SECRET_MOVE,
     SECRETS,
+    SECRETS_OF_ENVIRONMENT,
 )
 from idp_cli.arguments import (
     ApplicationFilter,
+    ApplicationName,
     EnvironmentFilter,
+    EnvironmentSlug,
     Limit,
     NamePrefix,
     SecretName,
     StateFilter,
     TeamFilter,
+    TeamOption,
     Yes,
     query_of,
 )
-from idp_cli.commands.applications import application_id
+from idp_cli.commands.application_environments import environment_of
+from idp_cli.commands.applications import application_id, find_application
 from idp_cli.commands.requests import finish, follow, show_accepted
 from idp_cli.commands.secret_login import login
+from idp_cli.declared_secrets import SECRET_HELP, SECRET_METAVAR, parse_secrets
 from idp_cli.invocation import Invocation, invocation_of
 from idp_cli.output import Columns, program_word
 from idp_cli.rotation_policies import (
@@ -47,6 +53,7 @@ from idp_cli.secret_addresses import address_of, find_secret
 from idp_cli.step_view import ended_or_in_long_grace, has_ended
 from idp_kernel.errors import InvalidInput
 from idp_kernel.wire.api import (
+    AddSecrets,
     ReportCompromised,
     RequestAccepted,
     RevokeSecret,
@@ -105,6 +112,32 @@ def list_(
     )
     found = list(invocation.api.all(SECRETS, Secret, query, limit=limit))
     invocation.output.items(found, SECRET_COLUMNS)
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    application: ApplicationName,
+    environment: EnvironmentSlug,
+    secret: Annotated[list[str], typer.Argument(metavar=SECRET_METAVAR, help=SECRET_HELP)],
+    team: TeamOption = None,
+    reason: Annotated[str, typer.Option(help="Why; it stands in the audit.")] = "",
+    *,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show each step until the request has ended.")
+    ] = False,
+) -> None:
+    """Give an environment that is Active further secrets; it stays Active meanwhile."""
+    invocation = invocation_of(context)
+    body = AddSecrets(secrets=parse_secrets(secret), reason=reason)
+    owner = find_application(invocation.api, application, team)
+    found = environment_of(invocation.api, owner, environment)
+    path = SECRETS_OF_ENVIRONMENT.format(application_environment_id=found.id)
+    with refusals_about(about_application_environment(found)):
+        accepted = invocation.api.command(path, RequestAccepted, body)
+    if watch:
+        finish(invocation, follow(invocation, accepted.request_id))
+    show_accepted(invocation, accepted)
 
 
 @app.command()

@@ -9,7 +9,7 @@ own; a key derived from the file would replay an answer of yesterday and change 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from idp_cli.api import (
     APPLICATION,
@@ -20,53 +20,67 @@ from idp_cli.api import (
     ENVIRONMENT_MOVE,
     ENVIRONMENTS,
     ENVIRONMENTS_OF_APPLICATION,
-    MEMBERS,
     ONBOARDING,
-    TEAM,
-    TEAM_MOVE,
-    TEAMS,
+    SECRETS_OF_ENVIRONMENT,
+)
+from idp_cli.declarations.differences import (
+    ACTIVE,
+    DRAFT,
+    FREEZES,
+    FROZEN,
+    PLANNED,
+    SUSPENDED,
+    described,
+    if_unchanged,
+    state_changed,
+    state_to_be,
 )
 from idp_cli.declarations.kinds import (
     DeclaredApplication,
     DeclaredApplicationEnvironment,
     DeclaredEnvironment,
+    DeclaredSecret,
     DeclaredTeam,
     Kind,
 )
-from idp_cli.declarations.plans import Action, Change, Command, FieldChange, Plan, UnderWay
+from idp_cli.declarations.plans import Action, Change, Command, FieldChange, Plan, Removal, UnderWay
 from idp_cli.declarations.present import Present
 from idp_cli.declarations.reading import Declarations, Placed
+from idp_cli.declarations.secrets import (
+    DECLARED,
+    OVER,
+    PROVISIONING,
+    WantedSecret,
+    added_fields,
+    missing,
+    new_secret_change,
+    provisioned_fields,
+    secret_change,
+    secrets_wanted,
+    unchangeable,
+    waits_with_its_state,
+)
+from idp_cli.declarations.teams import team_change
 from idp_cli.output import program_word
 from idp_kernel.wire.api import (
+    AddSecrets,
     Application,
     ApplicationEnvironment,
     CreateEnvironment,
-    CreateTeam,
     DeclareEnvironment,
-    DeclareSecret,
     DescribeApplication,
     DescribeEnvironment,
-    DescribeTeam,
     Environment,
-    Member,
     ProvisionEnvironment,
     RegisterApplication,
     RequestAccepted,
-    SecretSummary,
     Team,
 )
 
-ACTIVE, DRAFT, PLANNED, SUSPENDED, FROZEN = "Active", "Draft", "Planned", "Suspended", "Frozen"
-PROPOSED, APPROVED, ONBOARDING_STATE, DECLARED, PROVISIONING = (
-    "Proposed",
-    "Approved",
-    "Onboarding",
-    "Declared",
-    "Provisioning",
-)
-
-_TEAM_MOVES = {(SUSPENDED, ACTIVE): "resume", (ACTIVE, SUSPENDED): "suspend"}
-_FREEZES = {(FROZEN, ACTIVE): "unfreeze", (ACTIVE, FROZEN): "freeze"}
+PROPOSED, APPROVED, ONBOARDING_STATE = "Proposed", "Approved", "Onboarding"
+_STANDING = (DECLARED, PROVISIONING, ACTIVE, FROZEN)
+"""States of an application environment that can be brought to what is declared."""
+_DECLARE_IT = f"declare it with a document of kind {Kind.APPLICATION_ENVIRONMENT}"
 
 
 def compare(declarations: Declarations, present: Present) -> Plan:
@@ -81,6 +95,8 @@ def compare(declarations: Declarations, present: Present) -> Plan:
         comparison.application(placed, application)
     for placed, appenv in declarations.of(DeclaredApplicationEnvironment):
         comparison.application_environment(placed, appenv)
+    for placed, secret in declarations.of(DeclaredSecret):
+        comparison.secret(placed, secret)
     return plan
 
 
@@ -119,6 +135,10 @@ class _Comparison:
         self._declarations = declarations
         self._present = present
         self._plan = plan
+        self._get_their_secrets: set[str] = set()
+        """Subjects of the application environments whose secrets this plan asks for."""
+        self._compared: set[str] = set()
+        """Subjects of those that have secrets in the file and no document of their own."""
 
     # --------------------------------------------------------------------------------- teams
 
@@ -127,19 +147,7 @@ class _Comparison:
         if present is not None and present.state not in (DRAFT, ACTIVE, SUSPENDED):
             self._refuse_gone(placed, present.state)
             return
-        fields = [*_team_fields(present, declared)]
-        tag = self._present.tag(TEAM.format(team=declared.slug))
-        commands = [*_if_unchanged(tag, _team_commands(present, declared))]
-        roles = self._present.roles(declared.slug) if present is not None else {}
-        for member in declared.members:
-            role = roles.get(member.principal)
-            if role != member.role:
-                fields.append(FieldChange(f"member {member.principal}", role, member.role))
-                commands.append(Command(MEMBERS.format(team=declared.slug), Member, member))
-        action = Action.CREATE if present is None else Action.CHANGE
-        self._plan.settle(
-            Change(action, Kind.TEAM, declared.subject, tuple(fields), tuple(commands))
-        )
+        self._plan.settle(team_change(self._present, declared))
 
     # -------------------------------------------------------------------------- environments
 
@@ -151,7 +159,7 @@ class _Comparison:
         action = Action.CREATE if present is None else Action.CHANGE
         fields = tuple(_environment_fields(present, declared))
         tag = self._present.tag(ENVIRONMENT.format(environment=declared.slug))
-        commands = tuple(_if_unchanged(tag, _environment_commands(present, declared)))
+        commands = tuple(if_unchanged(tag, _environment_commands(present, declared)))
         self._plan.settle(Change(action, Kind.ENVIRONMENT, declared.subject, fields, commands))
 
     # -------------------------------------------------------------------------- applications
@@ -187,9 +195,9 @@ class _Comparison:
             team=declared.team,
             slug=declared.slug,
             description=declared.description or "",
-            environments=tuple(_with_application(each) for each in environments),
+            environments=tuple(self._with_application(each) for each in environments),
         )
-        fields = _described(None, declared.description)
+        fields = described(None, declared.description)
         command = Command(APPLICATIONS, RequestAccepted, body)
         self._plan.settle(
             Change(Action.CREATE, Kind.APPLICATION, declared.subject, tuple(fields), (command,))
@@ -198,7 +206,7 @@ class _Comparison:
     def _change_application(
         self, placed: Placed, declared: DeclaredApplication, present: Application
     ) -> None:
-        fields = [*_described(present.description, declared.description)]
+        fields = [*described(present.description, declared.description)]
         commands = []
         if fields:
             body = DescribeApplication(description=declared.description or "")
@@ -255,7 +263,7 @@ class _Comparison:
                 "declare it with a document of kind Application",
             )
         elif self._may_be_provisioned(placed, declared.environment):
-            self._plan.settle(_provisioned(declared, None))
+            self._settle_provisioned(declared, None)
             if declared.state == FROZEN:
                 self._await(declared, None)
 
@@ -266,20 +274,86 @@ class _Comparison:
         application: Application,
         present: ApplicationEnvironment,
     ) -> None:
+        if present.state not in _STANDING:
+            self._refuse_gone(placed, present.state)
+            return
+        wanted = self._wanted(declared.subject)
+        problems = [*unchangeable(wanted, present)]
+        self._plan.refusals += problems
+        if problems:
+            return
         if present.state in (DECLARED, PROVISIONING) and present.active_request_id is not None:
-            if self._has_its_secrets(placed, declared, present, "while it is being provisioned"):
-                settled = declared.state != FROZEN
-                self._await(declared, present.active_request_id, is_settled=settled)
+            settled = declared.state != FROZEN and not missing(wanted, present)
+            self._await(declared, present.active_request_id, is_settled=settled)
         elif present.state == DECLARED and application.state != ACTIVE:
             self._after_onboarding(placed, declared, application)
         elif present.state in (DECLARED, PROVISIONING):
             self._provision(placed, declared, application, present)
-        elif present.state in (ACTIVE, FROZEN):
-            if self._has_its_secrets(placed, declared, present, "once it is provisioned"):
-                path = APPLICATION_ENVIRONMENT.format(application_environment_id=present.id)
-                self._plan.settle(_frozen_or_not(declared, present, self._present.tag(path)))
         else:
-            self._refuse_gone(placed, present.state)
+            self._change_environment_in_use(placed, declared, application, present)
+
+    def _change_environment_in_use(
+        self,
+        placed: Placed,
+        declared: DeclaredApplicationEnvironment,
+        application: Application,
+        present: ApplicationEnvironment,
+    ) -> None:
+        """It is changed while nothing is at work on it; else it is compared again afterwards."""
+        new = missing(self._wanted(declared.subject), present)
+        path = APPLICATION_ENVIRONMENT.format(application_environment_id=present.id)
+        frozen_or_not = _frozen_or_not(declared, present, self._present.tag(path))
+        if present.active_request_id is not None:
+            settled = not new and not frozen_or_not.commands
+            self._await(declared, present.active_request_id, is_settled=settled)
+        elif new:
+            self._add_secrets(placed, declared, application, present)
+        else:
+            self._plan.settle(frozen_or_not)
+
+    def _add_secrets(
+        self,
+        placed: Placed,
+        declared: DeclaredApplicationEnvironment,
+        application: Application,
+        present: ApplicationEnvironment,
+    ) -> None:
+        """All that it is to get, in one request; it is frozen only afterwards."""
+        new = missing(self._wanted(declared.subject), present)
+        if present.state == FROZEN and declared.state != ACTIVE:
+            self._plan.refusals.append(
+                f"{new[0].place()}: {declared.subject} is {FROZEN} and gets no secret; declare it "
+                f"with `state: {ACTIVE}`, or type `{program_word()} env unfreeze {present.id}`"
+            )
+            return
+        if application.state != ACTIVE:
+            self._refuse(
+                placed,
+                "application",
+                f"{declared.application_subject} is {application.state} and its environments get "
+                f"no secret {new[0].name}",
+                "take the secret out",
+            )
+            return
+        may = self._may_be_provisioned(placed, declared.environment)
+        if not self._team_starts_workflows(placed, declared.team) or not may:
+            return
+        known = {secret.name: secret for secret in present.secrets}
+        body = AddSecrets(secrets=tuple(each.beside(known.get(each.name)) for each in new))
+        path = SECRETS_OF_ENVIRONMENT.format(application_environment_id=present.id)
+        fields = [*added_fields(new, present)]
+        commands: list[Command | Removal] = [Command(path, RequestAccepted, body)]
+        if present.state == FROZEN:
+            path = APPLICATION_ENVIRONMENT.format(application_environment_id=present.id)
+            unfrozen = _frozen_or_not(declared, present, self._present.tag(path))
+            fields, commands = [*unfrozen.fields, *fields], [*unfrozen.commands, *commands]
+        kind = Kind.APPLICATION_ENVIRONMENT
+        self._plan.settle(
+            Change(Action.CHANGE, kind, declared.subject, tuple(fields), tuple(commands))
+        )
+        self._get_their_secrets.add(declared.subject)
+        if declared.state == FROZEN:
+            self._await(declared, None)
 
     def _provision(
         self,
@@ -288,16 +362,18 @@ class _Comparison:
         application: Application,
         present: ApplicationEnvironment | None,
     ) -> None:
-        problems = [*self._other_issuers(placed, declared, present)]
-        self._plan.refusals += problems
         may = self._may_be_provisioned(placed, declared.environment)
-        if problems or not may or not self._team_starts_workflows(placed, declared.team):
+        if not may or not self._team_starts_workflows(placed, declared.team):
             return
-        secrets = None if declared.secrets is None else tuple(_whole_secrets(declared, present))
+        known = {secret.name: secret for secret in present.secrets} if present else {}
+        wanted = secrets_wanted(self._declarations, declared.subject)
+        secrets = None
+        if wanted is not None:
+            secrets = tuple(each.beside(known.get(each.name)) for each in wanted)
         body = ProvisionEnvironment(environment=declared.environment, secrets=secrets)
         path = ENVIRONMENTS_OF_APPLICATION.format(application_id=application.id)
         command = Command(path, RequestAccepted, body)
-        self._plan.settle(_provisioned(declared, present, command))
+        self._settle_provisioned(declared, present, command)
         if declared.state == FROZEN:
             self._await(declared, None)
 
@@ -336,31 +412,117 @@ class _Comparison:
             )
         )
 
-    def _has_its_secrets(
+    def _settle_provisioned(
         self,
-        placed: Placed,
-        declared: DeclaredApplicationEnvironment,
-        present: ApplicationEnvironment,
-        when: str,
-    ) -> bool:
-        """Whether nothing of its secrets would have to change, which cannot be any more."""
-        problems = [*_other_secrets(placed, declared, present, when)]
-        self._plan.refusals += problems
-        return not problems
-
-    def _other_issuers(
-        self,
-        placed: Placed,
         declared: DeclaredApplicationEnvironment,
         present: ApplicationEnvironment | None,
-    ) -> Iterator[str]:
-        """What is declared already keeps its issuer, even before it is provisioned."""
-        known = {secret.name: secret for secret in present.secrets} if present else {}
-        for number, secret in enumerate(_whole_secrets(declared, present)):
-            found = known.get(secret.name)
-            if found is not None and found.issuer != secret.issuer:
-                yield _fixed(placed, number, "issuer", found.issuer, secret.issuer)
+        *commands: Command,
+    ) -> None:
+        """It is provisioned; `present` is there when it was declared before."""
+        fields = [
+            FieldChange("state", present.state if present else None, ACTIVE),
+            *provisioned_fields(self._wanted(declared.subject), present),
+        ]
+        action = Action.CREATE if present is None else Action.CHANGE
+        kind = Kind.APPLICATION_ENVIRONMENT
+        self._plan.settle(Change(action, kind, declared.subject, tuple(fields), commands))
+        self._get_their_secrets.add(declared.subject)
 
+    def _wanted(self, subject: str) -> tuple[WantedSecret, ...]:
+        return secrets_wanted(self._declarations, subject) or ()
+
+    def _with_application(self, declared: DeclaredApplicationEnvironment) -> DeclareEnvironment:
+        """As a registration has it: onboarding asks for its provisioning at its end."""
+        wanted = secrets_wanted(self._declarations, declared.subject)
+        if wanted is None:
+            return DeclareEnvironment(environment=declared.environment, provision=True)
+        return DeclareEnvironment(
+            environment=declared.environment,
+            provision=True,
+            secrets=tuple(secret.declared for secret in wanted),
+        )
+
+    # ------------------------------------------------------------------------------- secrets
+
+    def secret(self, placed: Placed, declared: DeclaredSecret) -> None:
+        """Its rotation and its state. That it is there is its environment's matter."""
+        environment = self._environment_of(placed, declared)
+        known = {} if environment is None else {each.name: each for each in environment.secrets}
+        summary = known.get(declared.name)
+        found = None if summary is None else self._present.secret(summary.id)
+        if found is None or found.state == DECLARED:
+            request = None if environment is None else environment.active_request_id
+            self._await_secret(declared, request)
+            return
+        change = secret_change(self._present, found, declared)
+        waits = waits_with_its_state(found, declared)
+        if waits or found.state == PROVISIONING:
+            settled = not waits and not change.commands
+            self._plan.under_way.append(
+                UnderWay(Kind.SECRET, declared.subject, found.active_request_id, is_settled=settled)
+            )
+        elif found.state not in OVER:
+            self._plan.settle(change)
+
+    def _await_secret(self, declared: DeclaredSecret, request_id: str | None) -> None:
+        """It comes with its environment; its rotation and its suspension come afterwards."""
+        if declared.environment_subject in self._get_their_secrets:
+            self._plan.settle(new_secret_change(declared))
+            if declared.rotation is None and declared.state != SUSPENDED:
+                return
+        self._plan.under_way.append(
+            UnderWay(Kind.SECRET, declared.subject, request_id, is_settled=False)
+        )
+
+    def _environment_of(
+        self, placed: Placed, declared: DeclaredSecret
+    ) -> ApplicationEnvironment | None:
+        """Where the secret belongs. Without a document of its own the environment has to be there,
+        and gets all its secrets with the first of them.
+        """
+        application = self._present.application(declared.team, declared.application)
+        present = None
+        if application is not None:
+            present = self._present.application_environment(application.id, declared.environment)
+        subject = declared.environment_subject
+        around = self._declarations.find(DeclaredApplicationEnvironment, subject)
+        if around is None and subject not in self._compared:
+            self._compared.add(subject)
+            self._compare_secrets_alone(placed, declared, application, present)
+        return present
+
+    def _compare_secrets_alone(
+        self,
+        placed: Placed,
+        declared: DeclaredSecret,
+        application: Application | None,
+        present: ApplicationEnvironment | None,
+    ) -> None:
+        """What stands in their way, or the secrets that the environment lacks."""
+        subject = declared.environment_subject
+        if application is None or present is None:
+            found = f"there is no application environment {subject}, neither in the file nor that"
+            self._refuse(placed, "environment", f"{found} your token may see", _DECLARE_IT)
+        elif present.state not in _STANDING:
+            found = f"{subject} is {present.state}, which is for good"
+            self._refuse(placed, "environment", found, "take this document out")
+        elif present.state == DECLARED and present.active_request_id is None:
+            found = f"{subject} is {DECLARED} and not provisioned"
+            self._refuse(placed, "environment", found, _DECLARE_IT)
+        else:
+            wanted = self._wanted(subject)
+            self._plan.refusals += (problems := [*unchangeable(wanted, present)])
+            is_idle = present.active_request_id is None
+            if not problems and is_idle and missing(wanted, present):
+                around = DeclaredApplicationEnvironment(
+                    kind=Kind.APPLICATION_ENVIRONMENT,
+                    team=declared.team,
+                    application=declared.application,
+                    environment=declared.environment,
+                )
+                self._add_secrets(placed, around, application, present)
+
+    # -------------------------------------------------------------------- what stands in the way
     # -------------------------------------------------------------------- what stands in the way
 
     def _team_starts_workflows(self, placed: Placed, slug: str) -> bool:
@@ -390,7 +552,7 @@ class _Comparison:
                 f"declare it with a document of kind {need.kind}",
             )
             return False
-        state = _state_to_be(_state_of(declared), _state_of(present))
+        state = state_to_be(_state_of(declared), _state_of(present))
         if state == ACTIVE:
             return True
         move = "activate" if state == need.begins_as else need.goes_on_by
@@ -429,49 +591,15 @@ def _state_of(
     return None if thing is None else thing.state
 
 
-def _state_to_be(declared: str | None, present: str | None) -> str:
-    """What it is once the file is applied: what is new, or was only begun, becomes active."""
-    if declared is not None:
-        return declared
-    return ACTIVE if present in (None, DRAFT, PLANNED) else str(present)
-
-
-def _team_fields(present: Team | None, declared: DeclaredTeam) -> Iterator[FieldChange]:
-    if present is None:
-        yield FieldChange("displayName", None, declared.display_name or declared.slug)
-        yield FieldChange("state", None, declared.state or ACTIVE)
-        return
-    if declared.display_name not in (None, present.display_name):
-        yield FieldChange("displayName", present.display_name, str(declared.display_name))
-    yield from _state_changed(present.state, _state_to_be(declared.state, present.state))
-
-
-def _team_commands(present: Team | None, declared: DeclaredTeam) -> Iterator[Command]:
-    slug, name = declared.slug, declared.display_name
-    if present is None:
-        body = CreateTeam(slug=slug, display_name=name or slug)
-        yield Command(TEAMS, Team, body)
-    elif name not in (None, present.display_name):
-        path = TEAM.format(team=slug)
-        yield Command(path, Team, DescribeTeam(display_name=str(name)), "PUT")
-    state = DRAFT if present is None else present.state
-    if state == DRAFT:
-        yield Command(TEAM_MOVE.format(team=slug, move="activate"), Team)
-        state = ACTIVE
-    move = _TEAM_MOVES.get((state, declared.state or state))
-    if move is not None:
-        yield Command(TEAM_MOVE.format(team=slug, move=move), Team)
-
-
 def _environment_fields(
     present: Environment | None, declared: DeclaredEnvironment
 ) -> Iterator[FieldChange]:
     if present is None:
-        yield from _described(None, declared.description)
+        yield from described(None, declared.description)
         yield FieldChange("state", None, declared.state or ACTIVE)
         return
-    yield from _described(present.description, declared.description)
-    yield from _state_changed(present.state, _state_to_be(declared.state, present.state))
+    yield from described(present.description, declared.description)
+    yield from state_changed(present.state, state_to_be(declared.state, present.state))
 
 
 def _environment_commands(
@@ -489,58 +617,15 @@ def _environment_commands(
     if state == PLANNED:
         yield Command(ENVIRONMENT_MOVE.format(environment=slug, move="activate"), Environment)
         state = ACTIVE
-    move = _FREEZES.get((state, declared.state or state))
+    move = FREEZES.get((state, declared.state or state))
     if move is not None:
         yield Command(ENVIRONMENT_MOVE.format(environment=slug, move=move), Environment)
-
-
-def _if_unchanged(tag: str | None, commands: Iterator[Command]) -> Iterator[Command]:
-    """The first only if the thing is as it was compared; the others follow from what it made."""
-    for number, command in enumerate(commands):
-        yield replace(command, if_match=tag) if number == 0 else command
-
-
-def _described(present: str | None, declared: str | None) -> Iterator[FieldChange]:
-    if declared is not None and declared != (present or ""):
-        yield FieldChange("description", present, declared)
-
-
-def _state_changed(present: str, wanted: str) -> Iterator[FieldChange]:
-    if present != wanted:
-        yield FieldChange("state", present, wanted)
-
-
-def _with_application(declared: DeclaredApplicationEnvironment) -> DeclareEnvironment:
-    """As a registration has it: onboarding asks for its provisioning at its end."""
-    if declared.secrets is None:
-        return DeclareEnvironment(environment=declared.environment, provision=True)
-    return DeclareEnvironment(
-        environment=declared.environment, provision=True, secrets=declared.secrets
-    )
-
-
-def _provisioned(
-    declared: DeclaredApplicationEnvironment,
-    present: ApplicationEnvironment | None,
-    *commands: Command,
-) -> Change:
-    """It is provisioned; `present` is there when it was declared before."""
-    known = {secret.name: secret for secret in present.secrets} if present else {}
-    fields = [FieldChange("state", present.state if present else None, ACTIVE)]
-    for secret in _whole_secrets(declared, present):
-        before = known.get(secret.name)
-        was = None if before is None else _secret_text(before)
-        if was != _secret_text(secret):
-            fields.append(FieldChange(f"secret {secret.name}", was, _secret_text(secret)))
-    action = Action.CREATE if present is None else Action.CHANGE
-    kind = Kind.APPLICATION_ENVIRONMENT
-    return Change(action, kind, declared.subject, tuple(fields), commands)
 
 
 def _frozen_or_not(
     declared: DeclaredApplicationEnvironment, present: ApplicationEnvironment, tag: str | None
 ) -> Change:
-    move = _FREEZES.get((present.state, declared.state or present.state))
+    move = FREEZES.get((present.state, declared.state or present.state))
     kind, subject = Kind.APPLICATION_ENVIRONMENT, declared.subject
     if move is None:
         return Change(Action.CHANGE, kind, subject)
@@ -548,51 +633,3 @@ def _frozen_or_not(
     fields = (FieldChange("state", present.state, str(declared.state)),)
     commands = (Command(path, ApplicationEnvironment, if_match=tag),)
     return Change(Action.CHANGE, kind, subject, fields, commands)
-
-
-def _other_secrets(
-    placed: Placed,
-    declared: DeclaredApplicationEnvironment,
-    present: ApplicationEnvironment,
-    when: str,
-) -> Iterator[str]:
-    known = {secret.name: secret for secret in present.secrets}
-    for number, secret in enumerate(declared.secrets or ()):
-        found = known.get(secret.name)
-        if found is None:
-            place = placed.place("secrets", number)
-            yield (
-                f"{place}: {declared.subject} has no secret {secret.name}, and gets none {when}; "
-                "take it out here, or declare it in another environment"
-            )
-            continue
-        for field in ("issuer", "purpose", "sensitivity"):
-            was, wanted = str(getattr(found, field)), str(getattr(secret, field))
-            if field in secret.model_fields_set and was != wanted:
-                yield _fixed(placed, number, field, was, wanted)
-
-
-def _whole_secrets(
-    declared: DeclaredApplicationEnvironment, present: ApplicationEnvironment | None
-) -> Iterator[DeclareSecret]:
-    """With what the file leaves out as it is; as new ones have it where there is none yet."""
-    known = {secret.name: secret for secret in present.secrets} if present else {}
-    for secret in declared.secrets or ():
-        found = known.get(secret.name)
-        if found is None:
-            yield secret
-            continue
-        left_out = {"issuer", "purpose", "sensitivity"} - secret.model_fields_set
-        yield secret.model_copy(update={field: getattr(found, field) for field in left_out})
-
-
-def _fixed(placed: Placed, number: int, field: str, was: str, wanted: str) -> str:
-    place = placed.place("secrets", number, field)
-    return (
-        f"{place}: it is {was} and cannot become {wanted}; write {was}, or declare a secret of "
-        "another name"
-    )
-
-
-def _secret_text(secret: DeclareSecret | SecretSummary) -> str:
-    return f"{secret.issuer}, {secret.purpose}, {secret.sensitivity}"

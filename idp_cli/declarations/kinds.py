@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, ValidationError
 
+from idp_cli.durations import parse_duration
+from idp_cli.rotation_policies import limit_told, parse_window_or_any
+from idp_kernel.errors import InvalidInput
 from idp_kernel.ids import Slug
-from idp_kernel.wire.api import SECRETS_PER_ENVIRONMENT, AddMember, DeclareSecret
+from idp_kernel.wire.api import (
+    SECRETS_PER_ENVIRONMENT,
+    AddMember,
+    DeclareSecret,
+    PrincipalName,
+    RotationWindow,
+    SetRotationPolicy,
+    SetTeamLimits,
+    TeamPolicy,
+)
 from idp_kernel.wire.base import Line, WireModel
+from idp_kernel.wire.worker import CredentialIssuerName, SecretPurpose, SecretSensitivity
 
 
 class Kind(StrEnum):
@@ -20,6 +34,7 @@ class Kind(StrEnum):
     ENVIRONMENT = "Environment"
     APPLICATION = "Application"
     APPLICATION_ENVIRONMENT = "ApplicationEnvironment"
+    SECRET = "Secret"
 
 
 class Declaration(WireModel):
@@ -45,6 +60,12 @@ class DeclaredTeam(Declaration):
     """Left out, a suspended team stays suspended."""
     members: tuple[AddMember, ...] = ()
     """Each has the role that stands here; those who do not stand here keep theirs."""
+    former_members: tuple[PrincipalName, ...] = ()
+    """Who has no role in it any more, or never had one."""
+    policy: TeamPolicy | None = None
+    """What of it is left out stays as it is."""
+    limits: SetTeamLimits | None = None
+    """What of them is left out stays as it is; `null` is the platform's default."""
 
     @property
     def subject(self) -> str:
@@ -96,7 +117,9 @@ class DeclaredApplicationEnvironment(Declaration):
     secrets: Annotated[
         tuple[DeclareSecret, ...] | None, Field(max_length=SECRETS_PER_ENVIRONMENT)
     ] = None
-    """Left out, a new one gets `app-key`."""
+    """With those that documents of their own declare for it. Where nothing names one, a new
+    environment gets `app-key`.
+    """
 
     @property
     def application_subject(self) -> str:
@@ -107,6 +130,84 @@ class DeclaredApplicationEnvironment(Declaration):
         return f"{self.team}/{self.application}/{self.environment}"
 
 
+def _read(field: str, parse: Callable[[str], object]) -> BeforeValidator:
+    """Reads what people write, as that field of a rotation policy takes it."""
+
+    def read(written: object) -> object:
+        if not isinstance(written, str):
+            raise ValueError(f"it takes text, such as {_EXAMPLES[field]}")  # noqa: TRY004 - pydantic's
+        try:
+            parsed = parse(written)
+            SetRotationPolicy.model_validate({field: parsed})
+        except ValidationError as error:
+            raise ValueError(limit_told(error)) from error
+        except InvalidInput as error:
+            raise ValueError(error.message.removesuffix(".")) from error
+        return parsed
+
+    return BeforeValidator(read)
+
+
+_EXAMPLES = {"interval_seconds": "30d", "grace_seconds": "1h or 0s", "window": "mon-fri 22-06"}
+
+
+class DeclaredRotation(WireModel):
+    """When a secret is rotated; what is left out stays as it is."""
+
+    POLICY_FIELDS: ClassVar[dict[str, str]] = {
+        "interval": "interval_seconds",
+        "grace": "grace_seconds",
+        "window": "window",
+    }
+    """By the names that they have here."""
+
+    interval: Annotated[int | None, _read("interval_seconds", parse_duration)] = None
+    """In seconds; written as a duration, as is the grace."""
+    grace: Annotated[int | None, _read("grace_seconds", parse_duration)] = None
+    window: Annotated[RotationWindow | None, _read("window", parse_window_or_any)] = None
+    """`any` is none."""
+
+    @property
+    def changes(self) -> dict[str, object]:
+        """What was given, by the names that the policy has for it."""
+        return {self.POLICY_FIELDS[field]: getattr(self, field) for field in self.model_fields_set}
+
+
+class DeclaredSecret(Declaration):
+    """A secret of an application environment, with its rotation."""
+
+    of_kind = Kind.SECRET
+
+    kind: Literal[Kind.SECRET]
+    team: Slug
+    application: Slug
+    environment: Slug
+    name: Slug
+    issuer: CredentialIssuerName | None = None
+    purpose: SecretPurpose | None = None
+    sensitivity: SecretSensitivity | None = None
+    state: Literal["Active", "Suspended"] | None = None
+    """Left out, a suspended one stays suspended."""
+    rotation: DeclaredRotation | None = None
+
+    @property
+    def environment_subject(self) -> str:
+        return f"{self.team}/{self.application}/{self.environment}"
+
+    @property
+    def subject(self) -> str:
+        return f"{self.environment_subject}/{self.name}"
+
+    @property
+    def declare_secret(self) -> DeclareSecret:
+        """As an environment declares it; set is what was given."""
+        given = {field: getattr(self, field) for field in SECRET_FIELDS}
+        named = {field: value for field, value in given.items() if value is not None}
+        return DeclareSecret.model_validate({"name": self.name, **named})
+
+
+SECRET_FIELDS = ("issuer", "purpose", "sensitivity")
+"""What a secret is, besides its name."""
 KINDS: dict[Kind, type[Declaration]] = {
     each.of_kind: each
     for each in (
@@ -114,5 +215,6 @@ KINDS: dict[Kind, type[Declaration]] = {
         DeclaredEnvironment,
         DeclaredApplication,
         DeclaredApplicationEnvironment,
+        DeclaredSecret,
     )
 }

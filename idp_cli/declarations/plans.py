@@ -31,6 +31,14 @@ class Command:
 
 
 @dataclass(frozen=True)
+class Removal:
+    """One call of the API that takes something away and answers nothing."""
+
+    path: str
+    method: Literal["DELETE"] = "DELETE"
+
+
+@dataclass(frozen=True)
 class FieldChange:
     """A field, as it is and as it shall be."""
 
@@ -47,7 +55,7 @@ class Change:
     kind: Kind
     subject: str
     fields: tuple[FieldChange, ...] = ()
-    commands: tuple[Command, ...] = ()
+    commands: tuple[Command | Removal, ...] = ()
     """None where another change does it too: an application is registered with its environments."""
 
 

@@ -12,11 +12,23 @@ from idp_cli.api import (
     ENVIRONMENT,
     ENVIRONMENTS_OF_APPLICATION,
     MEMBERS,
+    SECRET,
     TEAM,
+    TEAM_LIMITS,
+    TEAM_POLICY,
     Api,
 )
 from idp_kernel.errors import NotFound
-from idp_kernel.wire.api import Application, ApplicationEnvironment, Environment, Member, Team
+from idp_kernel.wire.api import (
+    Application,
+    ApplicationEnvironment,
+    Environment,
+    Member,
+    Secret,
+    Team,
+    TeamLimits,
+    TeamPolicy,
+)
 from idp_kernel.wire.base import WireModel
 from idp_kernel.wire.engine import TeamRole
 
@@ -31,9 +43,12 @@ class Present:
         self._tags: dict[str, str | None] = {}
         self.team = cache(self._team)
         self.roles = cache(self._roles)
+        self.policy = cache(self._policy)
+        self.limits = cache(self._limits)
         self.environment = cache(self._environment)
         self.application = cache(self._application)
         self.application_environment = cache(self._application_environment)
+        self.secret = cache(self._secret)
         self._environments_of = cache(self._application_environment_ids)
 
     def tag(self, path: str) -> str | None:
@@ -47,6 +62,12 @@ class Present:
         """By the name of the member."""
         members = self._api.all(MEMBERS.format(team=slug), Member)
         return {member.principal: member.role for member in members}
+
+    def _policy(self, slug: str) -> TeamPolicy | None:
+        return self._look(TEAM_POLICY.format(team=slug), TeamPolicy)
+
+    def _limits(self, slug: str) -> TeamLimits | None:
+        return self._look(TEAM_LIMITS.format(team=slug), TeamLimits)
 
     def _environment(self, slug: str) -> Environment | None:
         return self._look(ENVIRONMENT.format(environment=slug), Environment)
@@ -66,6 +87,9 @@ class Present:
             return None
         path = APPLICATION_ENVIRONMENT.format(application_environment_id=found)
         return self._look(path, ApplicationEnvironment)
+
+    def _secret(self, secret_id: str) -> Secret | None:
+        return self._look(SECRET.format(secret_id=secret_id), Secret)
 
     def _application_environment_ids(self, application_id: str) -> dict[str, str]:
         """By the environment's slug."""

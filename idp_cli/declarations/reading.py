@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -20,11 +20,15 @@ from idp_cli.declarations.documents import (
 )
 from idp_cli.declarations.kinds import (
     KINDS,
+    SECRET_FIELDS,
     Declaration,
     DeclaredApplicationEnvironment,
+    DeclaredSecret,
+    DeclaredTeam,
     Kind,
 )
 from idp_kernel.errors import InvalidInput
+from idp_kernel.wire.api import SECRETS_PER_ENVIRONMENT
 
 Declared = TypeVar("Declared", bound=Declaration)
 
@@ -137,6 +141,8 @@ def _problem(document: Document, model: type[Declaration], error: ErrorDetails) 
     if error["type"] == "string_pattern_mismatch" and location[-1] in _SLUGS:
         slug = "lower case, digits and single hyphens, a letter first, such as app-key"
         return Problem(line, field, f"{error['input']!r} is no slug: {slug}")
+    if error["type"] == "value_error":
+        return Problem(line, field, str(error["ctx"]["error"]))
     return Problem(line, field, f"{_lower_first(error['msg'])}, which {error['input']!r} is not")
 
 
@@ -162,6 +168,9 @@ def _told_twice(placed: Sequence[Placed]) -> Iterator[str]:
         first.setdefault(key, each)
         if isinstance(each.declaration, DeclaredApplicationEnvironment):
             yield from _secrets_twice(each, each.declaration)
+        if isinstance(each.declaration, DeclaredTeam):
+            yield from _members_twice(each, each.declaration)
+    yield from _secrets_otherwise(placed)
 
 
 def _secrets_twice(placed: Placed, declared: DeclaredApplicationEnvironment) -> Iterator[str]:
@@ -172,6 +181,51 @@ def _secrets_twice(placed: Placed, declared: DeclaredApplicationEnvironment) -> 
         if names[secret.name] > 1 and secret.name in seen:
             yield f"{placed.place('secrets', number, 'name')}: {secret.name} is declared twice"
         seen.add(secret.name)
+
+
+def _members_twice(placed: Placed, declared: DeclaredTeam) -> Iterator[str]:
+    members = {member.principal for member in declared.members}
+    for number, principal in enumerate(declared.former_members):
+        if principal in members:
+            yield (
+                f"{placed.place('formerMembers', number)}: {principal} is among the members, too"
+            )
+
+
+def _secrets_otherwise(placed: Sequence[Placed]) -> Iterator[str]:
+    """A secret may stand with its environment and in a document of its own, which then agree; an
+    environment has no more of them than it can have.
+    """
+    listed: dict[str, tuple[Placed, DeclaredApplicationEnvironment]] = {
+        each.declaration.subject: (each, each.declaration)
+        for each in placed
+        if isinstance(each.declaration, DeclaredApplicationEnvironment)
+    }
+    names: defaultdict[str, set[str]] = defaultdict(set)
+    for subject, (_, appenv) in listed.items():
+        names[subject].update(secret.name for secret in appenv.secrets or ())
+    for each in placed:
+        if not isinstance(each.declaration, DeclaredSecret):
+            continue
+        secret, environment = each.declaration, each.declaration.environment_subject
+        if environment in listed:
+            yield from _differences(each, secret, *listed[environment])
+        names[environment].add(secret.name)
+        if len(names[environment]) == SECRETS_PER_ENVIRONMENT + 1:
+            yield f"{each.place()}: {environment} has more than {SECRETS_PER_ENVIRONMENT} secrets"
+
+
+def _differences(
+    placed: Placed, secret: DeclaredSecret, around: Placed, appenv: DeclaredApplicationEnvironment
+) -> Iterator[str]:
+    listed = next((each for each in appenv.secrets or () if each.name == secret.name), None)
+    for field in SECRET_FIELDS:
+        wanted = getattr(secret, field)
+        if listed is None or wanted is None or field not in listed.model_fields_set:
+            continue
+        if (other := getattr(listed, field)) != wanted:
+            told = f"it is {wanted} here and {other} in document {around.document.number}"
+            yield f"{placed.place(field)}: {told}"
 
 
 def _told(where: str, problem: Problem) -> str:

@@ -16,6 +16,7 @@ EXAMPLES = Path(package.__file__).parents[2] / "docs" / "examples"
 
 TEAM = "kind: Team\nslug: payments\n"
 APPENV = "kind: ApplicationEnvironment\nteam: a1\napplication: b1\nenvironment: c1\n"
+SECRET = "kind: Secret\nteam: a1\napplication: b1\nenvironment: c1\nname: db\n"
 
 
 def problems_of(text: str) -> list[str]:
@@ -79,6 +80,35 @@ def test_what_is_declared_is_found_by_its_subject() -> None:
         (
             f"{APPENV}secrets:\n  - name: db\n  - name: db\n",
             "line 7, secrets[1].name: db is declared twice",
+        ),
+        (
+            f"{TEAM}policy:\n  undoOnFail: true\n",
+            "line 4, policy.undoOnFail: there is no such field",
+        ),
+        (f"{TEAM}limits: {{maxApplications: many}}\n", "line 3, limits.maxApplications: "),
+        (
+            f"{TEAM}members: [{{principal: ana, role: team-viewer}}]\nformerMembers: [bo, ana]\n",
+            "line 4, formerMembers[1]: ana is among the members, too",
+        ),
+        ("kind: Secret\nname: db\n", "document 1, line 1, environment: it is missing"),
+        (f"{SECRET}rotation: {{interval: 3x}}\n", "rotation.interval: '3x' is no duration; what f"),
+        (
+            f"{SECRET}rotation:\n  interval: 10s\n",
+            "line 7, rotation.interval: 10s does not fit; it takes at least 1m",
+        ),
+        (f"{SECRET}rotation: {{grace: 0}}\n", "rotation.grace: it takes text, such as 1h or 0s"),
+        (f"{SECRET}rotation: {{grace: null}}\n", "rotation.grace: it takes text, such as 1h or 0s"),
+        (
+            f"{SECRET}rotation: {{window: sunny}}\n",
+            "rotation.window: 'sunny' is no rotation window",
+        ),
+        (
+            f"{APPENV}secrets: [{{name: db, issuer: postgres}}]\n---\n{SECRET}issuer: openbao\n",
+            "line 12, issuer: it is openbao here and postgres in document 1",
+        ),
+        (
+            f"{APPENV}secrets: [{', '.join(f'{{name: s{n}}}' for n in range(50))}]\n---\n{SECRET}",
+            "document 2 (Secret a1/b1/c1/db), line 7: a1/b1/c1 has more than 50 secrets",
         ),
         ("kind: Team\nslug: &a [*a]\n", "it refers to itself"),
         (BOMB, "it has more than"),

@@ -103,6 +103,12 @@ CHAPTERS = (
                 " ends before any run began it gives it back as Active."
             ),
             (
+                "While it is Active it gets further secrets (`application_environment_not_ready`)."
+                " It stays Active whatever becomes of that request, whose undo takes back what it"
+                " added alone. Its first provisioning is undone after those"
+                " (`secrets_added_since`)."
+            ),
+            (
                 "A decommissioning takes it from Frozen to Retired, with all its secrets; one that"
                 " comes to no end gives it back as Frozen, its secrets suspended if a run began."
             ),
@@ -118,11 +124,15 @@ CHAPTERS = (
                 " and stays so when that comes to no end; one that ends before any run began it"
                 " gives it back as it was."
             ),
-            "It rotates only while it is Active.",
+            (
+                "It rotates only while it is Active, and does not begin to while its environment is"
+                " provisioned or gets further secrets; a rotation in its grace ends all the same."
+            ),
             "However a rotation ends, the version that the bindings pin works before and after.",
             (
                 "It is Declared again, without a version, when its provisioning was undone. A value"
-                " that the undo kept is adopted when it is provisioned anew."
+                " that the undo kept is adopted when it is provisioned anew. One that was added to"
+                " an Active environment and rotated since stays in use, as its binding does."
             ),
             "What issues its values never changes: one issuer cannot take back what another made.",
         ),

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.oracle import assert_provisioned_once, clone, store_key
+from tests.e2e.oracle import (
+    BINDINGS,
+    assert_one_version,
+    assert_pinned,
+    assert_provisioned_once,
+    clone,
+    commits,
+    store_key,
+)
 from tests.e2e.platform import Platform, Subject, eventually
 
 pytestmark = pytest.mark.e2e
@@ -114,6 +122,49 @@ def test_a_second_request_names_the_first(platform: Platform, subject: Subject) 
     assert refused.json()["code"] == "workflow_active"
     assert refused.json()["activeRequestId"] == accepted["requestId"]
     assert platform.ended(accepted["requestId"])["state"] == "succeeded"
+
+
+def test_a_secret_comes_to_what_is_in_use_and_goes_again(
+    platform: Platform, subject: Subject, tmp_path: Path
+) -> None:
+    first = platform.ended(platform.provision(subject)["requestId"])
+    path = f"/v1/application-environments/{first['applicationEnvironmentId']}"
+    before = platform.ok("GET", path)
+    (key,) = before["secrets"]
+    body = {"secrets": [{"name": "mailer", "purpose": "external_integration"}]}
+
+    accepted = platform.ok("POST", f"{path}/secrets", body)
+    assert platform.ok("GET", path)["state"] == "Active"
+    request = platform.ended(accepted["requestId"])
+
+    assert request["state"] == "succeeded", request
+    after = platform.ok("GET", path)
+    added = next(each for each in after["secrets"] if each["name"] == "mailer")
+    assert (after["state"], added["state"], added["bindingState"]) == ("Active", "Active", "Active")
+    assert [each for each in after["secrets"] if each["name"] != "mailer"] == [key]
+    repository = clone(platform, subject, before["id"], tmp_path, platform.admin_token)
+    for secret in (key, added):
+        assert_pinned(platform, repository, secret)
+        assert_one_version(platform, secret)
+    assert len(commits(repository, f"{BINDINGS}/{key['name']}.yaml")) == 1
+    assert commits(repository)[0] == after["revision"] != before["revision"]
+
+    refused = platform.api("POST", f"/v1/workflow-requests/{first['id']}/undo", {})
+    assert (refused.status_code, refused.json()["code"]) == (409, "secrets_added_since")
+    undone = platform.ok("POST", f"/v1/workflow-requests/{request['id']}/undo", {})
+    assert platform.ended(undone["requestId"])["state"] == "succeeded"
+    left = platform.ok("GET", path)
+    states = {each["name"]: each["state"] for each in left["secrets"]}
+    assert (left["state"], states) == ("Active", {"app-key": "Active", "mailer": "Declared"})
+    platform.git("pull", token=platform.admin_token, cwd=repository)
+    assert {each.name for each in (repository / BINDINGS).iterdir()} == {"app-key.yaml"}
+    gone = platform.openbao(f"kv/metadata/{store_key(added)}", platform.openbao_root_token)
+    assert gone.status_code == 404
+
+    anew = platform.ended(platform.ok("POST", f"{path}/secrets", body)["requestId"])
+    assert anew["state"] == "succeeded", anew
+    rotated = platform.ok("POST", f"/v1/secrets/{key['id']}/rotation", {"emergency": True})
+    assert platform.ended(rotated["requestId"])["state"] == "succeeded"
 
 
 def test_a_broken_manifest_is_told_not_hidden(

@@ -27,6 +27,7 @@ from tests.integration.idp_cli.commands.conftest import (
 )
 
 EXAMPLE = Path(package.__file__).parents[2] / "docs" / "examples" / "payments.yaml"
+MORE = EXAMPLE.with_name("payments-more.yaml")
 
 
 class File:
@@ -35,12 +36,12 @@ class File:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.team, self.environment = new_name("team"), new_name("env")
-        self.text = (
-            EXAMPLE.read_text()
-            .replace("payments\n", f"{self.team}\n")
-            .replace("staging\n", f"{self.environment}\n")
-        )
-        self.write(self.text)
+        self.become(EXAMPLE)
+
+    def become(self, example: Path) -> None:
+        """That one, of this file's team and environment."""
+        text = example.read_text().replace("payments\n", f"{self.team}\n")
+        self.write(text.replace("staging\n", f"{self.environment}\n"))
 
     def write(self, text: str) -> None:
         self.text = text
@@ -155,6 +156,71 @@ def test_what_differs_is_changed(apply: Idp, idp: Idp, file: File, perform: Perf
         "Where they pay"
     )
     assert "Nothing to do: 4 as declared." in apply()
+
+
+def test_what_comes_later_is_added_to_what_is_in_use(
+    apply: Idp, idp: Idp, file: File, perform: Perform
+) -> None:
+    for _ in range(2):
+        apply("--yes")
+        perform(file.team, "shop")
+    file.become(MORE)
+    said = apply("--yes")
+    assert "policy.undoOnFailure    false → true" in said
+    assert "limits.maxApplications  the platform's → 20" in said
+    assert "member ana              team-maintainer → no member" in said
+    assert f"~ ApplicationEnvironment {file.team}/shop/{file.environment}" in said
+    assert "secret mailer  openbao, external_integration, medium" in said
+    assert f"+ Secret {file.team}/shop/{file.environment}/mailer" in said
+    assert "rotation.interval  30d → 14d" in said
+    assert "rotation.window    any time → mon-fri 22-06 Europe/Madrid" in said
+    assert "1 to create, 3 to change." in said
+
+    (environment,) = read_list(idp, "env", "list", "--team", file.team)
+    assert environment["state"] == "Active"
+    assert environment["activeRequestId"] is not None
+    assert "1 under way, 2 as declared." in apply("--yes")
+    idp("request", "cancel", environment["activeRequestId"])
+    assert "secret mailer" in apply("--yes"), "it came to nothing and is asked for again"
+    perform(file.team, "shop")
+    assert apply("--yes").strip() == "Nothing to do: 3 as declared."
+
+    assert shown_json(idp, "team", "policy", file.team)["undoOnFailure"]
+    limits = shown_json(idp, "team", "limits", file.team)
+    assert (limits["maxApplications"]["own"], limits["maxActiveRequests"]["own"]) == (20, None)
+    assert read_list(idp, "team", "member", "list", file.team) == []
+    secret = f"{file.team}/shop/{file.environment}/db"
+    policy = shown_json(idp, "secret", "policy", secret)
+    assert (policy["intervalSeconds"], policy["graceSeconds"]) == (14 * 24 * 3600, 3600)
+    file.change("name: db\n", "name: db\nstate: Suspended\n")
+    apply("--yes")
+    assert shown_json(idp, "secret", "show", secret)["state"] == "Suspended"
+    assert apply("--yes").strip() == "Nothing to do: 3 as declared."
+
+
+def test_a_secret_is_added_on_the_command_line(
+    apply: Idp, idp: Idp, file: File, perform: Perform
+) -> None:
+    for _ in range(2):
+        apply("--yes")
+        perform(file.team, "shop")
+    where = ("shop", file.environment, "--team", file.team)
+    accepted = shown_json(idp, "secret", "add", *where, "mailer:high", "--reason", "It sends mail")
+    assert accepted["workflow"] == "ApplicationEnvironmentProvisioning"
+    request = shown_json(idp, "request", "show", accepted["requestId"])
+    assert request["reason"] == "It sends mail"
+    said = idp("secret", "add", *where, "other", code=ExitCode.FAILED)
+    assert f"idp request watch {accepted['requestId']}" in said
+    said = idp(
+        "secret", "add", "shop", "nowhere", "other", "--team", file.team, code=ExitCode.FAILED
+    )
+    assert f"{file.team}/shop has no environment nowhere" in said
+    perform(file.team, "shop")
+    said = idp("secret", "add", *where, "mailer", code=ExitCode.FAILED)
+    assert "Secret mailer is Active" in said
+    idp("env", "freeze", accepted["applicationEnvironmentId"])
+    said = idp("secret", "add", *where, "other", code=ExitCode.FAILED)
+    assert f"idp env unfreeze {accepted['applicationEnvironmentId']}" in said
 
 
 def test_what_cannot_change_is_refused_before_anything_is_changed(

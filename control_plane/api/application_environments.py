@@ -186,7 +186,7 @@ def post_application_environment_secrets(
     body: wire.AddSecrets,
 ) -> Response:
     """Starts ApplicationEnvironmentProvisioning of these secrets alone. The environment must be
-    Active and stays so, whatever becomes of the request; no other secret of it is rotated
+    Active and stays so, whatever becomes of the request; no other secret of it begins to rotate
     meanwhile. A secret whose request came to nothing is Declared, and is named again. `Location`
     leads to the request.
     """

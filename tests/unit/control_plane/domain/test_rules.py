@@ -6,6 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from control_plane.domain.application_environments import (
+    ApplicationEnvironment,
+    ApplicationEnvironmentState,
+)
 from control_plane.domain.applications import Application, ApplicationState
 from control_plane.domain.environments import Environment, EnvironmentState
 from control_plane.domain.managed_secrets import (
@@ -55,6 +59,19 @@ def test_nobody_decides_on_their_own_proposal() -> None:
     with pytest.raises(NotAllowed, match="ada has proposed application shop") as refused:
         application.check_may_be_decided_by("ada", proposed_by="ada")
     assert refused.value.code == "own_proposal"
+
+
+@pytest.mark.parametrize("state", ApplicationEnvironmentState)
+def test_secrets_come_to_an_application_environment_that_is_active_alone(
+    state: ApplicationEnvironmentState,
+) -> None:
+    appenv = ApplicationEnvironment("a", "p", "e", state, None, NOW)
+    if state is ApplicationEnvironmentState.ACTIVE:
+        appenv.check_secrets_may_come_and_go()
+        return
+    with pytest.raises(Conflict, match=f"a is {state}") as refused:
+        appenv.check_secrets_may_come_and_go()
+    assert refused.value.code == "application_environment_not_ready"
 
 
 GOES_ON_IN = {

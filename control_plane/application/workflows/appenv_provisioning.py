@@ -66,13 +66,13 @@ class AppEnvProvisioning(SinglePhase):
         work.teams.by_id(request.team_id).check_may_start_workflow()
         application.check_may_go_on_provisioning()
         work.environments.by_id(appenv.environment_id).check_may_be_provisioned()
-        if _adds_secrets(work, request):
+        if not _comes_into_use(appenv):
             appenv.check_secrets_may_come_and_go()
 
     def give_up(self, work: Work, request: Request) -> None:
         appenvs, action = work.application_environments, "give_up_provisioning"
         appenv = existing_environment(work, request)
-        if not _adds_secrets(work, request):
+        if _comes_into_use(appenv):
             appenvs.save(appenv.moved(action))
             appenvs.save_repository(appenvs.repository(appenv.id).moved(action))
         for secret in appenvs.secrets(appenv.id):
@@ -97,7 +97,7 @@ class AppEnvProvisioning(SinglePhase):
     def finalize(self, work: Work, request: Request, results: Results) -> None:
         appenvs = work.application_environments
         appenv = existing_environment(work, request)
-        if not _adds_secrets(work, request):
+        if _comes_into_use(appenv):
             appenv = appenv.moved("activate")
             repository = appenvs.repository(appenv.id)
             item = f"repository/{repository.id}"
@@ -283,6 +283,11 @@ def _move_to_provisioning(
     appenvs.save_repository(repository)
     for secret in moved_secrets:
         appenvs.save_secret(secret)
+
+
+def _comes_into_use(appenv: ApplicationEnvironment) -> bool:
+    """Whether the request that is at work on it brings it into use; else that one adds secrets."""
+    return appenv.state is ApplicationEnvironmentState.PROVISIONING
 
 
 def _adds_secrets(work: Work, request: Request) -> bool:

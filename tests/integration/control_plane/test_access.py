@@ -90,6 +90,7 @@ EXPECTED: dict[str, Takes | Scope] = {
     "GET /v1/application-environments/{application_environment_id}": Takes.VIEWER,
     "POST /v1/application-environments/{application_environment_id}/freeze": Takes.MAINTAINER,
     "POST /v1/application-environments/{application_environment_id}/unfreeze": Takes.MAINTAINER,
+    "POST /v1/application-environments/{application_environment_id}/secrets": Takes.MAINTAINER,
     "POST /v1/application-environments/{application_environment_id}/decommission": Takes.MAINTAINER,
     "GET /v1/secrets": Takes.PERSON,
     "GET /v1/secrets/{secret_id}": Takes.VIEWER,

@@ -109,6 +109,12 @@ def provisioning(platform: Platform) -> str:
     return platform.provision(platform.new_subject(), "app-key")
 
 
+def adding_secrets(platform: Platform) -> str:
+    secret = secret_in_use(platform)
+    path = f"/v1/application-environments/{secret.environment_id}/secrets"
+    return str(platform.admin.ok(path, {"secrets": [{"name": "db"}]})["requestId"])
+
+
 def ending_of_environment(platform: Platform) -> str:
     return decommissioning_of(platform, secret_in_use(platform))
 
@@ -145,6 +151,11 @@ ASKED: dict[WorkflowName, Callable[[Platform], str]] = {
     _W.APPLICATION_DECOMMISSIONING: ending_of_application,
     _W.COMPENSATION: compensation,
 }
+CASES: dict[str, tuple[WorkflowName, Callable[[Platform], str]]] = {
+    **{str(workflow): (workflow, ASKED[workflow]) for workflow in WORKFLOWS},
+    "added secrets": (_W.APPLICATION_ENVIRONMENT_PROVISIONING, adding_secrets),
+}
+"""Every workflow, and one that begins on what is in use already."""
 
 
 def holder(platform: Platform, request_id: str, attempt: int = 1) -> EngineRun:
@@ -266,16 +277,17 @@ def changes_nothing(state: RequestState, expected: str) -> bool:
 
 @pytest.mark.endurance
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("workflow", WORKFLOWS)
+@pytest.mark.parametrize("case", CASES)
 def test_what_comes_of_each_action_in_each_state(
-    platform: Platform, workflow: WorkflowName, state: RequestState
+    platform: Platform, case: str, state: RequestState
 ) -> None:
     """What changes nothing is asked of one request in turn; what does, of a new one each."""
+    workflow, ask = CASES[case]
     expected = {action: outcome(workflow, state, action) for action in TABLE}
     unchanging = [each for each in TABLE if changes_nothing(state, expected[each])]
     changing = [[each] for each in TABLE if each not in unchanging]
     for actions in [unchanging, *changing] if unchanging else changing:
-        run = brought_to(platform, ASKED[workflow](platform), state)
+        run = brought_to(platform, ask(platform), state)
         before = platform.request(run.request_id)
         for action in actions:
             assert (action, ACTIONS[action](platform, run)) == (action, expected[action])

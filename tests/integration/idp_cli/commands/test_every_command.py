@@ -237,6 +237,9 @@ def of_secrets(world: World) -> None:
     assert rotation["workflow"] == "SecretRotation"
     world.idp("request", "cancel", rotation["requestId"])
     world.idp("secret", "compromised", address, "--reason", "It was in a log")
+    addition = world.accepted("secret", "add", world.application, world.environment, "mailer")
+    assert addition["applicationEnvironmentId"] == id_
+    world.idp("request", "cancel", addition["requestId"])
     revocation = world.accepted("secret", "revoke", address, "--reason", "Over", "--yes")
     assert revocation["workflow"] == "SecretRevocation"
     world.idp("request", "cancel", revocation["requestId"])

@@ -32,10 +32,10 @@ from control_plane.application.ports import Answer, Work
 from control_plane.application.queries import ApplicationFilter, RepositoryFilter
 from control_plane.application.register_application import register_application
 from control_plane.application.workflows.application_onboarding import (
+    AskedOnboarding,
     onboard_application,
 )
 from control_plane.application.workflows.flow import Initiator
-from control_plane.domain import requests as domain
 from control_plane.domain.applications import APPLICATION_MOVES, ApplicationState
 from control_plane.domain.repositories import RepositoryState
 from idp_kernel.ids import Slug
@@ -79,7 +79,7 @@ def post_application(
     """
 
     def act(work: Work) -> Answer:
-        return _onboards(work, register_application(work, caller, body, current_traceparent()))
+        return _answer(register_application(work, caller, body, current_traceparent()))
 
     return run_command(request, caller, key, body, act)
 
@@ -141,7 +141,7 @@ def post_onboarding(
     initiator = Initiator(caller.principal, "", current_traceparent())
 
     def act(work: Work) -> Answer:
-        return _onboards(work, onboard_application(work, initiator, application_id))
+        return _answer(onboard_application(work, initiator, application_id))
 
     return run_command(request, caller, key, None, act)
 
@@ -302,7 +302,5 @@ def _proposed(work: Work, application_id: str) -> wire.Application:
     return work.views.application(application.id)
 
 
-def _onboards(work: Work, request: domain.Request) -> Answer:
-    application = work.applications.by_id(request.application_id)
-    is_proposed = application is not None and application.state is ApplicationState.PROPOSED
-    return accepted(request, needs_approval=is_proposed)
+def _answer(asked: AskedOnboarding) -> Answer:
+    return accepted(asked.request, needs_approval=asked.needs_approval)

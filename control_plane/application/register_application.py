@@ -9,6 +9,7 @@ from control_plane.application.ports import Work
 from control_plane.application.provision_application_environment import check_distinct
 from control_plane.application.team_limits import check_room_for_application
 from control_plane.application.workflows.application_onboarding import (
+    AskedOnboarding,
     hold_what_onboarding_needs,
     start_onboarding,
 )
@@ -24,7 +25,7 @@ from idp_kernel.workflows import DomainEvent
 
 def register_application(
     work: Work, caller: Caller, command: RegisterApplication, traceparent: str | None
-) -> Request:
+) -> AskedOnboarding:
     """The pending request that onboards the new application; where the team's policy asks for it,
     the application is Proposed and the request waits for the approval.
 
@@ -51,9 +52,9 @@ def register_application(
         application = application.moved("approve")
     work.applications.add(application)
     initiator = Initiator(caller.principal, "", traceparent)
-    request = start_onboarding(work, initiator, team, application, environments)
-    _tell(work, request, application)
-    return request
+    asked = start_onboarding(work, initiator, team, application, environments)
+    _tell(work, asked.request, application)
+    return asked
 
 
 def _check_distinct(environments: Sequence[DeclareEnvironment]) -> None:

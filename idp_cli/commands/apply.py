@@ -93,8 +93,8 @@ class _Application:
         self._asked: list[str] = []
         self._followed: dict[str, WorkflowRequest] = {}
         """As each was when there was nothing more to wait for."""
-        self._to_be_approved: dict[str, None] = {}
-        """Ids of the applications that somebody else has to approve, in order."""
+        self._to_be_approved: dict[str, str] = {}
+        """The applications that somebody else has to approve: id to team and slug, in order."""
 
     def plan(self) -> Plan:
         """What differs now. Raises `InvalidInput` that names everything that cannot be."""
@@ -102,8 +102,11 @@ class _Application:
         if plan.refusals:
             is_untouched = not self._changes
             raise invalid_declarations(self._source, plan.refusals, is_untouched=is_untouched)
-        proposed = (each.proposed_id for each in plan.under_way)
-        self._to_be_approved = dict.fromkeys(filter(None, proposed))
+        self._to_be_approved = {
+            each.proposed_id: _application_of(each.subject)
+            for each in plan.under_way
+            if each.proposed_id is not None
+        }
         return plan
 
     def show(self, plan: Plan) -> None:
@@ -143,7 +146,7 @@ class _Application:
             if isinstance(answer, RequestAccepted):
                 self._asked.append(answer.request_id)
                 if answer.needs_approval:
-                    self._to_be_approved[answer.application_id] = None
+                    self._to_be_approved[answer.application_id] = change.subject
 
     def has_to_wait(self, plan: Plan) -> bool:
         """Whether a request is at work on what is declared."""
@@ -180,7 +183,8 @@ class _Application:
         for request_id in self._asked:
             if request_id not in self._followed:
                 self._invocation.output.hint(f"Next: {idp} request watch {request_id}")
-        left = [each.subject for each in waiting if each.proposed_id is None]
+        awaited = set(self._to_be_approved.values())
+        left = [each.subject for each in waiting if _application_of(each.subject) not in awaited]
         if left:
             raise Conflict(
                 f"Not all of {self._source} is asked for yet: {', '.join(left)} can be compared "
@@ -219,6 +223,11 @@ class _Application:
             ),
         )
         self._invocation.output.document(document.model_dump(mode="json"))
+
+
+def _application_of(subject: str) -> str:
+    """The team and slug in the subject of an application, or of what is in one."""
+    return "/".join(subject.split("/")[:2])
 
 
 def _name_of(file: str) -> str:

@@ -5,7 +5,7 @@ declared.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from control_plane.application.access import found
 from control_plane.application.ports import Work
@@ -57,6 +57,15 @@ _SUFFIXES: dict[ApplicationRepositoryKind, str] = {_KINDS.CODE: "", _KINDS.DEPLO
 """What the repositories' names add to the application's slug."""
 
 
+@dataclass(frozen=True)
+class AskedOnboarding:
+    """A pending request for an onboarding."""
+
+    request: Request
+    needs_approval: bool
+    """Whether it waits until somebody approves the application."""
+
+
 class ApplicationOnboarding(SinglePhase):
     """The flow of `ApplicationOnboarding`."""
 
@@ -101,7 +110,7 @@ class ApplicationOnboarding(SinglePhase):
         _provision_environments(work, request)
 
     def launch(self, work: Work, initiator: Initiator, subject_id: str) -> Request:
-        return onboard_application(work, initiator, subject_id)
+        return onboard_application(work, initiator, subject_id).request
 
     def check_undo(self, work: Work, request: Request) -> None:
         work.teams.by_id(request.team_id).check_may_start_workflow()
@@ -134,7 +143,7 @@ class ApplicationOnboarding(SinglePhase):
         applications.save_integration(integration_of(work, application).moved("undo"))
 
 
-def onboard_application(work: Work, initiator: Initiator, application_id: str) -> Request:
+def onboard_application(work: Work, initiator: Initiator, application_id: str) -> AskedOnboarding:
     """The pending request that onboards an application as it was last asked for; of a Proposed one
     it waits for the approval.
 
@@ -147,14 +156,14 @@ def onboard_application(work: Work, initiator: Initiator, application_id: str) -
     team = hold_what_onboarding_needs(work, seen.team_id, wanted)
     application = work.applications.by_id(application_id, lock=True) or seen
     refuse_while_active(work, SubjectKind.APPLICATION, application.id)
-    request = start_onboarding(work, initiator, team, application, wanted)
+    asked = start_onboarding(work, initiator, team, application, wanted)
     work.journal.audit(
         actor=initiator.actor,
         action="application_onboarding_requested",
-        subject=request.subject,
+        subject=asked.request.subject,
         reason=initiator.reason,
     )
-    return request
+    return asked
 
 
 def hold_what_onboarding_needs(
@@ -179,14 +188,14 @@ def start_onboarding(
     team: Team,
     application: Application,
     environments: Sequence[DeclaredEnvironment],
-) -> Request:
+) -> AskedOnboarding:
     """The pending request; the application is Onboarding, its repositories are Provisioning. One
     that is Proposed stays so, until it is approved.
 
     A repository's name that the team uses already is a `Conflict` (`repository_name_taken`); one
     that is kept for repositories of application environments is `InvalidInput` (`slug_reserved`).
     """
-    _declare_repositories(work, team, application)
+    repositories = _declared_repositories(work, team, application)
     begin_onboarding(work, application)
     request = Request.new(
         id_=new_id(),
@@ -198,10 +207,10 @@ def start_onboarding(
         traceparent=initiator.traceparent,
         now=work.now,
     )
-    desired = _desired_state(work, team, application, environments)
+    desired = _desired_state(team, application, repositories, environments)
     work.requests.add(request, desired, [(SubjectKind.APPLICATION, application.id)])
     work.journal.wake_offers()
-    return request
+    return AskedOnboarding(request, desired.needs_approval)
 
 
 def onboarded_application(work: Work, request: Request) -> Application:
@@ -264,10 +273,12 @@ def integration_of(work: Work, application: Application) -> GitOpsIntegration:
     return integration
 
 
-def _declare_repositories(work: Work, team: Team, application: Application) -> None:
-    """Both repositories and the integration, unless an earlier request declared them."""
+def _declared_repositories(
+    work: Work, team: Team, application: Application
+) -> Sequence[ApplicationRepository]:
+    """Both repositories, with the integration declared unless an earlier request did so."""
     if work.applications.integration(application.id) is not None:
-        return
+        return work.applications.repositories(application.id)
     repositories = {kind: _new_repository(team, application, kind) for kind in _KINDS}
     for repository in repositories.values():
         work.applications.add_repository(repository)
@@ -278,6 +289,7 @@ def _declare_repositories(work: Work, team: Team, application: Application) -> N
         state=GITOPS_INTEGRATION_MOVES.initial,
     )
     work.applications.add_integration(integration)
+    return tuple(repositories.values())
 
 
 def _new_repository(
@@ -346,19 +358,19 @@ def _provision_if_possible(work: Work, request: Request, appenv: ApplicationEnvi
 
 
 def _desired_state(
-    work: Work,
     team: Team,
     application: Application,
+    repositories: Sequence[ApplicationRepository],
     environments: Sequence[DeclaredEnvironment],
 ) -> OnboardingDesiredState:
-    repositories = {each.kind: each for each in work.applications.repositories(application.id)}
+    by_kind = {each.kind: each for each in repositories}
     return OnboardingDesiredState(
         subject=ApplicationSubject(
             application_id=application.id, team=team.slug, application=application.slug
         ),
         description=application.description,
-        code_repository=repository_wanted(application, repositories[_KINDS.CODE]),
-        deployment_repository=repository_wanted(application, repositories[_KINDS.DEPLOYMENT]),
+        code_repository=repository_wanted(application, by_kind[_KINDS.CODE]),
+        deployment_repository=repository_wanted(application, by_kind[_KINDS.DEPLOYMENT]),
         required_approvals=REQUIRED_APPROVALS,
         environments=tuple(environments),
         needs_approval=application.state is ApplicationState.PROPOSED,

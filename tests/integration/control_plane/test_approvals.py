@@ -359,6 +359,31 @@ def test_a_team_ends_with_what_it_proposed_rejected(proposal: Proposal) -> None:
     assert limits["maxApplications"]["used"] == before
 
 
+@pytest.mark.parametrize("rival", ["reject", "cancel"])
+def test_of_two_decisions_at_once_one_counts(proposal: Proposal, rival: str) -> None:
+    """Whoever comes second finds what the first has made of it, and nobody waits in a circle."""
+    proposal.waits()
+    paths = {
+        "approve": f"{proposal.path}/approve",
+        "reject": f"{proposal.path}/reject",
+        "cancel": f"/v1/workflow-requests/{proposal.request_id}/cancel",
+    }
+    asked = ["approve", rival] * 2
+    with ThreadPoolExecutor(len(asked)) as pool:
+        answers = list(
+            pool.map(lambda each: proposal.other.post(paths[each], {"reason": "Now."}), asked)
+        )
+    codes = [answer.json().get("code", "done") for answer in answers]
+    approved = codes[0::2].count("done")
+    assert {*codes} <= {"done", "move_refused"}
+    ends = (approved, proposal.stands[0], proposal.request["state"])
+    if rival == "reject":
+        assert codes.count("done") == 1
+        assert ends in {(1, "Onboarding", "pending"), (0, "Archived", "cancelled")}
+    else:
+        assert ends == (1, "Approved", "cancelled")
+
+
 # ── no decision ──────────────────────────────────────────────────────────────────────────────
 
 

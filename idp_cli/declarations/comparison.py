@@ -451,8 +451,7 @@ class _Comparison:
         summary = known.get(declared.name)
         found = None if summary is None else self._present.secret(summary.id)
         if found is None or found.state == DECLARED:
-            request = None if environment is None else environment.active_request_id
-            self._await_secret(declared, request)
+            self._await_secret(declared, environment)
             return
         change = secret_change(self._present, found, declared)
         waits = waits_with_its_state(found, declared)
@@ -464,14 +463,24 @@ class _Comparison:
         elif found.state not in OVER:
             self._plan.settle(change)
 
-    def _await_secret(self, declared: DeclaredSecret, request_id: str | None) -> None:
+    def _await_secret(
+        self, declared: DeclaredSecret, environment: ApplicationEnvironment | None
+    ) -> None:
         """It comes with its environment; its rotation and its suspension come afterwards."""
         if declared.environment_subject in self._get_their_secrets:
             self._plan.settle(new_secret_change(declared))
             if declared.rotation is None and declared.state != SUSPENDED:
                 return
+        application = self._present.application(declared.team, declared.application)
+        around = environment or application
         self._plan.under_way.append(
-            UnderWay(Kind.SECRET, declared.subject, request_id, is_settled=False)
+            UnderWay(
+                Kind.SECRET,
+                declared.subject,
+                None if around is None else around.active_request_id,
+                is_settled=False,
+                proposed_id=None if application is None else _proposed_id(application),
+            )
         )
 
     def _environment_of(

@@ -133,7 +133,7 @@ class AppEnvProvisioning(SinglePhase):
         self.lock(work, request)
         self.check_undo(work, request)
         appenv = existing_environment(work, request)
-        if not _adds_secrets(work, request) and _is_in_use_by(work, request, appenv):
+        if _is_in_use_by(work, request, appenv):
             work.application_environments.save(appenv.moved("undo"))
 
     def call_off_undo(self, work: Work, request: Request) -> None:
@@ -156,7 +156,6 @@ class AppEnvProvisioning(SinglePhase):
                 is_gone = _secret_item(secret) in removed
                 if is_gone or not _is_rotated_since(work, request, secret):
                     appenvs.save_secret(secret.with_provisioning_undone())
-            return
         if appenv.state is not ApplicationEnvironmentState.DECOMMISSIONING:
             return
         appenvs.save(replace(appenv.moved("end_undo"), revision=None))

@@ -604,6 +604,14 @@ def test_a_new_environment_gets_the_secrets_of_all_documents() -> None:
     assert told(plan).endswith("6 to create, 1 under way.")
 
 
+def test_it_waits_with_its_application_for_somebody_to_approve_that() -> None:
+    had = Had().has_team().has_environment().has_application("Proposed", REQUEST)
+    plan = plan_of(f"{ALL}---\n{SECRET}", had)
+    *_, secret = plan.under_way
+    assert (secret.subject, secret.request_id) == ("payments/shop/staging/mailer", REQUEST)
+    assert secret.proposed_id == had.applications["payments", "shop"].id
+
+
 def test_its_rotation_is_changed_where_it_differs() -> None:
     text = f"{DB}rotation: {{interval: 7d, window: mon-fri 22-06 Europe/Madrid}}\n"
     plan = plan_of(text, everything())

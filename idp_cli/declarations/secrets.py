@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from idp_cli.api import ROTATION_POLICY, SECRET, SECRET_MOVE
 from idp_cli.declarations.differences import ACTIVE, SUSPENDED, SUSPENSIONS, if_unchanged
+from idp_cli.declarations.documents import Location
 from idp_cli.declarations.kinds import (
     SECRET_FIELDS,
     DeclaredApplicationEnvironment,
@@ -40,73 +41,72 @@ _WHY_FIXED = {
 
 
 @dataclass(frozen=True)
-class WantedSecret:
-    """One secret of an application environment; set in `declared` is what the file gives."""
+class Mention:
+    """One place where the file speaks of a secret; set in `declared` is what it gives there."""
 
     declared: DeclareSecret
-    listed: tuple[Placed, int] | None
-    """Where it stands among those of its environment."""
-    own: Placed | None
-    """Its own document."""
+    placed: Placed
+    location: Location = ()
+
+    def place(self, *field: str) -> str:
+        """Where a field of it stands, as a complaint begins."""
+        return self.placed.place(*self.location, *field)
+
+
+@dataclass(frozen=True)
+class WantedSecret:
+    """One secret of an application environment, as all places that speak of it together have it."""
+
+    mentions: tuple[Mention, ...]
+    """One at least."""
 
     @property
     def name(self) -> str:
         return self.declared.name
 
+    @property
+    def declared(self) -> DeclareSecret:
+        """Set is what the file gives; places that give the same field agree."""
+        first, *others = (each.declared for each in self.mentions)
+        given = {name: getattr(each, name) for each in others for name in each.model_fields_set}
+        return first.model_copy(update=given)
+
     def place(self, *field: str) -> str:
-        """Where a field of it stands, as a complaint begins; where it stands itself without one."""
-        is_in_own = self.own is not None and (
-            self.listed is None or (field and _gives(self.own, field[0]))
-        )
-        if self.own is not None and is_in_own:
-            return self.own.place(*field)
-        assert self.listed is not None  # noqa: S101 - narrows for mypy: it stands somewhere
-        placed, number = self.listed
-        return placed.place("secrets", number, *field)
+        """Where it stands, or where one of its fields is given."""
+        giving = (each for each in self.mentions if {*field} <= each.declared.model_fields_set)
+        return next(giving, self.mentions[0]).place(*field)
 
     def beside(self, found: SecretSummary | None) -> DeclareSecret:
         """With what the file leaves out as it is; as a new one has it where there is none yet."""
+        declared = self.declared
         if found is None:
-            return self.declared
-        left_out = set(SECRET_FIELDS) - self.declared.model_fields_set
-        return self.declared.model_copy(update={field: getattr(found, field) for field in left_out})
+            return declared
+        left_out = set(SECRET_FIELDS) - declared.model_fields_set
+        return declared.model_copy(update={field: getattr(found, field) for field in left_out})
 
 
 def secrets_wanted(declarations: Declarations, environment: str) -> tuple[WantedSecret, ...] | None:
-    """Those of an application environment, of every document; none if no document names any."""
-    listed = {
-        secret.name: (placed, number, secret)
-        for placed, appenv in declarations.of(DeclaredApplicationEnvironment)
-        if appenv.subject == environment
-        for number, secret in enumerate(appenv.secrets or ())
-    }
-    documents = {
-        secret.name: (placed, secret)
-        for placed, secret in declarations.of(DeclaredSecret)
-        if secret.environment_subject == environment
-    }
-    is_told = documents or any(
-        appenv.subject == environment and appenv.secrets is not None
-        for _placed, appenv in declarations.of(DeclaredApplicationEnvironment)
-    )
-    if not is_told:
+    """Those of an application environment, of every document; none if no document speaks of any."""
+    around = declarations.find(DeclaredApplicationEnvironment, environment)
+    mentions = [*_mentions(declarations, environment)]
+    if not mentions and (around is None or around.secrets is None):
         return None
-    wanted = []
-    for name in dict.fromkeys((*listed, *documents)):
-        around, own = listed.get(name), documents.get(name)
-        declared = None if around is None else around[2]
-        if own is not None:
-            given = own[1].declare_secret
-            declared = given if declared is None else _with(declared, given)
-        assert declared is not None  # noqa: S101 - narrows for mypy: one of the two has it
-        wanted.append(
-            WantedSecret(
-                declared,
-                None if around is None else around[:2],
-                None if own is None else own[0],
-            )
-        )
-    return tuple(wanted)
+    names = dict.fromkeys(each.declared.name for each in mentions)
+    return tuple(
+        WantedSecret(tuple(each for each in mentions if each.declared.name == name))
+        for name in names
+    )
+
+
+def _mentions(declarations: Declarations, environment: str) -> Iterator[Mention]:
+    """Those of the environment's own document first."""
+    for placed, appenv in declarations.of(DeclaredApplicationEnvironment):
+        if appenv.subject == environment:
+            for number, secret in enumerate(appenv.secrets or ()):
+                yield Mention(secret, placed, ("secrets", number))
+    for placed, document in declarations.of(DeclaredSecret):
+        if document.environment_subject == environment:
+            yield Mention(document.declare_secret, placed)
 
 
 def unchangeable(wanted: Sequence[WantedSecret], present: ApplicationEnvironment) -> Iterator[str]:
@@ -216,16 +216,6 @@ def _rotation_text(value: object) -> str:
     if isinstance(value, int):
         return duration_text(value)
     return window_or_any_text(value if isinstance(value, RotationWindow) else None)
-
-
-def _with(declared: DeclareSecret, given: DeclareSecret) -> DeclareSecret:
-    return declared.model_copy(
-        update={field: getattr(given, field) for field in given.model_fields_set}
-    )
-
-
-def _gives(placed: Placed, field: str) -> bool:
-    return field in placed.declaration.model_fields_set
 
 
 def _text(secret: DeclareSecret | SecretSummary) -> str:

@@ -580,7 +580,12 @@ def test_it_is_unfrozen_first_and_frozen_last() -> None:
         (
             f"{APPENV}---\n{DB}purpose: runtime\nsensitivity: high\n",
             everything().has_appenv(sensitivity=SecretSensitivity.LOW),
-            "line 17, sensitivity: it is low and cannot become high",
+            "line 9, secrets[1].sensitivity: it is low and cannot become high",
+        ),
+        (
+            f"{APPENV}---\n{DB}purpose: external_integration\n",
+            everything(),
+            "line 16, purpose: it is runtime and cannot become external_integration",
         ),
         (DB, everything().has_db("Revoked"), "line 1: db is Revoked, which is for good"),
         (APPENV, everything().has_db("Archived"), "line 7, secrets[1]: db is Archived"),

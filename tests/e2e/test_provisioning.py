@@ -124,6 +124,7 @@ def test_a_second_request_names_the_first(platform: Platform, subject: Subject) 
     assert platform.ended(accepted["requestId"])["state"] == "succeeded"
 
 
+@pytest.mark.endurance
 def test_a_secret_comes_to_what_is_in_use_and_goes_again(
     platform: Platform, subject: Subject, tmp_path: Path
 ) -> None:

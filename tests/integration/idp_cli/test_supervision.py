@@ -182,6 +182,7 @@ def test_a_killed_supervisor_is_noticed_and_nothing_stays(new_stage: NewStage) -
     assert list(leftovers(stage.home)) == []
 
 
+@pytest.mark.endurance
 def test_a_full_disk_under_the_logs_ends_nothing(new_stage: NewStage) -> None:
     stage = new_stage([server("service")])
     logs = [stage.home.supervisor_log, stage.home.log_of("service")]

@@ -41,6 +41,14 @@ PROPOSALS: Final = {
         f"workflow_requests WHERE desired_state ->> 'needsApproval' = 'true' AND {_OPEN}"
     ),
 }
+_ADDS: Final = (
+    "'true' IN (desired_state ->> 'addsSecrets', desired_state #>> '{undone,addsSecrets}')"
+)
+ADDITIONS: Final = {
+    "requests that add secrets, or take added ones back, and have not ended": (
+        f"workflow_requests WHERE {_ADDS} AND {_OPEN}"
+    ),
+}
 ONBOARDINGS: Final = {
     "requests for ApplicationOnboarding that have not ended": (
         f"workflow_requests WHERE workflow = 'ApplicationOnboarding' AND {_OPEN}"
@@ -56,21 +64,32 @@ def forget_requests(connection: Connection, workflow: str) -> None:
     """Those of a workflow that the older version does not know, all ended by now. What they told
     stays in the events and the audit.
     """
-    of_it = "SELECT id FROM workflow_requests WHERE workflow = :workflow"
-    for table in ("request_steps", "request_attempts", "workflow_subjects", "lost_runs"):
-        statement = f"DELETE FROM {table} WHERE request_id IN ({of_it})"  # noqa: S608 - the tables above
-        connection.execute(text(statement), {"workflow": workflow})
-    statement = "DELETE FROM workflow_requests WHERE workflow = :workflow"
-    connection.execute(text(statement), {"workflow": workflow})
+    _forget(connection, "workflow = :workflow", {"workflow": workflow})
 
 
-def forget_approvals(connection: Connection) -> None:
-    """Whether an onboarding needed one: no field that the older version knows."""
+def forget_additions(connection: Connection) -> None:
+    """Requests that added secrets, likewise: the older version would take an undo of one for that
+    of the whole environment.
+    """
+    _forget(connection, _ADDS, {})
+
+
+def forget_fields(connection: Connection, *names: str) -> None:
+    """What the older version knows no field for in a desired state, and would not read."""
     statement = text(
         "UPDATE workflow_requests SET desired_state = desired_state #- CAST(:path AS text[])"
     )
-    for path in ("{needsApproval}", "{undone,needsApproval}"):
-        connection.execute(statement, {"path": path})
+    for name in names:
+        for path in (f"{{{name}}}", f"{{undone,{name}}}"):
+            connection.execute(statement, {"path": path})
+
+
+def _forget(connection: Connection, which: str, values: dict[str, str]) -> None:
+    of_it = f"SELECT id FROM workflow_requests WHERE {which}"  # noqa: S608 - the constants above
+    for table in ("request_steps", "request_attempts", "workflow_subjects", "lost_runs"):
+        statement = f"DELETE FROM {table} WHERE request_id IN ({of_it})"  # noqa: S608 - the tables above
+        connection.execute(text(statement), values)
+    connection.execute(text(f"DELETE FROM workflow_requests WHERE {which}"), values)  # noqa: S608 - as above
 
 
 def refuse_while_there_are(connection: Connection, *kinds: dict[str, str]) -> None:

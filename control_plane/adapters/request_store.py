@@ -138,6 +138,14 @@ class SqlRequests:
         document = self._connection.execute(query).scalar_one()
         return DESIRED_STATES[request.workflow].model_validate(document)
 
+    def set_desired_state(self, request: Request, desired_state: DesiredState) -> None:
+        frozen = desired_state.model_dump(mode="json")
+        self._connection.execute(
+            update(t.workflow_requests)
+            .where(_requests.id == request.id)
+            .values(desired_state=frozen)
+        )
+
     def latest(self, workflow: WorkflowName, application_id: str) -> Request | None:
         newest = (_requests.created_at.desc(), _requests.id.desc())
         return self._foremost(workflow, application_id, newest)

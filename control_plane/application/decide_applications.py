@@ -10,6 +10,7 @@ from control_plane.application.request_progress import Cause, commit_transition,
 from control_plane.application.steer_requests import cancel_held
 from control_plane.application.workflows.application_onboarding import (
     begin_onboarding,
+    freeze_as_approved,
     integration_of,
     proposer_of,
 )
@@ -48,6 +49,7 @@ def approve_application(
     request = proposal.request
     if request is not None:
         begin_onboarding(work, approved)
+        freeze_as_approved(work, request, approved)
         if request.waits_for_decision:
             woken = request.woken(work.now)
             commit_transition(work, request, woken, Cause(caller.principal, "approved"))

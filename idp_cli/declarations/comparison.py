@@ -78,6 +78,8 @@ from idp_kernel.wire.api import (
 )
 
 PROPOSED, APPROVED, ONBOARDING_STATE = "Proposed", "Approved", "Onboarding"
+DECOMMISSIONING = "Decommissioning"
+"""What an end and an undo begin with: after an undo it is as before."""
 _STANDING = (DECLARED, PROVISIONING, ACTIVE, FROZEN)
 """States of an application environment that can be brought to what is declared."""
 _DECLARE_IT = f"declare it with a document of kind {Kind.APPLICATION_ENVIRONMENT}"
@@ -169,15 +171,7 @@ class _Comparison:
         if present is None:
             self._register(placed, declared)
         elif _is_being_onboarded(present):
-            self._plan.under_way.append(
-                UnderWay(
-                    Kind.APPLICATION,
-                    declared.subject,
-                    present.active_request_id,
-                    is_settled=True,
-                    proposed_id=_proposed_id(present),
-                )
-            )
+            self._describe_what_is_onboarded(declared, present)
         elif present.state in (PROPOSED, APPROVED, ACTIVE):
             self._change_application(placed, declared, present)
         else:
@@ -203,26 +197,51 @@ class _Comparison:
             Change(Action.CREATE, Kind.APPLICATION, declared.subject, tuple(fields), (command,))
         )
 
+    def _describe_what_is_onboarded(
+        self, declared: DeclaredApplication, present: Application
+    ) -> None:
+        """At once while it is Proposed, so that what is approved is what the file says; else it is
+        compared again afterwards.
+        """
+        fields, commands = self._description(declared, present)
+        is_proposed = present.state == PROPOSED
+        if fields and is_proposed:
+            self._plan.settle(
+                Change(Action.CHANGE, Kind.APPLICATION, declared.subject, fields, commands)
+            )
+        self._plan.under_way.append(
+            UnderWay(
+                Kind.APPLICATION,
+                declared.subject,
+                present.active_request_id,
+                is_settled=is_proposed or not fields,
+                proposed_id=_proposed_id(present),
+            )
+        )
+
+    def _description(
+        self, declared: DeclaredApplication, present: Application
+    ) -> tuple[tuple[FieldChange, ...], tuple[Command, ...]]:
+        """What differs in it, and what changes it; nothing twice where it is as declared."""
+        fields = tuple(described(present.description, declared.description))
+        if not fields:
+            return (), ()
+        path = APPLICATION.format(application_id=present.id)
+        body = DescribeApplication(description=declared.description or "")
+        return fields, (Command(path, Application, body, "PUT", if_match=self._present.tag(path)),)
+
     def _change_application(
         self, placed: Placed, declared: DeclaredApplication, present: Application
     ) -> None:
-        fields = [*described(present.description, declared.description)]
-        commands = []
-        if fields:
-            body = DescribeApplication(description=declared.description or "")
-            path = APPLICATION.format(application_id=present.id)
-            tag = self._present.tag(path)
-            commands.append(Command(path, Application, body, "PUT", if_match=tag))
+        fields, commands = self._description(declared, present)
         if present.state in (PROPOSED, APPROVED):
             if not self._team_starts_workflows(placed, declared.team):
                 return
-            fields.append(FieldChange("state", present.state, ACTIVE))
+            fields += (FieldChange("state", present.state, ACTIVE),)
             path = ONBOARDING.format(application_id=present.id)
-            commands.append(Command(path, RequestAccepted))
+            commands += (Command(path, RequestAccepted),)
         self._plan.settle(
-            Change(
-                Action.CHANGE, Kind.APPLICATION, declared.subject, tuple(fields), tuple(commands)
-            )
+            Change(Action.CHANGE, Kind.APPLICATION, declared.subject, fields, commands)
         )
 
     # --------------------------------------------------------------- application environments
@@ -513,8 +532,8 @@ class _Comparison:
             found = f"there is no application environment {subject}, neither in the file nor that"
             self._refuse(placed, "environment", f"{found} your token may see", _DECLARE_IT)
         elif present.state not in _STANDING:
-            found = f"{subject} is {present.state}, which is for good"
-            self._refuse(placed, "environment", found, "take this document out")
+            found, advice = _gone(present.state)
+            self._refuse(placed, "environment", f"{subject} is {found}", advice)
         elif present.state == DECLARED and present.active_request_id is None:
             found = f"{subject} is {DECLARED} and not provisioned"
             self._refuse(placed, "environment", found, _DECLARE_IT)
@@ -531,7 +550,6 @@ class _Comparison:
                 )
                 self._add_secrets(placed, around, application, present)
 
-    # -------------------------------------------------------------------- what stands in the way
     # -------------------------------------------------------------------- what stands in the way
 
     def _team_starts_workflows(self, placed: Placed, slug: str) -> bool:
@@ -575,13 +593,18 @@ class _Comparison:
         return False
 
     def _refuse_gone(self, placed: Placed, state: str) -> None:
-        self._plan.refusals.append(
-            f"{placed.place()}: it is {state}, which is for good; take this document out, or "
-            "declare another one"
-        )
+        found, advice = _gone(state)
+        self._plan.refusals.append(f"{placed.place()}: it is {found}; {advice}")
 
     def _refuse(self, placed: Placed, field: str, found: str, advice: str) -> None:
         self._plan.refusals.append(f"{placed.place(field)}: {found}; {advice}")
+
+
+def _gone(state: str) -> tuple[str, str]:
+    """What is wrong with a state in which nothing can be changed any more, and what to do."""
+    if state == DECOMMISSIONING:
+        return f"{state} or undone just now", "apply the file again when that request has ended"
+    return f"{state}, which is for good", "take this document out, or declare another one"
 
 
 def _is_being_onboarded(application: Application) -> bool:

@@ -174,6 +174,7 @@ class OnboardingDesiredState(WireModel):
 
     subject: ApplicationSubject
     description: str
+    """That of the approval, where it needed one."""
     code_repository: RepositoryWanted
     deployment_repository: RepositoryWanted
     required_approvals: int

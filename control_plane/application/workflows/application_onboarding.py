@@ -237,6 +237,13 @@ def onboarding_wanted(work: Work, request: Request) -> OnboardingDesiredState:
     return wanted
 
 
+def freeze_as_approved(work: Work, request: Request, application: Application) -> None:
+    """What is made is what was approved: it may have been described anew since it was proposed."""
+    wanted = onboarding_wanted(work, request)
+    described = wanted.model_copy(update={"description": application.description})
+    work.requests.set_desired_state(request, described)
+
+
 def _environments(work: Work, wanted: OnboardingDesiredState) -> list[Environment]:
     slugs = (each.environment for each in wanted.environments)
     found = (work.environments.by_slug(slug) for slug in slugs)

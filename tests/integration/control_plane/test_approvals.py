@@ -280,6 +280,13 @@ def test_an_approval_is_of_what_was_seen(proposal: Proposal) -> None:
     assert proposal.stands == PROPOSED
 
 
+def test_what_is_made_is_what_was_approved(proposal: Proposal) -> None:
+    proposal.waits()
+    proposal.proposer.put(proposal.path, {"description": "Described anew"})
+    proposal.other.ok(f"{proposal.path}/approve")
+    assert proposal.run(2).claim["desiredState"]["description"] == "Described anew"
+
+
 def test_a_suspended_team_gets_nothing_approved_but_may_reject(proposal: Proposal) -> None:
     platform = proposal.platform
     proposal.waits()

@@ -29,6 +29,8 @@ from tests.integration.control_plane.rotations import (
     rotation_of,
     secret_in_use,
 )
+from tests.integration.control_plane.test_adding_secrets import added, adding
+from tests.integration.control_plane.test_undo import carried_out, provisioning_of, undo_of
 
 ELDER = new_id()
 """The id of everything that the earlier version left."""
@@ -264,3 +266,26 @@ def test_a_proposal_is_not_stranded(platform: Platform) -> None:
     with transaction(platform.engine) as connection:
         kept = connection.execute(text("SELECT desired_state::text FROM workflow_requests"))
         assert not [each for each in kept.scalars() if "needsApproval" in each]
+
+
+def test_an_addition_of_secrets_is_not_taken_for_a_provisioning(platform: Platform) -> None:
+    """The older version would undo the whole environment with it."""
+    before = secret_in_use(platform)
+    first = provisioning_of(platform, before)
+    addition = added(platform, before, "mailer")
+    undo = undo_of(platform, addition.request_id)
+    with pytest.raises(Conflict, match="there: 1 requests that add secrets, or take added ones"):
+        go_back(platform, "0009")
+    carried_out(platform, undo)
+    under_way = adding(platform, before, "db")
+    with pytest.raises(Conflict, match="there: 1 requests that add secrets, or take added ones"):
+        go_back(platform, "0009")
+    under_way.do_all()
+    assert under_way.finalize().json()["state"] == "succeeded"
+    go_back(platform, "0009")
+    with transaction(platform.engine) as connection:
+        kept = connection.execute(text("SELECT id::text, desired_state FROM workflow_requests"))
+        desired = {each.id: each.desired_state for each in kept}
+    assert first in desired
+    assert not {addition.request_id, undo, under_way.request_id} & desired.keys()
+    assert not [each for each in desired.values() if "addsSecrets" in each]

@@ -1,11 +1,19 @@
-"""Which teams have their new applications approved first."""
+"""Which teams have their new applications approved first. With it come secrets that are added to
+environments in use.
+"""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
 
-from control_plane.adapters.downgrades import PROPOSALS, forget_approvals, refuse_while_there_are
+from control_plane.adapters.downgrades import (
+    ADDITIONS,
+    PROPOSALS,
+    forget_additions,
+    forget_fields,
+    refuse_while_there_are,
+)
 
 revision = "0010"
 down_revision = "0009"
@@ -22,7 +30,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """The older version could neither approve nor reject, nor read who needed it."""
-    refuse_while_there_are(op.get_bind(), PROPOSALS)
-    forget_approvals(op.get_bind())
+    """The older version could neither approve nor reject, and would provision what is in use."""
+    connection = op.get_bind()
+    refuse_while_there_are(connection, PROPOSALS, ADDITIONS)
+    forget_additions(connection)
+    forget_fields(connection, "needsApproval", "addsSecrets")
     op.drop_column("team_policies", "requires_approval")

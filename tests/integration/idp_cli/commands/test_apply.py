@@ -123,6 +123,12 @@ def test_what_is_to_be_approved_is_said_and_awaited_by_nobody(
     assert approval in said
     assert approval in apply("--yes"), "a second time it is no failure either"
     wait_for_approval(file.team, "shop")
+    file.change("Where customers pay", "Where they pay")
+    changed = json.loads(apply("--yes", "--output", "json"))
+    assert [each["kind"] for each in changed["changes"]] == ["Application"]
+    shown = shown_json(idp, "app", "show", "shop", "--team", file.team)
+    assert (shown["state"], shown["description"]) == ("Proposed", "Where they pay")
+    whole = whole.replace("Where customers pay", "Where they pay")
     watched = apply("--yes", "--watch")
     assert "somebody has to approve the application by then" in watched
     assert approval in watched

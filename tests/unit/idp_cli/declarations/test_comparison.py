@@ -400,6 +400,7 @@ def test_a_provisioning_under_way_is_waited_for() -> None:
             "payments/shop is Approved and not onboarded yet; type `",
         ),
         (APPENV, everything(appenv="Retired"), "it is Retired, which is for good"),
+        (APPENV, everything(appenv="Decommissioning"), "when that request has ended"),
         (
             APPENV,
             Had().has_team().has_environment().has_application("Deprecated"),

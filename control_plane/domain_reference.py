@@ -106,11 +106,13 @@ CHAPTERS = (
                 "While it is Active it gets further secrets (`application_environment_not_ready`)."
                 " It stays Active whatever becomes of that request, whose undo takes back what it"
                 " added alone. Its first provisioning is undone after those"
-                " (`secrets_added_since`)."
+                " (`secrets_added_since`), and after the end of what they added and their undo left"
+                " in use (`added_secret_in_use`)."
             ),
             (
-                "A decommissioning takes it from Frozen to Retired, with all its secrets; one that"
-                " comes to no end gives it back as Frozen, its secrets suspended if a run began."
+                "A decommissioning takes it from Frozen to Retired, with all its secrets and what"
+                " runs left of those that are Declared; one that comes to no end gives it back as"
+                " Frozen, its secrets suspended if a run began."
             ),
         ),
     ),

@@ -114,6 +114,7 @@ IdempotencyKey = Annotated[
 ]
 Claims = TypeVar("Claims", RunClaims, ServiceClaims)
 Verdict = TypeVar("Verdict")
+Rotated = TypeVar("Rotated", bound=RotatedSecret)
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,10 @@ def _add_repositories(router: APIRouter, workers: Workers) -> None:
 
     def actions(body: EnsureRepositories, call: Call) -> Sequence[Action]:
         require_own_team(call, body.subject, *(each.owner for each in body.repositories))
-        return [workers.forge.repository(body.subject, each) for each in body.repositories]
+        return [
+            workers.forge.repository(body.subject, each, may_create=not body.is_in_use)
+            for each in body.repositories
+        ]
 
     @router.post(GIT_REPOSITORIES)
     def ensure_repositories(body: EnsureRepositories, call: Call = done) -> StepEffects:
@@ -179,7 +183,8 @@ def _add_repositories(router: APIRouter, workers: Workers) -> None:
 
     @router.post(GIT_REPOSITORIES + UNDO_SUFFIX)
     def undo_repositories(body: EnsureRepositories, call: Call = undone) -> StepEffects:
-        return workers.effects.undo(call, body.subject, actions(body, call))
+        take_back = workers.effects.let_go if body.is_in_use else workers.effects.undo
+        return take_back(call, body.subject, actions(body, call))
 
 
 def _add_repository_validation(router: APIRouter, workers: Workers) -> None:
@@ -223,7 +228,8 @@ def _add_branch_protection(router: APIRouter, workers: Workers, path: str, step:
 
     @router.post(path + UNDO_SUFFIX)
     def undo_branch_protection(body: ProtectBranches, call: Call = undone) -> StepEffects:
-        return workers.effects.undo(call, body.subject, actions(body, call))
+        take_back = workers.effects.let_go if body.is_in_use else workers.effects.undo
+        return take_back(call, body.subject, actions(body, call))
 
 
 def _add_secrets(router: APIRouter, workers: Workers) -> None:
@@ -347,6 +353,7 @@ def _add_endings(router: APIRouter, workers: Workers) -> None:
 
     @router.post(SECRETS_BINDINGS_REMOVE)
     def remove_secret_bindings(body: RemoveSecretBindings, call: Call = removing) -> StepEffects:
+        body = _placed(workers, body)
         require_own_secret(call, body)
         asked = body.model_dump(mode="json")
         actions = [
@@ -357,12 +364,22 @@ def _add_endings(router: APIRouter, workers: Workers) -> None:
 
     @router.post(SECRETS_END)
     def end_credentials(body: EndCredentials, call: Call = ending) -> StepEffects:
+        body = _placed(workers, body)
         require_own_secret(call, body)
         return workers.effects.end(call, body.subject, [EndAction(workers.rotation, body)])
 
     @router.post(SECRETS_VERIFY_ENDED)
     def verify_secret_ended(body: VerifySecretEnded, call: Call = looking) -> Findings:
+        body = _placed(workers, body)
         return _secret_probe(workers, call, body, lambda: workers.checks.secret_ended(body))
+
+
+def _placed(workers: Workers, body: Rotated) -> Rotated:
+    """With the place of a secret that never came into use, where a run may have left something."""
+    if body.store_path:
+        return body
+    path = workers.rotation.store.path_of(body.subject, body.secret.name)
+    return body.model_copy(update={"store_path": path})
 
 
 def _add_archives(router: APIRouter, workers: Workers) -> None:

@@ -56,6 +56,13 @@ class Effects:
         """Takes back, newest first, what this request made and no other has adopted."""
         return self._each(call, subject, actions[::-1], self._undo)
 
+    def let_go(self, call: Call, subject: Subject, actions: Sequence[Action]) -> StepEffects:
+        """Leaves everything as it is, whoever made it. This request lives on it no more, so that
+        the undo of another may take it.
+        """
+        self._each(call, subject, actions[::-1], self._let_go)
+        return StepEffects(items=())
+
     def _each(
         self,
         call: Call,
@@ -112,6 +119,10 @@ class Effects:
             failpoint(after_undo(call.step))
         open_call.let_go(action.item)
         return _effect(action, undone.effect, undone.references), None
+
+    def _let_go(self, _call: Call, open_call: OpenCall, action: Action) -> ItemOutcome:
+        open_call.let_go(action.item)
+        return _effect(action, EffectKind.KEPT, {}), None
 
     def _attempt(self, call: Call, open_call: OpenCall) -> Attempt:
         return Attempt(

@@ -174,8 +174,11 @@ class GitForge(Protocol):
         """
         ...
 
-    def repository(self, subject: Subject, wanted: RepositoryWanted) -> Action:
-        """One for an application environment is seeded at once, others are empty.
+    def repository(
+        self, subject: Subject, wanted: RepositoryWanted, *, may_create: bool = True
+    ) -> Action:
+        """One for an application environment is seeded at once, others are empty. Where none may be
+        created it has to be there (`repository_missing`).
 
         References: `repositoryId`, `name`, `owner`, `url`, and `revision` (the seed commit).
         """

@@ -166,8 +166,10 @@ _BY_CODE: dict[str, str] = {
     "(`{idp} app reject APP --reason WHY`), then suspend and archive it.",
     "application_in_use": "What the message names goes first: `{idp} env list {applicationId}` "
     "shows the environments, `{idp} request list --app {applicationId}` what provisioned them.",
-    "secrets_added_since": "Undo the later request first: `{idp} request undo {activeRequestId}`; "
-    "`{idp} env show {applicationEnvironmentId}` shows the environment's secrets.",
+    "secrets_added_since": "Undo the later request first: `{idp} request undo {activeRequestId} "
+    "--watch`; `{idp} env show {applicationEnvironmentId}` shows the environment's secrets.",
+    "added_secret_in_use": "Revoke what the message names, which takes it away for good: `{idp} "
+    "secret revoke {secretId} --reason WHY --watch`. Then ask for the undo again.",
     "request_ended": "See how it ended with `{idp} request show {requestId}`; "
     "`{idp} request retry {requestId} --watch` tries it again unless it succeeded.",
     "request_waiting": "Wait for it with `{idp} request watch {requestId}`.",

@@ -86,7 +86,11 @@ def _repository_protection(wanted: CompensationDesiredState) -> ProtectBranches:
 
 def _appenv_repository(wanted: CompensationDesiredState) -> EnsureRepositories:
     undone = _undone(wanted, AppEnvDesiredState)
-    return EnsureRepositories(subject=undone.subject, repositories=(undone.repository,))
+    return EnsureRepositories(
+        subject=undone.subject,
+        repositories=(undone.repository,),
+        is_in_use=undone.adds_secrets,
+    )
 
 
 def _appenv_protection(wanted: CompensationDesiredState) -> ProtectBranches:
@@ -95,6 +99,7 @@ def _appenv_protection(wanted: CompensationDesiredState) -> ProtectBranches:
         subject=undone.subject,
         repositories=(undone.repository,),
         required_approvals=undone.required_approvals,
+        is_in_use=undone.adds_secrets,
     )
 
 

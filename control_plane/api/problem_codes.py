@@ -86,7 +86,11 @@ PROBLEM_CODES: Final[dict[str, tuple[type[PlatformError], str]]] = {
     "nothing_to_undo": (Conflict, "The request has made nothing that could be taken back."),
     "team_in_use": (Conflict, "The team has applications that are not Archived."),
     "application_in_use": (Conflict, "The application has environments that are in use."),
-    "secrets_added_since": (Conflict, "The environment has secrets that later requests added."),
+    "secrets_added_since": (
+        Conflict,
+        "A later request added to the environment; `activeRequestId` names it.",
+    ),
+    "added_secret_in_use": (Conflict, "Secrets that were added are in use."),
     "request_superseded": (Conflict, "A later request has changed what this one made."),
     "ending_unfinished": (Conflict, "A request began to end it; `activeRequestId` names it."),
     "request_never_begun": (Conflict, "No run of the request began; it is asked for anew."),
@@ -139,6 +143,7 @@ UNDOES: Final = (
     "application_in_use",
     "application_environment_not_ready",
     "secrets_added_since",
+    "added_secret_in_use",
 )
 DECOMMISSIONS: Final = ("application_in_use", "workflow_active", "move_refused", "team_not_active")
 CLAIMS: Final = (

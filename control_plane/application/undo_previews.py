@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from control_plane.application.access import found
 from control_plane.application.ports import StepRecord, Work
 from control_plane.application.undo_plans import undo_plan
+from control_plane.application.workflows.appenv_provisioning import adds_secrets
 from control_plane.application.workflows.registry import COMPENSATION
 from control_plane.domain.requests import Request
 from idp_kernel.errors import Conflict
@@ -15,6 +17,9 @@ from idp_kernel.wire.api import UndoFate, UndoItem, UndoPreview
 from idp_kernel.wire.engine import StepError, UndoneStep
 from idp_kernel.wire.worker import EffectKind, ItemEffect
 from idp_kernel.workflows import IRREVERSIBLE_STEPS, Step, StepState
+
+_LEFT_IN_USE: Final = frozenset({Step.MATERIALIZE_REPOSITORIES, Step.APPLY_BRANCH_PROTECTION})
+"""Steps of a request that added secrets: what they found or mended stays with the environment."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +37,11 @@ def preview_undo(work: Work, request_id: str) -> UndoPreview:
     request = found(work.requests.by_id(request_id), "workflow request", request_id)
     refusal = _refusal(work, request)
     neighbours = _neighbours(work, request)
+    left = _LEFT_IN_USE if adds_secrets(work, request) else frozenset()
     items = (
         item
         for each in undo_plan(work, request).shown
-        for item in _items(request, each, neighbours)
+        for item in (_left(each) if each.step in left else _items(request, each, neighbours))
     )
     return UndoPreview(
         request_id=request.id,
@@ -93,6 +99,20 @@ def _items(request: Request, step: UndoneStep, neighbours: Neighbours) -> Iterat
             step=step.step,
             item=effect.item,
             fate=fate,
+            reason=reason,
+            references=effect.references,
+        )
+
+
+def _left(step: UndoneStep) -> Iterator[UndoItem]:
+    reason = "the environment is in use with it"
+    if not step.result.items:
+        yield UndoItem(step=step.step, fate=UndoFate.KEPT, reason=reason)
+    for effect in step.result.items:
+        yield UndoItem(
+            step=step.step,
+            item=effect.item,
+            fate=UndoFate.KEPT,
             reason=reason,
             references=effect.references,
         )

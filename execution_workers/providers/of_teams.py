@@ -52,8 +52,10 @@ class _OfTeams(Generic[Party]):
 class ForgeOfTeams(_OfTeams[GitForge]):
     """The port `GitForge`, each repository at its owner's forge."""
 
-    def repository(self, subject: Subject, wanted: RepositoryWanted) -> Action:
-        return self._of(wanted.owner).repository(subject, wanted)
+    def repository(
+        self, subject: Subject, wanted: RepositoryWanted, *, may_create: bool = True
+    ) -> Action:
+        return self._of(wanted.owner).repository(subject, wanted, may_create=may_create)
 
     def seed(self, body: SeedRepositories, wanted: RepositoryWanted) -> Action:
         return self._of(wanted.owner).seed(body, wanted)

@@ -32,9 +32,13 @@ def materialize_repositories(
     control_plane: ResourceParam[ControlPlane],
     git_provider: ResourceParam[GitProvider],
 ) -> None:
-    """Creates the environment's own repository, seeded in one commit."""
+    """Creates the environment's own repository, seeded in one commit; one that is in use has it."""
     wanted = control_plane.claim.wanted(AppEnvDesiredState)
-    body = EnsureRepositories(subject=wanted.subject, repositories=(wanted.repository,))
+    body = EnsureRepositories(
+        subject=wanted.subject,
+        repositories=(wanted.repository,),
+        is_in_use=wanted.adds_secrets,
+    )
     with step_attempt(
         control_plane, Step.MATERIALIZE_REPOSITORIES, context.retry_number
     ) as attempt:
@@ -55,6 +59,7 @@ def apply_branch_protection(
         subject=wanted.subject,
         repositories=(wanted.repository,),
         required_approvals=wanted.required_approvals,
+        is_in_use=wanted.adds_secrets,
     )
     with step_attempt(control_plane, Step.APPLY_BRANCH_PROTECTION, context.retry_number) as attempt:
         with attempt.call() as permit:

@@ -215,7 +215,7 @@ class RevocationDesiredState(SecretsToEnd):
 
 class AppEnvDecommissioningDesiredState(SecretsToEnd):
     """What ApplicationEnvironmentDecommissioning shall bring about: the end of an environment with
-    all its secrets that have a value.
+    all its secrets that have a value, or that a run began to give one.
     """
 
     repository: RepositoryWanted

@@ -155,6 +155,9 @@ class EnsureRepositories(WireModel):
 
     subject: Subject
     repositories: Repositories
+    is_in_use: bool = False
+    """They belong to what is in use already: one that is missing is not made but refused
+    (`repository_missing`), and the undo leaves them all and names none."""
 
 
 class SeedRepositories(WireModel):
@@ -172,6 +175,8 @@ class ProtectBranches(WireModel):
     subject: Subject
     repositories: Repositories
     required_approvals: Annotated[int, Field(ge=0, le=6)] = 1
+    is_in_use: bool = False
+    """They belong to what is in use already: the undo leaves all protections and names none."""
 
 
 class SecretWanted(WireModel):
@@ -247,6 +252,7 @@ class RotatedSecret(WireModel):
     """The application environment the secret belongs to."""
     secret: SecretWanted
     store_path: StorePath
+    """Empty only at the end of a secret that is not in use: the workers look where it would be."""
     bindings: Bindings
     """Everywhere it is bound."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,7 +33,7 @@ from control_plane.application.workflows.flow import (
 )
 from control_plane.domain.application_environments import ApplicationEnvironment
 from control_plane.domain.applications import Application
-from control_plane.domain.managed_secrets import Secret
+from control_plane.domain.managed_secrets import Secret, SecretState
 from control_plane.domain.requests import Request, SubjectKind
 from control_plane.domain.teams import Team
 from idp_kernel.errors import InvariantBroken
@@ -61,7 +61,13 @@ class DecommissioningSubjects:
     application: Application
     application_environment: ApplicationEnvironment
     secrets: Sequence[Secret]
-    """Those that have a value; no other has anything to end."""
+    """Those that have a value."""
+    remains: Sequence[Secret]
+    """As `_remains`."""
+
+    @property
+    def to_end(self) -> tuple[Secret, ...]:
+        return (*self.secrets, *self.remains)
 
 
 class AppEnvDecommissioning(SinglePhase):
@@ -101,7 +107,8 @@ class AppEnvDecommissioning(SinglePhase):
         appenv = existing_environment(work, request)
         secrets = _standing(work, appenv)
         _check_planned(request, secrets, _desired_state(work, request))
-        appenvs.save(at_removal(appenv, secrets, results).moved("retire"))
+        ended = (*secrets, *_remains(work, appenvs.secrets(appenv.id)))
+        appenvs.save(at_removal(appenv, ended, results).moved("retire"))
         appenvs.save_repository(appenvs.repository(appenv.id).moved("archive"))
         revoke(work, secrets)
 
@@ -126,7 +133,7 @@ class AppEnvDecommissioning(SinglePhase):
         )
         concerned = [
             (SubjectKind.APPLICATION_ENVIRONMENT, appenv.id),
-            *((SubjectKind.SECRET, secret.id) for secret in subjects.secrets),
+            *((SubjectKind.SECRET, each.id) for each in subjects.to_end),
         ]
         work.requests.add(request, desired, concerned)
         event = DomainEvent.APPLICATION_ENVIRONMENT_DECOMMISSIONING_REQUESTED
@@ -144,8 +151,9 @@ def _lock_subjects(work: Work, appenv_id: str) -> DecommissioningSubjects:
     team = work.teams.hold(owner.team_id)
     application = work.applications.by_id(owner.id, lock=True) or owner
     appenv = appenvs.by_id(appenv_id, lock=True) or seen
-    secrets = [each for each in appenvs.secrets(appenv_id, lock=True) if each.has_value]
-    return DecommissioningSubjects(team, application, appenv, secrets)
+    known = appenvs.secrets(appenv_id, lock=True)
+    secrets = [each for each in known if each.has_value]
+    return DecommissioningSubjects(team, application, appenv, secrets, _remains(work, known))
 
 
 def _check_may_start(work: Work, subjects: DecommissioningSubjects) -> None:
@@ -164,7 +172,7 @@ def _refuse_when_superseded(
     """
     appenv_id = subjects.application_environment.id
     refuse_when_superseded(work, request, SubjectKind.APPLICATION_ENVIRONMENT, appenv_id)
-    for secret in subjects.secrets:
+    for secret in subjects.to_end:
         refuse_when_superseded(
             work, request, SubjectKind.SECRET, secret.id, but=_SUPERSEDES_NO_DECOMMISSIONING
         )
@@ -198,6 +206,19 @@ def _standing(work: Work, appenv: ApplicationEnvironment) -> list[Secret]:
     return [each for each in work.application_environments.secrets(appenv.id) if each.has_value]
 
 
+def _remains(work: Work, secrets: Iterable[Secret]) -> list[Secret]:
+    """Those without a value in use that a run began to give one. Where its request failed, or its
+    undo kept something, the store may have a value, the issuer let a login in and a manifest bind
+    it; however long ago that was. They stay Declared, since nothing of them is in use.
+    """
+    return [
+        each
+        for each in secrets
+        if each.state is SecretState.DECLARED
+        and work.requests.last_begun_on(SubjectKind.SECRET, each.id) is not None
+    ]
+
+
 def _desired_state(work: Work, request: Request) -> AppEnvDecommissioningDesiredState:
     desired = work.requests.desired_state(request)
     if not isinstance(desired, AppEnvDecommissioningDesiredState):
@@ -214,6 +235,6 @@ def _freeze(
     return AppEnvDecommissioningDesiredState(
         subject=subject,
         repository=repository,
-        secrets=tuple(to_end(subject, repository, each) for each in subjects.secrets),
+        secrets=tuple(to_end(subject, repository, each) for each in subjects.to_end),
         suspended=suspended,
     )

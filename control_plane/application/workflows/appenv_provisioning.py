@@ -33,6 +33,7 @@ from control_plane.domain.requests import Request, SubjectKind
 from control_plane.domain.teams import Team
 from idp_kernel.errors import Conflict, InvalidInput
 from idp_kernel.ids import new_id
+from idp_kernel.retention import REPEATABLE_FOR
 from idp_kernel.wire.engine import AppEnvDesiredState, StepResult
 from idp_kernel.wire.worker import AppEnvSubject, SecretWanted
 from idp_kernel.workflows import DomainEvent, Step, WorkflowName
@@ -91,7 +92,7 @@ class AppEnvProvisioning(SinglePhase):
             work,
             current,
             [each for each in locked if each.id in wanted],
-            adds_secrets=_adds_secrets(work, request),
+            adds_secrets=adds_secrets(work, request),
         )
 
     def finalize(self, work: Work, request: Request, results: Results) -> None:
@@ -117,14 +118,15 @@ class AppEnvProvisioning(SinglePhase):
         appenv = existing_environment(work, request)
         refuse_while_at_work(work, appenv.id)
         leaving: Sequence[Secret] = ()
-        if _adds_secrets(work, request):
+        if adds_secrets(work, request):
             leaving = _in_use_by(work, request)
             if leaving:
                 appenv.check_secrets_may_come_and_go()
         elif _is_in_use_by(work, request, appenv):
             appenv.moved("undo")
             leaving = work.application_environments.secrets(appenv.id)
-            _refuse_added_since(work, request, leaving)
+            _refuse_while_adds_stand(work, request, appenv)
+            _refuse_added_in_use(work, request, leaving)
         for secret in leaving:
             refuse_in_grace(work, secret)
 
@@ -151,7 +153,7 @@ class AppEnvProvisioning(SinglePhase):
         for secret in appenvs.secrets(appenv.id):
             if _secret_item(secret) in removed:
                 work.rotations.settle_all_causes(secret.id)
-        if _adds_secrets(work, request):
+        if adds_secrets(work, request):
             for secret in _in_use_by(work, request):
                 is_gone = _secret_item(secret) in removed
                 if is_gone or not _is_rotated_since(work, request, secret):
@@ -289,7 +291,7 @@ def _comes_into_use(appenv: ApplicationEnvironment) -> bool:
     return appenv.state is ApplicationEnvironmentState.PROVISIONING
 
 
-def _adds_secrets(work: Work, request: Request) -> bool:
+def adds_secrets(work: Work, request: Request) -> bool:
     """Whether the request adds secrets to an environment that is in use."""
     desired = work.requests.desired_state(request)
     return isinstance(desired, AppEnvDesiredState) and desired.adds_secrets
@@ -309,7 +311,7 @@ def _is_in_use_by(work: Work, request: Request, appenv: ApplicationEnvironment) 
         return False
     kind, workflow = SubjectKind.APPLICATION_ENVIRONMENT, request.workflow
     for each in work.requests.succeeded_on(kind, appenv.id, workflow):
-        if not _adds_secrets(work, each):
+        if not adds_secrets(work, each):
             return each.id == request.id
     return False
 
@@ -332,20 +334,40 @@ def _adder(work: Work, secret: Secret) -> str | None:
     return succeeded[0].id if succeeded else None
 
 
-def _refuse_added_since(work: Work, request: Request, secrets: Sequence[Secret]) -> None:
-    """Raises `Conflict` (`secrets_added_since`) while the environment has secrets that later
-    requests added: they would be left without it.
+def _refuse_while_adds_stand(work: Work, request: Request, appenv: ApplicationEnvironment) -> None:
+    """Raises `Conflict` (`secrets_added_since`) that names the latest request that added secrets to
+    the environment, came to its end whichever way and was not undone: what it made there would be
+    left without the environment, and keeps the workers from taking that. One that is too old to be
+    undone is not waited for.
+    """
+    begun = work.requests.begun_on(
+        SubjectKind.APPLICATION_ENVIRONMENT, appenv.id, since=work.now - REPEATABLE_FOR
+    )
+    for each in begun:
+        if not adds_secrets(work, each) or work.requests.undone_by(each.id) is not None:
+            continue
+        if undo_plan(work, each).undoable:
+            raise Conflict(
+                f"Request {each.id} added secrets to the environment and was not undone; it may"
+                f" have left something there. Undo that request before {request.id}.",
+                code="secrets_added_since",
+                details={"activeRequestId": each.id, "workflowRequestId": each.id},
+            )
+
+
+def _refuse_added_in_use(work: Work, request: Request, secrets: Sequence[Secret]) -> None:
+    """Raises `Conflict` (`added_secret_in_use`) while the environment has secrets in use that the
+    request did not give it: the undo of what added them keeps one that was rotated since.
     """
     own = _secret_ids(work, request)
     added = [each for each in secrets if each.has_value and each.id not in own]
     if added:
         names = ", ".join(each.name for each in added)
-        adder = _adder(work, added[-1])
         raise Conflict(
-            f"The environment has secrets that were added after request {request.id}: {names}. Undo"
-            " the requests that added them first, or revoke them.",
-            code="secrets_added_since",
-            details={"activeRequestId": adder, "workflowRequestId": adder},
+            f"The environment has secrets in use that request {request.id} did not bring: {names}."
+            " Revoke them first.",
+            code="added_secret_in_use",
+            details={"secretId": added[0].id},
         )
 
 

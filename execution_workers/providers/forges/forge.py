@@ -49,8 +49,10 @@ class HostedForge:
     def permissions(self) -> Sequence[Permission]:
         return self._looking().permissions()
 
-    def repository(self, subject: Subject, wanted: RepositoryWanted) -> RepositoryAction:
-        return RepositoryAction(self._host(), subject, wanted)
+    def repository(
+        self, subject: Subject, wanted: RepositoryWanted, *, may_create: bool = True
+    ) -> RepositoryAction:
+        return RepositoryAction(self._host(), subject, wanted, may_create)
 
     def seed(self, body: SeedRepositories, wanted: RepositoryWanted) -> SeedAction:
         return SeedAction(self._host(), body, wanted)

@@ -36,6 +36,8 @@ class RepositoryAction:
     host: ForgeHost
     subject: Subject
     repository: RepositoryWanted
+    may_create: bool = True
+    """Else it has to be there."""
 
     @property
     def item(self) -> str:
@@ -76,6 +78,8 @@ class RepositoryAction:
         return Undone(EffectKind.UNDONE, references)
 
     def _create(self, marker: Marker, attempt: Attempt) -> HostedRepository:
+        if not self.may_create:
+            return required_repository(self.host, self.repository, marker)
         created = self.host.create(self.repository, attempt)
         return created or required_repository(self.host, self.repository, marker)
 

@@ -18,10 +18,13 @@ from tests.integration.control_plane.rotations import (
     secret_in_use,
     set_policy,
 )
+from tests.integration.control_plane.test_appenv_decommissioning import decommissioning_of
+from tests.integration.control_plane.test_revocation import revoked
 from tests.integration.control_plane.test_undo import (
     ask_undo,
     carried_out,
     let_undo_on_failure,
+    preview,
     provisioning_of,
     refused,
     undo_of,
@@ -55,6 +58,16 @@ def added(platform: Platform, before: SecretInUse, *names: str) -> EngineRun:
     return run
 
 
+def failed_to_add(platform: Platform, before: SecretInUse, *names: str, after: Step) -> EngineRun:
+    """A run that failed at the step after that one."""
+    run = adding(platform, before, *names)
+    following = STEPS.index(after) + 1
+    run.do_all(STEPS[:following])
+    run.start(STEPS[following])
+    assert run.fail(STEPS[following], retryable=False) == "failed"
+    return run
+
+
 def environment_of(platform: Platform, before: SecretInUse) -> Any:
     return platform.admin.seen(f"/v1/application-environments/{before.environment_id}")
 
@@ -67,6 +80,10 @@ def states_of(platform: Platform, before: SecretInUse) -> dict[str, str]:
 def id_of(platform: Platform, before: SecretInUse, name: str) -> str:
     secrets = environment_of(platform, before)["secrets"]
     return next(str(each["id"]) for each in secrets if each["name"] == name)
+
+
+def added_secret(platform: Platform, before: SecretInUse, name: str) -> SecretInUse:
+    return SecretInUse(id_of(platform, before, name), before.subject, before.environment_id)
 
 
 def test_they_are_provisioned_alone_while_the_environment_stays_active(
@@ -277,7 +294,7 @@ def test_a_secret_that_was_rotated_since_stays_in_use(
     platform: Platform, before: SecretInUse
 ) -> None:
     run = added(platform, before, "db", "mailer")
-    secret = SecretInUse(id_of(platform, before, "db"), before.subject, before.environment_id)
+    secret = added_secret(platform, before, "db")
     rotation = in_grace(platform, secret)
     assert refused(ask_undo(platform, run.request_id)) == "rotation_in_grace"
     platform.sweep_after(DAY_SECONDS + 1)
@@ -299,11 +316,116 @@ def test_the_first_provisioning_is_undone_after_what_was_added(
     answer = ask_undo(platform, first)
     assert refused(answer) == "secrets_added_since"
     assert answer.json()["activeRequestId"] == run.request_id
-    assert "db" in answer.json()["detail"]
     carried_out(platform, undo_of(platform, run.request_id))
     carried_out(platform, undo_of(platform, first))
     assert environment_of(platform, before)["state"] == "Declared"
     assert set(states_of(platform, before).values()) == {"Declared/Declared"}
+
+
+def test_so_it_is_undone_after_an_add_that_failed(platform: Platform, before: SecretInUse) -> None:
+    first = provisioning_of(platform, before)
+    cancelled = ask_to_add(platform, before, "db").json()["requestId"]
+    platform.admin.ok(f"/v1/workflow-requests/{cancelled}/cancel", {})
+    failed = failed_to_add(platform, before, "db", after=Step.MATERIALIZE_REPOSITORIES)
+    answer = ask_undo(platform, first)
+    assert refused(answer) == "secrets_added_since"
+    assert answer.json()["activeRequestId"] == failed.request_id
+    carried_out(platform, undo_of(platform, failed.request_id))
+    carried_out(platform, undo_of(platform, first))
+    assert environment_of(platform, before)["state"] == "Declared"
+
+
+def test_and_after_an_add_whose_secret_was_revoked(platform: Platform, before: SecretInUse) -> None:
+    first = provisioning_of(platform, before)
+    run = added(platform, before, "db")
+    revoked(platform, added_secret(platform, before, "db"))
+    answer = ask_undo(platform, first)
+    assert refused(answer) == "secrets_added_since"
+    assert answer.json()["activeRequestId"] == run.request_id
+    carried_out(platform, undo_of(platform, run.request_id))
+    carried_out(platform, undo_of(platform, first))
+    assert states_of(platform, before) == {
+        "app-key": "Declared/Declared",
+        "db": "Revoked/Revoked",
+    }
+
+
+def test_what_was_added_and_rotated_since_is_revoked_before_the_first_is_undone(
+    platform: Platform, before: SecretInUse
+) -> None:
+    first = provisioning_of(platform, before)
+    run = added(platform, before, "db")
+    secret = added_secret(platform, before, "db")
+    rotation = in_grace(platform, secret)
+    platform.sweep_after(DAY_SECONDS + 1)
+    retire(platform, rotation)
+    assert refused(ask_undo(platform, first)) == "secrets_added_since"
+    keeping(
+        platform,
+        undo_of(platform, run.request_id),
+        {"item": f"secret/{secret.id}", "effect": "kept"},
+    )
+    answer = ask_undo(platform, first)
+    assert refused(answer) == "added_secret_in_use"
+    assert answer.json()["secretId"] == secret.id
+    assert "db" in answer.json()["detail"]
+    revoked(platform, secret)
+    carried_out(platform, undo_of(platform, first))
+    assert environment_of(platform, before)["state"] == "Declared"
+
+
+def test_its_preview_leaves_the_repository_and_its_protection(
+    platform: Platform, before: SecretInUse
+) -> None:
+    run = added(platform, before, "db")
+    fates = {each["step"]: each["fate"] for each in preview(platform, run.request_id)["items"]}
+    assert fates == {
+        Step.CREATE_SECRET_BINDINGS: "removed",
+        Step.PROVISION_SECRETS: "removed",
+        Step.APPLY_BRANCH_PROTECTION: "kept",
+        Step.MATERIALIZE_REPOSITORIES: "kept",
+    }
+
+
+def test_what_a_failed_add_left_ends_with_the_environment(
+    platform: Platform, before: SecretInUse
+) -> None:
+    failed_to_add(platform, before, "db", after=Step.CREATE_SECRET_BINDINGS)
+    never_begun = ask_to_add(platform, before, "mailer").json()["requestId"]
+    platform.admin.ok(f"/v1/workflow-requests/{never_begun}/cancel", {})
+    run = claimed(platform, decommissioning_of(platform, before))
+    assert ended_by(run) == {"app-key", "db"}
+    assert states_of(platform, before) == {
+        "app-key": "Suspended/Suspended",
+        "db": "Declared/Declared",
+        "mailer": "Declared/Declared",
+    }
+    run.start(run.steps[0])
+    assert run.fail(run.steps[0], retryable=False) == "failed"
+    platform.admin.ok(f"/v1/workflow-requests/{run.request_id}/retry", {})
+    again = claimed(platform, run.request_id, attempt=2)
+    again.do_all()
+    assert again.finalize().json()["state"] == "succeeded"
+    environment = environment_of(platform, before)
+    assert (environment["state"], environment["revision"]) == ("Retired", f"{2:040x}")
+    assert states_of(platform, before) == {
+        "app-key": "Revoked/Revoked",
+        "db": "Declared/Declared",
+        "mailer": "Declared/Declared",
+    }
+
+
+def test_so_does_a_value_that_an_undo_kept(platform: Platform, before: SecretInUse) -> None:
+    run = added(platform, before, "db")
+    item = f"secret/{id_of(platform, before, 'db')}"
+    keeping(platform, undo_of(platform, run.request_id), {"item": item, "effect": "kept"})
+    assert states_of(platform, before)["db"] == "Declared/Declared"
+    assert ended_by(claimed(platform, decommissioning_of(platform, before))) == {"app-key", "db"}
+
+
+def ended_by(run: EngineRun) -> set[str]:
+    """The names of the secrets that a decommissioning ends."""
+    return {each["secret"]["name"] for each in run.claim["desiredState"]["secrets"]}
 
 
 def test_a_frozen_environment_gives_nothing_back(platform: Platform, before: SecretInUse) -> None:

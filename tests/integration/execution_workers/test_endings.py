@@ -48,6 +48,8 @@ class Ending:
     """One request that ends the secret of an application environment."""
 
     run: Run
+    is_place_known: bool = True
+    """Whether the platform knows where the store has it: not of what never came into use."""
 
     def again(self) -> Ending:
         """The same request, by its next run."""
@@ -71,7 +73,8 @@ class Ending:
         return [each["passed"] for each in answer.json()["items"]]
 
     def _post(self, path: str, step: Step) -> httpx.Response:
-        return self.run.post(path, self.run.appenv.rotated(), self.run.key(step))
+        place = {} if self.is_place_known else {"storePath": ""}
+        return self.run.post(path, self.run.appenv.rotated(**place), self.run.key(step))
 
 
 def ending(world: World, appenv: AppEnv) -> Ending:
@@ -155,6 +158,26 @@ def test_killed_anywhere_it_is_finished_by_a_repeat(world: World, place: str) ->
     assert world.store.live_versions(appenv.secret_path) == []
     assert not world.applications.lets_in(content)
     assert world.applications.roles(appenv.secret_id) == {}
+
+
+def test_one_that_never_came_into_use_is_looked_for_where_it_would_be(world: World) -> None:
+    appenv = provisioned(world, AppEnv(issuer="postgres"))
+    content = world.store.content(appenv.secret_path)
+    one = Ending(world.new_run(appenv), is_place_known=False)
+    assert one.look()[:1] == [False]
+    assert_effect(one.ask_to_remove(), "created")
+    references = one.end()
+    assert (references["storePath"], references["destroyedVersions"]) == (appenv.secret_path, 1)
+    assert world.store.live_versions(appenv.secret_path) == []
+    assert not world.applications.lets_in(content)
+    eventually(lambda: one.look() == [True, True], what="nobody has it")
+
+
+def test_one_that_nothing_was_made_of_has_ended(world: World) -> None:
+    one = Ending(world.new_run(AppEnv(issuer="postgres")), is_place_known=False)
+    assert_effect(one.ask_to_remove(), "adopted")
+    assert one.end("adopted")["destroyedVersions"] == 0
+    assert one.look() == [True, True]
 
 
 def test_what_is_gone_already_has_ended(world: World, tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ from idp_kernel.errors import Conflict, PlatformError, ProviderRejected, Unavail
 from idp_kernel.wire.engine import RUN_INTERRUPTED, AppEnvDesiredState, Lease
 from idp_kernel.wire.worker import (
     CreateSecretBindings,
+    EnsureRepositories,
     GitOpsState,
     ProtectBranches,
     VerifyGitOps,
@@ -49,7 +50,13 @@ from idp_kernel.workflows import (
     Step,
     WaitingReason,
 )
-from tests.unit.idp_dagster.fakes import REVISION, FakeControlPlane, FakeWorkers, claim
+from tests.unit.idp_dagster.fakes import (
+    REVISION,
+    FakeControlPlane,
+    FakeWorkers,
+    claim,
+    desired_state,
+)
 from tests.unit.idp_dagster.running import QUICK, materialized, run_steps
 
 STEPS = list(APPLICATION_ENVIRONMENT_PROVISIONING.steps)
@@ -119,6 +126,19 @@ def test_later_steps_use_what_earlier_ones_achieved() -> None:
     assert isinstance(look, VerifyGitOps)
     assert look.revision == REVISION
     assert look.bindings == bindings.bindings
+
+
+@pytest.mark.parametrize("adds_secrets", [False, True])
+def test_what_is_added_says_that_the_environment_is_in_use(*, adds_secrets: bool) -> None:
+    wanted = desired_state().model_copy(update={"adds_secrets": adds_secrets})
+    workers = FakeWorkers()
+    carry_out(FakeControlPlane(claim(wanted=wanted)), workers)
+    told = [
+        body.is_in_use
+        for _, body, _ in workers.calls
+        if isinstance(body, EnsureRepositories | ProtectBranches)
+    ]
+    assert told == [adds_secrets, adds_secrets]
 
 
 def test_the_catalog_shows_what_was_provisioned() -> None:

@@ -13,7 +13,12 @@ from idp_kernel.wire.engine import (
     CompensationDesiredState,
     UndoneDesiredState,
 )
-from idp_kernel.wire.worker import CreateSecretBindings, VerifyUndone
+from idp_kernel.wire.worker import (
+    CreateSecretBindings,
+    EnsureRepositories,
+    ProtectBranches,
+    VerifyUndone,
+)
 from idp_kernel.workflows import COMPENSATION, UNDOABLE_STEPS, Step, WaitingReason
 from tests.unit.idp_dagster.fakes import (
     FakeControlPlane,
@@ -71,6 +76,17 @@ def test_bindings_are_undone_with_the_versions_they_were_made_with(
     bound = bodies[Step.CREATE_SECRET_BINDINGS]
     assert isinstance(bound, CreateSecretBindings)
     assert [(each.store_path, each.version) for each in bound.bindings] == [("payments/app-key", 7)]
+
+
+def test_the_undo_of_what_was_added_says_that_the_environment_is_in_use() -> None:
+    adding = desired_state().model_copy(update={"adds_secrets": True})
+    for undone in (desired_state(), adding):
+        wanted = compensation_state(undone)
+        repository = undo_body(wanted, Step.MATERIALIZE_REPOSITORIES)
+        protection = undo_body(wanted, Step.APPLY_BRANCH_PROTECTION)
+        assert isinstance(repository, EnsureRepositories)
+        assert isinstance(protection, ProtectBranches)
+        assert repository.is_in_use is protection.is_in_use is undone.adds_secrets
 
 
 def test_every_step_with_an_undo_has_its_body_and_address() -> None:

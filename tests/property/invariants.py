@@ -138,6 +138,19 @@ AT_ANY_TIME: dict[str, str] = {
         JOIN secrets s ON s.application_environment_id = e.id
         WHERE e.state = 'Retired' AND s.state NOT IN ('Revoked', 'Archived', 'Declared')
     """,
+    "an environment ends with all that a run gave it": """
+        SELECT e.id, s.id, s.state FROM application_environments e
+        JOIN secrets s ON s.application_environment_id = e.id
+        JOIN workflow_subjects u ON u.kind = 'secret' AND u.subject_id = s.id
+        JOIN workflow_requests given ON given.id = u.request_id
+        JOIN workflow_requests ended ON ended.application_environment_id = e.id
+        WHERE e.state = 'Retired' AND s.state NOT IN ('Revoked', 'Archived')
+          AND given.workflow = 'ApplicationEnvironmentProvisioning' AND given.fence > 0
+          AND ended.workflow = 'ApplicationEnvironmentDecommissioning'
+          AND ended.state = 'succeeded' AND NOT EXISTS (
+            SELECT 1 FROM jsonb_array_elements(ended.desired_state -> 'secrets') wanted
+            WHERE wanted -> 'secret' ->> 'secretId' = s.id::text)
+    """,
     "an application goes out of use by a request": """
         SELECT a.id, a.state FROM applications a
         WHERE a.state = 'Decommissioning' AND NOT EXISTS (

@@ -325,6 +325,13 @@ PLANTED = {
     "an environment goes out of use by": (
         "UPDATE application_environments SET state = 'Decommissioning'"
     ),
+    "an environment ends with all": (
+        "WITH declared AS (UPDATE secrets SET state = 'Declared'), ended AS (UPDATE"
+        " workflow_requests SET workflow = 'ApplicationEnvironmentDecommissioning', desired_state ="
+        " jsonb_build_object('secrets', jsonb_build_array()), state = 'succeeded'"
+        " WHERE workflow = 'SecretRotation')"
+        " UPDATE application_environments SET state = 'Retired'"
+    ),
     "an application goes out of use by": "UPDATE applications SET state = 'Decommissioning'",
     "an application ends with all it has": "UPDATE applications SET state = 'Archived'",
     "nothing of an application that is gone": "UPDATE applications SET state = 'Approved'",

@@ -16,6 +16,7 @@ from idp_kernel.telemetry.run_spans import QUEUE_WAIT, RUN_WAIT, run_span
 from idp_kernel.workflows import ROTATION_GRACE, WORKFLOWS, Step, WorkflowName
 from tests.e2e import dagster_ui
 from tests.e2e.failures import fails_to_provision, lets_it_provision
+from tests.e2e.faults import locked_out
 from tests.e2e.platform import Platform, Subject, eventually
 from tests.e2e.trace_picture import long_enough, picture
 from tests.fixtures.otlp import ReceivedSpan
@@ -283,14 +284,20 @@ def test_an_undo_is_one_trace_beside_that_of_what_it_takes_back(
 def test_a_retry_and_what_it_repeats_are_spans_that_know_each_other(
     platform: Platform, onboarded: Subject
 ) -> None:
-    """The secret store is away when a step calls it."""
+    """The workers' database lets nobody in when a step calls them, until it is tried again."""
     step = Step.PROVISION_SECRETS
     hit = platform.arm(f"workflow-engine.{step}.before_call")
     subject = platform.with_new_environment(onboarded)
     accepted = platform.provision(subject)
     eventually(hit.exists, within_seconds=30, what=f"the run is in {step}")
-    platform.kill("openbao")
-    hit.unlink()
+
+    def is_tried_again() -> bool:
+        steps = platform.request(accepted["requestId"])["steps"]
+        return any(each["step"] == step and each["retries"] for each in steps)
+
+    with locked_out(platform, "ledger"):
+        hit.unlink()
+        eventually(is_tried_again, what=f"{step} is tried again")
     trace = trace_of(platform, accepted["requestId"])
     assert_whole(trace, "POST /v1/applications/{application_id}/environments")
     tries = trace.named(step)

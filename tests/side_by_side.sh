@@ -14,7 +14,7 @@ fi
 pytest=("$@")
 offset=${IDP_TEST_PORT_OFFSET:-10000}
 
-platform=(tests/e2e tests/unit tests/integration/{idp_cli,local_stack})
+platform=(tests/e2e tests/unit tests/integration/idp_cli)
 second_platform=(
     tests/e2e/test_{appenv_decommissioning,application_decommissioning,circuit,drift}.py
     tests/e2e/test_{observability,pause,pull_requests,revocation,runbooks,traces,undo}.py

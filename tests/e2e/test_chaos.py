@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.__main__ import new_harness, run_cells
+from tests.chaos.__main__ import finish, new_harness, run_cells
 from tests.chaos.cells import cells
 from tests.chaos.results import Results
 from tests.chaos.show import Show
@@ -23,7 +23,7 @@ def test_requests_at_several_boundaries_outlive_the_workers(platform: Platform) 
     planned = [cell for place in PLACES for cell in cells(f"{place}/execution-workers")]
     assert len(planned) == len(PLACES)
     run_cells(harness, planned)
-    harness.find_late_effects()
+    finish(harness)
     assert harness.results.findings == []
     assert harness.results.missed == {}
     assert harness.results.cells == len(planned)

@@ -32,6 +32,8 @@ from tests.integration.control_plane.rotations import (
 from tests.integration.control_plane.test_adding_secrets import added, adding
 from tests.integration.control_plane.test_undo import carried_out, provisioning_of, undo_of
 
+pytestmark = pytest.mark.endurance
+
 ELDER = new_id()
 """The id of everything that the earlier version left."""
 ROWS_OF_0001 = """

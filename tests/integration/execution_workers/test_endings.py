@@ -40,6 +40,8 @@ from tests.integration.execution_workers.driver import (
 )
 from tests.integration.execution_workers.rotating import Rotation, provisioned
 
+pytestmark = pytest.mark.endurance
+
 every_issuer = pytest.mark.parametrize("issuer", ["openbao", "postgres"])
 
 

@@ -22,6 +22,8 @@ from tests.integration.execution_workers.catalogue import (
 from tests.integration.execution_workers.driver import AppEnv, Json, World, eventually
 from tests.integration.execution_workers.rotating import Rotation, provisioned
 
+pytestmark = pytest.mark.endurance
+
 
 @pytest.fixture
 def two(world: World) -> tuple[AppEnv, AppEnv]:

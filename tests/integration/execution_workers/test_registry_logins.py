@@ -34,6 +34,8 @@ from tests.integration.execution_workers.catalogue import (
 from tests.integration.execution_workers.driver import AppEnv, World, eventually, killed_at
 from tests.integration.execution_workers.rotating import Rotation, assert_tidy, provisioned
 
+pytestmark = pytest.mark.endurance
+
 OF_ISSUE = (
     ROTATION_MARKED,
     CREDENTIAL_WRITTEN,

@@ -28,6 +28,8 @@ from idp_kernel.wire.worker import (
 )
 from tests.fixtures.forge import ForgeServer, KnownPeople, running_forge
 
+pytestmark = pytest.mark.endurance
+
 ATTEMPT = Attempt("ours", new_id(), lambda: None)
 
 

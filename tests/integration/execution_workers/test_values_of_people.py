@@ -24,6 +24,8 @@ from tests.integration.execution_workers.rotating import (
     provisioned,
 )
 
+pytestmark = pytest.mark.endurance
+
 
 @pytest.fixture
 def appenv(world: World) -> AppEnv:

@@ -25,7 +25,7 @@ def owned(team: str) -> Any:
 
 CALLS: Mapping[Router, Mapping[str, Callable[[str], tuple[tuple[Any, ...], dict[str, Any]]]]] = {
     ForgeOfTeams: {
-        "repository": lambda team: (("subject", owned(team)), {}),
+        "repository": lambda team: (("subject", owned(team)), {"may_create": False}),
         "seed": lambda team: (("body", owned(team)), {}),
         "protection": lambda team: (("subject", owned(team), 2), {}),
         "secret_bindings": lambda team: (("subject", owned(team), ()), {}),

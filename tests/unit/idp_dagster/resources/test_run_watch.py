@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, OpExecutionContext, job, op
@@ -66,7 +67,7 @@ def test_signs_of_life_go_on_whatever_becomes_of_one() -> None:
     assert len(signs) >= 3
 
 
-def test_a_run_that_asks_for_the_watch_says_that_it_is_alive() -> None:
+def test_a_run_that_asks_for_the_watch_says_that_it_is_alive(tmp_path: Path) -> None:
     def last_seen(instance: DagsterInstance, run_id: str) -> str | None:
         run = instance.get_run_by_id(run_id)
         assert run is not None
@@ -84,7 +85,8 @@ def test_a_run_that_asks_for_the_watch_says_that_it_is_alive() -> None:
         waits_for_a_sign()
 
     before = datetime.now(UTC)
-    with DagsterInstance.ephemeral() as instance:
+    # In files: a database in memory refuses who reads while another thread writes.
+    with DagsterInstance.local_temp(str(tmp_path)) as instance:
         run = watched_job.execute_in_process(instance=instance)
         sign = last_seen(instance, run.run_id)
     assert sign is not None

@@ -60,7 +60,7 @@ tests: venv-dev
 	tests/side_by_side.sh $(BIN)/pytest -m "not system and not endurance"
 
 .PHONY: test-system
-test-system: venv-dev ## Run the tests that need packages of Debian and npm (installs them) or take minutes
+test-system: venv-dev ## Run the tests that need packages of Debian and npm (installs them) or take long
 	tests/system/install.sh
 	tests/side_by_side.sh --and-alone $(BIN)/pytest -m "system or endurance"
 	$(BIN)/python -m tests.contract.vendors --present

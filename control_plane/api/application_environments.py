@@ -12,7 +12,7 @@ from control_plane.api.guards import AnyPerson, InTeam
 from control_plane.api.narrowing import OfApplication, OfEnvironment, OfTeam
 from control_plane.api.openapi import refuses, texts
 from control_plane.api.paging import ById, page_of
-from control_plane.api.problem_codes import REVOKES
+from control_plane.api.problem_codes import PROVISIONS, REVOKES
 from control_plane.api.requests import accepted
 from control_plane.api.services import Use
 from control_plane.application.access import Caller, found
@@ -54,16 +54,7 @@ InState = Annotated[ApplicationEnvironmentState | None, Query(alias="state")]
     "/v1/applications/{application_id}/environments",
     status_code=202,
     response_model=wire.RequestAccepted,
-    openapi_extra=refuses(
-        "workflow_active",
-        "move_refused",
-        "team_not_active",
-        "environment_not_active",
-        "application_not_ready",
-        "quota_exceeded",
-        "too_many_secrets",
-        "declared_twice",
-    ),
+    openapi_extra=refuses(*PROVISIONS, "quota_exceeded"),
 )
 def post_application_environment(
     request: Request,
@@ -167,16 +158,7 @@ for _action in APPENV_EVENTS:
     "/v1/application-environments/{application_environment_id}/secrets",
     status_code=202,
     response_model=wire.RequestAccepted,
-    openapi_extra=refuses(
-        "workflow_active",
-        "move_refused",
-        "team_not_active",
-        "environment_not_active",
-        "application_not_ready",
-        "application_environment_not_ready",
-        "too_many_secrets",
-        "declared_twice",
-    ),
+    openapi_extra=refuses(*PROVISIONS, "application_environment_not_ready"),
 )
 def post_application_environment_secrets(
     request: Request,

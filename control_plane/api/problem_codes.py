@@ -125,6 +125,15 @@ ONBOARDS: Final = (
     "team_not_active",
     "environment_not_active",
 )
+PROVISIONS: Final = (
+    "workflow_active",
+    "move_refused",
+    "team_not_active",
+    "environment_not_active",
+    "application_not_ready",
+    "too_many_secrets",
+    "declared_twice",
+)
 ROTATES: Final = (
     "workflow_active",
     "rotation_in_grace",

@@ -34,7 +34,7 @@ def fails_to_provision(
     """Somebody else's secret lies where its own belongs."""
     hit = platform.arm(f"workflow-engine.{Step.PROVISION_SECRETS}.before_call")
     accepted = platform.provision(subject, *wanted)
-    eventually(hit.exists, within_seconds=30, what="the run is before its secrets")
+    eventually(hit.exists, what="the run is before its secrets")
     _plant_secret(platform, stranger_path(subject, accepted))
     hit.unlink()
     return _failed(platform, accepted)
@@ -77,7 +77,7 @@ def fails_to_rotate(bound: BoundSecret) -> dict[str, Any]:
     ]
     hit = platform.arm(f"workflow-engine.{Step.VERIFY_NEW_CREDENTIAL}.before_call")
     accepted = platform.rotate(secret_id)
-    eventually(hit.exists, within_seconds=30, what="the new login is made and not tried yet")
+    eventually(hit.exists, what="the new login is made and not tried yet")
     in_use = bound.values()["username"]
     (made,) = {f"{group_of(secret_id)}_a", f"{group_of(secret_id)}_b"} - {in_use}
     with as_superuser(platform) as connection:

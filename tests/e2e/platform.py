@@ -321,7 +321,7 @@ class Platform:
         for each in self.failpoints.iterdir():
             each.unlink(missing_ok=True)
 
-    def kill_at(self, failpoint: str, within_seconds: float = 30) -> int:
+    def kill_at(self, failpoint: str, within_seconds: float = ENDS_WITHIN_SECONDS) -> int:
         """Kills, with no chance to say anything, whoever stands at an armed failpoint."""
         hit = self.failpoints / f"{failpoint}.hit"
         eventually(hit.exists, within_seconds=within_seconds, what=f"failpoint {failpoint} hit")

@@ -23,7 +23,7 @@ def _declared(platform: Platform, subject: Subject) -> str:
     """An application environment that no request works on: its only one was cancelled."""
     hit = platform.arm(f"workflow-engine.{FIRST}.before_call")
     accepted = platform.provision(subject)
-    eventually(hit.exists, within_seconds=30, what="the run is under way")
+    eventually(hit.exists, what="the run is under way")
     platform.ok("POST", f"/v1/workflow-requests/{accepted['requestId']}/cancel", {})
     assert platform.ended(accepted["requestId"])["state"] == "cancelled"
     hit.unlink(missing_ok=True)
@@ -78,7 +78,7 @@ def test_a_launch_beside_an_active_request_is_refused_with_its_id(
 ) -> None:
     hit = platform.arm(f"workflow-engine.{FIRST}.before_call")
     accepted = platform.provision(subject)
-    eventually(hit.exists, within_seconds=30, what="the first is under way")
+    eventually(hit.exists, what="the first is under way")
     launch = {
         "application_environment_id": accepted["applicationEnvironmentId"],
         "reason": "impatience",
@@ -138,7 +138,7 @@ def test_a_succeeded_run_is_not_rerun(platform: Platform, subject: Subject) -> N
 def test_terminate_cancels_run_and_request(platform: Platform, subject: Subject) -> None:
     hit = platform.arm(f"workflow-engine.{Step.PROVISION_SECRETS}.before_call")
     accepted = platform.provision(subject)
-    eventually(hit.exists, within_seconds=30, what="the run is in the middle of a step")
+    eventually(hit.exists, what="the run is in the middle of a step")
     run_id = platform.request(accepted["requestId"])["attempts"][-1]["runId"]
     dagster_ui.terminate(platform, run_id)
     assert dagster_ui.ended_run(platform, run_id, within_seconds=15)["status"] == "CANCELED"

@@ -48,7 +48,7 @@ def test_celery_worker_in_the_middle_of_a_step(
 def test_celery_workers_parent(platform: Platform, subject: Subject, tmp_path: Path) -> None:
     hit = platform.arm("workflow-engine.provision_secrets.before_call")
     accepted = platform.provision(subject)
-    eventually(hit.exists, within_seconds=30, what="the run is in the middle of a step")
+    eventually(hit.exists, what="the run is in the middle of a step")
     platform.kill("worker")
     hit.unlink()
     _still_provisions(platform, subject, accepted["requestId"], tmp_path)
@@ -102,7 +102,7 @@ def test_postgresql_in_the_middle_of_a_run(
 ) -> None:
     hit = platform.arm("workflow-engine.create_secret_bindings.before_call")
     accepted = platform.provision(subject)
-    eventually(hit.exists, within_seconds=30, what="the run is in the middle of a step")
+    eventually(hit.exists, what="the run is in the middle of a step")
     platform.kill("postgres")
     hit.unlink()
     _still_provisions(platform, subject, accepted["requestId"], tmp_path)

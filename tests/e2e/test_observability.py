@@ -260,7 +260,7 @@ def _repeats_a_step(watched: Watched) -> None:
     platform = watched.platform
     hit = platform.arm(f"workflow-engine.{Step.PROVISION_SECRETS}.before_call")
     request = platform.provision(platform.with_new_environment(watched.subject))
-    eventually(hit.exists, within_seconds=30, what="the run is before its secrets")
+    eventually(hit.exists, what="the run is before its secrets")
     platform.kill("openbao")
     hit.unlink()
     assert platform.ended(request["requestId"])["state"] == "succeeded"
@@ -272,7 +272,7 @@ def _loses_its_lease(watched: Watched) -> None:
     platform = watched.platform
     hit = platform.arm(f"workflow-engine.{Step.MATERIALIZE_REPOSITORIES}.before_call")
     request = platform.provision(platform.with_new_environment(watched.subject))
-    eventually(hit.exists, within_seconds=30, what="the run is before its repositories")
+    eventually(hit.exists, what="the run is before its repositories")
     pid = int(hit.read_text())
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -723,7 +723,7 @@ def _stands_before(watched: Watched, step: Step) -> str:
     """A request whose run stands still before a step."""
     hit = watched.platform.arm(f"workflow-engine.{step}.before_call")
     request_id = _asks_for_an_environment(watched)
-    eventually(hit.exists, within_seconds=30, what=f"the run is before {step}")
+    eventually(hit.exists, what=f"the run is before {step}")
     return request_id
 
 

@@ -22,7 +22,7 @@ SLOW = [Step.MATERIALIZE_REPOSITORIES, Step.PROVISION_SECRETS, Step.CREATE_SECRE
 def stopped_at(platform: Platform, place: str) -> int:
     """The process that stood at the failpoint, stopped; it stands there no more once it wakes."""
     hit = platform.failpoints / f"{place}.hit"
-    eventually(hit.exists, within_seconds=30, what=f"failpoint {place} hit")
+    eventually(hit.exists, what=f"failpoint {place} hit")
     process_id = int(hit.read_text())
     os.kill(process_id, signal.SIGSTOP)
     hit.unlink()

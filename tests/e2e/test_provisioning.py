@@ -111,7 +111,7 @@ def test_only_the_team_reads_its_secret(platform: Platform, subject: Subject) ->
 def test_a_second_request_names_the_first(platform: Platform, subject: Subject) -> None:
     hit = platform.arm("workflow-engine.materialize_repositories.before_call")
     accepted = platform.provision(subject)
-    eventually(hit.exists, within_seconds=30, what="the first is under way")
+    eventually(hit.exists, what="the first is under way")
     refused = platform.api(
         "POST",
         f"/v1/applications/{subject.application_id}/environments",

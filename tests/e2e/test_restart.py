@@ -19,7 +19,7 @@ def test_a_second_up_goes_on_with_what_was_open(tmp_path: Path) -> None:
         subject = platform.new_subject()
         hit = platform.arm("workflow-engine.provision_secrets.before_call")
         request_id = platform.provision(subject)["requestId"]
-        eventually(hit.exists, within_seconds=30, what="the run is in the middle of a step")
+        eventually(hit.exists, what="the run is in the middle of a step")
     hit.unlink(missing_ok=True)
     with running_platform(tmp_path, PORT_OFFSET) as platform:
         request = platform.ended(request_id)

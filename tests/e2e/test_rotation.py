@@ -149,7 +149,7 @@ def test_after_a_rotation_that_failed_the_next_leaves_nothing_over(
     hit = platform.arm(f"workflow-engine.{step}.{moment}")
     with reading(bound) as reader:
         given_up = platform.rotate(secret_id)["requestId"]
-        eventually(hit.exists, within_seconds=30, what=f"the run is in {step}")
+        eventually(hit.exists, what=f"the run is in {step}")
         platform.ok("POST", f"/v1/workflow-requests/{given_up}/cancel", {})
         ended = platform.ended(given_up)
         hit.unlink(missing_ok=True)

@@ -289,7 +289,7 @@ def test_a_retry_and_what_it_repeats_are_spans_that_know_each_other(
     hit = platform.arm(f"workflow-engine.{step}.before_call")
     subject = platform.with_new_environment(onboarded)
     accepted = platform.provision(subject)
-    eventually(hit.exists, within_seconds=30, what=f"the run is in {step}")
+    eventually(hit.exists, what=f"the run is in {step}")
 
     def is_tried_again() -> bool:
         steps = platform.request(accepted["requestId"])["steps"]

@@ -202,7 +202,7 @@ def test_an_undo_is_cancelled_and_asked_for_again(platform: Platform, subject: S
     hit = platform.arm(f"workflow-engine.{Step.UNDO_EFFECTS}.before_call")
     path = f"/v1/workflow-requests/{first['id']}/undo"
     accepted = platform.ok("POST", path, {})
-    eventually(hit.exists, within_seconds=30, what="the undo is in the middle of a step")
+    eventually(hit.exists, what="the undo is in the middle of a step")
     second = platform.api("POST", path, {})
     assert (second.status_code, second.json()["code"]) == (409, "workflow_active")
     platform.ok("POST", f"/v1/workflow-requests/{accepted['requestId']}/cancel", {})

@@ -62,8 +62,10 @@ tests: venv-dev
 .PHONY: test-system
 test-system: venv-dev ## Run the tests that need packages of Debian and npm (installs them) or take long
 	tests/system/install.sh
-	tests/side_by_side.sh --and-alone $(BIN)/pytest -m "system or endurance"
-	$(BIN)/python -m tests.contract.vendors --present
+	recorded=$$(mktemp -d) && trap "rm -rf $$recorded" EXIT && \
+	IDP_TEST_RECORDED_CALLS=$$recorded tests/side_by_side.sh --and-alone \
+		$(BIN)/pytest -m "system or endurance" && \
+	$(BIN)/python -m tests.contract.vendors --present --recorded $$recorded
 
 .PHONY: contract
 contract: venv-dev ## Hold every request that providers are sent against the vendors' own descriptions

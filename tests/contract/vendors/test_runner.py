@@ -10,7 +10,8 @@ import pytest
 
 from tests.contract.vendors import __main__ as runner
 from tests.contract.vendors.mock import strict
-from tests.contract.vendors.vendors import SPECS_VARIABLE, VENDORS, Vendor
+from tests.contract.vendors.vendors import SPECS_VARIABLE, SUITES, VENDORS, Vendor
+from tests.fixtures.vendors import CALLS_FILE
 
 pytestmark = pytest.mark.system
 
@@ -114,6 +115,20 @@ def test_what_the_description_allows_passes(
     head, row = capsys.readouterr().out.splitlines()
     assert head.split() == ["PROVIDER", "OPERATION", "PATH", "CALLS", "OK"]
     assert row.split() == ["a-vendor", "an", "operation", "POST", "/api/v2/items", "1", "yes"]
+
+
+@pytest.mark.parametrize(("name", "status"), [("x", 0), (5, 1)])
+def test_calls_that_were_kept_are_checked_without_the_suites(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: object, status: int
+) -> None:
+    call = {"provider": "a-vendor", "operation_hint": "an operation", "query": {}, **GOOD}
+    call |= {"headers": {"content-type": "application/json", "authorization": "Bearer x"}}
+    (tmp_path / CALLS_FILE).write_text(json.dumps({**call, "body": {"name": name}}))
+    (tmp_path / "vendor.json").write_text(json.dumps(OPENAPI))
+    vendor = Vendor("a-vendor", ("vendor.json",), (f"{SUITES}/is_not_there.py",), prefix="/api/v2")
+    monkeypatch.setenv(SPECS_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(runner, "VENDORS", (vendor,))
+    assert runner.main(["--recorded", str(tmp_path)]) == status
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,12 @@ from starlette.concurrency import run_in_threadpool
 from control_plane.adapters.bearer_tokens import hash_bearer_token, new_bearer_token
 from control_plane.adapters.database import count_outages, new_engine
 from control_plane.adapters.housekeeping import chores
-from control_plane.adapters.journal import EVENTS_CHANNEL, OFFERS_CHANNEL, REQUESTS_CHANNEL
+from control_plane.adapters.journal import (
+    EVENTS_CHANNEL,
+    LOST_RUNS_CHANNEL,
+    OFFERS_CHANNEL,
+    REQUESTS_CHANNEL,
+)
 from control_plane.adapters.listener import Listener
 from control_plane.adapters.queries import SqlQueries
 from control_plane.adapters.schema import check_migrated
@@ -97,6 +102,7 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._services.wakeups.close()
+        self._services.lost_run_wakeups.close()
         self._services.feed.close()
         super().handle_exit(sig, frame)
 
@@ -116,6 +122,7 @@ def build_app(settings: ControlPlaneSettings, clock: Clock | None = None) -> Fas
         engine,
         {
             OFFERS_CHANNEL: lambda _told: services.wakeups.wake(),
+            LOST_RUNS_CHANNEL: lambda _told: services.lost_run_wakeups.wake(),
             EVENTS_CHANNEL: services.feed.hear_of_events,
             REQUESTS_CHANNEL: services.feed.hear_of_request,
         },
@@ -148,6 +155,7 @@ def build_services(settings: ControlPlaneSettings, engine: Engine, clock: Clock)
         rotations_at_once=settings.max_rotations_at_once,
         secret_store=_secret_store(settings),
         wakeups=Wakeups(),
+        lost_run_wakeups=Wakeups(),
         feed=Feed(queries, _access(begin)),
         rates=RateLimits(settings.rate),
         new_token=new_bearer_token,

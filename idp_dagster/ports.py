@@ -256,11 +256,13 @@ class WorkflowRequests(Protocol):
     """The control plane as sensors see it."""
 
     def offers(self) -> Offers:
-        """Waits up to `OFFERS_WAIT_SECONDS` for work and answers what there is."""
+        """Waits up to `WAIT_SECONDS` for work and answers what there is."""
         ...
 
     def lost_runs(self) -> tuple[LostRun, ...]:
-        """Runs to be ended here, since their requests were taken from them."""
+        """Runs to be ended here, since their requests were taken from them; waits up to
+        `WAIT_SECONDS` for one.
+        """
         ...
 
     def report(self, report: RunReport) -> None:

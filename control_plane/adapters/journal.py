@@ -34,6 +34,7 @@ OFFERS_CHANNEL: Final = "control_plane_offers"
 RUN_LOST: Final = "run_lost"
 """The error of a span that its own process could not tell."""
 EVENTS_CHANNEL: Final = "control_plane_events"
+LOST_RUNS_CHANNEL: Final = "control_plane_lost_runs"
 REQUESTS_CHANNEL: Final = "control_plane_requests"
 """Its notifications carry the id of the request that changed."""
 _SEQUENCE_LOCK: Final = 0x1D90E7E7
@@ -54,7 +55,7 @@ class SqlJournal:
         self._durations: list[tuple[WorkflowName, WorkflowResult, float]] = []
         self._downstream_errors: Counter[tuple[str, str, str]] = Counter()
         self._past_spans: list[Callable[[], object]] = []
-        self._wakes_offers = False
+        self._wakes: set[str] = set()
 
     def event(
         self,
@@ -127,7 +128,10 @@ class SqlJournal:
         self._past_spans.append(told)
 
     def wake_offers(self) -> None:
-        self._wakes_offers = True
+        self._wakes.add(OFFERS_CHANNEL)
+
+    def wake_lost_runs(self) -> None:
+        self._wakes.add(LOST_RUNS_CHANNEL)
 
     @contextmanager
     def undone_by_errors(self) -> Iterator[None]:
@@ -140,13 +144,13 @@ class SqlJournal:
         )
         lengths = [len(each) for each in lists]
         counts, errors = self._counts.copy(), self._downstream_errors.copy()
-        wakes = self._wakes_offers
+        wakes = self._wakes.copy()
         try:
             yield
         except BaseException:
             for each, length in zip(lists, lengths, strict=True):
                 del each[length:]
-            self._counts, self._downstream_errors, self._wakes_offers = counts, errors, wakes
+            self._counts, self._downstream_errors, self._wakes = counts, errors, wakes
             raise
 
     def flush(self, *, changed_requests: Collection[str] = ()) -> None:
@@ -159,8 +163,8 @@ class SqlJournal:
             self._add_to_durations(workflow, result, seconds)
         if self._audit:
             self._connection.execute(insert(t.audit_log), self._audit)
-        if self._wakes_offers:
-            self._connection.execute(text(f"NOTIFY {OFFERS_CHANNEL}"))
+        for channel in sorted(self._wakes):
+            self._connection.execute(text(f"NOTIFY {channel}"))
         if changed_requests:
             told = {"channel": REQUESTS_CHANNEL, "ids": list(changed_requests)}
             self._connection.execute(_NOTIFY_OF_EACH, told)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from control_plane.api.guards import Open, Run, Service, id_in_path, run_id_in_path
@@ -64,6 +64,7 @@ Offered = Annotated[ServiceClaims, Depends(Service(Scope.OFFERS))]
 Claimer = Annotated[ServiceClaims, Depends(Service(Scope.CLAIMS))]
 Reporter = Annotated[ServiceClaims, Depends(Service(Scope.REPORTS))]
 Exporter = Annotated[ServiceClaims, Depends(Service(Scope.METRICS_PROJECTION))]
+WaitSeconds = Annotated[float, Query(alias="waitSeconds", ge=0, le=20)]
 Holder = Annotated[RunClaims, Depends(Run())]
 
 
@@ -298,9 +299,23 @@ def get_run(services: Use, _caller: Reporter, run_id: str) -> wire.RunStanding:
 
 
 @router.get(wire.LOST_RUNS)
-def get_lost_runs(services: Use, _caller: Reporter) -> wire.LostRuns:
-    """Runs to be ended, since their requests were taken from them."""
-    return wire.LostRuns(runs=tuple(services.queries.lost_runs()))
+async def get_lost_runs(
+    request: Request, services: Use, _caller: Reporter, wait_seconds: WaitSeconds = 0
+) -> wire.LostRuns:
+    """Runs to be ended, since their requests were taken from them; waits for one when there is
+    none yet.
+    """
+    until = time.monotonic() + wait_seconds
+    with services.lost_run_wakeups.waiter() as woken:
+        while True:
+            woken.clear()
+            runs = await run_in_threadpool(services.queries.lost_runs)
+            left = until - time.monotonic()
+            if runs or left <= 0 or services.lost_run_wakeups.is_closed:
+                return wire.LostRuns(runs=tuple(runs))
+            await _pause(woken, left)
+            if await request.is_disconnected():
+                return wire.LostRuns(runs=())
 
 
 @router.get(wire.METRICS_PROJECTION)

@@ -53,6 +53,8 @@ class Services:
     rotations_at_once: int
     secret_store: SecretStore
     wakeups: Wakeups
+    """Of offers."""
+    lost_run_wakeups: Wakeups
     feed: Feed
     rates: RateLimits
     new_token: Callable[[], str]

@@ -631,6 +631,10 @@ class Journal(Protocol):
         """Tells waiting offers, once committed, that there may be work."""
         ...
 
+    def wake_lost_runs(self) -> None:
+        """Tells who waits for lost runs, once committed, that there is one."""
+        ...
+
 
 class Work(Protocol):
     """One transaction."""

@@ -90,6 +90,7 @@ def _end_attempt(work: Work, before: Request, after: Request, cause: Cause) -> N
                 cause=cause.reason,
             )
         )
+        work.journal.wake_lost_runs()
 
 
 def _tell_run(work: Work, before: Request) -> None:

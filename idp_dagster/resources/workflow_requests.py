@@ -20,7 +20,8 @@ from idp_kernel.wire.engine import (
     RunReported,
 )
 
-OFFERS_WAIT_SECONDS = 5.0
+WAIT_SECONDS = 5.0
+"""For work and for lost runs. Whoever asked before a daemon was killed waits no longer in vain."""
 _ANSWER_SECONDS = 10.0
 """Beyond the wait; together well below the 60 s Dagster gives a sensor."""
 
@@ -36,12 +37,18 @@ class WorkflowRequestsResource(ConfigurableResource[None]):
             "POST",
             OFFERS,
             Offers,
-            body=AskOffers(wait_seconds=OFFERS_WAIT_SECONDS),
-            timeout_seconds=OFFERS_WAIT_SECONDS + _ANSWER_SECONDS,
+            body=AskOffers(wait_seconds=WAIT_SECONDS),
+            timeout_seconds=WAIT_SECONDS + _ANSWER_SECONDS,
         )
 
     def lost_runs(self) -> tuple[LostRun, ...]:
-        return self._api.call("GET", LOST_RUNS, LostRuns).runs
+        return self._api.call(
+            "GET",
+            LOST_RUNS,
+            LostRuns,
+            query={"waitSeconds": str(WAIT_SECONDS)},
+            timeout_seconds=WAIT_SECONDS + _ANSWER_SECONDS,
+        ).runs
 
     def report(self, report: RunReport) -> None:
         self._api.call("POST", RUN_REPORTS, RunReported, body=report)

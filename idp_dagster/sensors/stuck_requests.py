@@ -26,10 +26,11 @@ NOT_STARTED_STATUSES = frozenset(
 
 @sensor(
     jobs=WORKFLOW_JOBS,
-    minimum_interval_seconds=2,
+    minimum_interval_seconds=1,
     default_status=DefaultSensorStatus.RUNNING,
     description=(
-        "Ends runs that lost their request, such as those of a killed worker. Starts nothing."
+        "Waits at the control plane for runs that lost their request, such as those of a killed "
+        "worker, and ends them. Starts nothing."
     ),
 )
 def stuck_requests_sensor(

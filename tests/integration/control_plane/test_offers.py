@@ -16,6 +16,7 @@ from control_plane.adapters.database import transaction
 from idp_kernel.ids import new_id
 from idp_kernel.services import ServiceName
 from idp_kernel.tokens import service_assertion
+from idp_kernel.wire.engine import LOST_RUNS
 from tests.fixtures.stack import FreshDatabase
 from tests.integration.control_plane.conftest import (
     ADMIN_TOKEN,
@@ -31,8 +32,11 @@ UPDATE workflow_requests SET
     state = 'cancelled', ended_at = now(), lease_expires_at = NULL, not_before = NULL,
     waiting_reason = NULL, waiting_since = NULL, waiting_until = NULL
 WHERE state IN ('pending', 'running', 'waiting');
-UPDATE workflow_subjects SET active = false WHERE active
+UPDATE workflow_subjects SET active = false WHERE active;
+DELETE FROM lost_runs
 """
+AT_ONCE_SECONDS = 10.0
+"""Far more than it takes to be told, far less than who waits would wait."""
 
 
 @pytest.fixture(autouse=True)
@@ -185,6 +189,44 @@ def test_a_waiting_offer_hears_of_work_at_once(platform: Platform, server: Proce
     assert accepted.json()["requestId"] in [each["requestId"] for each in answer["offers"]]
     # A look of its own would come a second after the last one; a notification does not wait.
     assert answered_at - told_at < 0.3
+
+
+def test_who_waits_for_lost_runs_hears_of_one_at_once(platform: Platform, server: Process) -> None:
+    run = claimed(platform, platform.provision(platform.new_subject()))
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        headers = engine_headers(platform, client)
+
+        def wait() -> tuple[float, set[str]]:
+            lost = lost_runs(client, headers, wait_seconds=20)
+            return time.monotonic(), {each["runId"] for each in lost}
+
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(wait)
+            assert not wait_for([waiting], timeout=0.4).done
+            platform.sweep_after(20)
+            told_at = time.monotonic()
+            answered_at, lost = waiting.result()
+    assert run.run_id in lost
+    assert answered_at - told_at < AT_ONCE_SECONDS
+
+
+def test_nobody_waits_for_lost_runs_longer_than_asked(platform: Platform, server: Process) -> None:
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        headers = engine_headers(platform, client)
+        began = time.monotonic()
+        assert lost_runs(client, headers, wait_seconds=0.3) == []
+        assert time.monotonic() - began >= 0.3
+        refused = client.get(LOST_RUNS, params={"waitSeconds": 21}, headers=headers)
+    assert refused.status_code == 422
+
+
+def lost_runs(
+    client: httpx.Client, headers: dict[str, str], *, wait_seconds: float
+) -> list[dict[str, Any]]:
+    answer = client.get(LOST_RUNS, params={"waitSeconds": wait_seconds}, headers=headers)
+    assert answer.status_code == 200, answer.text
+    runs: list[dict[str, Any]] = answer.json()["runs"]
+    return runs
 
 
 def test_an_asker_who_hangs_up_takes_no_work_with_it(platform: Platform, server: Process) -> None:

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Query
 from prometheus_client import CollectorRegistry
 
 from idp_kernel.errors import Conflict, NotFound, PlatformError
@@ -203,6 +204,17 @@ class StandIn:
                 request.state = RequestState.CANCELLED if canceled else RequestState.FAILED
             return engine.RunReported(accepted=holds, state=request.state)
 
+    def lost_runs(self, wait_seconds: float) -> engine.LostRuns:
+        with self.lock:
+            self.lock.wait_for(lambda: self.lost, wait_seconds)
+            return engine.LostRuns(runs=tuple(self.lost))
+
+    def lose(self, lost: engine.LostRun) -> None:
+        """The request was taken from its run."""
+        with self.lock:
+            self.lost.append(lost)
+            self.lock.notify_all()
+
     def standing(self, run_id: str) -> engine.RunStanding:
         for request in self.requests.values():
             if run_id in request.runs:
@@ -330,8 +342,8 @@ def _add_control_plane(app: FastAPI, stand_in: StandIn) -> None:
         return stand_in.standing(run_id)
 
     @app.get(engine.LOST_RUNS)
-    def lost_runs() -> engine.LostRuns:
-        return engine.LostRuns(runs=tuple(stand_in.lost))
+    def lost_runs(wait_seconds: Annotated[float, Query(alias="waitSeconds")]) -> engine.LostRuns:
+        return stand_in.lost_runs(wait_seconds)
 
 
 def _add_run_routes(app: FastAPI, stand_in: StandIn) -> None:

@@ -392,4 +392,4 @@ def lose(engine: Engine, request: StoodInRequest) -> None:
         cause="lease_expired",
     )
     request.run_id = None
-    engine.stand_in.lost.append(lost)
+    engine.stand_in.lose(lost)

@@ -6,9 +6,11 @@ told when to look.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from threading import Event
+from typing import Any, cast
 
 from dagster import DagsterInstance
 from dagster._core.workspace.context import IWorkspaceProcessContext
@@ -16,13 +18,14 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._daemon import sensor as sensor_loop
 from dagster._daemon.controller import (
     DagsterDaemonController,
-    create_daemons_from_instance,
+    create_daemon_of_type,
     daemon_controller_from_instance,
 )
-from dagster._daemon.daemon import DaemonIterator, DagsterDaemon
+from dagster._daemon.daemon import DaemonIterator, DagsterDaemon, SensorDaemon
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import (
     QueuedRunCoordinatorDaemon,
 )
+from dagster._daemon.sensor import execute_sensor_iteration_loop
 from dagster._utils.interrupts import capture_interrupts, setup_interrupt_handlers
 
 from idp_dagster.broker import use_quick_transport
@@ -34,11 +37,12 @@ from idp_dagster.process import (
 )
 from idp_dagster.settings import EngineSettings
 from idp_dagster.storage import RUN_QUEUE_CHANNEL
+from idp_kernel.errors import InvariantBroken
 from idp_kernel.settings import read_settings
 
-SENSOR_ROUND_SECONDS = 0.25
-"""How long the sensor loop rests between rounds; Dagster's 5 s would be the largest part of the
-time from a command to its first step."""
+SENSOR_ROUND_SECONDS = 1.0
+"""How long the sensor loop rests between rounds unless a sensor gets ready meanwhile; Dagster's 5 s
+would be the largest part of the time from a command to its first step."""
 QUEUE_LOOK_SECONDS = 1.0
 """How often the run queue looks for what nobody told it."""
 
@@ -72,6 +76,54 @@ def run_daemons(instance: DagsterInstance, settings: EngineSettings) -> None:
         _watch(controller)
 
 
+class PromptSensors(SensorDaemon):
+    """Asks a sensor again as soon as it has answered, if its time has come; most sensors wait for
+    what they ask for.
+    """
+
+    def core_loop(
+        self,
+        workspace_process_context: IWorkspaceProcessContext[Any],
+        shutdown_event: Event,
+    ) -> DaemonIterator:
+        answered, pool = Event(), self._threadpool_executor
+        if pool is None:
+            raise InvariantBroken("Sensors that wait for what they ask for need threads.")
+        yield from execute_sensor_iteration_loop(
+            workspace_process_context,
+            self._logger,
+            cast("Event", _Rest(shutdown_event, answered)),
+            threadpool_executor=cast("ThreadPoolExecutor", _Announcing(pool, answered)),
+            submit_threadpool_executor=self._submit_threadpool_executor,
+        )
+
+
+class _Rest:
+    """Of the sensor loop: ends when a sensor has answered; there is none when the daemon ends."""
+
+    def __init__(self, shutdown: Event, answered: Event) -> None:
+        self._shutdown = shutdown
+        self._answered = answered
+
+    def wait(self, seconds: float) -> None:
+        if not self._shutdown.is_set():
+            self._answered.wait(seconds)
+            self._answered.clear()
+
+
+class _Announcing:
+    """The pool of the sensors' ticks; says when one of them has ended."""
+
+    def __init__(self, pool: ThreadPoolExecutor, answered: Event) -> None:
+        self._pool = pool
+        self._answered = answered
+
+    def submit(self, *call: Any) -> Future[Any]:
+        ticking = self._pool.submit(*call)
+        ticking.add_done_callback(lambda _: self._answered.set())
+        return ticking
+
+
 class PromptRunQueue(QueuedRunCoordinatorDaemon):
     """Starts a run as soon as it waits and there is room, and rests otherwise."""
 
@@ -89,10 +141,16 @@ class PromptRunQueue(QueuedRunCoordinatorDaemon):
 
 
 def daemons(instance: DagsterInstance, news: News) -> Sequence[DagsterDaemon[Any]]:
-    """Those of the instance, with a run queue that hears of what there is to start."""
+    """Those of the instance, with a run queue that hears of what there is to start and sensors
+    that are asked as soon as they may.
+    """
+    prompt: dict[str, Callable[[], DagsterDaemon[Any]]] = {
+        QueuedRunCoordinatorDaemon.daemon_type(): lambda: PromptRunQueue(news),
+        SensorDaemon.daemon_type(): lambda: PromptSensors(instance.get_sensor_settings()),
+    }
     return [
-        PromptRunQueue(news) if isinstance(daemon, QueuedRunCoordinatorDaemon) else daemon
-        for daemon in create_daemons_from_instance(instance)
+        prompt[kind]() if kind in prompt else create_daemon_of_type(kind, instance)
+        for kind in instance.get_required_daemon_types()
     ]
 
 

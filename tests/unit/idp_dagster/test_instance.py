@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 from dagster._core.workspace.context import IWorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._daemon import sensor as sensor_loop
+from dagster._daemon.daemon import SensorDaemon
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import (
     QueuedRunCoordinatorDaemon,
 )
@@ -37,6 +39,9 @@ from idp_dagster.webserver import must_be_read_only
 from idp_dagster.worker import worker_app
 from idp_kernel.errors import Unavailable
 from idp_kernel.workflows import WORKFLOWS
+
+LONG_SECONDS = 60.0
+"""Far longer than what is waited for takes."""
 
 
 @pytest.fixture
@@ -149,10 +154,37 @@ def test_the_run_queue_looks_when_it_is_told(
         next(loop)
     assert done == [QUEUE_LOOK_SECONDS, "looked"] * 2
     assert {type(each).__name__ for each in made} >= {
-        "SensorDaemon",
+        "PromptSensors",
         "SchedulerDaemon",
         "MonitoringDaemon",
     }
+
+
+def test_a_sensor_that_has_answered_ends_the_rest_of_the_loop(
+    instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked again as soon as its time has come, and the loop looks seldom otherwise."""
+    rounds: list[float] = []
+
+    def look(*_: object, threadpool_executor: Any, **__: object) -> Iterator[None]:
+        rounds.append(time.monotonic())
+        threadpool_executor.submit(time.sleep, 0.05)
+        yield
+
+    monkeypatch.setattr(sensor_loop, "execute_sensor_iteration", look)
+    monkeypatch.setattr(sensor_loop, "MIN_INTERVAL_LOOP_TIME", LONG_SECONDS)
+    made = daemons(instance, cast("News", None))
+    (sensors,) = [each for each in made if isinstance(each, SensorDaemon)]
+    context = cast("IWorkspaceProcessContext[Any]", SimpleNamespace(instance=instance))
+    ending = threading.Event()
+    with sensors:
+        loop = sensors.core_loop(context, ending)
+        while len(rounds) < 3:
+            next(loop)
+        ending.set()
+        while len(rounds) < 5:
+            next(loop)
+    assert rounds[-1] - rounds[0] < LONG_SECONDS
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ One process, which evaluates the sensors itself; nothing is left behind when it 
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import threading
 
@@ -23,15 +22,13 @@ from idp_kernel.settings import read_settings
 DEFINITIONS_MODULE = "idp_dagster.definitions"
 LOCATION_NAME = "idp"
 THREADS = 16
-RUN_STATUS_SENSOR_LIMIT = 50
-"""Ended runs that one tick reports; Dagster's 5 would fall behind a busy queue."""
+"""More than there are sensors, most of which wait."""
 
 
 def main(module: str = DEFINITIONS_MODULE, location_name: str = LOCATION_NAME) -> None:
     """Serves until SIGTERM or SIGINT; ends with an error when the definitions do not load."""
     settings = read_settings(EngineSettings)
     start_process(settings)
-    os.environ.setdefault("DAGSTER_RUN_STATUS_SENSOR_PROCESS_LIMIT", str(RUN_STATUS_SENSOR_LIMIT))
     setup_interrupt_handlers()
     server = grpc_server(settings, module, location_name)
     try:

@@ -18,6 +18,7 @@ from idp_dagster.resources.housekeeping import HousekeepingResource
 from idp_dagster.resources.io_manager import NoDataIOManager
 from idp_dagster.resources.probes import ProbesResource
 from idp_dagster.resources.rotations import RotationsResource
+from idp_dagster.resources.run_news import RunNewsResource
 from idp_dagster.resources.run_watch import RunWatchResource
 from idp_dagster.resources.workers import (
     AppEnvProvisioningProviderResource,
@@ -32,11 +33,7 @@ from idp_dagster.schedules.asset_checks import (
     secret_checks_schedule,
 )
 from idp_dagster.schedules.secret_rotation import secret_rotation_schedule
-from idp_dagster.sensors.endings import (
-    run_canceled_sensor,
-    run_failed_sensor,
-    run_succeeded_sensor,
-)
+from idp_dagster.sensors.endings import run_endings_sensor
 from idp_dagster.sensors.housekeeping import housekeeping_sensor
 from idp_dagster.sensors.secret_rotation_events import secret_rotation_events_sensor
 from idp_dagster.sensors.stuck_requests import stuck_requests_sensor
@@ -66,9 +63,7 @@ def engine_definitions(settings: EngineSettings) -> Definitions:
         ],
         sensors=[
             workflow_requests_sensor,
-            run_succeeded_sensor,
-            run_failed_sensor,
-            run_canceled_sensor,
+            run_endings_sensor,
             stuck_requests_sensor,
             secret_rotation_events_sensor,
             housekeeping_sensor,
@@ -87,6 +82,7 @@ def engine_definitions(settings: EngineSettings) -> Definitions:
             "ending_provider": EndingProviderResource(workers_url=settings.workers_url),
             "undo_provider": UndoProviderResource(workers_url=settings.workers_url),
             "workflow_requests": WorkflowRequestsResource(**control_plane),
+            "run_news": RunNewsResource(),
             "run_watch": RunWatchResource(),
             "rotations": RotationsResource(**control_plane),
             "asset_registry": AssetRegistryResource(**control_plane),

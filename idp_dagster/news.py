@@ -41,17 +41,17 @@ class News:
         self._channel = channel
         self._connection: psycopg.Connection[Any] | None = None
 
-    def wait(self, seconds: float) -> None:
-        """Until something is told, but no longer than `seconds`."""
+    def wait(self, seconds: float) -> bool:
+        """Until something is told, but no longer than `seconds`; answers whether it was."""
         began = time.monotonic()
         try:
             connection = self._connection or self._connected()
-            for _ in connection.notifies(timeout=seconds, stop_after=1):
-                pass
+            return any(True for _ in connection.notifies(timeout=seconds, stop_after=1))
         except psycopg.Error as error:
             _log.warning("news_not_heard", channel=self._channel, detail=str(error))
             self.close()
             time.sleep(max(0.0, seconds - (time.monotonic() - began)))
+            return False
 
     def close(self) -> None:
         """Ends the connection; a further wait makes another."""

@@ -270,6 +270,14 @@ class WorkflowRequests(Protocol):
         ...
 
 
+class RunNews(Protocol):
+    """What Dagster's storage tells of runs."""
+
+    def wait(self) -> bool:
+        """Waits up to `WAIT_SECONDS` for a run to end; answers whether that was heard of one."""
+        ...
+
+
 class Rotations(Protocol):
     """The control plane as schedule and sensor of rotations see it."""
 

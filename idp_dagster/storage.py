@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cache, partial
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 from dagster import DagsterEvent, DagsterEventType, EventLogEntry
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
+from dagster._core.scheduler.instigation import TickStatus
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
@@ -38,14 +39,19 @@ POOL_RECYCLE_SECONDS = 1800
 
 RUN_QUEUE_CHANNEL = "idp_run_queue"
 """Of `NOTIFY`: a run waits for its start, or one has ended and left its place."""
-QUEUE_NEWS = frozenset(
-    {
-        DagsterEventType.PIPELINE_ENQUEUED,
-        DagsterEventType.PIPELINE_SUCCESS,
-        DagsterEventType.PIPELINE_FAILURE,
-        DagsterEventType.PIPELINE_CANCELED,
-    }
-)
+ENDINGS_CHANNEL = "idp_run_endings"
+"""Of `NOTIFY`: a run has ended."""
+_QUEUE_NEWS = f"NOTIFY {RUN_QUEUE_CHANNEL}"
+_ENDING_NEWS = f"{_QUEUE_NEWS}; NOTIFY {ENDINGS_CHANNEL}"
+NEWS = {
+    DagsterEventType.PIPELINE_ENQUEUED: _QUEUE_NEWS,
+    DagsterEventType.PIPELINE_SUCCESS: _ENDING_NEWS,
+    DagsterEventType.PIPELINE_FAILURE: _ENDING_NEWS,
+    DagsterEventType.PIPELINE_CANCELED: _ENDING_NEWS,
+}
+"""By type of event: how those who wait for it are told."""
+PURGE_EVERY_SECONDS = 600.0
+"""How often ticks of a sensor or schedule that are too old are deleted; by days they are judged."""
 RESTED_SECONDS = 1.0
 """A connection that nobody used for so long is asked whether it lives before it is used."""
 _USED_AT = "idp_used_at"
@@ -85,7 +91,8 @@ class PooledPostgresStorage(DagsterPostgresStorage):
 
 
 class TellingRunStorage(PostgresRunStorage):
-    """Tells whoever starts runs when there is something to start, or room for it.
+    """Tells whoever starts runs when there is something to start, or room for it, and whoever
+    reports ends when a run has ended.
 
     Looks once in a process whether the tables have a column or an index; Dagster looks before each
     statement that names it.
@@ -105,16 +112,16 @@ class TellingRunStorage(PostgresRunStorage):
         self, run_id: str, event: DagsterEvent, update_timestamp: datetime | None = None
     ) -> None:
         super().handle_run_event(run_id, event, update_timestamp)
-        if event.event_type in QUEUE_NEWS:
-            self._tell()
+        if event.event_type in NEWS:
+            self._tell(NEWS[event.event_type])
 
-    def _tell(self) -> None:
+    def _tell(self, news: str) -> None:
         """What happened is stored: that nobody was told of it is no failure of it."""
         try:
             with self.connect() as connection:
-                connection.execute(text(f"NOTIFY {RUN_QUEUE_CHANNEL}"))
+                connection.execute(text(news))
         except SQLAlchemyError as error:
-            _log.warning("run_queue_not_told", cause=type(error).__name__)
+            _log.warning("run_news_not_told", cause=type(error).__name__)
 
 
 class TerseEventLogStorage(PostgresEventLogStorage):
@@ -132,9 +139,29 @@ class TerseEventLogStorage(PostgresEventLogStorage):
 
 
 class SettledScheduleStorage(PostgresScheduleStorage):
-    """Looks once in a process whether its tables are there; Dagster looks at all of them several
-    times in each tick of a sensor.
+    """Looks once in a process whether its tables are there, and deletes old ticks from time to
+    time; Dagster does the first several times in each tick, the second three times.
     """
+
+    def __init__(
+        self,
+        postgres_url: str,
+        should_autocreate_tables: bool = True,  # noqa: FBT001, FBT002 - the signature of the base
+    ) -> None:
+        super().__init__(postgres_url, should_autocreate_tables)
+        self._purged_at: dict[tuple[str, frozenset[TickStatus]], float] = {}
+
+    def purge_ticks(
+        self,
+        origin_id: str,
+        selector_id: str,
+        before: float,
+        tick_statuses: Sequence[TickStatus] | None = None,
+    ) -> None:
+        what, now = (selector_id, frozenset(tick_statuses or ())), time.monotonic()
+        if now - self._purged_at.get(what, -PURGE_EVERY_SECONDS) >= PURGE_EVERY_SECONDS:
+            super().purge_ticks(origin_id, selector_id, before, tick_statuses)
+            self._purged_at[what] = now
 
     def _has_instigators_table(self, conn: Connection) -> bool:
         look = partial(super()._has_instigators_table, conn)

@@ -9,17 +9,20 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import pytest
-from dagster import DagsterEvent, DagsterEventType, DagsterRun
+from dagster import DagsterEvent, DagsterEventType, DagsterRun, build_init_resource_context
+from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.remote_origin import (
     GrpcServerCodeLocationOrigin,
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
 )
+from dagster._core.scheduler.instigation import TickData, TickStatus
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
 from idp_dagster import storage as storage_module
 from idp_dagster.news import News
+from idp_dagster.resources.run_news import RunNewsResource
 from idp_dagster.storage import RUN_QUEUE_CHANNEL, pooled_engine
 from idp_kernel.ids import new_id
 from local_stack.postgres_setup import connect_as_superuser
@@ -29,6 +32,7 @@ from tests.integration.idp_dagster.storage import DagsterStorage
 AT_ONCE_SECONDS = 15.0
 """Far more than it takes, far less than the waits below would last."""
 LONG_SECONDS = 100.0
+DAY = 24 * 3600
 
 
 @pytest.fixture
@@ -131,6 +135,48 @@ def test_the_run_queue_hears_of_nothing_else(storage: DagsterStorage) -> None:
         started = DagsterEvent(DagsterEventType.PIPELINE_START.value, "job")
         storage.instance.report_dagster_event(started, run.run_id)
         assert seconds_of(news, 0.3) >= 0.3
+
+
+def test_the_sensor_of_endings_hears_of_them_on_its_own(storage: DagsterStorage) -> None:
+    run = storage.instance.run_storage.add_run(DagsterRun("job", new_id()))
+    context = build_init_resource_context(instance=storage.instance)
+    with RunNewsResource(wait_seconds=LONG_SECONDS).from_resource_context_cm(context) as news:
+        assert news.wait(), "it begins to listen: something may have ended before"
+        ended = DagsterEvent(DagsterEventType.PIPELINE_FAILURE.value, "job")
+        storage.instance.report_dagster_event(ended, run.run_id)
+        began = time.monotonic()
+        assert news.wait()
+        assert time.monotonic() - began < AT_ONCE_SECONDS
+    with RunNewsResource(wait_seconds=0.3).from_resource_context_cm(context) as news:
+        started = DagsterEvent(DagsterEventType.PIPELINE_START.value, "job")
+        storage.instance.report_dagster_event(started, run.run_id)
+        assert not news.wait()
+
+
+def test_old_ticks_are_deleted_from_time_to_time(
+    storage: DagsterStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+
+    def tick(sensor: str) -> None:
+        """One that is two days old, and what the daemon does after each."""
+        told = TickData(sensor, sensor, InstigatorType.SENSOR, TickStatus.SKIPPED, now - 2 * DAY,
+                        selector_id=sensor)  # fmt: skip
+        storage.instance.create_tick(told)
+        storage.instance.purge_ticks(sensor, sensor, now - DAY, [TickStatus.SKIPPED])
+
+    def ticks(sensor: str) -> int:
+        return len(storage.instance.get_ticks(sensor, sensor))
+
+    tick("one")
+    assert ticks("one") == 0
+    tick("one")
+    assert ticks("one") == 1, "it was seen to a moment ago"
+    tick("another")
+    assert ticks("another") == 0
+    monkeypatch.setattr(storage_module, "PURGE_EVERY_SECONDS", 0.0)
+    tick("one")
+    assert ticks("one") == 0
 
 
 def test_what_is_stored_stands_though_nobody_can_be_told(storage: DagsterStorage) -> None:

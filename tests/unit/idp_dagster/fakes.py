@@ -639,6 +639,20 @@ class FakeWorkflowRequests:
 
 
 @dataclass
+class FakeRunNews:
+    """Tells what a test brings about while somebody waits."""
+
+    meanwhile: list[Callable[[], object]] = field(default_factory=list)
+    waits: int = 0
+
+    def wait(self) -> bool:
+        self.waits += 1
+        for act in self.meanwhile:
+            act()
+        return bool(self.meanwhile)
+
+
+@dataclass
 class FakeRotations:
     """Notes the scheduled times, and answers each cause as it is told to."""
 

@@ -17,13 +17,7 @@ from dagster import (
 )
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from idp_dagster.sensors.endings import (
-    ENDINGS,
-    report_of,
-    run_canceled_sensor,
-    run_failed_sensor,
-    run_succeeded_sensor,
-)
+from idp_dagster.sensors.endings import ENDINGS, report_of, run_endings_sensor
 from idp_dagster.sensors.stuck_requests import stuck_requests_sensor
 from idp_dagster.sensors.workflow_requests import workflow_requests_sensor
 from idp_dagster.tags import ATTEMPT, REQUEST_ID, RUN_ID, SECRET_ID, TRACEPARENT, tags_of
@@ -42,9 +36,7 @@ from tests.unit.idp_dagster.fakes import FakeWorkflowRequests, offer
 JOB = APPLICATION_ENVIRONMENT_PROVISIONING.phase(1).job_name
 SENSORS = [
     workflow_requests_sensor,
-    run_succeeded_sensor,
-    run_failed_sensor,
-    run_canceled_sensor,
+    run_endings_sensor,
     stuck_requests_sensor,
 ]
 

@@ -26,7 +26,7 @@ from control_plane.adapters.journal import (
     OFFERS_CHANNEL,
     REQUESTS_CHANNEL,
 )
-from control_plane.adapters.listener import Listener
+from control_plane.adapters.listener import Listener, each_of
 from control_plane.adapters.queries import SqlQueries
 from control_plane.adapters.schema import check_migrated
 from control_plane.adapters.sweeper import Sweeper
@@ -124,7 +124,7 @@ def build_app(settings: ControlPlaneSettings, clock: Clock | None = None) -> Fas
             OFFERS_CHANNEL: lambda _told: services.wakeups.wake(),
             LOST_RUNS_CHANNEL: lambda _told: services.lost_run_wakeups.wake(),
             EVENTS_CHANNEL: services.feed.hear_of_events,
-            REQUESTS_CHANNEL: services.feed.hear_of_request,
+            REQUESTS_CHANNEL: each_of(services.feed.hear_of_request, sweeper.hear_of_request),
         },
     )
     registry = CollectorRegistry()

@@ -23,6 +23,16 @@ Hear = Callable[[str], None]
 """Takes what a notification carries; nothing when any may have been missed, after a reconnect."""
 
 
+def each_of(*heard: Hear) -> Hear:
+    """Tells all of them."""
+
+    def hear(told: str) -> None:
+        for each in heard:
+            each(told)
+
+    return hear
+
+
 class Listener:
     """A background thread, one for the process, that tells of each notification to its channel's
     `Hear`, and tells all of them after each reconnect.

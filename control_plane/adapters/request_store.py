@@ -276,6 +276,10 @@ class SqlRequests:
         )
         return [request_of(row) for row in self._connection.execute(query)]
 
+    def any_in(self, states: Collection[RequestState]) -> bool:
+        query = select(exists().where(_requests.state.in_(states)))
+        return self._connection.execute(query).scalar_one()
+
     def overdue(self, *, with_leases: bool) -> Sequence[str]:
         open_states = (RequestState.PENDING, RequestState.RUNNING)
         conditions = [

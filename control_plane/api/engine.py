@@ -50,13 +50,14 @@ from idp_kernel.tokens import (
 )
 from idp_kernel.wire import engine as wire
 from idp_kernel.wire.metrics import MetricsProjection
-from idp_kernel.workflows import Step
+from idp_kernel.workflows import RequestState, Step
 
 router = APIRouter(tags=["internal"])
 
 HEARTBEATS_PER_LEASE = 3
 LOOK_EVERY_SECONDS = 1.0
-"""How often a waiting offer looks by itself: pauses end and lost runs are given up unannounced."""
+"""How often a waiting offer looks by itself while requests are pending: pauses end and lost runs
+are given up unannounced."""
 
 Anybody = Annotated[None, Depends(Open())]
 Introspector = Annotated[ServiceClaims, Depends(Service(Scope.TOKEN_INTROSPECTION))]
@@ -105,19 +106,21 @@ async def post_offers(
     with services.wakeups.waiter() as woken:
         while True:
             woken.clear()
-            offers = await run_in_threadpool(_offers, services, body.limit)
+            offers, pending = await run_in_threadpool(_offers, services, body.limit)
             left = until - time.monotonic()
             if offers.offers or left <= 0 or services.wakeups.is_closed:
                 return offers
-            await _pause(woken, min(left, LOOK_EVERY_SECONDS))
+            await _pause(woken, min(left, LOOK_EVERY_SECONDS) if pending else left)
             if await request.is_disconnected():
                 # Nobody hears the answer: what it offered would lie idle until offered again.
                 return offers
 
 
-def _offers(services: Services, limit: int) -> wire.Offers:
+def _offers(services: Services, limit: int) -> tuple[wire.Offers, bool]:
+    """What is offered; where that is nothing, whether requests are pending all the same."""
     with services.begin() as work:
-        return offer_requests(work, limit, services.offers)
+        offers = offer_requests(work, limit, services.offers)
+        return offers, not offers.offers and work.requests.any_in({RequestState.PENDING})
 
 
 async def _pause(woken: asyncio.Event, seconds: float) -> None:

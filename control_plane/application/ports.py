@@ -32,7 +32,7 @@ from idp_kernel.wire.engine import (
     TeamRole,
 )
 from idp_kernel.wire.worker import DownstreamError, Finding
-from idp_kernel.workflows import Step, StepState, WorkflowName, WorkflowResult
+from idp_kernel.workflows import RequestState, Step, StepState, WorkflowName, WorkflowResult
 
 
 class CounterName(StrEnum):
@@ -495,6 +495,10 @@ class Requests(Protocol):
         But for emergencies no team gets more than it may have at work at once, if `hold_places`
         was called before.
         """
+        ...
+
+    def any_in(self, states: Collection[RequestState]) -> bool:
+        """Whether any request is in one of these states."""
         ...
 
     def overdue(self, *, with_leases: bool) -> Sequence[str]:

@@ -9,12 +9,13 @@ from dagster import ConfigurableResource, InitResourceContext
 from pydantic import PrivateAttr
 
 from idp_dagster.news import News
+from idp_dagster.ports import RunNews
 from idp_dagster.resources.workflow_requests import WAIT_SECONDS
 from idp_dagster.storage import ENDINGS_CHANNEL, TellingRunStorage
 from idp_kernel.errors import InvariantBroken
 
 
-class RunNewsResource(ConfigurableResource[None]):
+class RunNewsResource(ConfigurableResource[RunNews]):
     """Of the instance's own storage, heard on one connection of the process."""
 
     wait_seconds: float = WAIT_SECONDS

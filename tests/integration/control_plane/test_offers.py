@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from control_plane.adapters.database import transaction
+from control_plane.api import engine as engine_routes
 from idp_kernel.ids import new_id
 from idp_kernel.services import ServiceName
 from idp_kernel.tokens import service_assertion
@@ -26,6 +27,7 @@ from tests.integration.control_plane.conftest import (
 from tests.integration.control_plane.engine_run import STEPS, ask_claim, claimed, launch, offers
 from tests.integration.control_plane.process import Process, served
 from tests.integration.control_plane.rotations import rotation_of, secret_in_use
+from tests.integration.control_plane.test_statements import counting
 
 END_EVERYTHING = """
 UPDATE workflow_requests SET
@@ -189,6 +191,21 @@ def test_a_waiting_offer_hears_of_work_at_once(platform: Platform, server: Proce
     assert accepted.json()["requestId"] in [each["requestId"] for each in answer["offers"]]
     # A look of its own would come a second after the last one; a notification does not wait.
     assert answered_at - told_at < 0.3
+
+
+@pytest.mark.parametrize("is_pending", [True, False])
+def test_a_waiting_offer_looks_by_itself_only_while_something_is_pending(
+    lone_platform: Platform, monkeypatch: pytest.MonkeyPatch, *, is_pending: bool
+) -> None:
+    monkeypatch.setattr(engine_routes, "LOOK_EVERY_SECONDS", 0.05)
+    if is_pending:
+        lone_platform.provision(lone_platform.new_subject())
+        assert len(offers(lone_platform)) == 1
+    asker, statements = lone_platform.engine_service, list[str]()
+    with counting(lone_platform.engine, statements):
+        assert asker.ok("/internal/offers", {"waitSeconds": 0.5})["offers"] == []
+    looks = sum("platform_standing" in each for each in statements)
+    assert (looks > 2) is is_pending, "one at the beginning and one at the end"
 
 
 def test_who_waits_for_lost_runs_hears_of_one_at_once(platform: Platform, server: Process) -> None:

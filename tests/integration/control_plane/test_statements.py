@@ -35,7 +35,7 @@ STATEMENTS = {
 
 
 @contextmanager
-def counting(engine: Engine, into: list[str]) -> Iterator[None]:
+def counting(engine: Engine | type[Engine], into: list[str]) -> Iterator[None]:
     """Every statement that is sent meanwhile."""
 
     def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:

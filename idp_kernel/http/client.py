@@ -98,9 +98,11 @@ class ServiceClient:
         )  # fmt: skip
         return self._decoded(response, f"{method} {path}", answer)
 
-    def look(self, path: str, answer: type[Answer]) -> tuple[Answer, str | None]:
+    def look(
+        self, path: str, answer: type[Answer], *, query: Mapping[str, str | int] | None = None
+    ) -> tuple[Answer, str | None]:
         """What is there, and its entity tag if it has one; errors as in `call`."""
-        response = self.send("GET", path)
+        response = self.send("GET", path, query=query)
         return self._decoded(response, f"GET {path}", answer), response.headers.get(ETAG)
 
     def _decoded(self, response: httpx.Response, asked: str, answer: type[Answer]) -> Answer:

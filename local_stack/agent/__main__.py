@@ -26,6 +26,7 @@ from local_stack.agent.reconciler import Reconciler
 from local_stack.agent.reconciliations import Reconciliations
 from local_stack.agent.settings import AgentSettings
 from local_stack.git import Git
+from local_stack.listings import Listing
 from local_stack.secret_files import read_token
 
 LISTING_TIMEOUT_SECONDS = 10.0
@@ -62,7 +63,7 @@ def create_app(settings: AgentSettings) -> FastAPI:
     )
     reconciliations = Reconciliations(data_dir)
     loop = ReconciliationLoop(
-        list_repositories=lambda: forge.call("GET", REPOSITORIES, ForgeRepositories),
+        list_repositories=Listing(forge, REPOSITORIES, ForgeRepositories).ask,
         reconciler=Reconciler(mirrors, reconciliations, SystemClock()),
         reconciliations=reconciliations,
         interval_seconds=settings.interval_seconds,

@@ -1,4 +1,4 @@
-"""The agent's own loop: one listing an interval, and work only where a head has moved."""
+"""The agent's own loop: it lists what the forge has, and works only where a head has moved."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 from pydantic import TypeAdapter, ValidationError
@@ -29,7 +30,11 @@ _BRANCH: TypeAdapter[str] = TypeAdapter(BranchName)
 
 _log = structlog.get_logger(__name__)
 
-ListRepositories = Callable[[], ForgeRepositories]
+
+class ListRepositories(Protocol):
+    """Patiently: when there is something new, or some time has passed without."""
+
+    def __call__(self, *, patiently: bool) -> ForgeRepositories: ...
 
 
 @dataclass
@@ -79,7 +84,7 @@ class ReconciliationLoop:
     def tick(self) -> None:
         """One round; a forge that is away is told in the conditions, not raised."""
         try:
-            listed = self._list_repositories()
+            listed = self._list_repositories(patiently=self._has_nothing_to_do())
         except PlatformError as error:
             self._note_forge_away(error)
             return
@@ -91,6 +96,11 @@ class ReconciliationLoop:
                 self._attend(key, source)
             except Exception:  # noqa: BLE001 - one broken repository never stops others
                 _log.exception("repository_not_attended", owner=key[0], name=key[1])
+
+    def _has_nothing_to_do(self) -> bool:
+        """Until the forge has something new."""
+        at_work = any(not each.done() for each in self._in_flight.values())
+        return not (at_work or self._failures or self._forge_is_away)
 
     def _run(self) -> None:
         while not self._stopped.is_set():

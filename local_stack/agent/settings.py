@@ -34,4 +34,4 @@ class AgentSettings(TelemetrySettings):
     reader_token_file: SecretFilePath
     """The token that readers of its conditions show."""
     interval_seconds: Annotated[float, Field(gt=0, le=3600)] = 0.5
-    """How often it looks at the forge."""
+    """How long it rests between two looks at the forge."""

@@ -27,6 +27,7 @@ from local_stack.consumer.sessions import Session
 from local_stack.consumer.settings import ConsumerSettings
 from local_stack.consumer.store import SecretStore
 from local_stack.consumer.usage import LoginResult, LoginUsage, Pace
+from local_stack.listings import Listing
 from local_stack.secret_files import read_token
 
 LISTING_TIMEOUT_SECONDS = 5.0
@@ -59,7 +60,7 @@ def create_app(settings: ConsumerSettings) -> FastAPI:
     store = SecretStore(settings.openbao_url, settings.openbao_approle_file)
     registry = CollectorRegistry()
     loop = ConsumptionLoop(
-        list_reconciliations=lambda: agent.call("GET", RECONCILIATIONS, Reconciliations),
+        list_reconciliations=Listing(agent, RECONCILIATIONS, Reconciliations).ask,
         logins=store,
         new_usage=_usages(settings, registry),
         interval_seconds=settings.look_interval_seconds,

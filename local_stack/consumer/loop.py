@@ -22,8 +22,13 @@ TRY_AGAIN_SECONDS = 5.0
 
 _log = structlog.get_logger(__name__)
 
-ListReconciliations = Callable[[], Reconciliations]
 NewUsage = Callable[[BindingKey], LoginUsage]
+
+
+class ListReconciliations(Protocol):
+    """Patiently: when there is something new, or some time has passed without."""
+
+    def __call__(self, *, patiently: bool) -> Reconciliations: ...
 
 
 class LoginSource(Protocol):
@@ -68,6 +73,7 @@ class ConsumptionLoop:
         """Stopped, the last one last: what they counted goes on when their binding comes back."""
         self._agent_problem: str | None = None
         self._left_alone = 0
+        self._has_taken_all = False
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="consumption-loop", daemon=True)
 
@@ -97,8 +103,9 @@ class ConsumptionLoop:
 
     def look(self) -> None:
         """One round; whoever is away is told in the consumption, not raised."""
+        patiently, self._has_taken_all = self._has_taken_all, False
         try:
-            listed = self._list_reconciliations()
+            listed = self._list_reconciliations(patiently=patiently)
         except PlatformError as error:
             self._note_agent_away(error)
             return
@@ -112,6 +119,8 @@ class ConsumptionLoop:
             consumer = self._consumers.get(key)
             if consumer is not None and not self._take(binding, consumer):
                 break
+        taken = {key: consumer.taken for key, consumer in self._consumers.items()}
+        self._has_taken_all = taken == bindings
 
     def _run(self) -> None:
         while not self._stopped.is_set():

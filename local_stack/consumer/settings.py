@@ -31,6 +31,6 @@ class ConsumerSettings(TelemetrySettings):
     logins_per_second: Annotated[float, Field(gt=0, le=100)] = 5
     """Of all bindings together; of one, one after the other: a slow login delays the next."""
     look_interval_seconds: Annotated[float, Field(gt=0, le=3600)] = 0.5
-    """How often the agent is asked what is applied."""
+    """How long it rests between two questions to the agent what is applied."""
     most_bindings: Annotated[int, Field(ge=1, le=100)] = 20
     """Each has a thread and a database session; bindings beyond are left alone."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 
 from idp_kernel.errors import InvalidInput
 from idp_kernel.ids import Slug
@@ -44,6 +44,7 @@ from local_stack.forge.repositories import (
     require_not_archived,
 )
 from local_stack.git import Git
+from local_stack.listings import Known, WaitSeconds, listed_when_new, version_of
 
 MOST_APPROVALS = 1
 """A merge has one approval here: that of the person who does it."""
@@ -87,9 +88,20 @@ def _add_repository_routes(
         return _shown(repositories.create(wanted), port)
 
     @router.get(REPOSITORIES)
-    def list_repositories(caller: Caller = authenticated) -> ForgeRepositories:
-        seen = [each for each in repositories.all() if may_see(caller, each.owner)]
-        return ForgeRepositories(items=tuple(_shown(each, port) for each in seen))
+    async def list_repositories(
+        request: Request,
+        response: Response,
+        caller: Caller = authenticated,
+        known: Known = "",
+        wait_seconds: WaitSeconds = 0,
+    ) -> ForgeRepositories:
+        def look() -> ForgeRepositories:
+            seen = [each for each in repositories.all() if may_see(caller, each.owner)]
+            return ForgeRepositories(items=tuple(_shown(each, port) for each in seen))
+
+        return await listed_when_new(
+            look, request, response, known=known, wait_seconds=wait_seconds, version_of=version_of
+        )
 
     @router.get(REPOSITORY)
     def get_repository(

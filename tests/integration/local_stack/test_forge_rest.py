@@ -66,6 +66,27 @@ class TestRepositories:
         is_problem(again, 404, "no_such_repository")
         assert repository.bot.push("HEAD:main").returncode != 0
 
+    def test_a_list_is_told_as_soon_as_it_is_new(
+        self, forge: ForgeServer, repository: SomeRepository
+    ) -> None:
+        def ask(known: str, wait_seconds: float) -> tuple[httpx.Response, float]:
+            query = {"known": known, "waitSeconds": wait_seconds}
+            answer = forge.call("GET", REPOSITORIES, token=forge.bot_token, params=query)
+            return answer, time.monotonic()
+
+        first, began = ask("", 5)
+        unchanged, ended = ask(first.headers["ETag"], 0.2)
+        assert unchanged.json() == first.json()
+        assert ended - began >= 0.2
+        revision = repository.bot.commit("README.md", "more\n", "More")
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(ask, first.headers["ETag"], 5)
+            assert repository.bot.push("HEAD:refs/heads/main").returncode == 0
+            answer, _ = waiting.result()
+        heads = {each["name"]: each["headRevision"] for each in answer.json()["items"]}
+        assert heads[repository.name] == revision
+        assert answer.headers["ETag"] != first.headers["ETag"]
+
     def test_a_list_shows_what_the_caller_may_see(
         self, forge: ForgeServer, repository: SomeRepository, viewer: str, admin: str, stranger: str
     ) -> None:

@@ -99,7 +99,9 @@ class RecordingClient(ServiceClient):
         self._record(method, path, sent)
         return self._recorder.sample(answer)
 
-    def look(self, path: str, answer: type[Any]) -> tuple[Any, str | None]:
+    def look(
+        self, path: str, answer: type[Any], *, query: Mapping[str, str | int] | None = None
+    ) -> tuple[Any, str | None]:
         return self.call("GET", path, answer), '"tag"'
 
     def send(self, method: str, path: str, **sent: Any) -> httpx.Response:

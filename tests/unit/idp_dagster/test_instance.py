@@ -40,7 +40,7 @@ from idp_dagster.worker import worker_app
 from idp_kernel.errors import Unavailable
 from idp_kernel.workflows import WORKFLOWS
 
-LONG_SECONDS = 60.0
+LONG_SECONDS = 15.0
 """Far longer than what is waited for takes."""
 
 

@@ -30,9 +30,11 @@ class PretendForge:
         self.archived: set[str] = set()
         self.away = False
         self.listed = 0
+        self.patience: list[bool] = []
 
-    def list_repositories(self) -> ForgeRepositories:
+    def list_repositories(self, *, patiently: bool) -> ForgeRepositories:
         self.listed += 1
+        self.patience.append(patiently)
         if self.away:
             raise Unavailable("gone", code="unreachable")
         return ForgeRepositories(
@@ -138,6 +140,29 @@ def test_a_moved_head_is_looked_at_once(stage: Stage) -> None:
     stage.round()
     assert stage.reconciler.looks == ["appenv-a", "appenv-a"]
     assert stage.forge.listed == 4
+
+
+def test_it_asks_patiently_while_it_has_nothing_to_do(stage: Stage) -> None:
+    stage.forge.heads = {"appenv-a": "1"}
+    stage.reconciler.hold["appenv-a"] = threading.Event()
+    stage.loop.tick()
+    stage.loop.tick()
+    assert stage.forge.patience == [True, False], "a look is under way"
+    stage.reconciler.hold.pop("appenv-a").set()
+    stage.settle()
+    stage.round()
+    assert stage.forge.patience.pop()
+    stage.forge.heads, stage.reconciler.failing = {"appenv-a": "2"}, {"appenv-a"}
+    stage.round()
+    stage.round()
+    assert not stage.forge.patience.pop(), "a look is to be repeated"
+    stage.reconciler.failing, stage.now = set(), 40.0
+    stage.round()
+    stage.forge.away = True
+    stage.round()
+    assert stage.forge.patience.pop()
+    stage.round()
+    assert not stage.forge.patience.pop(), "the forge is away"
 
 
 @pytest.mark.parametrize("name", ["service-a", "appenv-", "appenv-../../x", "appenv-A"])

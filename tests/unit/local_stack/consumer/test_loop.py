@@ -31,10 +31,12 @@ class World:
         """By binding."""
         self.asked: list[tuple[str, int]] = []
         self.seconds = 0.0
+        self.patience: list[bool] = []
         self.database = PretendDatabase()
         self.usages: dict[str, StillUsage] = {}
 
-    def list(self) -> Reconciliations:
+    def list(self, *, patiently: bool) -> Reconciliations:
+        self.patience.append(patiently)
         if self.agent_away:
             raise AWAY
         if self.broken_rounds:
@@ -133,6 +135,23 @@ def test_each_version_is_taken_once_as_soon_as_it_is_applied(
     world.applied = {"orders-db": 2}
     assert look(loop, world)["orders-db"].version == 2
     assert world.asked == [("orders-db", 1), ("orders-db", 2)]
+
+
+def test_the_agent_is_asked_patiently_once_all_is_taken(
+    loop: ConsumptionLoop, world: World
+) -> None:
+    world.applied, world.store_errors = {"orders-db": 1}, {"orders-db": NotFound("none")}
+    look(loop, world)
+    look(loop, world)
+    assert world.patience == [False, False], "the store said no"
+    world.store_errors, world.seconds = {}, TRY_AGAIN_SECONDS
+    look(loop, world)
+    look(loop, world)
+    assert world.patience[2:] == [False, True]
+    world.agent_away = True
+    look(loop, world)
+    look(loop, world)
+    assert world.patience[4:] == [True, False], "the agent is away"
 
 
 def test_an_older_version_that_is_applied_again_is_taken(

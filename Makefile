@@ -29,6 +29,7 @@ RESUME := no
 PACKAGES := idp_kernel control_plane idp_dagster execution_workers local_stack idp_cli observability
 # What `make bench` measures beside the platform, each in an environment of its own.
 PEERS := temporal dbos prefect
+PART :=
 LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--python-version 3.11 --custom-compile-command "make lock"
 
@@ -91,8 +92,9 @@ chaos: venv-dev ## Kill every process at every boundary of every workflow, and a
 		$(if $(filter yes,$(RESUME)),--resume) $(if $(SEED),--seed=$(SEED)) $(if $(filter-out 0,$(PORT_OFFSET)),--port-offset=$(PORT_OFFSET))
 
 .PHONY: bench
-bench: venv-dev ## Measure the platform beside others that do the same work
-	@$(BIN)/python -m tests.bench --port-offset $(PORT_OFFSET)
+bench: venv-dev ## Measure the platform beside others that do the same work; PART=scaling, PART=growth
+	@$(if $(filter scaling,$(PART)),tests/system/install.sh)
+	@$(BIN)/python -m tests.bench $(PART) --port-offset $(PORT_OFFSET)
 
 .PHONY: lint
 lint: venv-dev ## Check style, format and who may import whom

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from idp_cli.supervision.launch import interruptible
-from tests.bench import api, growth, standing
+from tests.bench import api, growth, scaling, standing
 from tests.bench.comparing import compare
 from tests.bench.contender import Contender
 from tests.bench.contenders.celery_alone import CELERY
@@ -134,14 +134,24 @@ def measure_growth_part(told: argparse.Namespace, console: Console) -> Document:
     return _shown(part("growth", found, now()), console)
 
 
+def measure_scaling_part(told: argparse.Namespace, console: Console) -> Document:
+    """The platform with more workers, the API with replicas."""
+    plan = scaling.SHORT if told.short else scaling.FULL
+    found = scaling.measure_scaling(plan, told.port_offset, console.print)
+    return _shown(part("scaling", found, now()), console)
+
+
 PARTS: dict[str, Callable[[argparse.Namespace, Console], Document]] = {
     "compare": measure_comparison,
     "api": measure_api_part,
     "standing": measure_standing_part,
     "growth": measure_growth_part,
+    "scaling": measure_scaling_part,
 }
 UNASKED = ("compare", "api", "standing")
-"""What is measured when no part is named; growth takes longer than all of them."""
+"""What is measured when no part is named. Growth takes longer than all of them, and scaling needs
+Debian's packages.
+"""
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import cycle, islice, product
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from tests.bench.usage import Counted, DatabaseCounts, cpu_seconds
 from tests.fixtures.stack import free_port, private_directory
 
 SETUP = ("postgres-setup", "control-plane-bootstrap")
+PORT_VARIABLE = "IDP_CONTROL_PLANE_PORT"
 READY_SECONDS = 60.0
 ENVIRONMENTS = 100
 ACTIVE = "Active"
@@ -62,7 +63,10 @@ class Api:
     """A control plane at work, and its database."""
 
     port: int
-    pid: int
+    """Where it is called."""
+    pids: tuple[int, ...]
+    own_ports: tuple[int, ...]
+    """Of its processes, in the same order."""
     token: str
     address: PostgresAddress
 
@@ -110,7 +114,7 @@ def measure_api(plan: ApiPlan, say: Callable[[str], None]) -> dict[str, Any]:
             request_id = _end_all(connection)
             copy_rows(connection, CONTROL_PLANE, request_id, plan.finished_requests)
         queries = {}
-        for name, paths in query_paths(api, request_id).items():
+        for name, paths in query_paths(api).items():
             asked = list(islice(cycle(paths), int(plan.queries_per_second * plan.seconds)))
             _answers(api, [api.query(each) for each in asked[:20]], 50.0)
             queries[name] = _measured(
@@ -123,7 +127,7 @@ def measure_api(plan: ApiPlan, say: Callable[[str], None]) -> dict[str, Any]:
     }
 
 
-def query_paths(api: Api, request_id: str) -> Mapping[str, Sequence[str]]:
+def query_paths(api: Api) -> Mapping[str, Sequence[str]]:
     """What people and programs ask most, by what it is called."""
     with closing(api.connect()) as connection:
         rows = connection.execute(
@@ -167,9 +171,9 @@ def _end_all(connection: psycopg.Connection[tuple[object, ...]]) -> str:
 
 
 def _measured(api: Api, calls: Sequence[Call], per_second: float) -> dict[str, Any]:
-    cpu, counted = cpu_seconds([api.pid]), api.counts.read()
+    cpu, counted = cpu_seconds(api.pids), api.counts.read()
     answered = _answers(api, calls, per_second)
-    cpu, after = cpu_seconds([api.pid]) - cpu, api.counts.read()
+    cpu, after = cpu_seconds(api.pids) - cpu, api.counts.read()
     return {
         "per_second": per_second,
         "calls": len(answered),
@@ -185,16 +189,24 @@ def _statements(before: Counted, after: Counted) -> int:
 
 def _answers(api: Api, calls: Sequence[Call], per_second: float) -> list[Answered]:
     answered = at_even_distances(api.port, calls, per_second=per_second)
-    refused = {each.status for each in answered if each.status >= 300}
-    if refused:
-        raise NotInTime(f"The API answered {sorted(refused)}.")
+    all_taken(answered)
     return answered
 
 
+def all_taken(answered: Sequence[Answered]) -> None:
+    """Raises `NotInTime` when the API did not do what it was asked for."""
+    refused = {each.status for each in answered if each.status >= 300}
+    if refused:
+        raise NotInTime(f"The API answered {sorted(refused)}.")
+
+
 @contextmanager
-def running_api(folder: Path) -> Iterator[Api]:
-    """PostgreSQL and `control-plane-api` of the embedded default, without the rest."""
+def running_api(folder: Path, replicas: int = 1) -> Iterator[Api]:
+    """PostgreSQL and so many processes `control-plane-api` of the embedded default, without the
+    rest; the first is called.
+    """
     ports = DefaultPorts(postgres=free_port(), control_plane_api=free_port())
+    own_ports = (ports.control_plane_api, *(free_port() for _ in range(replicas - 1)))
     home = Home.at(folder / "idp")
     home.prepare()
     ensure_keys(home.keys)
@@ -202,21 +214,27 @@ def running_api(folder: Path) -> Iterator[Api]:
     data_dir, log = home.root / "postgres", folder / "postgres.log"
     programs = {each.name: each for each in Embedded(home, ports).programs()}
     make_counting_cluster(data_dir, address, log)
-    with postgres(data_dir, address, log):
+    with ExitStack() as stack:
+        stack.enter_context(postgres(data_dir, address, log))
         superuser_counts(address).prepare()
         for name in SETUP:
             _run_through(programs[name], folder)
         server = programs[ServiceName.CONTROL_PLANE_API]
-        environment = {**server.environment, **{n: str(v) for n, v in UNLIMITED.items()}}
-        with running(server.command, environment, folder / "api.log") as process:
+        pids = []
+        for port in own_ports:
+            settings = {**server.settings, **UNLIMITED, PORT_VARIABLE: port}
+            environment = {name: str(value) for name, value in settings.items()}
+            log = folder / f"api-{port}.log"
+            process = stack.enter_context(running(server.command, environment, log))
             wait_until(
-                lambda: _is_ready(ports.control_plane_api),
+                partial(_is_ready, port),
                 seconds=READY_SECONDS,
                 what="the control plane",
                 processes=[process],
             )
-            token = home.admin_token.read_text().strip()
-            yield Api(ports.control_plane_api, process.pid, token, address)
+            pids.append(process.pid)
+        token = home.admin_token.read_text().strip()
+        yield Api(own_ports[0], tuple(pids), own_ports, token, address)
 
 
 def _run_through(program: Program, folder: Path) -> None:
@@ -232,7 +250,3 @@ def _is_ready(port: int) -> bool:
         return httpx.get(f"http://{LOOPBACK}:{port}/readyz", timeout=5).status_code == 200
     except httpx.TransportError:
         return False
-
-
-if __name__ == "__main__":
-    sys.stdout.write(f"{measure_api(SHORT, print)}\n")

@@ -48,10 +48,10 @@ def measured_alone(contender: Contender, plan: Plan, folder: Path) -> Measured:
 
 
 @contextmanager
-def stub_worker(folder: Path) -> Iterator[StubCalls]:
-    """A stub, and what it is called for."""
+def stub_worker(folder: Path, delay_seconds: float = 0.0) -> Iterator[StubCalls]:
+    """A stub that takes so long for an answer, and what it is called for."""
     port = free_port()
-    command = [sys.executable, "-m", "tests.bench.stub", str(port)]
+    command = [sys.executable, "-m", "tests.bench.stub", str(port), str(delay_seconds)]
     with running(command, {}, folder / "stub.log") as process:
         calls = StubCalls(f"http://{LOOPBACK}:{port}")
         wait_until(calls.is_there, seconds=30, what="the stub", processes=[process])

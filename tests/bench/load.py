@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from idp_kernel.services import LOOPBACK
@@ -49,6 +49,33 @@ def at_even_distances(
 ) -> list[Answered]:
     """Makes the calls, however long those before take; answers once all are answered."""
     return asyncio.run(_all(port, list(calls), per_second, connections))
+
+
+def as_fast_as_answered(
+    port: int, calls: Iterator[Call], *, seconds: float, connections: int = CONNECTIONS
+) -> list[Answered]:
+    """Each connection makes the next call once its last is answered, for so long or until there is
+    none left.
+    """
+    return asyncio.run(_one_after_the_other(port, calls, seconds, connections))
+
+
+async def _one_after_the_other(
+    port: int, calls: Iterator[Call], seconds: float, connections: int
+) -> list[Answered]:
+    end_at = time.perf_counter() + seconds
+    answered: list[Answered] = []
+
+    async def go_on(connection: _Connection) -> None:
+        while (began := time.perf_counter()) < end_at and (call := next(calls, None)) is not None:
+            status = await connection.send(call.encoded())
+            answered.append(Answered(status, time.perf_counter() - began))
+        connection.close()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(connections):
+            group.create_task(go_on(await _Connection.open(port)))
+    return answered
 
 
 async def _all(port: int, calls: list[Call], per_second: float, connections: int) -> list[Answered]:

@@ -1,24 +1,32 @@
-"""`docs/benchmarks.md` and its plot, made from a results file alone."""
+"""`docs/benchmarks.md`, its plot and `docs/scaling.md`, made from a results file alone."""
 
 from __future__ import annotations
 
 import json
 import math
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from tests.bench.table import HEADINGS, comparison_rows, number, spread_text
+from tests.bench.scaling_page import scaling_page
+from tests.bench.table import (
+    HEADINGS,
+    NOTE,
+    comparison_rows,
+    markdown_table,
+    number,
+    spread_text,
+)
 
 DOCS = Path(__file__).parents[2] / "docs"
 KEPT = DOCS / "benchmarks.json"
-NOTE = "<!-- Made by `python -m tests.bench keep` from benchmarks.json; a change here is lost. -->"
 PAGE = "benchmarks.md"
+SCALING_PAGE = "scaling.md"
 PLOT = "images/benchmarks.svg"
+"""Below `docs/`."""
 PLOTTED = "Runs a minute at saturation"
-"""Page and plot, below `docs/`."""
 
 WIDTH, ROW, LABELS, RIGHT = 760, 34, 290, 80
 OURS = {"engine", "platform"}
@@ -51,7 +59,8 @@ def keep(results: Path) -> None:
 
 def made_files(document: Document) -> dict[str, str]:
     """What is made of a results file, below `docs/`."""
-    return {PAGE: benchmarks_page(document), PLOT: benchmarks_plot(document)}
+    made = {PAGE: benchmarks_page(document), PLOT: benchmarks_plot(document)}
+    return {**made, SCALING_PAGE: scaling_page(document)} if "scaling" in document else made
 
 
 def benchmarks_page(document: Document) -> str:
@@ -66,7 +75,7 @@ def benchmarks_page(document: Document) -> str:
                 "## The same six steps",
                 SAME_STEPS,
                 f"![{PLOTTED}]({PLOT})",
-                _table(HEADINGS, comparison_rows(document["contenders"])),
+                markdown_table(HEADINGS, comparison_rows(document["contenders"])),
                 _ratios(document),
                 _not_measured(document),
                 "### What each was given",
@@ -92,11 +101,6 @@ def _machine(document: Document) -> str:
     )
 
 
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(each)} |" for each in lines)
-
-
 def _ratios(document: Document) -> str:
     rows = [
         (what, number(above / below), f"≥ {wanted:g}", "yes" if above / below >= wanted else "no")
@@ -104,7 +108,7 @@ def _ratios(document: Document) -> str:
         if (above := document.get(f"{key}_runs_per_minute"))
         and (below := document.get(f"{other}_runs_per_minute"))
     ]
-    return _table(("ratio", "found", "wanted", "reached"), rows) if rows else ""
+    return markdown_table(("ratio", "found", "wanted", "reached"), rows) if rows else ""
 
 
 def _not_measured(document: Document) -> str:
@@ -125,7 +129,7 @@ def _settings(document: Document) -> str:
         )
         for each in document["contenders"]
     ]
-    return _table(("", "versions", "settings"), rows)
+    return markdown_table(("", "versions", "settings"), rows)
 
 
 PARTS = (
@@ -157,7 +161,7 @@ def _part(document: Document, key: str, heading: str, what: str) -> str:
     found = document.get(key)
     if found is None:
         return ""
-    return "\n\n".join((f"## {heading}", what, _table(("", ""), list(_figures(found)))))
+    return "\n\n".join((f"## {heading}", what, markdown_table(("", ""), list(_figures(found)))))
 
 
 def _figures(found: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, str]]:

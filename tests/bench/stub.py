@@ -1,10 +1,12 @@
-"""The worker that every contender's steps call: it answers at once and notes when it was called.
+"""The worker that every contender's steps call: it answers and notes when it was called.
 
-`python -m tests.bench.stub <port>`. It answers the platform's own steps as execution-workers would.
+`python -m tests.bench.stub <port> [seconds]`. It answers the platform's own steps as
+execution-workers would, at once or after some time, as with providers that take it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import time
@@ -32,6 +34,7 @@ Answer = Callable[[Mapping[str, Any]], object]
 class StubWorker:
     """An ASGI application."""
 
+    delay_seconds: float = 0.0
     calls: list[tuple[str, str, float]] = field(default_factory=list)
     """Request, step, and when it was called, in seconds of the epoch."""
 
@@ -47,6 +50,7 @@ class StubWorker:
         key = dict(scope["headers"]).get(b"idempotency-key", b"").decode()
         request_id, _, rest = key.partition("/")
         self.calls.append((request_id, rest.partition("/")[2], called_at))
+        await asyncio.sleep(self.delay_seconds)
         answer = ANSWERS.get(scope["path"])
         await _answer(send, {} if answer is None else answer(json.loads(body)))
 
@@ -163,7 +167,7 @@ class StubCalls:
 def main() -> None:
     """Answers until a signal ends it."""
     uvicorn.run(
-        StubWorker(),
+        StubWorker(float(sys.argv[2]) if len(sys.argv) > 2 else 0.0),
         host=LOOPBACK,
         port=int(sys.argv[1]),
         log_config=None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -19,6 +19,14 @@ HEADINGS = (
     "PSS MiB",
 )
 NOTHING = "none"
+NOTE = "<!-- Made by `python -m tests.bench keep` from benchmarks.json; a change here is lost. -->"
+"""The first line of each page that is made of figures."""
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """For a page."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join(f"| {' | '.join(each)} |" for each in lines)
 
 
 def comparison_rows(contenders: list[Mapping[str, Any]]) -> list[tuple[str, ...]]:

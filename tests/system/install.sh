@@ -13,6 +13,8 @@ wanted=(
     "fish fish"
     "prometheus prometheus"
     "prometheus-alertmanager prometheus-alertmanager"
+    "redis-server redis-server"
+    "nginx nginx"
 )
 
 # Backstage's own rules for its catalog, what checks requests against descriptions of APIs, and what
@@ -25,6 +27,8 @@ install_npm_packages() {
     done
 }
 
+# Where Debian has servers' programs, which not everybody's PATH names.
+PATH=$PATH:/usr/sbin
 missing=()
 for pair in "${wanted[@]}"; do
     read -r program package <<<"$pair"
@@ -55,7 +59,7 @@ DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-insta
 # Their packages start them, on ports of ours and with nothing to watch.
 if [[ -d /run/systemd/system ]]; then
     for package in "${missing[@]}"; do
-        if [[ $package == prometheus* ]]; then
+        if [[ $package == prometheus* || $package == redis-server || $package == nginx ]]; then
             "${as_root[@]}" systemctl disable --now "$package"
         fi
     done

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -23,6 +23,8 @@ from idp_cli.supervision.launch import Platform, interruptible
 from idp_cli.supervision.narration import Narrator
 from idp_cli.supervision.ports import shifted_ports
 from idp_cli.supervision.programs import Program
+from idp_cli.supervision.readiness import HasLogged
+from idp_cli.supervision.remote import SupervisorRemote
 from idp_kernel.ids import new_id
 from idp_kernel.services import LOOPBACK, DefaultPorts
 from local_stack.postgres_setup import PLATFORM_DATABASE, PostgresAddress
@@ -30,8 +32,10 @@ from tests.bench.contender import SLOTS, Contender
 from tests.bench.contenders.dagster import VERSIONS
 from tests.bench.database import make_counting_cluster, superuser_conninfo, superuser_counts
 from tests.bench.processes import NotInTime
-from tests.bench.usage import DatabaseCounts
+from tests.bench.usage import DatabaseCounts, cpu_seconds
 
+BROKER_VARIABLE = "IDP_ENGINE_BROKER_URL"
+SLOTS_VARIABLE = "IDP_ENGINE_WORKER_SLOTS"
 WORKERS_URL_VARIABLE = "IDP_ENGINE_WORKERS_URL"
 UNLIMITED = {
     "IDP_CONTROL_PLANE_RATE_LIMIT_PER_SECOND": 100_000,
@@ -75,6 +79,15 @@ class StartedPlatform:
     def api_url(self) -> str:
         return f"http://{LOOPBACK}:{self.ports.control_plane_api}"
 
+    def cpu_seconds_by_program(self) -> dict[str, float]:
+        """What each program has used since it was started, with its descendants."""
+        processes = SupervisorRemote(self.home.socket).processes()
+        return {
+            name: cpu_seconds([each.pid])
+            for name, each in processes.items()
+            if each.pid is not None
+        }
+
     def rows(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """What a statement finds in the platform's database, read as its superuser."""
         conninfo = superuser_conninfo(self.address, PLATFORM_DATABASE)
@@ -84,15 +97,19 @@ class StartedPlatform:
 
 @contextmanager
 def started_platform(
-    folder: Path, port_offset: int, changed: Mapping[str, str | int]
+    folder: Path, port_offset: int, changed: Mapping[str, str | int], *, workers: int = 1
 ) -> Iterator[StartedPlatform]:
-    """Every program of `idp up`, with some of their settings changed."""
+    """Every program of `idp up`, with some of their settings changed, and with so many workers."""
     home, ports = Home.at(folder / "idp"), shifted_ports(port_offset)
     home.prepare()
     ensure_keys(home.keys)
     address = PostgresAddress(ports.postgres, home.keys)
     make_counting_cluster(home.root / "postgres", address, folder / "postgres.log")
-    programs = [_changed(each, changed) for each in Embedded(home, ports).programs()]
+    programs = [
+        _changed(each, changed)
+        for program in Embedded(home, ports).programs()
+        for each in _scaled(program, home, workers)
+    ]
     told = Console(file=StringIO())
     with interruptible(), home.locked() as lock:
         platform = Platform(home, programs, Narrator(told), lock=lock, port_offset=port_offset)
@@ -111,6 +128,20 @@ def _changed(program: Program, changed: Mapping[str, str | int]) -> Program:
     prefixes = {_prefix(name) for name in program.settings}
     more = {name: value for name, value in changed.items() if _prefix(name) in prefixes}
     return replace(program, settings={**program.settings, **more})
+
+
+def _scaled(program: Program, home: Home, workers: int) -> Iterable[Program]:
+    """The worker as often as wanted; the daemon lets as many runs begin as they have slots."""
+    if program.name == "daemon":
+        yield replace(program, settings={**program.settings, SLOTS_VARIABLE: SLOTS * workers})
+        return
+    yield program
+    if program.name == "worker":
+        assert isinstance(program.readiness, HasLogged)
+        for number in range(2, workers + 1):
+            name = f"{program.name}-{number}"
+            ready = replace(program.readiness, log=home.log_of(name))
+            yield replace(program, name=name, readiness=ready)
 
 
 def _prefix(name: str) -> str:

@@ -11,6 +11,9 @@ from xml.etree import ElementTree as ET
 import pytest
 from rich.console import Console
 
+from idp_cli.supervision.embedded import Embedded
+from idp_cli.supervision.home import Home
+from idp_kernel.services import DefaultPorts
 from tests.bench.__main__ import contenders
 from tests.bench.comparing import Outcome, compare
 from tests.bench.contender import Contender
@@ -19,6 +22,7 @@ from tests.bench.machine import Machine
 from tests.bench.measuring import Latencies, Measured, Plan
 from tests.bench.page import DOCS, KEPT, benchmarks_page, benchmarks_plot, made_files
 from tests.bench.results import Document, comparison, kept_with, part
+from tests.bench.scaling_page import PARTS, scaling_page
 from tests.bench.table import comparison_table, number
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -102,6 +106,43 @@ def test_the_page_has_the_other_parts_that_were_measured(document: Document) -> 
     assert "## The API" in page
     assert "| queries: one request: seconds: p50 / p95 / p99 | 0.0010 / 0.0020 / 0.0030 |" in page
     assert "## Starting and resting" not in page
+
+
+def test_the_scaling_page_computes_what_a_million_requests_a_day_need(document: Document) -> None:
+    costs = {
+        "daemon": 0.05,
+        "code-server": 0.02,
+        "worker": 0.4,
+        "postgres": 0.1,
+        "local-forge": 9.0,
+    }
+    seconds = {"p50": 0.001, "p95": 0.002, "p99": 0.003}
+    at_full_speed = {"per_second": 300.0, "seconds": seconds, "cpu_seconds_per_call": 0.001}
+    scaling = {
+        "answer_seconds": 0.5,
+        "slots_of_a_worker": 4,
+        "connections": 32,
+        "workers": {
+            "postgresql_1": {"runs_per_minute": 80.0, "cpu_seconds_per_request": {"daemon": 1.0}},
+            "redis_4": {"runs_per_minute": 160.0, "cpu_seconds_per_request": costs},
+        },
+        "replicas": {"2": {"behind_the_proxy": {"commands": at_full_speed}}},
+    }
+    told = next(each for each in document["contenders"] if each["key"] == "stock")
+    platform = {**told, "key": "platform"}
+    page = scaling_page({**document, "contenders": [platform], **part("scaling", scaling, AT)})
+    assert "| `worker` | 0.40 | 4.63 | 13.9 | several |" in page
+    assert "| `daemon` | 0.05 | 0.58 | 1.74 | 20.0 |" in page
+    assert "`daemon` gives first: one core carries 20.0 requests a second, 1.73 million" in page
+    assert "local-forge" not in page, "no production platform has one"
+    assert "by 2.00 KiB a request: 1.91 GiB a day" in page
+    assert "| 4 | Redis | 160 |" in page
+    assert "| 2 | behind the proxy | commands | 300 | 0.0010 / 0.0020 / 0.0030 |" in page
+
+
+def test_the_scaling_page_knows_the_programs(tmp_path: Path) -> None:
+    programs = {each.name for each in Embedded(Home.at(tmp_path), DefaultPorts()).programs()}
+    assert set(PARTS) <= programs
 
 
 def test_the_plot_is_drawn_of_what_was_measured(document: Document) -> None:

@@ -41,3 +41,27 @@ def test_the_engine_and_what_it_stands_on_are_measured(tmp_path: Path) -> None:
         assert measured["pss_mebibytes"] > 50
     assert len(found["contenders"]) == 2
     assert HEADINGS[1].split()[0] in ran.stdout
+
+
+@pytest.mark.system
+@pytest.mark.timeout(SECONDS)
+def test_more_workers_at_redis_and_replicas_behind_a_proxy_are_measured(tmp_path: Path) -> None:
+    out = tmp_path / "results.json"
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "scaling", "--short", "--out", str(out)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    found = json.loads(out.read_text())["scaling"]
+    workers = found["workers"]["redis_2"]
+    assert workers["runs_per_minute"] > 0
+    costs = workers["cpu_seconds_per_request"]
+    assert all(costs[name] > 0 for name in ("worker", "daemon", "code-server", "postgres"))
+    behind = found["replicas"]["2"]["behind_the_proxy"]
+    for each in (behind["commands"], behind["queries"]):
+        assert each["per_second"] > 0
+        assert 0 < each["seconds"]["p50"] <= each["seconds"]["p99"]

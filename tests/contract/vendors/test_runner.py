@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,8 @@ HEADERS = {{"content-type": "application/json", "authorization": "Bearer x", "ho
 
 def test_calls():
     for call in {calls!r}:
-        RecordedCall("a-vendor", "an operation", **{{"query": {{}}, "headers": HEADERS, **call}})
+        what = {{"operation_hint": "an operation", "query": {{}}, "headers": HEADERS, **call}}
+        RecordedCall("a-vendor", **what)
 """
 GOOD = {"method": "POST", "path": "/api/v2/items", "body": {"name": "x", "private": True}}
 
@@ -102,6 +104,22 @@ def run(
     monkeypatch.setenv(SPECS_VARIABLE, str(folder))
     monkeypatch.setattr(runner, "VENDORS", (vendor,))
     return runner.main([])
+
+
+def each_its_own(calls: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As operations of their own, so that the table has a row for each."""
+    return [{"operation_hint": f"call-{number}", **each} for number, each in enumerate(calls)]
+
+
+def verdicts(told: str) -> list[tuple[str, str]]:
+    """Of each row of the table, and what is said below it."""
+    found: list[tuple[str, str]] = []
+    for line in told.splitlines()[1:]:
+        if line.startswith("a-vendor"):
+            found.append((line.split()[-1], ""))
+        elif line:
+            found[-1] = (found[-1][0], found[-1][1] + line)
+    return found
 
 
 @pytest.mark.parametrize("description", [OPENAPI, SWAGGER], ids=["OpenAPI 3", "Swagger 2"])
@@ -131,68 +149,65 @@ def test_calls_that_were_kept_are_checked_without_the_suites(
     assert runner.main(["--recorded", str(tmp_path)]) == status
 
 
-@pytest.mark.parametrize(
-    ("broken", "complaint"),
-    [
-        ({"body": {"name": 5}}, "name must be string"),
-        ({"body": {"private": True}}, "required property 'name'"),
-        ({"body": {"name": "x", "privat": True}}, "privat"),
-        ({"body": None}, "Body parameter is required"),
-        ({"path": "/api/v2/itmes"}, "no path matched"),
-        ({"method": "DELETE"}, "no method matched"),
-        ({"path": "/api/v2/items/a/b", "method": "PUT", "body": {"name": 5}}, "must be string"),
-        ({"headers": {"content-type": "application/json"}}, "401"),
-    ],
+NOT_ALLOWED: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"body": {"name": 5}}, "name must be string"),
+    ({"body": {"private": True}}, "required property 'name'"),
+    ({"body": {"name": "x", "privat": True}}, "privat"),
+    ({"body": None}, "Body parameter is required"),
+    ({"path": "/api/v2/itmes"}, "no path matched"),
+    ({"method": "DELETE"}, "no method matched"),
+    ({"path": "/api/v2/items/a/b", "method": "PUT", "body": {"name": 5}}, "must be string"),
+    ({"headers": {"content-type": "application/json"}}, "401"),
 )
+
+
 def test_what_it_does_not_allow_is_named_and_fails(
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    broken: dict[str, Any],
-    complaint: str,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, tmp_path, OPENAPI, GOOD, {**GOOD, **broken}) == 1
-    told = capsys.readouterr().out.splitlines()
-    assert [line.split()[-1] for line in told[1:] if line.startswith("a-vendor")][-1] == "no"
-    assert any(complaint in line for line in told if line.startswith(" ")), told
+    broken = [{**GOOD, **each} for each, _ in NOT_ALLOWED]
+    assert run(monkeypatch, tmp_path, OPENAPI, GOOD, *each_its_own(broken)) == 1
+    (verdict, complaint), *others = verdicts(capsys.readouterr().out)
+    assert (verdict, complaint) == ("yes", "")
+    for (verdict, complaint), (asked, wanted) in zip(others, NOT_ALLOWED, strict=True):
+        assert verdict == "no", asked
+        assert wanted in complaint, asked
 
 
-@pytest.mark.parametrize(
-    "asked",
-    [
-        {"path": f"{RESOURCES}/items"},
-        {"path": f"{RESOURCES}/namespaces/a/items"},
-        {"path": f"{RESOURCES}/namespaces/a/items/x"},
-        {"path": f"{RESOURCES}/namespaces/a/items/x", "method": "PUT", "body": {"name": "x"}},
-    ],
+READ: dict[str, Any] = {"method": "GET", "body": None}
+OF_RESOURCES: tuple[dict[str, Any], ...] = (
+    {"path": f"{RESOURCES}/items"},
+    {"path": f"{RESOURCES}/namespaces/a/items"},
+    {"path": f"{RESOURCES}/namespaces/a/items/x"},
+    {"path": f"{RESOURCES}/namespaces/a/items/x", "method": "PUT", "body": {"name": "x"}},
 )
+NOT_OF_RESOURCES: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"path": f"{RESOURCES}beta1/items"}, "no path matched"),
+    ({"path": f"{RESOURCES}/itmes"}, "no path matched"),
+    ({"path": f"{RESOURCES}/items", "query": {"limit": "many"}}, "limit must be integer"),
+    (
+        {"path": f"{RESOURCES}/namespaces/a/items/x", "method": "PUT", "body": {"nam": "x"}},
+        "required property 'name'",
+    ),
+)
+
+
 def test_resources_are_read_and_applied(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: dict[str, Any]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, tmp_path, DEFINITION, {"method": "GET", "body": None, **asked}) == 0
+    asked = each_its_own({**READ, **each} for each in OF_RESOURCES)
+    assert run(monkeypatch, tmp_path, DEFINITION, *asked) == 0
+    assert verdicts(capsys.readouterr().out) == [("yes", "")] * len(OF_RESOURCES)
 
 
-@pytest.mark.parametrize(
-    ("broken", "complaint"),
-    [
-        ({"path": f"{RESOURCES}beta1/items"}, "no path matched"),
-        ({"path": f"{RESOURCES}/itmes"}, "no path matched"),
-        ({"path": f"{RESOURCES}/items", "query": {"limit": "many"}}, "limit must be integer"),
-        (
-            {"path": f"{RESOURCES}/namespaces/a/items/x", "method": "PUT", "body": {"nam": "x"}},
-            "required property 'name'",
-        ),
-    ],
-)
 def test_what_a_resource_is_not_fails(
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    broken: dict[str, Any],
-    complaint: str,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, tmp_path, DEFINITION, {"method": "GET", "body": None, **broken}) == 1
-    assert complaint in capsys.readouterr().out
+    broken = each_its_own({**READ, **each} for each, _ in NOT_OF_RESOURCES)
+    assert run(monkeypatch, tmp_path, DEFINITION, *broken) == 1
+    found = verdicts(capsys.readouterr().out)
+    for (verdict, complaint), (asked, wanted) in zip(found, NOT_OF_RESOURCES, strict=True):
+        assert verdict == "no", asked
+        assert wanted in complaint, asked
 
 
 def test_slashes_within_one_parameter_pass(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

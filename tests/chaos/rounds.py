@@ -175,6 +175,8 @@ def run_batch(
         f"all ended {slowest:5.1f} s later; they stood after {since - began:.0f} s, "
         f"judged within {time.monotonic() - ended:.0f} s"
     )
+    for cell, why in missed.items():
+        harness.show.line(f"  missed {cell.name}: {why}")
     return missed
 
 

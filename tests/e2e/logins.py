@@ -23,6 +23,8 @@ from tests.e2e.platform import Platform
 REFUSED = ("28P01", "28000")
 """PostgreSQL's codes for a login it does not let in."""
 LOGINS_A_SECOND = 100
+FEWER_LOGINS_A_SECOND = 20
+"""Of those who look at one step after the other: a hundred take a core of the machine's."""
 READERS = 4
 """Threads that share them: one login after the other would not be so many."""
 _MAIN = "refs/heads/main"
@@ -148,7 +150,7 @@ def group_of(secret_id: str) -> str:
 
 @dataclass
 class Reader:
-    """Logs in a hundred times a second with whatever the binding says at that moment."""
+    """Logs in again and again with whatever the binding says at that moment."""
 
     bound: BoundSecret
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -189,7 +191,7 @@ class Reader:
 
 
 @contextmanager
-def reading(bound: BoundSecret) -> Iterator[Reader]:
+def reading(bound: BoundSecret, logins_a_second: int = LOGINS_A_SECOND) -> Iterator[Reader]:
     """A reader at work while the block lasts."""
     reader, stop = Reader(bound), threading.Event()
 
@@ -197,7 +199,7 @@ def reading(bound: BoundSecret) -> Iterator[Reader]:
         due = time.monotonic()
         while not stop.is_set():
             reader.log_in_once()
-            due = max(due + READERS / LOGINS_A_SECOND, time.monotonic() - 1)
+            due = max(due + READERS / logins_a_second, time.monotonic() - 1)
             stop.wait(max(0.0, due - time.monotonic()))
 
     threads = [threading.Thread(target=read, name="reader", daemon=True) for _ in range(READERS)]

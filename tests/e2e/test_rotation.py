@@ -8,7 +8,14 @@ import pytest
 
 from idp_kernel.workflows import SECRET_ROTATION, Step
 from tests.e2e.failures import fails_to_rotate
-from tests.e2e.logins import BoundSecret, group_of, is_let_in, reading, roles
+from tests.e2e.logins import (
+    FEWER_LOGINS_A_SECOND,
+    BoundSecret,
+    group_of,
+    is_let_in,
+    reading,
+    roles,
+)
 from tests.e2e.oracle import events_of
 from tests.e2e.platform import Platform, Subject, all_but_one_for_long, eventually
 
@@ -129,7 +136,7 @@ def test_a_login_that_does_not_work_is_never_bound(platform: Platform, bound: Bo
 def test_a_killed_step_is_done_once(platform: Platform, bound: BoundSecret, step: Step) -> None:
     """The worker's process is killed after the step's call, before anybody is told."""
     platform.arm(f"workflow-engine.{step}.after_call")
-    with reading(bound) as reader:
+    with reading(bound, FEWER_LOGINS_A_SECOND) as reader:
         accepted = platform.rotate(_secret_id(platform, bound.appenv_id))
         platform.kill_at(f"workflow-engine.{step}.after_call")
         request = platform.ended(accepted["requestId"])
@@ -147,7 +154,7 @@ def test_after_a_rotation_that_failed_the_next_leaves_nothing_over(
     secret_id = _secret_id(platform, bound.appenv_id)
     moment = "before_call" if step is Step.FINALIZE_SECRET_ROTATION else "after_call"
     hit = platform.arm(f"workflow-engine.{step}.{moment}")
-    with reading(bound) as reader:
+    with reading(bound, FEWER_LOGINS_A_SECOND) as reader:
         given_up = platform.rotate(secret_id)["requestId"]
         eventually(hit.exists, what=f"the run is in {step}")
         platform.ok("POST", f"/v1/workflow-requests/{given_up}/cancel", {})

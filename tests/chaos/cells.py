@@ -87,6 +87,8 @@ _RIVALS = (
     {Way.UNDO_ONBOARDING, Way.UNDO_PROVISIONING},
 )
 """Ways that pass places of the same name, so that one could be held in the other's stead."""
+_PASSED_BY_OTHERS = {workers.LOGIN_DISABLED: {Way.REVOCATION, Way.DECOMMISSIONING}}
+"""Places of one way that others pass, too."""
 COMMAND = api.COMMAND_AFTER_COMMIT
 CLAIM = engine.AFTER_CLAIM
 ENDS = (api.FINALIZE_BEFORE_COMMIT, api.FINALIZE_AFTER_COMMIT)
@@ -208,6 +210,12 @@ def _fits(at: Boundary, chosen: Iterable[Cell]) -> bool:
         if at.way != other.way:
             if any({at.way, other.way} <= rivals for rivals in _RIVALS):
                 return False
+            if _passes(at.way, other.failpoint) or _passes(other.way, at.failpoint):
+                return False
             if at.failpoint in _RUN_THROUGH and other.failpoint in _RUN_THROUGH:
                 return False
     return True
+
+
+def _passes(way: Way, place: str) -> bool:
+    return way in _PASSED_BY_OTHERS.get(place, ())

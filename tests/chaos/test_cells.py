@@ -105,6 +105,9 @@ def test_requests_that_could_stand_in_for_each_other_are_not_held_together() -> 
 
     revoked, decommissioned = cell("a", Way.REVOCATION), cell("b", Way.DECOMMISSIONING)
     assert next_batch([revoked, decommissioned], 9) == [revoked]
+    disabled = cell(workers.LOGIN_DISABLED, Way.ROTATION)
+    assert next_batch([disabled, revoked], 9) == [disabled]
+    assert next_batch([revoked, disabled], 9) == [revoked]
     first, second = cell(ENDS[0], Way.ROTATION), cell(ENDS[1], Way.PROVISIONING)
     assert next_batch([first, second], 9) == [first]
     both = [cell(each, Way.ROTATION) for each in ENDS]

@@ -48,8 +48,9 @@ class DagsterSettings(TraceOriginSettings):
     """Where the control plane is."""
     dagster_database_url: DagsterDatabaseUrl
     """Dagster's own database: runs, their events, sensors' ticks."""
-    worker_slots: Annotated[int, Field(ge=1, le=64)] = 4
-    """Runs at a time, of the queue and of the Celery workers alike."""
+    worker_slots: Annotated[int, Field(ge=1, le=1024)] = 4
+    """Runs at a time: of a Celery worker, and of the queue, which the daemon keeps. Where there are
+    several workers, the daemon is told the sum of theirs."""
 
     def export(self) -> None:
         """Gives the environment the defaults that `dagster.yaml` reads."""

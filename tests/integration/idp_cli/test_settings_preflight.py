@@ -36,7 +36,7 @@ def test_all_that_programs_would_refuse_is_told_at_once_and_nothing_is_made(
     assert [line.partition("settings: ")[2].partition(" (")[0] for line in told] == [
         "IDP_EXECUTION_WORKERS_GIT_FORGE: it must be one of local, gitea, github",
         "IDP_EXECUTION_WORKERS_GITEA_TOKEN_FILE: the file that it names cannot be read",
-        "IDP_ENGINE_WORKER_SLOTS: it must be a whole number from 1 to 64",
+        "IDP_ENGINE_WORKER_SLOTS: it must be a whole number from 1 to 1024",
     ]
     assert WRONG not in said.getvalue(), "no value is shown: it could be a secret"
     assert list(tmp_path.iterdir()) == []

@@ -58,15 +58,20 @@ observe: venv ## Watch what `make up` started with Prometheus and Alertmanager; 
 test: lint ## Lint, check types and run the tests, but for those of `make test-system`
 	@$(MAKE) --jobs=2 typecheck tests
 tests: venv-dev
-	tests/side_by_side.sh $(BIN)/pytest -m "not system and not endurance"
+	tests/side_by_side.sh $(BIN)/pytest -m "not system and not endurance and not nightly"
 
 .PHONY: test-system
 test-system: venv-dev ## Run the tests that need packages of Debian and npm (installs them) or take long
 	tests/system/install.sh
 	recorded=$$(mktemp -d) && trap "rm -rf $$recorded" EXIT && \
 	IDP_TEST_RECORDED_CALLS=$$recorded tests/side_by_side.sh --and-alone \
-		$(BIN)/pytest -m "system or endurance" && \
+		$(BIN)/pytest -m "(system or endurance) and not nightly" && \
 	$(BIN)/python -m tests.contract.vendors --present --recorded $$recorded
+
+.PHONY: nightly
+nightly: venv-dev ## Run the tests that take longest: every step killed, every fault at every operation
+	tests/system/install.sh
+	tests/side_by_side.sh $(BIN)/pytest -m nightly
 
 .PHONY: contract
 contract: venv-dev ## Hold every request that providers are sent against the vendors' own descriptions

@@ -19,7 +19,7 @@ from tests.chaos.show import Show
 from tests.e2e.conftest import PORT_OFFSET
 from tests.e2e.platform import Platform, running_platform
 
-pytestmark = [pytest.mark.e2e, pytest.mark.endurance, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly, pytest.mark.timeout(900)]
 
 OFFSET = PORT_OFFSET + 800
 """Of a platform of its own: with its guards down others would fail on it."""

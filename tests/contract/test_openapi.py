@@ -141,6 +141,7 @@ def test_the_description_is_kept_where_it_matters_most(world: World, tmp_path: P
 
 
 @pytest.mark.endurance
+@pytest.mark.nightly
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("role", ROLES)
 def test_the_description_is_kept(world: World, role: str, tmp_path: Path) -> None:

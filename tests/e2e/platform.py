@@ -65,11 +65,11 @@ def eventually(
 
 
 def all_but_one_for_long(workflow: Workflow, often: Step) -> list[Any]:
-    """Every step of a workflow as a parameter: `often` in each run of the tests, the others in the
-    long one, `make test-system`.
+    """Every step of a workflow as a parameter: `often` where the others of the file are, the others
+    in the longest run, `make nightly`.
     """
     return [
-        pytest.param(step, marks=() if step is often else pytest.mark.endurance)
+        pytest.param(step, marks=() if step is often else pytest.mark.nightly)
         for step in workflow.steps
     ]
 

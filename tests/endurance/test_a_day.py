@@ -34,7 +34,7 @@ from tests.integration.control_plane.conftest import (
 from tests.integration.control_plane.engine_run import STEPS, claimed
 from tests.integration.idp_dagster.storage import dagster_storage
 
-pytestmark = [pytest.mark.endurance, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.endurance, pytest.mark.nightly, pytest.mark.timeout(3600)]
 
 REQUESTS_AN_HOUR = 1000
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -15,7 +15,7 @@ from tests.bench.table import HEADINGS
 SECONDS = 240
 
 
-@pytest.mark.endurance
+@pytest.mark.nightly
 @pytest.mark.timeout(SECONDS)
 def test_the_engine_and_what_it_stands_on_are_measured(tmp_path: Path) -> None:
     out = tmp_path / "results.json"

@@ -379,6 +379,7 @@ def test_every_invariant_holds_after_each_of_random_commands(platform: Platform)
 
 
 @pytest.mark.endurance
+@pytest.mark.nightly
 @pytest.mark.timeout(3600)
 def test_every_invariant_holds_after_each_of_many_random_commands(platform: Platform) -> None:
     run(platform, examples=int(os.environ.get("IDP_TEST_EXAMPLES", "15")), steps=60)

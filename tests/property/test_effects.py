@@ -263,6 +263,7 @@ def run(platform: Platform, ledger_engine: Engine, *, examples: int, steps: int)
 
 
 @pytest.mark.endurance
+@pytest.mark.nightly
 def test_no_effect_is_lost_or_had_twice_whoever_dies(
     platform: Platform, ledger_engine: Engine
 ) -> None:
@@ -270,6 +271,7 @@ def test_no_effect_is_lost_or_had_twice_whoever_dies(
 
 
 @pytest.mark.endurance
+@pytest.mark.nightly
 @pytest.mark.timeout(7200)
 def test_no_effect_is_lost_or_had_twice_over_and_over(
     platform: Platform, ledger_engine: Engine
@@ -299,7 +301,7 @@ def machine(platform: Platform, ledger_engine: Engine) -> Requests:
     "undone",
     [
         pytest.param(False, id="overtaken"),
-        pytest.param(True, id="undone", marks=pytest.mark.endurance),
+        pytest.param(True, id="undone", marks=pytest.mark.nightly),
     ],
 )
 def test_a_run_that_sleeps_at_a_boundary_does_no_harm(

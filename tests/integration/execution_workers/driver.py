@@ -574,10 +574,10 @@ def killed_at(
 
 
 def for_long(*values: object) -> Any:
-    """A parameter of the long run, `make test-system`: one more of what is tried with others in
-    each run of the tests.
+    """A parameter of the longest run, `make nightly`: one more of what is tried with others in each
+    run of the tests.
     """
-    return pytest.param(*values, marks=pytest.mark.endurance)
+    return pytest.param(*values, marks=pytest.mark.nightly)
 
 
 def workers_environment(

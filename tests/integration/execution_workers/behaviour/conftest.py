@@ -17,12 +17,21 @@ from tests.integration.execution_workers.behaviour.forges import (
 )
 from tests.integration.execution_workers.driver import Forge
 
+EACH_OF_FAULTS = 6
+"""So many faults at operations there are for each that `make test-system` tries."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every implementation of every port with every fault takes minutes."""
+    """Every implementation of every port takes minutes, every fault at every operation more."""
+    faults = 0
     for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.endurance)
+        if Path(__file__).parent not in item.path.parents:
+            continue
+        item.add_marker(pytest.mark.endurance)
+        if isinstance(item, pytest.Function) and "fault" in item.fixturenames:
+            faults += 1
+            if faults % EACH_OF_FAULTS:
+                item.add_marker(pytest.mark.nightly)
 
 
 @pytest.fixture(scope="package")

@@ -45,6 +45,7 @@ RUNS_PER_CHILD = 500
 """Then a fresh child takes its place, so that no leak grows for ever."""
 CHILD_START_TIMEOUT_SECONDS = 60.0
 LOST_CHILD_WAIT_SECONDS = 0.5
+REDIS_SCHEMES = ("redis://", "rediss://")
 _LOOK_FOR_PARENT_SECONDS = 0.5
 
 _log = structlog.get_logger(__name__)
@@ -93,6 +94,9 @@ def worker_app(settings: EngineSettings) -> Celery:
         # How long a killed child's result may still come; nobody reads results.
         worker_lost_wait=LOST_CHILD_WAIT_SECONDS,
         broker_connection_retry_on_startup=True,
+        # Of several workers none takes what another has a free slot for. Celery can do so at Redis
+        # alone.
+        worker_disable_prefetch=settings.broker_url.startswith(REDIS_SCHEMES),
     )
     return app
 

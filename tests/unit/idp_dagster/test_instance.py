@@ -213,4 +213,10 @@ def test_workers_keep_no_results_and_take_one_run_per_slot(settings: EngineSetti
     app = worker_app(settings)
     assert app.conf.task_ignore_result
     assert app.conf.worker_prefetch_multiplier == 1
+    assert not app.conf.worker_disable_prefetch
     assert "execute_job" in app.tasks
+
+
+def test_workers_at_redis_take_nothing_that_they_have_no_slot_for(settings: EngineSettings) -> None:
+    at_redis = settings.model_copy(update={"broker_url": "redis://127.0.0.1:6379/0"})
+    assert worker_app(at_redis).conf.worker_disable_prefetch

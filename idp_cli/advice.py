@@ -265,6 +265,8 @@ _BY_CODE: dict[str, str] = {
     "circuit_open": _ONCE_ALL_RUN,
     "fenced_off": "A later attempt goes on with it: `{idp} request show {requestId}`.",
     "run_interrupted": f"Try it again with {_RETRY}.",
+    "engine_storage_failed": "Have an operator look whether Dagster's database has room, with "
+    f"`{{idp}} doctor`. Then try it again with {_RETRY}.",
     "undone": "What it did was undone; ask anew instead of retrying.",
     "issuer_not_configured": "Have an operator configure that issuer, or declare a secret of "
     "another name with another issuer.",

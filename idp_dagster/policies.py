@@ -7,6 +7,8 @@
       on its way                a new one
     any other of our tree       Failure(allow_retries=False)          no
     interrupt                   Failure(allow_retries=False)          yes: the next attempt may work
+    Dagster's storage failed    in an op: as Unavailable              yes: it was full, or away
+                                around it: ends the step
     anything else (a bug)       Failure(allow_retries=False)          no
 
 Retryable means that the control plane may offer a further attempt; that is its decision.
@@ -19,6 +21,7 @@ from contextlib import contextmanager
 
 import structlog
 from dagster import Backoff, DagsterExecutionInterruptedError, Failure, Jitter, RetryPolicy
+from sqlalchemy.exc import DBAPIError
 
 from idp_kernel.downstream import PULL_REQUEST_OPEN, Refusal
 from idp_kernel.errors import InvariantBroken, PlatformError, Unauthenticated, Unavailable
@@ -26,6 +29,10 @@ from idp_kernel.telemetry.logs import redact
 from idp_kernel.tokens import TOKEN_EXPIRED
 from idp_kernel.wire.engine import MESSAGE_LENGTH, RUN_INTERRUPTED, StepError
 from idp_kernel.workflows import Step
+
+STORAGE_FAILED = "engine_storage_failed"
+"""Code of a step's error that says Dagster's own database did not do as it was asked. The engine
+has no other, so each error of a database is one of its storage."""
 
 _log = structlog.get_logger(__name__)
 
@@ -147,6 +154,9 @@ def dagster_failures(step: str) -> Iterator[None]:
         raise Unavailable(error.message, code=error.code) from error
     except PlatformError as error:
         raise _failure(error) from error
+    except DBAPIError as error:
+        # Without its cause, which has the statement's parameters.
+        raise _storage_failed(error) from None
     except (DagsterExecutionInterruptedError, KeyboardInterrupt):
         # Left as it is, Dagster would hand it to the retry policy and the step would run again.
         interrupted = Unavailable(f"{step} was interrupted.", code=RUN_INTERRUPTED)
@@ -161,6 +171,8 @@ def dagster_failures(step: str) -> Iterator[None]:
 def step_error(exception: BaseException | None) -> StepError:
     """What is told of a failed step."""
     error = exception.__cause__ if isinstance(exception, Failure) else exception
+    if isinstance(error, DBAPIError):
+        error = _storage_failed(error)
     if not isinstance(error, PlatformError):
         error = InvariantBroken(f"The step failed with {type(error).__name__}.")
     return StepError(
@@ -168,6 +180,11 @@ def step_error(exception: BaseException | None) -> StepError:
         message=redact(error.message)[:MESSAGE_LENGTH],
         retryable=isinstance(error, Unavailable),
     )
+
+
+def _storage_failed(error: DBAPIError) -> Unavailable:
+    kind = type(error.orig or error).__name__
+    return Unavailable(f"Dagster's own storage failed with {kind}.", code=STORAGE_FAILED)
 
 
 def _failure(error: PlatformError) -> Failure:

@@ -66,9 +66,9 @@ JWKS = "/.well-known/jwks.json"
 ACTOR_LOCAL_UI = "dagster-ui (local)"
 
 CANCEL_REQUESTED = "cancel_requested"
+"""Code of the `Conflict` that tells a run, when it wants to go on, that it shall stop instead."""
 WAITED_TOO_LONG = "waited_too_long"
 """The code of a refused wait: the request has waited for providers as long as it may."""
-"""Code of the `Conflict` that tells a run, when it wants to go on, that it shall stop instead."""
 
 ROW_HELD = "row_held"
 """Code of the `Unavailable` that says somebody else held one thing for too long; others go on."""

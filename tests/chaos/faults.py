@@ -58,7 +58,8 @@ def run_faults(harness: Harness, wanted: Sequence[Fault]) -> None:
             harness.results.not_possible[fault.name] = str(why)
             harness.show.line(f"  not possible here: {why}")
         else:
-            harness.results.faults.append(fault.name)
+            # The run that this one goes on with may have had it, too.
+            harness.results.faults = list(dict.fromkeys([*harness.results.faults, fault.name]))
 
 
 def _under_traffic(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 from dagster import DagsterExecutionInterruptedError, Failure, RetryPolicy
+from psycopg2.errors import DiskFull
+from sqlalchemy.exc import OperationalError
 
 from idp_dagster.policies import (
     LONGEST_WAIT_SECONDS,
     RETRY_POLICIES,
+    STORAGE_FAILED,
     SentToWait,
     dagster_failures,
     longest_retry_waits,
@@ -83,6 +86,26 @@ def test_a_foreign_error_is_told_by_its_type_only() -> None:
     assert "hunter2" not in told.message + str(raised.value.description)
     assert raised.value.__cause__ is not None
     assert "hunter2" not in str(raised.value.__cause__)
+
+
+def disk_full() -> OperationalError:
+    return OperationalError("INSERT …", {"event": "hunter2"}, DiskFull("no space left"))
+
+
+def test_a_storage_that_fails_within_an_op_reaches_the_retry_policy() -> None:
+    with pytest.raises(errors.Unavailable) as raised, dagster_failures(A_STEP):
+        raise disk_full()
+    told = step_error(raised.value)
+    assert (told.code, told.retryable) == (STORAGE_FAILED, True)
+    assert "DiskFull" in told.message
+    assert "hunter2" not in str(raised.value) + str(raised.value.__cause__)
+
+
+def test_a_step_that_dagster_could_not_note_is_tried_again() -> None:
+    """It ends in Dagster's own code, around the op, and is told as it is."""
+    told = step_error(disk_full())
+    assert (told.code, told.retryable) == (STORAGE_FAILED, True)
+    assert "hunter2" not in told.message
 
 
 @pytest.mark.parametrize("error", [errors.Unavailable, errors.ProviderRejected])

@@ -282,9 +282,11 @@ _USE = """
         ON a.id = e.application_id WHERE a.team_id = t.id AND e.state <> 'Retired')
         AS application_environments,
       (SELECT count(*) FROM workflow_requests r WHERE r.team_id = t.id AND (r.state = 'running'
-        OR (r.state = 'pending' AND r.offers > 0))) AS active_requests
+        OR (r.state = 'pending' AND r.offers > 0))
+        AND NOT coalesce((r.desired_state->>'emergency')::boolean, false)) AS active_requests
     FROM teams t LEFT JOIN team_limits l ON l.team_id = t.id
 """
+"""An emergency begins beyond any limit."""
 
 
 def broken_now(connection: Connection) -> list[str]:

@@ -63,7 +63,7 @@ class ControlPlaneSettings(DatabaseSettings, TraceOriginSettings):
     """How long a run holds its claim without renewing it."""
     offer_again_seconds: Seconds = 5
     """How soon an offer that nobody claimed is told again; later ones ever more rarely."""
-    max_attempts: Annotated[int, Field(ge=1)] = 5
+    max_attempts: Annotated[int, Field(ge=1)] = 10
     """How many runs of a request may be lost or fail before it fails itself."""
     longest_provider_wait_seconds: Annotated[float, Field(gt=0, le=30 * 24 * 3600)] = 24 * 3600
     """How long a request may wait, in all and in each phase, for providers that do not answer or

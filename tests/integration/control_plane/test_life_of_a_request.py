@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from control_plane.adapters.database import transaction
 from control_plane.adapters.queries import SqlQueries
+from control_plane.settings import ControlPlaneSettings
 from idp_kernel.downstream import OTHER
 from idp_kernel.errors import Unavailable
 from idp_kernel.ids import new_id
@@ -187,17 +188,18 @@ def test_a_transient_failure_pauses_and_then_offers_the_next_attempt(platform: P
 
 def test_attempts_are_used_up_in_the_end_and_a_retry_renews_them(platform: Platform) -> None:
     request_id = platform.provision(platform.new_subject())
-    for attempt in range(1, 6):
+    most = ControlPlaneSettings.model_fields["max_attempts"].default
+    for attempt in range(1, most + 1):
         run = claimed(platform, request_id, attempt=attempt)
         state = run.fail(STEPS[0], retryable=True)
-        assert state == ("failed" if attempt == 5 else "pending")
-    assert "5 attempts" in platform.request(request_id)["error"]["message"]
+        assert state == ("failed" if attempt == most else "pending")
+    assert f"All {most} attempts" in platform.request(request_id)["error"]["message"]
     answer = platform.admin.post(
         f"/v1/workflow-requests/{request_id}/retry", {"reason": "forge is back"}
     )
     assert answer.status_code == 202
     assert platform.environment_of(request_id)["state"] == "Provisioning"
-    run = claimed(platform, request_id, attempt=6)
+    run = claimed(platform, request_id, attempt=most + 1)
     run.do_all()
     assert run.finalize().json()["state"] == "succeeded"
     refused = platform.admin.post(f"/v1/workflow-requests/{request_id}/retry", {})

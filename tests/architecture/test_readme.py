@@ -26,7 +26,11 @@ PORTS_OF_PROCESSES = {
     "prometheus`, `alertmanager": ["prometheus", "alertmanager"],
 }
 
-OTHER_NAMES = {"chromium": "a browser", "prometheus-alertmanager": "alertmanager"}
+OTHER_NAMES = {
+    "redis-server": "redis",
+    "chromium": "a browser",
+    "prometheus-alertmanager": "alertmanager",
+}
 """Of programs, in the README's words."""
 
 

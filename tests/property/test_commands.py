@@ -191,7 +191,8 @@ class Commands(RuleBasedStateMachine):
             self._check()
         is_first_of_two = run.claim["workflow"] == "SecretRotation" and run.claim["phase"] == 1
         ended = run.end_phase() if is_first_of_two else run.finalize()
-        assert ended.status_code in (200, 409, 422), ended.text
+        # One that had no step left has not been told yet that its token is too old.
+        assert ended.status_code in (200, 401, 409, 422), ended.text
 
     @rule(which=pick, at=pick, retryable=st.booleans())
     def a_run_fails(self, which: int, at: int, *, retryable: bool) -> None:

@@ -11,8 +11,11 @@ import pytest
 
 from tests.bench.processes import ROOT
 from tests.bench.table import HEADINGS
+from tests.e2e.conftest import PORT_OFFSET
 
 SECONDS = 240
+OFFSET = PORT_OFFSET + 900
+"""Another platform's ports than those of the tests beside."""
 
 
 @pytest.mark.nightly
@@ -48,7 +51,10 @@ def test_the_engine_and_what_it_stands_on_are_measured(tmp_path: Path) -> None:
 def test_more_workers_at_redis_and_replicas_behind_a_proxy_are_measured(tmp_path: Path) -> None:
     out = tmp_path / "results.json"
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.bench", "scaling", "--short", "--out", str(out)],
+        [
+            *(sys.executable, "-m", "tests.bench", "scaling", "--short"),
+            *("--port-offset", str(OFFSET), "--out", str(out)),
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

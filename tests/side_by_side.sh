@@ -17,7 +17,7 @@ offset=${IDP_TEST_PORT_OFFSET:-10000}
 platform=(tests/e2e tests/unit tests/integration/idp_cli)
 second_platform=(
     tests/e2e/test_{appenv_decommissioning,application_decommissioning,circuit,drift}.py
-    tests/e2e/test_{observability,pause,pull_requests,revocation,runbooks,traces,undo}.py
+    tests/e2e/test_{observability,runbooks,traces}.py
 )
 control_plane=(tests/integration/control_plane)
 elsewhere=(

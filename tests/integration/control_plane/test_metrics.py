@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from statistics import quantiles
+from statistics import median
 from typing import Any
 
 import pytest
@@ -252,8 +252,8 @@ def test_a_scrape_is_quick_with_a_million_requests(
         app = exporter(projection, health, SystemClock(), env="test")
         before = _sequential_scans(lone_platform)
         took = _seconds_of_scrapes(TestClient(app))
-    # Most are longer while others have the cores; a scrape's own cost is that of the quick ones.
-    assert quantiles(took, n=4)[0] < SCRAPE_WITHIN_SECONDS, took
+    # The longest is longer while others have the cores; the scrape's own cost is the usual one.
+    assert median(took) < SCRAPE_WITHIN_SECONDS, took
     assert _sequential_scans(lone_platform) == before
 
 

@@ -64,7 +64,7 @@ tests: venv-dev
 test-system: venv-dev ## Run the tests that need packages of Debian and npm (installs them) or take long
 	tests/system/install.sh
 	recorded=$$(mktemp -d) && trap "rm -rf $$recorded" EXIT && \
-	IDP_TEST_RECORDED_CALLS=$$recorded tests/side_by_side.sh --and-alone \
+	IDP_TEST_RECORDED_CALLS_OF_SUITES=$$recorded tests/side_by_side.sh --and-alone \
 		$(BIN)/pytest -m "(system or endurance) and not nightly" && \
 	$(BIN)/python -m tests.contract.vendors --present --recorded $$recorded
 

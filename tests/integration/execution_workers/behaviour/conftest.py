@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.fixtures.stack import private_directory
+from tests.fixtures.vendors import RECORD_VARIABLE, SUITES_VARIABLE
 from tests.integration.execution_workers.behaviour.forges import (
     Bench,
     Thing,
@@ -32,6 +34,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             faults += 1
             if faults % EACH_OF_FAULTS:
                 item.add_marker(pytest.mark.nightly)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _kept_calls() -> Iterator[None]:
+    """Has the calls of this folder's tests kept where that is wanted."""
+    with pytest.MonkeyPatch.context() as environment:
+        if kept := os.environ.get(SUITES_VARIABLE):
+            environment.setenv(RECORD_VARIABLE, kept)
+        yield
 
 
 @pytest.fixture(scope="package")

@@ -69,7 +69,7 @@ test-system: venv-dev ## Run the tests that need packages of Debian and npm (ins
 	$(BIN)/python -m tests.contract.vendors --present --recorded $$recorded
 
 .PHONY: nightly
-nightly: venv-dev ## Run the tests that take longest: every step killed, every fault at every operation
+nightly: venv-dev ## Run the tests that take longest, which the others leave out: the other steps killed, the other faults
 	tests/system/install.sh
 	tests/side_by_side.sh $(BIN)/pytest -m nightly
 

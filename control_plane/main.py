@@ -25,6 +25,7 @@ from control_plane.adapters.journal import (
     LOST_RUNS_CHANNEL,
     OFFERS_CHANNEL,
     REQUESTS_CHANNEL,
+    ROTATION_CAUSES_CHANNEL,
 )
 from control_plane.adapters.listener import Listener, each_of
 from control_plane.adapters.queries import SqlQueries
@@ -103,6 +104,7 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._services.wakeups.close()
         self._services.lost_run_wakeups.close()
+        self._services.cause_wakeups.close()
         self._services.feed.close()
         super().handle_exit(sig, frame)
 
@@ -123,6 +125,7 @@ def build_app(settings: ControlPlaneSettings, clock: Clock | None = None) -> Fas
         {
             OFFERS_CHANNEL: lambda _told: services.wakeups.wake(),
             LOST_RUNS_CHANNEL: lambda _told: services.lost_run_wakeups.wake(),
+            ROTATION_CAUSES_CHANNEL: lambda _told: services.cause_wakeups.wake(),
             EVENTS_CHANNEL: services.feed.hear_of_events,
             REQUESTS_CHANNEL: each_of(services.feed.hear_of_request, sweeper.hear_of_request),
         },
@@ -156,6 +159,7 @@ def build_services(settings: ControlPlaneSettings, engine: Engine, clock: Clock)
         secret_store=_secret_store(settings),
         wakeups=Wakeups(),
         lost_run_wakeups=Wakeups(),
+        cause_wakeups=Wakeups(),
         feed=Feed(queries, _access(begin)),
         rates=RateLimits(settings.rate),
         new_token=new_bearer_token,

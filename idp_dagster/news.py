@@ -24,14 +24,17 @@ NOTICES_AN_END = {
 whether it only listens or has asked. In seconds, the last in milliseconds.
 """
 
+AWAY_SECONDS = 2.0
+"""How long whoever waits rests while the database is away."""
+
 _log = structlog.get_logger(__name__)
 
 
 class News:
     """What is told on a channel of a database, heard on a connection of its own.
 
-    Told between two waits, it ends the second at once. While the database is away, waits last as
-    long as they may: whoever waits looks for itself then.
+    Told between two waits, it ends the second at once. While the database is away, a wait lasts no
+    longer than `AWAY_SECONDS`: whoever waits looks for itself then.
     """
 
     def __init__(self, url: str, channel: str) -> None:
@@ -50,7 +53,8 @@ class News:
         except psycopg.Error as error:
             _log.warning("news_not_heard", channel=self._channel, detail=str(error))
             self.close()
-            time.sleep(max(0.0, seconds - (time.monotonic() - began)))
+            left = seconds - (time.monotonic() - began)
+            time.sleep(max(0.0, min(left, AWAY_SECONDS)))
             return False
 
     def close(self) -> None:

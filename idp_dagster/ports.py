@@ -261,7 +261,7 @@ class WorkflowRequests(Protocol):
 
     def lost_runs(self) -> tuple[LostRun, ...]:
         """Runs to be ended here, since their requests were taken from them; waits up to
-        `WAIT_SECONDS` for one.
+        `LONG_WAIT_SECONDS` for one.
         """
         ...
 
@@ -274,7 +274,7 @@ class RunNews(Protocol):
     """What Dagster's storage tells of runs."""
 
     def wait(self) -> bool:
-        """Waits up to `WAIT_SECONDS` for a run to end; answers whether that was heard of one."""
+        """Waits up to `LONG_WAIT_SECONDS` for a run to end; answers whether one has."""
         ...
 
 
@@ -286,7 +286,9 @@ class Rotations(Protocol):
         ...
 
     def causes(self) -> tuple[RotationCause, ...]:
-        """Events that ask for a rotation and that nobody has acted on, oldest first."""
+        """Events that ask for a rotation and that nobody has acted on, oldest first; waits up to
+        `LONG_WAIT_SECONDS` for one.
+        """
         ...
 
     def request(self, cause: RotationCause) -> RotationRequested:

@@ -37,6 +37,7 @@ EVENTS_CHANNEL: Final = "control_plane_events"
 LOST_RUNS_CHANNEL: Final = "control_plane_lost_runs"
 REQUESTS_CHANNEL: Final = "control_plane_requests"
 """Its notifications carry the id of the request that changed."""
+ROTATION_CAUSES_CHANNEL: Final = "control_plane_rotation_causes"
 _SEQUENCE_LOCK: Final = 0x1D90E7E7
 _NOTIFY_OF_EACH: Final = text(
     "SELECT pg_notify(:channel, id) FROM unnest(CAST(:ids AS text[])) AS id"
@@ -132,6 +133,9 @@ class SqlJournal:
 
     def wake_lost_runs(self) -> None:
         self._wakes.add(LOST_RUNS_CHANNEL)
+
+    def wake_rotation_causes(self) -> None:
+        self._wakes.add(ROTATION_CAUSES_CHANNEL)
 
     @contextmanager
     def undone_by_errors(self) -> Iterator[None]:

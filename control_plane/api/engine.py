@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.concurrency import run_in_threadpool
 
 from control_plane.api.guards import Open, Run, Service, id_in_path, run_id_in_path
@@ -23,6 +22,7 @@ from control_plane.api.problem_codes import (
 )
 from control_plane.api.services import Services, Use
 from control_plane.api.spans import name_request
+from control_plane.api.waits import WaitSeconds, pause, waited_for
 from control_plane.application import run_progress
 from control_plane.application.access import no_such
 from control_plane.application.claim_requests import (
@@ -65,7 +65,6 @@ Offered = Annotated[ServiceClaims, Depends(Service(Scope.OFFERS))]
 Claimer = Annotated[ServiceClaims, Depends(Service(Scope.CLAIMS))]
 Reporter = Annotated[ServiceClaims, Depends(Service(Scope.REPORTS))]
 Exporter = Annotated[ServiceClaims, Depends(Service(Scope.METRICS_PROJECTION))]
-WaitSeconds = Annotated[float, Query(alias="waitSeconds", ge=0, le=20)]
 Holder = Annotated[RunClaims, Depends(Run())]
 
 
@@ -110,7 +109,7 @@ async def post_offers(
             left = until - time.monotonic()
             if offers.offers or left <= 0 or services.wakeups.is_closed:
                 return offers
-            await _pause(woken, min(left, LOOK_EVERY_SECONDS) if pending else left)
+            await pause(woken, min(left, LOOK_EVERY_SECONDS) if pending else left)
             if await request.is_disconnected():
                 # Nobody hears the answer: what it offered would lie idle until offered again.
                 return offers
@@ -121,13 +120,6 @@ def _offers(services: Services, limit: int) -> tuple[wire.Offers, bool]:
     with services.begin() as work:
         offers = offer_requests(work, limit, services.offers)
         return offers, not offers.offers and work.requests.any_in({RequestState.PENDING})
-
-
-async def _pause(woken: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(woken.wait(), seconds)
-    except TimeoutError:
-        return
 
 
 @router.post(
@@ -308,17 +300,10 @@ async def get_lost_runs(
     """Runs to be ended, since their requests were taken from them; waits for one when there is
     none yet.
     """
-    until = time.monotonic() + wait_seconds
-    with services.lost_run_wakeups.waiter() as woken:
-        while True:
-            woken.clear()
-            runs = await run_in_threadpool(services.queries.lost_runs)
-            left = until - time.monotonic()
-            if runs or left <= 0 or services.lost_run_wakeups.is_closed:
-                return wire.LostRuns(runs=tuple(runs))
-            await _pause(woken, left)
-            if await request.is_disconnected():
-                return wire.LostRuns(runs=())
+    runs = await waited_for(
+        request, services.lost_run_wakeups, services.queries.lost_runs, wait_seconds
+    )
+    return wire.LostRuns(runs=runs)
 
 
 @router.get(wire.METRICS_PROJECTION)

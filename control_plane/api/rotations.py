@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 
 from control_plane.api.guards import Service
 from control_plane.api.openapi import refuses
 from control_plane.api.problem_codes import ROTATES
 from control_plane.api.services import Use
 from control_plane.api.spans import new_trace
+from control_plane.api.waits import WaitSeconds, waited_for
 from control_plane.application.rotate_secret import act_on_cause
 from control_plane.application.schedule_rotations import enqueue_due_rotations
 from idp_kernel.services import Scope
@@ -37,9 +38,14 @@ def post_due_rotations(
 
 
 @router.get(wire.ROTATION_CAUSES)
-def get_rotation_causes(services: Use, _caller: Rotator) -> wire.RotationCauses:
-    """Events that ask for a rotation and were not acted on."""
-    return wire.RotationCauses(causes=tuple(services.queries.rotation_causes()))
+async def get_rotation_causes(
+    request: Request, services: Use, _caller: Rotator, wait_seconds: WaitSeconds = 0
+) -> wire.RotationCauses:
+    """Events that ask for a rotation and were not acted on; waits for one when there is none."""
+    causes = await waited_for(
+        request, services.cause_wakeups, services.queries.rotation_causes, wait_seconds
+    )
+    return wire.RotationCauses(causes=causes)
 
 
 @router.post(

@@ -55,6 +55,8 @@ class Services:
     wakeups: Wakeups
     """Of offers."""
     lost_run_wakeups: Wakeups
+    cause_wakeups: Wakeups
+    """Of causes of rotations."""
     feed: Feed
     rates: RateLimits
     new_token: Callable[[], str]

@@ -639,6 +639,10 @@ class Journal(Protocol):
         """Tells who waits for lost runs, once committed, that there is one."""
         ...
 
+    def wake_rotation_causes(self) -> None:
+        """Tells who waits for what asks for a rotation, once committed, that something does."""
+        ...
+
 
 class Work(Protocol):
     """One transaction."""

@@ -27,3 +27,4 @@ def raise_cause(
         data={"version": version, **data},
     )
     work.rotations.add_cause(event_id, event, secret.id, version)
+    work.journal.wake_rotation_causes()

@@ -8,6 +8,7 @@ from pathlib import Path
 from dagster import ConfigurableResource
 
 from idp_dagster.clients import control_plane_client
+from idp_dagster.resources.workflow_requests import ANSWER_SECONDS, LONG_WAIT_SECONDS
 from idp_kernel.http.client import ServiceClient
 from idp_kernel.wire.engine import (
     DUE_ROTATIONS,
@@ -33,7 +34,13 @@ class RotationsResource(ConfigurableResource[None]):
         return self._api.call("POST", DUE_ROTATIONS, DueRotations, body=body)
 
     def causes(self) -> tuple[RotationCause, ...]:
-        return self._api.call("GET", ROTATION_CAUSES, RotationCauses).causes
+        return self._api.call(
+            "GET",
+            ROTATION_CAUSES,
+            RotationCauses,
+            query={"waitSeconds": str(LONG_WAIT_SECONDS)},
+            timeout_seconds=LONG_WAIT_SECONDS + ANSWER_SECONDS,
+        ).causes
 
     def request(self, cause: RotationCause) -> RotationRequested:
         body = RequestRotation(event_id=cause.event_id)

@@ -10,7 +10,7 @@ from pydantic import PrivateAttr
 
 from idp_dagster.news import News
 from idp_dagster.ports import RunNews
-from idp_dagster.resources.workflow_requests import WAIT_SECONDS
+from idp_dagster.resources.workflow_requests import LONG_WAIT_SECONDS
 from idp_dagster.storage import ENDINGS_CHANNEL, TellingRunStorage
 from idp_kernel.errors import InvariantBroken
 
@@ -18,7 +18,7 @@ from idp_kernel.errors import InvariantBroken
 class RunNewsResource(ConfigurableResource[RunNews]):
     """Of the instance's own storage, heard on one connection of the process."""
 
-    wait_seconds: float = WAIT_SECONDS
+    wait_seconds: float = LONG_WAIT_SECONDS
     _news: News = PrivateAttr()
 
     def setup_for_execution(self, context: InitResourceContext) -> None:

@@ -21,8 +21,10 @@ from idp_kernel.wire.engine import (
 )
 
 WAIT_SECONDS = 5.0
-"""For work and for lost runs. Whoever asked before a daemon was killed waits no longer in vain."""
-_ANSWER_SECONDS = 10.0
+"""For work. Whoever asked before a daemon was killed takes it in vain for no longer."""
+LONG_WAIT_SECONDS = 20.0
+"""For what is acted on in the tick itself, whether a daemon hears of it or not."""
+ANSWER_SECONDS = 10.0
 """Beyond the wait; together well below the 60 s Dagster gives a sensor."""
 
 
@@ -38,7 +40,7 @@ class WorkflowRequestsResource(ConfigurableResource[None]):
             OFFERS,
             Offers,
             body=AskOffers(wait_seconds=WAIT_SECONDS),
-            timeout_seconds=WAIT_SECONDS + _ANSWER_SECONDS,
+            timeout_seconds=WAIT_SECONDS + ANSWER_SECONDS,
         )
 
     def lost_runs(self) -> tuple[LostRun, ...]:
@@ -46,8 +48,8 @@ class WorkflowRequestsResource(ConfigurableResource[None]):
             "GET",
             LOST_RUNS,
             LostRuns,
-            query={"waitSeconds": str(WAIT_SECONDS)},
-            timeout_seconds=WAIT_SECONDS + _ANSWER_SECONDS,
+            query={"waitSeconds": str(LONG_WAIT_SECONDS)},
+            timeout_seconds=LONG_WAIT_SECONDS + ANSWER_SECONDS,
         ).runs
 
     def report(self, report: RunReport) -> None:

@@ -17,7 +17,7 @@ from control_plane.api import engine as engine_routes
 from idp_kernel.ids import new_id
 from idp_kernel.services import ServiceName
 from idp_kernel.tokens import service_assertion
-from idp_kernel.wire.engine import LOST_RUNS
+from idp_kernel.wire.engine import LOST_RUNS, ROTATION_CAUSES
 from tests.fixtures.stack import FreshDatabase
 from tests.integration.control_plane.conftest import (
     ADMIN_TOKEN,
@@ -235,6 +235,27 @@ def test_nobody_waits_for_lost_runs_longer_than_asked(platform: Platform, server
         assert time.monotonic() - began >= 0.3
         refused = client.get(LOST_RUNS, params={"waitSeconds": 21}, headers=headers)
     assert refused.status_code == 422
+
+
+def test_who_waits_for_what_asks_for_a_rotation_hears_of_it_at_once(
+    platform: Platform, server: Process
+) -> None:
+    secret = secret_in_use(platform)
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        headers = engine_headers(platform, client)
+
+        def wait() -> tuple[float, set[str]]:
+            answer = client.get(ROTATION_CAUSES, params={"waitSeconds": 20}, headers=headers)
+            return time.monotonic(), {each["secretId"] for each in answer.json()["causes"]}
+
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(wait)
+            assert not wait_for([waiting], timeout=0.4).done
+            told_at = time.monotonic()
+            platform.admin.ok(f"/v1/secrets/{secret.id}/compromised", {"reason": "seen in a log"})
+            answered_at, causes = waiting.result()
+    assert causes == {secret.id}
+    assert answered_at - told_at < AT_ONCE_SECONDS
 
 
 def lost_runs(

@@ -6,6 +6,7 @@ told when to look.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -41,8 +42,11 @@ from idp_kernel.errors import InvariantBroken
 from idp_kernel.settings import read_settings
 
 SENSOR_ROUND_SECONDS = 1.0
-"""How long the sensor loop rests between rounds unless a sensor gets ready meanwhile; Dagster's 5 s
-would be the largest part of the time from a command to its first step."""
+"""How long the sensor loop rests after a round that a sensor's answer brought about: who answered
+early may be asked again then. Dagster's 5 s would be the largest part of the time from a command to
+its first step."""
+SENSOR_QUIET_SECONDS = 5.0
+"""How long it rests while all sensors wait for something, unless one of them answers."""
 QUEUE_LOOK_SECONDS = 1.0
 """How often the run queue looks for what nobody told it."""
 
@@ -99,16 +103,24 @@ class PromptSensors(SensorDaemon):
 
 
 class _Rest:
-    """Of the sensor loop: ends when a sensor has answered; there is none when the daemon ends."""
+    """Of the sensor loop: ends when a sensor has answered. That one's time comes within the next
+    rest, which is as short as the loop wants it; others are longer. There is none when the daemon
+    ends.
+    """
 
     def __init__(self, shutdown: Event, answered: Event) -> None:
         self._shutdown = shutdown
         self._answered = answered
+        self._is_short = True
 
     def wait(self, seconds: float) -> None:
-        if not self._shutdown.is_set():
-            self._answered.wait(seconds)
-            self._answered.clear()
+        until = time.monotonic() + (seconds if self._is_short else SENSOR_QUIET_SECONDS)
+        self._is_short = False
+        while not self._shutdown.is_set() and (left := until - time.monotonic()) > 0:
+            if self._answered.wait(min(left, SENSOR_ROUND_SECONDS)):
+                self._answered.clear()
+                self._is_short = True
+                return
 
 
 class _Announcing:

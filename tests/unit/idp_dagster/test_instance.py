@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -24,6 +25,7 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import (
 )
 from pydantic import ValidationError
 
+from idp_dagster import daemon as daemon_module
 from idp_dagster.bootstrap import prepare_home
 from idp_dagster.daemon import (
     QUEUE_LOOK_SECONDS,
@@ -185,6 +187,38 @@ def test_a_sensor_that_has_answered_ends_the_rest_of_the_loop(
         while len(rounds) < 5:
             next(loop)
     assert rounds[-1] - rounds[0] < LONG_SECONDS
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_the_loop_rests_long_only_while_no_sensor_answers(
+    instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch, *, answers: bool
+) -> None:
+    """One that answered before its time had come is asked again within a round."""
+    rounds: list[float] = []
+
+    def look(*_: object, threadpool_executor: Any, **__: object) -> Iterator[None]:
+        rounds.append(time.monotonic())
+        if answers and len(rounds) == 2:
+            threadpool_executor.submit(time.sleep, 0.05)
+        yield
+
+    monkeypatch.setattr(sensor_loop, "execute_sensor_iteration", look)
+    monkeypatch.setattr(sensor_loop, "MIN_INTERVAL_LOOP_TIME", 0.2)
+    monkeypatch.setattr(daemon_module, "SENSOR_QUIET_SECONDS", 1.5)
+    made = daemons(instance, cast("News", None))
+    (sensors,) = [each for each in made if isinstance(each, SensorDaemon)]
+    context = cast("IWorkspaceProcessContext[Any]", SimpleNamespace(instance=instance))
+    with sensors:
+        loop = sensors.core_loop(context, threading.Event())
+        while len(rounds) < 4:
+            next(loop)
+    second, third, fourth = (later - earlier for earlier, later in pairwise(rounds))
+    assert second < 1, "at the beginning sensors are looked at soon"
+    if answers:
+        assert third < 1, "it has answered"
+        assert fourth < 1, "its time may have come"
+    else:
+        assert third >= 1.5
 
 
 @pytest.mark.parametrize(

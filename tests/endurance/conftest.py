@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.integration.control_plane.conftest import keys
+from tests.integration.control_plane.conftest import keys, lone_platform
 
-__all__ = ["keys"]
+__all__ = ["keys", "lone_platform"]

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from statistics import median
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
-from starlette.testclient import TestClient
 
 from control_plane.adapters.database import count_outages, new_engine, transaction
-from idp_dagster.exporter import exporter
-from idp_dagster.health import EngineHealth, engine_health
-from idp_kernel.clock import SystemClock
 from idp_kernel.errors import Unavailable
 from idp_kernel.ids import new_id
 from idp_kernel.services import ServiceName
 from idp_kernel.telemetry.metrics import downstream_errors
-from idp_kernel.wire.metrics import MetricsProjection
 from idp_kernel.workflows import WORKFLOW_SECONDS_BUCKETS, Step, WorkflowName, WorkflowResult
 from tests.fixtures.counted_rows import DOWNSTREAM_ERRORS, EVENTS, LEASE_LOSSES, RETRIES
-from tests.fixtures.stack import PostgresServer
-from tests.integration.control_plane.conftest import Platform, Subject, eventually
+from tests.integration.control_plane.conftest import Platform, Subject
 from tests.integration.control_plane.engine_run import STEPS, claimed, report
 from tests.integration.control_plane.rotations import (
     rotating,
@@ -36,14 +27,8 @@ from tests.integration.control_plane.rotations import (
     set_policy,
 )
 from tests.integration.control_plane.test_limits import set_limits
-from tests.integration.idp_dagster.storage import dagster_storage
 
-LONG_AGO_REQUESTS, LONG_AGO_SECRETS = 1_000_000, 100_000
-LONG_AGO_RUNS = 100_000
-"""In Dagster, which does not keep them for as long."""
-SCRAPES = 20
 ASKED_OVER_HTTP = 10_000
-SCRAPE_WITHIN_SECONDS = 0.1
 DAILY = {"intervalSeconds": 86400, "graceSeconds": 0}
 """A policy."""
 
@@ -228,47 +213,6 @@ def test_an_outage_of_the_database_is_counted(lone_platform: Platform) -> None:
 
 
 @pytest.mark.endurance
-@pytest.mark.timeout(600)
-def test_a_scrape_is_quick_with_a_million_requests(
-    lone_platform: Platform, postgres_server: PostgresServer, tmp_path: Path
-) -> None:
-    """Of the exporter, of what the control plane and Dagster have."""
-    request_id = _succeeds(lone_platform, lone_platform.new_subject(), "one")
-    shown = _series(lone_platform)
-    _multiply(lone_platform, request_id)
-    assert _series(lone_platform) == shown, "no request and no secret has a series of its own"
-    lone_platform.provision(lone_platform.new_subject())
-    own = lone_platform.service(ServiceName.METRICS_EXPORTER)
-
-    def projection() -> MetricsProjection:
-        return MetricsProjection.model_validate(own.seen("/internal/metrics-projection"))
-
-    with dagster_storage(postgres_server, tmp_path) as storage:
-        storage.add_runs("application_onboarding", LONG_AGO_RUNS)
-
-        def health() -> EngineHealth:
-            return engine_health(storage.instance, datetime.now(UTC))
-
-        app = exporter(projection, health, SystemClock(), env="test")
-        before = _sequential_scans(lone_platform)
-        took = _seconds_of_scrapes(TestClient(app))
-    # The longest is longer while others have the cores; the scrape's own cost is the usual one.
-    assert median(took) < SCRAPE_WITHIN_SECONDS, took
-    assert _sequential_scans(lone_platform) == before
-
-
-def _seconds_of_scrapes(client: TestClient) -> list[float]:
-    took: list[float] = []
-    for _ in range(SCRAPES):
-        began = time.perf_counter()
-        shown = client.get("/metrics").text
-        took.append(time.perf_counter() - began)
-        assert "idp_metrics_projection_up 1.0" in shown
-        assert "dagster_instance_up 1.0" in shown
-    return took
-
-
-@pytest.mark.endurance
 def test_ten_thousand_requests_over_http_add_no_series(lone_platform: Platform) -> None:
     asked = ("/v1/workflow-requests/{id}", "/v1/teams/team-{id}", "/v1/nowhere/{id}")
 
@@ -291,16 +235,6 @@ def _process_series(platform: Platform) -> set[tuple[str, tuple[tuple[str, str],
         (sample.name, tuple(sorted(sample.labels.items())))
         for family in shown
         for sample in family.samples
-    }
-
-
-def _series(platform: Platform) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
-    """What the projection shows, by name and labels."""
-    return {
-        (name, tuple(sorted((key, value) for key, value in each.items() if isinstance(value, str))))
-        for name, items in _shown(platform).items()
-        if isinstance(items, list)
-        for each in items
     }
 
 
@@ -407,52 +341,3 @@ def _rows(platform: Platform, query: str) -> dict[Any, int]:
         for *labels, value in rows
         if value
     }
-
-
-def _multiply(platform: Platform, request_id: str) -> None:
-    """More ended requests and secrets than a large installation has after some years."""
-    with transaction(platform.engine) as connection:
-        connection.execute(text("SET LOCAL statement_timeout = 0"))
-        of_its_own = {"id": "gen_random_uuid()"}
-        for table, rows, where, changed in (
-            ("workflow_requests", LONG_AGO_REQUESTS, f"id = '{request_id}'", of_its_own),
-            ("secrets", LONG_AGO_SECRETS, "true", {**of_its_own, "name": "'s-' || n"}),
-        ):
-            names = connection.execute(
-                text(
-                    "SELECT column_name FROM information_schema.columns"
-                    " WHERE table_name = :table ORDER BY ordinal_position"
-                ),
-                {"table": table},
-            ).scalars()
-            values = {name: changed.get(name, name) for name in names}
-            connection.execute(
-                text(
-                    f"INSERT INTO {table} ({', '.join(values)})"  # noqa: S608 - our own tables
-                    f" SELECT {', '.join(values.values())}"
-                    f" FROM {table}, generate_series(1, {rows}) n WHERE {where}"
-                )
-            )
-        connection.execute(text("ANALYZE"))
-
-
-def _sequential_scans(platform: Platform) -> dict[str, int]:
-    """How often the large tables were read from end to end; told when connections close."""
-    platform.engine.dispose()
-    query = text(
-        "SELECT relname, seq_scan FROM pg_stat_user_tables"
-        " WHERE relname IN ('workflow_requests', 'secrets')"
-    )
-    # A million new rows bring the server's own cleaning, which takes its time and is none of them.
-    alone = text(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-        " AND backend_type = 'client backend'"
-    )
-
-    def is_alone() -> bool:
-        with platform.engine.connect() as connection:
-            return bool(connection.execute(alone).scalar_one() == 1)
-
-    eventually(is_alone)
-    with platform.engine.connect() as connection:
-        return {row.relname: row.seq_scan for row in connection.execute(query)}

@@ -35,7 +35,8 @@ UPDATE workflow_requests SET
     waiting_reason = NULL, waiting_since = NULL, waiting_until = NULL
 WHERE state IN ('pending', 'running', 'waiting');
 UPDATE workflow_subjects SET active = false WHERE active;
-DELETE FROM lost_runs
+DELETE FROM lost_runs;
+DELETE FROM rotation_causes
 """
 AT_ONCE_SECONDS = 10.0
 """Far more than it takes to be told, far less than who waits would wait."""
@@ -43,7 +44,9 @@ AT_ONCE_SECONDS = 10.0
 
 @pytest.fixture(autouse=True)
 def nothing_else_is_open(platform: Platform) -> None:
-    """Ends what other tests left: a sweeper would make a wait or a lost run work again."""
+    """Ends what other tests left: a sweeper would make a wait or a lost run work again, and a
+    cause of a rotation is told to who waits for one.
+    """
     with transaction(platform.engine) as connection:
         for statement in END_EVERYTHING.split(";"):
             connection.execute(text(statement))

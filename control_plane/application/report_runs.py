@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from control_plane.application.access import no_such
+from control_plane.application.lost_leases import lose_run
 from control_plane.application.ports import Work
 from control_plane.application.request_progress import (
     Cause,
@@ -23,19 +24,23 @@ _CODES: dict[RunEnding, str] = {
 
 def report_run(work: Work, report: RunReport, policy: AttemptPolicy) -> RunReported:
     """What became of the report. A lost run's report lets the next attempt be offered, unless a
-    person had stopped the run: that counts, though its lease ended before the word came.
+    person had stopped the run: that counts, though its lease ended before the word came. A run that
+    told nothing of its end, and that the engine tells of after its lease, has lost that.
     """
     before = lock_request_and_subjects(work, report.request_id)
     was_lost = work.requests.confirm_lost_run(report.run_id)
     if was_lost:
         work.journal.wake_offers()
+    actor = f"run:{report.run_id}"
+    untold = report.ending is RunEnding.FAILED and not work.requests.was_interrupted(before)
+    if untold and _holds(before, report) and before.has_lost_lease(work.now):
+        lost = lose_run(work, before, policy, actor=actor, may_live=False)
+        return RunReported(accepted=True, state=lost.state)
     after = _after(work, before, report, policy, was_lost=was_lost)
     if after is None:
         return RunReported(accepted=False, state=before.state)
-    untold = report.ending is RunEnding.FAILED and not work.requests.was_interrupted(before)
     reason = report.message or f"run {report.ending}"
-    cause = Cause(f"run:{report.run_id}", reason, untold=untold)
-    commit_transition(work, before, after, cause)
+    commit_transition(work, before, after, Cause(actor, reason, untold=untold))
     return RunReported(accepted=True, state=after.state)
 
 
@@ -58,7 +63,7 @@ def run_standing(work: Work, run_id: str) -> RunStanding:
 def _after(
     work: Work, before: Request, report: RunReport, policy: AttemptPolicy, *, was_lost: bool
 ) -> Request | None:
-    if before.state is RequestState.RUNNING and before.run_id == report.run_id:
+    if _holds(before, report):
         if report.ending is RunEnding.CANCELED:
             return before.cancelled(work.now)
         return before.run_ended_unfinished(now=work.now, policy=policy, why=_why(report))
@@ -69,6 +74,10 @@ def _after(
     if was_lost and report.ending is RunEnding.CANCELED and _was_released_by(before, report):
         return before.cancelled(work.now)
     return None
+
+
+def _holds(before: Request, report: RunReport) -> bool:
+    return before.state is RequestState.RUNNING and before.run_id == report.run_id
 
 
 def _never_claimed(work: Work, before: Request, report: RunReport) -> bool:

@@ -28,13 +28,14 @@ _ENDING_OF_STATE: dict[RequestState, AttemptEnding] = {
 class Cause:
     """Who moved the request and why.
 
-    `lost_run` when its run may still be alive somewhere, `untold` when it ended and has told
-    nothing of it, not even its spans.
+    `lost_lease` when its run did not renew its lease, `may_live` when that may still be alive
+    somewhere, `untold` when it ended and has told nothing of it, not even its spans.
     """
 
     actor: str
     reason: str = ""
-    lost_run: bool = False
+    lost_lease: bool = False
+    may_live: bool = False
     untold: bool = False
 
 
@@ -75,13 +76,13 @@ def _tell_wait(work: Work, before: Request, after: Request) -> None:
 
 
 def _end_attempt(work: Work, before: Request, after: Request, cause: Cause) -> None:
-    repeatable = AttemptEnding.LOST if cause.lost_run else AttemptEnding.FAILED
+    repeatable = AttemptEnding.LOST if cause.lost_lease else AttemptEnding.FAILED
     ending = _ENDING_OF_STATE.get(after.state, repeatable)
     work.requests.end_attempt(before, ending, cause.reason)
     if cause.untold:
         _tell_run(work, before)
     work.requests.interrupt_open_steps(before)
-    if cause.lost_run and before.run_id is not None:
+    if cause.may_live and before.run_id is not None:
         work.requests.add_lost_run(
             LostRun(
                 run_id=before.run_id,

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import structlog
-
-from control_plane.application.ports import CounterName, Work
+from control_plane.application.lost_leases import lose_run
+from control_plane.application.ports import Work
 from control_plane.application.request_progress import (
     Cause,
     commit_transition,
     lock_request_and_subjects,
 )
-from control_plane.domain.requests import AttemptPolicy, Failure, Request
-from idp_kernel.telemetry.subjects import WORKFLOW_REQUEST_ID
+from control_plane.domain.requests import AttemptPolicy, Request
 from idp_kernel.workflows import RequestState
 
 ACTOR = "control-plane-api"
-
-_log = structlog.get_logger(__name__)
 
 
 def overdue_requests(work: Work, *, with_leases: bool, rotations_at_once: int) -> Sequence[str]:
@@ -38,7 +34,7 @@ def sweep_request(work: Work, request_id: str, policy: AttemptPolicy, *, with_le
     elif before.is_past_deadline(work.now):
         _time_out(work, before)
     elif with_leases and before.has_lost_lease(work.now):
-        _lose_run(work, before, policy)
+        lose_run(work, before, policy, actor=ACTOR, may_live=True)
 
 
 def _wake(work: Work, before: Request) -> None:
@@ -51,16 +47,5 @@ def _wake(work: Work, before: Request) -> None:
 
 def _time_out(work: Work, before: Request) -> None:
     """Ends the request; a run that holds it may still be alive."""
-    cause = Cause(ACTOR, "deadline passed", lost_run=before.state is RequestState.RUNNING)
+    cause = Cause(ACTOR, "deadline passed", may_live=before.state is RequestState.RUNNING)
     commit_transition(work, before, before.timed_out(work.now), cause)
-
-
-def _lose_run(work: Work, before: Request, policy: AttemptPolicy) -> None:
-    why = Failure(
-        "lease_expired", f"Run {before.run_id} did not renew its lease in time.", retryable=True
-    )
-    work.journal.count(CounterName.LEASE_LOSSES, before.workflow)
-    after = before.run_lost(now=work.now, policy=policy, why=why)
-    cause = Cause(ACTOR, why.message, lost_run=True, untold=True)
-    commit_transition(work, before, after, cause)
-    _log.warning("lease_lost", run_id=before.run_id, **{WORKFLOW_REQUEST_ID: before.id})

@@ -528,18 +528,17 @@ def test_what_stands_still_is_told_and_that_it_goes_on(watched: Watched) -> None
     before = lost()
     with _is_told(watched, [*stopped, *late], ends=stopped):
         requests = [_stands_before(watched, step) for step in KILLED_IN]
-        with standing_still(platform, "daemon", "local-consumer"):
-            with held(platform, requests):
-                for step in KILLED_IN:
-                    platform.kill_at(f"workflow-engine.{step}.before_call")
-                requests += [_asks_for_an_environment(watched) for _ in range(LATE)]
-                requests += [_revokes(platform, secrets[name]) for name in ("one", "two")]
-                for labels in stopped:
-                    (told, *_) = _delivered(watched, "firing", FIRES_WITHIN_SECONDS, **labels)
-                    assert told["annotations"]["summary"]
-                _follow(watched, stopped)
-            # Before the daemon tells that the runs failed: then no lease is lost.
-            eventually(lambda: lost() == before + len(KILLED_IN), what="both leases are lost")
+        with held(platform, requests), standing_still(platform, "daemon", "local-consumer"):
+            for step in KILLED_IN:
+                platform.kill_at(f"workflow-engine.{step}.before_call")
+            requests += [_asks_for_an_environment(watched) for _ in range(LATE)]
+            requests += [_revokes(platform, secrets[name]) for name in ("one", "two")]
+            for labels in stopped:
+                (told, *_) = _delivered(watched, "firing", FIRES_WITHIN_SECONDS, **labels)
+                assert told["annotations"]["summary"]
+            _follow(watched, stopped)
+        # Whether the sweep comes first or the daemon, which tells at once that the runs failed.
+        eventually(lambda: lost() == before + len(KILLED_IN), what="both leases are lost")
         for each in requests:
             assert platform.ended(each, ENDS_WITHIN_SECONDS)["state"] == "succeeded"
         _await_all(watched, late)

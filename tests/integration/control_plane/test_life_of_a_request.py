@@ -18,7 +18,7 @@ from idp_kernel.errors import Unavailable
 from idp_kernel.ids import new_id
 from idp_kernel.services import ServiceName
 from idp_kernel.telemetry.subjects import WORKFLOW_REQUEST_ID
-from idp_kernel.wire.engine import CANCEL_REQUESTED, METRICS_PROJECTION
+from idp_kernel.wire.engine import CANCEL_REQUESTED, METRICS_PROJECTION, RUN_INTERRUPTED
 from idp_kernel.workflows import Step
 from tests.integration.control_plane.conftest import Platform, eventually, somebody_waits_for_a_lock
 from tests.integration.control_plane.engine_run import (
@@ -280,6 +280,35 @@ def test_a_lost_lease_is_logged_with_its_run_and_request(platform: Platform) -> 
     lost = [each for each in logs if each["event"] == "lease_lost"]
     of_it = [each["run_id"] for each in lost if each[WORKFLOW_REQUEST_ID] == request_id]
     assert of_it == [run.run_id]
+
+
+def test_a_lease_is_lost_though_the_engine_ends_the_run_before_a_sweep(platform: Platform) -> None:
+    request_id = platform.provision(platform.new_subject())
+    run = claimed(platform, request_id)
+    run.start(STEPS[0])
+    before = of_provisioning(projection(platform)["leaseLosses"])
+    platform.clock.advance(16)
+    with capture_logs() as logs:
+        assert report(platform, run, "failed") == {"accepted": True, "state": "pending"}
+    assert [each["run_id"] for each in logs if each["event"] == "lease_lost"] == [run.run_id]
+    assert of_provisioning(projection(platform)["leaseLosses"]) == before + 1
+    (attempt,) = platform.request(request_id)["attempts"]
+    assert attempt["ending"] == "lost"
+    assert offers(platform)[request_id]["attempt"] == 2
+    lost = platform.engine_service.seen("/internal/lost-runs")["runs"]
+    assert run.run_id not in [each["runId"] for each in lost]
+
+
+def test_a_run_that_was_stopped_and_said_so_lost_no_lease(platform: Platform) -> None:
+    """Though the word on its end comes late."""
+    request_id = platform.provision(platform.new_subject())
+    run = claimed(platform, request_id)
+    run.start(STEPS[0])
+    assert run.fail(STEPS[0], retryable=True, code=RUN_INTERRUPTED) == "running"
+    before = of_provisioning(projection(platform)["leaseLosses"])
+    platform.clock.advance(16)
+    assert report(platform, run, "failed") == {"accepted": True, "state": "pending"}
+    assert of_provisioning(projection(platform)["leaseLosses"]) == before
 
 
 def test_nobody_waits_for_ever_for_the_word_on_a_lost_run(platform: Platform) -> None:

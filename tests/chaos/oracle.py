@@ -59,14 +59,21 @@ class Repository:
 
     def commits(self) -> list[Commit]:
         """Of main, newest first; none where it has none yet."""
-        if not (self.path / "refs" / "heads" / "main").exists():
+        if not self._has_main():
             return []
         lines = self._git("log", "--first-parent", f"--format={_FORMAT}", "refs/heads/main")
         return [Commit(*line.split("\x1f")) for line in lines.splitlines()]
 
     def moves(self) -> list[str]:
-        """What main was moved to, newest first: its reflog."""
+        """What main was moved to, newest first: its reflog; nothing where there is no main yet, as
+        in what a cancelled onboarding has created and not seeded.
+        """
+        if not self._has_main():
+            return []
         return self._git("reflog", "show", "--format=%H", "refs/heads/main").split()
+
+    def _has_main(self) -> bool:
+        return bool(self._git("for-each-ref", "refs/heads/main"))
 
     def _git(self, *arguments: str) -> str:
         ran = subprocess.run(

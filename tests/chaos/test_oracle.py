@@ -63,9 +63,11 @@ def test_a_repository_tells_who_made_each_commit_and_where_main_was(tmp_path: Pa
 
     message = with_trailers("Describe shop", installation_id="i", entity="seed/x", request_id="r1")
     git("init", "--initial-branch=main", ".")
+    repository = Repository(tmp_path / ".git")
+    assert (repository.commits(), repository.moves()) == ([], [])
     git("commit", "--allow-empty", "-m", message)
     git("commit", "--allow-empty", "-m", "Mine")
-    repository = Repository(tmp_path / ".git")
+    git("pack-refs", "--all")
     mine, seed = repository.commits()
     assert (mine.request_id, mine.entity) == ("", "")
     assert (seed.subject, seed.request_id, seed.entity) == ("Describe shop", "r1", "seed/x")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from control_plane.application.ports import CounterName, Work
+from control_plane.application.ports import Work
 from control_plane.application.request_progress import Cause, commit_transition
 from control_plane.domain.requests import AttemptPolicy, Failure, Request
 from idp_kernel.telemetry.subjects import WORKFLOW_REQUEST_ID
@@ -21,7 +21,6 @@ def lose_run(
     why = Failure(
         "lease_expired", f"Run {before.run_id} did not renew its lease in time.", retryable=True
     )
-    work.journal.count(CounterName.LEASE_LOSSES, before.workflow)
     after = before.run_lost(now=work.now, policy=policy, why=why)
     cause = Cause(actor, why.message, lost_lease=True, may_live=may_live, untold=True)
     commit_transition(work, before, after, cause)

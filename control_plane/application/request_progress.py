@@ -59,7 +59,7 @@ def commit_transition(work: Work, before: Request, after: Request, cause: Cause)
         _end_attempt(work, before, after, cause)
     if after.state is RequestState.PENDING and after.attempt > before.attempt:
         work.journal.wake_offers()
-        if after.used_attempts > before.used_attempts:
+        if before.state is not RequestState.WAITING:
             work.journal.count(CounterName.RETRIES, after.workflow)
     if before.state in ACTIVE_STATES and after.state not in ACTIVE_STATES:
         _end(work, after, cause)
@@ -79,6 +79,8 @@ def _end_attempt(work: Work, before: Request, after: Request, cause: Cause) -> N
     repeatable = AttemptEnding.LOST if cause.lost_lease else AttemptEnding.FAILED
     ending = _ENDING_OF_STATE.get(after.state, repeatable)
     work.requests.end_attempt(before, ending, cause.reason)
+    if ending is AttemptEnding.LOST:
+        work.journal.count(CounterName.LEASE_LOSSES, before.workflow)
     if cause.untold:
         _tell_run(work, before)
     work.requests.interrupt_open_steps(before)

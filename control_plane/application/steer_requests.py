@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from control_plane.application.access import found
-from control_plane.application.ports import CounterName, Work
+from control_plane.application.ports import Work
 from control_plane.application.request_progress import (
     Cause,
     commit_transition,
@@ -49,7 +49,6 @@ def retry_request(work: Work, actor: str, request_id: str, reason: str) -> Reque
     _refuse_when_undone(work, request_id)
     after = before.retried(work.now)
     work.requests.set_subjects_active(request_id, active=True)
-    work.journal.count(CounterName.RETRIES, after.workflow)
     _tell(work, DomainEvent.WORKFLOW_REQUEST_RETRIED, actor, before, reason)
     commit_transition(work, before, after, Cause(actor, reason))
     return after

@@ -158,13 +158,19 @@ WORKFLOW_RUN_DURATION = Metric(
     "From the command to the end of its request, waiting left out.",
 )
 WORKFLOW_RETRIES = Metric(
-    "workflow_retries_total", _COUNTER, ("workflow",), "Step retries and further attempts."
+    "workflow_retries_total",
+    _COUNTER,
+    ("workflow",),
+    "Step retries, and attempts after another but for those after a wait.",
 )
 DOMAIN_EVENTS = Metric(
     "domain_events_total", _COUNTER, ("event", "result"), "Domain events committed."
 )
 WORKFLOW_LEASE_LOSSES = Metric(
-    "workflow_lease_losses_total", _COUNTER, ("workflow",), "Runs that did not renew their lease."
+    "workflow_lease_losses_total",
+    _COUNTER,
+    ("workflow",),
+    "Attempts that ended since their run did not renew its lease.",
 )
 WORKFLOW_REQUESTS_OPEN = Metric(
     "workflow_requests_open", _GAUGE, ("workflow", "state"), "Requests that have not ended."

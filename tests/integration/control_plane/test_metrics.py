@@ -19,7 +19,7 @@ from idp_kernel.telemetry.metrics import downstream_errors
 from idp_kernel.workflows import WORKFLOW_SECONDS_BUCKETS, Step, WorkflowName, WorkflowResult
 from tests.fixtures.counted_rows import DOWNSTREAM_ERRORS, EVENTS, LEASE_LOSSES, RETRIES
 from tests.integration.control_plane.conftest import Platform, Subject
-from tests.integration.control_plane.engine_run import STEPS, claimed, report
+from tests.integration.control_plane.engine_run import STEPS, claimed, offers, report
 from tests.integration.control_plane.rotations import (
     rotating,
     rotation_of,
@@ -245,6 +245,8 @@ def _run_all_kinds_of_traffic(platform: Platform) -> None:
     _loses_its_lease(platform)
     _fails_is_retried_and_succeeds(platform)
     _is_cancelled_and_retried(platform)
+    _is_cancelled_and_loses_its_lease(platform)
+    _never_claims(platform)
     _times_out(platform)
     platform.provision(platform.new_subject())
     claimed(platform, platform.provision(platform.new_subject()))
@@ -313,6 +315,24 @@ def _is_cancelled_and_retried(platform: Platform) -> None:
     run = claimed(platform, request_id, attempt=2)
     run.start(Step.MATERIALIZE_REPOSITORIES)
     report(platform, run, "canceled")
+
+
+def _is_cancelled_and_loses_its_lease(platform: Platform) -> None:
+    """Its attempt ended since it was to be cancelled."""
+    request_id = platform.provision(platform.new_subject())
+    claimed(platform, request_id)
+    platform.admin.ok(f"/v1/workflow-requests/{request_id}/cancel", {"reason": "a typo"})
+    platform.sweep_after(16)
+    assert platform.request(request_id)["state"] == "cancelled"
+
+
+def _never_claims(platform: Platform) -> None:
+    """The engine lost the run on its way to a worker: there is another attempt."""
+    request_id = platform.provision(platform.new_subject())
+    assert request_id in offers(platform)
+    body = {"requestId": request_id, "runId": new_id(), "attempt": 1, "ending": "never_started"}
+    platform.engine_service.ok("/internal/run-reports", body)
+    assert platform.request(request_id)["attempt"] == 2
 
 
 def _times_out(platform: Platform) -> None:

@@ -14,7 +14,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class RetriesTotal(WireModel):
-    """`workflow_retries_total`: step retries plus further attempts."""
+    """`workflow_retries_total`."""
 
     workflow: WorkflowName
     value: Count

@@ -24,7 +24,7 @@ elsewhere=(
     tests/integration/control_plane/test_{due_rotations,onboarding,rotation,rotation_causes,undo}.py
 )
 several=(tests/integration/{idp_dagster,observability} tests/{architecture,contract,docs,property})
-alone=(tests/e2e/test_endurance.py tests/endurance/test_{scrape,watchers}.py)
+alone=(tests/e2e/test_endurance.py tests/endurance/test_{scrape,series,watchers}.py)
 # Folders of our own: pytest closes its default one to other accounts with each session, and root's
 # PostgreSQL runs under another account.
 folder=$(mktemp -d)

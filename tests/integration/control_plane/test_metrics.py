@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
-from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from control_plane.adapters.database import count_outages, new_engine, transaction
@@ -28,7 +27,6 @@ from tests.integration.control_plane.rotations import (
 )
 from tests.integration.control_plane.test_limits import set_limits
 
-ASKED_OVER_HTTP = 10_000
 DAILY = {"intervalSeconds": 86400, "graceSeconds": 0}
 """A policy."""
 
@@ -210,32 +208,6 @@ def test_an_outage_of_the_database_is_counted(lone_platform: Platform) -> None:
         raise AssertionError
     labels = {"target": "postgresql", "code": "database_unavailable", "status": "none"}
     assert registry.get_sample_value("downstream_errors_total", labels) == 1
-
-
-@pytest.mark.endurance
-def test_ten_thousand_requests_over_http_add_no_series(lone_platform: Platform) -> None:
-    asked = ("/v1/workflow-requests/{id}", "/v1/teams/team-{id}", "/v1/nowhere/{id}")
-
-    def ask() -> None:
-        for path in asked:
-            assert lone_platform.admin.get(path.format(id=new_id())).status_code == 404
-
-    ask()
-    before = _process_series(lone_platform)
-    assert len(before) > 10
-    for _ in range(ASKED_OVER_HTTP // len(asked)):
-        ask()
-    assert _process_series(lone_platform) == before
-
-
-def _process_series(platform: Platform) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
-    """All that the process shows at `/metrics`, by name and labels."""
-    shown = text_string_to_metric_families(platform.client.get("/metrics").text)
-    return {
-        (sample.name, tuple(sorted(sample.labels.items())))
-        for family in shown
-        for sample in family.samples
-    }
 
 
 def _run_all_kinds_of_traffic(platform: Platform) -> None:

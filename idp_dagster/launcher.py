@@ -33,6 +33,7 @@ from dagster_celery.tags import (
 from dagster_shared.serdes.serdes import JsonSerializableValue
 
 from idp_dagster.clients import control_plane_client
+from idp_dagster.storage import events_held
 from idp_dagster.tags import LAST_SEEN, TRACEPARENT, log_fields_of, subject_of
 from idp_kernel.clock import Clock, SystemClock
 from idp_kernel.errors import NotFound
@@ -81,12 +82,14 @@ def process_instance(process_id: int) -> DagsterInstance:
 def execute_run(execute_job_args_packed: JsonSerializableValue) -> int:
     """The task: executes a run in this process; answers 1 when it failed."""
     told = unpack_value(execute_job_args_packed, as_type=ExecuteRunArgs)
-    return _execute_run_command_body(
-        run_id=told.run_id,
-        instance=process_instance(os.getpid()),
-        write_stream_fn=lambda _event: None,
-        set_exit_code_on_failure=True,
-    )
+    instance = process_instance(os.getpid())
+    with events_held(instance):
+        return _execute_run_command_body(
+            run_id=told.run_id,
+            instance=instance,
+            write_stream_fn=lambda _event: None,
+            set_exit_code_on_failure=True,
+        )
 
 
 class LeaseRunLauncher(CeleryRunLauncher):

@@ -8,16 +8,19 @@ process, not to the instance.
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from functools import cache, partial
 from typing import Any
 
 import structlog
-from dagster import DagsterEvent, DagsterEventType, EventLogEntry
+from dagster import DagsterEvent, DagsterEventType, DagsterInstance, EventLogEntry
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
 from dagster._core.scheduler.instigation import TickStatus
+from dagster._core.snap import ExecutionPlanSnapshot
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
@@ -57,9 +60,22 @@ RESTED_SECONDS = 1.0
 _USED_AT = "idp_used_at"
 _THERE: set[tuple[str, str]] = set()
 """Tables, columns and indexes that were seen, of each database."""
+PLANS_KEPT = 100
+_PLANS: dict[str, ExecutionPlanSnapshot] = {}
+"""Of runs that this process executed, by their ids."""
 _INSERT_EVENT = SqlEventLogStorageTable.insert().inline()
 """Made once: to make it anew takes longer than to send it. Nobody asks for the row's number."""
 _ASSET_EVENTS = frozenset({*ASSET_EVENTS, *ASSET_CHECK_EVENTS})
+_FOLLOWED_AT_ONCE = frozenset(
+    {
+        DagsterEventType.STEP_OUTPUT,
+        DagsterEventType.HANDLED_OUTPUT,
+        DagsterEventType.STEP_SUCCESS,
+        DagsterEventType.RESOURCE_INIT_SUCCESS,
+        DagsterEventType.ENGINE_EVENT,
+    }
+)
+"""Events of a run after which Dagster has nothing to wait for before its next."""
 
 
 class PooledPostgresStorage(DagsterPostgresStorage):
@@ -94,8 +110,8 @@ class TellingRunStorage(PostgresRunStorage):
     """Tells whoever starts runs when there is something to start, or room for it, and whoever
     reports ends when a run has ended.
 
-    Looks once in a process whether the tables have a column or an index; Dagster looks before each
-    statement that names it.
+    Looks once in a process whether the tables have a column, an index, or the snapshot of a job;
+    Dagster looks before each statement that names it. None of them goes again.
     """
 
     def has_run_stats_index_cols(self) -> bool:
@@ -107,6 +123,26 @@ class TellingRunStorage(PostgresRunStorage):
     def has_built_index(self, migration_name: str) -> bool:
         look = partial(super().has_built_index, migration_name)
         return stays(self.postgres_url, migration_name, look)
+
+    def has_job_snapshot(self, job_snapshot_id: str) -> bool:
+        look = partial(super().has_job_snapshot, job_snapshot_id)
+        return stays(self.postgres_url, job_snapshot_id, look)
+
+    def has_execution_plan_snapshot(self, execution_plan_snapshot_id: str) -> bool:
+        look = partial(super().has_execution_plan_snapshot, execution_plan_snapshot_id)
+        return stays(self.postgres_url, execution_plan_snapshot_id, look)
+
+    def get_execution_plan_snapshot(self, execution_plan_snapshot_id: str) -> ExecutionPlanSnapshot:
+        """Named by its content, so that it stays what it is."""
+        known = _PLANS.get(execution_plan_snapshot_id)
+        if known is not None:
+            return known
+        found = super().get_execution_plan_snapshot(execution_plan_snapshot_id)
+        if len(_PLANS) >= PLANS_KEPT:
+            _PLANS.clear()
+        if found:
+            _PLANS[execution_plan_snapshot_id] = found
+        return found
 
     def handle_run_event(
         self, run_id: str, event: DagsterEvent, update_timestamp: datetime | None = None
@@ -125,17 +161,66 @@ class TellingRunStorage(PostgresRunStorage):
 
 
 class TerseEventLogStorage(PostgresEventLogStorage):
-    """Stores most events with one statement: Dagster's own `NOTIFY` after each has no listener."""
+    """Stores most events with one statement: Dagster's own `NOTIFY` after each has no listener.
+
+    While a run is executed, what comes right before another event is stored together with that.
+    """
+
+    def __init__(
+        self,
+        postgres_url: str,
+        should_autocreate_tables: bool = True,  # noqa: FBT001, FBT002 - the signature of the base
+    ) -> None:
+        self._holds = False
+        self._held: list[dict[str, Any]] = []
+        self._held_lock = threading.Lock()
+        super().__init__(postgres_url, should_autocreate_tables)
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Within it a step's end is stored with the next step's start, or with the run's end.
+
+        Nothing of the user's code runs between the two, so nobody who looks misses an event for
+        longer than Dagster takes from one step to the next.
+        """
+        self._holds = True
+        try:
+            yield
+        finally:
+            self._holds = False
+            self._store_held()
 
     def store_event(self, event: EventLogEntry) -> None:
-        if event.is_dagster_event and event.dagster_event_type in _ASSET_EVENTS:
+        type_ = event.dagster_event_type if event.is_dagster_event else None
+        if type_ in _ASSET_EVENTS:
+            self._store_held()
             super().store_event(event)
             return
-        with self._connect() as connection:
-            connection.execute(_INSERT_EVENT, self._event_to_row(event))
+        with self._held_lock:
+            self._held.append(self._event_to_row(event))
+        if not (self._holds and type_ in _FOLLOWED_AT_ONCE):
+            self._store_held()
+
+    def _connect(self) -> AbstractContextManager[Connection]:
+        self._store_held()
+        return super()._connect()
+
+    def _store_held(self) -> None:
+        """In the order in which they came. When that fails it fails the run, as any event does."""
+        with self._held_lock:
+            held, self._held = self._held, []
+            if held:
+                with super()._connect() as connection:
+                    connection.execute(_INSERT_EVENT, held)
 
     def has_table(self, table_name: str) -> bool:
         return stays(self.postgres_url, table_name, partial(super().has_table, table_name))
+
+
+def events_held(instance: DagsterInstance) -> AbstractContextManager[None]:
+    """Has the instance's storage hold what another event follows at once."""
+    storage = instance.event_log_storage
+    return storage.holding() if isinstance(storage, TerseEventLogStorage) else nullcontext()
 
 
 class SettledScheduleStorage(PostgresScheduleStorage):

@@ -38,6 +38,8 @@ _NAMED_VALUES = re.compile(
     re.IGNORECASE,
 )
 """`password=…`, `"token": "…"` and the like, in a text of any form."""
+_BETWEEN = frozenset("=\"'")
+"""Without one of these no name is told from its value: most texts are looked at once."""
 
 EventDict = MutableMapping[str, Any]
 
@@ -45,6 +47,8 @@ EventDict = MutableMapping[str, Any]
 def redact(text: str) -> str:
     """The text without anything that looks like a credential."""
     without = _SECRET_VALUES.sub(_REDACTED, text)
+    if not _BETWEEN.intersection(without):
+        return without
     return _NAMED_VALUES.sub(rf"\g<name>\g<between>{_REDACTED}", without)
 
 

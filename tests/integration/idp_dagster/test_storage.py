@@ -1,0 +1,104 @@
+"""Events of a run that are stored together, on a real PostgreSQL."""
+
+import pytest
+from dagster import DagsterInstance, job, op
+from dagster._core.execution.api import create_execution_plan
+from dagster._core.snap import (
+    ExecutionPlanSnapshot,
+    create_execution_plan_snapshot_id,
+    snapshot_from_execution_plan,
+)
+from sqlalchemy.exc import SQLAlchemyError
+
+from idp_dagster.storage import events_held
+from idp_kernel.ids import new_id
+from tests.integration.idp_dagster.storage import DagsterStorage
+
+RUN = new_id()
+
+
+@pytest.fixture(autouse=True)
+def _emptied(storage: DagsterStorage) -> None:
+    storage.empty()
+
+
+def told(instance: DagsterInstance) -> list[tuple[str | None, str | None]]:
+    """The run's events in the order of the log, as the UI reads them."""
+    found = instance.get_records_for_run(RUN, limit=100).records
+    events = [each.event_log_entry.get_dagster_event() for each in found]
+    return [(each.step_key, each.event_type_value) for each in events]
+
+
+def test_the_end_of_a_step_is_stored_with_the_next_one_s_start(storage: DagsterStorage) -> None:
+    with events_held(storage.instance):
+        storage.begin_step(RUN, "first")
+        assert storage.events_of(RUN) == 1
+        storage.end_step(RUN, "first")
+        assert storage.events_of(RUN) == 1
+        storage.begin_step(RUN, "second")
+        assert storage.events_of(RUN) == 3
+    assert told(storage.instance) == [
+        ("first", "STEP_START"),
+        ("first", "STEP_SUCCESS"),
+        ("second", "STEP_START"),
+    ]
+
+
+def test_what_is_held_is_there_for_who_reads_in_the_same_process(storage: DagsterStorage) -> None:
+    with events_held(storage.instance):
+        storage.end_step(RUN, "only")
+        assert told(storage.instance) == [("only", "STEP_SUCCESS")]
+
+
+def test_what_nothing_follows_is_stored_at_the_end(storage: DagsterStorage) -> None:
+    def fail() -> None:
+        with events_held(storage.instance):
+            storage.end_step(RUN, "only")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert storage.events_of(RUN) == 1
+
+
+def test_an_event_outside_a_run_is_stored_at_once(storage: DagsterStorage) -> None:
+    with events_held(storage.instance):
+        pass
+    storage.end_step(RUN, "only")
+    assert storage.events_of(RUN) == 1
+
+
+def test_events_that_cannot_be_stored_fail_once(storage: DagsterStorage) -> None:
+    storage.execute("ALTER TABLE event_logs RENAME TO event_logs_away")
+    with events_held(storage.instance):
+        storage.end_step(RUN, "first")
+        with pytest.raises(SQLAlchemyError):
+            storage.begin_step(RUN, "second")
+        storage.execute("ALTER TABLE event_logs_away RENAME TO event_logs")
+        storage.end_step(RUN, "second")
+    assert told(storage.instance) == [("second", "STEP_SUCCESS")]
+
+
+def test_a_plan_is_read_once_in_a_process_and_one_that_is_missing_anew(
+    storage: DagsterStorage,
+) -> None:
+    runs, plan = storage.instance.run_storage, _plan()
+    plan_id = create_execution_plan_snapshot_id(plan)
+    assert not runs.has_execution_plan_snapshot(plan_id)
+    assert runs.get_execution_plan_snapshot(plan_id) is None
+    runs.add_execution_plan_snapshot(plan)
+    assert runs.has_execution_plan_snapshot(plan_id)
+    assert runs.get_execution_plan_snapshot(plan_id) == plan
+    storage.execute("DELETE FROM snapshots")
+    assert runs.get_execution_plan_snapshot(plan_id) == plan
+
+
+def _plan() -> ExecutionPlanSnapshot:
+    @op
+    def nothing() -> None: ...
+
+    @job
+    def only_nothing() -> None:
+        nothing()
+
+    return snapshot_from_execution_plan(create_execution_plan(only_nothing), "a job")

@@ -16,12 +16,13 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, insert, select, text
+from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from control_plane.adapters import tables as t
 from control_plane.adapters.database import storable
 from control_plane.adapters.downstream_labels import labels_of
+from control_plane.adapters.statements import adding
 from control_plane.application.ports import CounterName
 from control_plane.application.subjects import attributes_of
 from control_plane.domain.requests import Request
@@ -39,8 +40,15 @@ REQUESTS_CHANNEL: Final = "control_plane_requests"
 """Its notifications carry the id of the request that changed."""
 ROTATION_CAUSES_CHANNEL: Final = "control_plane_rotation_causes"
 _SEQUENCE_LOCK: Final = 0x1D90E7E7
-_NOTIFY_OF_EACH: Final = text(
-    "SELECT pg_notify(:channel, id) FROM unnest(CAST(:ids AS text[])) AS id"
+_NOTIFY: Final = text(
+    "SELECT pg_notify(channel, payload) FROM"
+    " unnest(CAST(:channels AS text[]), CAST(:payloads AS text[])) AS told(channel, payload)"
+)
+_TAKE_SEQUENCE: Final = text(f"SELECT pg_advisory_xact_lock({_SEQUENCE_LOCK})")
+_to_counters = upsert(t.projection_counters)
+_ADD_TO_COUNTERS: Final = _to_counters.on_conflict_do_update(
+    constraint=t.projection_counters.primary_key,
+    set_={"value": t.projection_counters.c.value + _to_counters.excluded.value},
 )
 
 
@@ -159,24 +167,33 @@ class SqlJournal:
 
     def flush(self, *, changed_requests: Collection[str] = ()) -> None:
         """Writes everything, and tells watchers of these requests; nothing may be locked after."""
-        for (counter, label), by in sorted(self._counts.items()):
-            self._add_to_counter(counter, label, by)
+        if self._counts:
+            counted = [
+                {"metric": counter, "label": label, "value": by}
+                for (counter, label), by in sorted(self._counts.items())
+            ]
+            self._connection.execute(_ADD_TO_COUNTERS, counted)
         for labels, by in sorted(self._downstream_errors.items()):
             self._add_to_downstream_errors(*labels, by)
         for workflow, result, seconds in sorted(self._durations):
             self._add_to_durations(workflow, result, seconds)
         if self._audit:
-            self._connection.execute(insert(t.audit_log), self._audit)
-        for channel in sorted(self._wakes):
-            self._connection.execute(text(f"NOTIFY {channel}"))
-        if changed_requests:
-            told = {"channel": REQUESTS_CHANNEL, "ids": list(changed_requests)}
-            self._connection.execute(_NOTIFY_OF_EACH, told)
+            self._connection.execute(adding(t.audit_log), self._audit)
+        self._notify(changed_requests)
         if self._events:
-            self._connection.execute(text(f"NOTIFY {EVENTS_CHANNEL}"))
-            self._connection.execute(select(func.pg_advisory_xact_lock(_SEQUENCE_LOCK)))
-            for event in self._events:
-                self._connection.execute(insert(t.outbox_events).values(event))
+            self._connection.execute(_TAKE_SEQUENCE)
+            self._connection.execute(adding(t.outbox_events), self._events)
+
+    def _notify(self, changed_requests: Collection[str]) -> None:
+        """In one statement: on each channel once, and of each request."""
+        wakes = self._wakes | ({EVENTS_CHANNEL} if self._events else set())
+        told = [(channel, "") for channel in sorted(wakes)]
+        told += [(REQUESTS_CHANNEL, each) for each in changed_requests]
+        if told:
+            columns = dict(
+                zip(("channels", "payloads"), map(list, zip(*told, strict=True)), strict=True)
+            )
+            self._connection.execute(_NOTIFY, columns)
 
     def tell_spans(self) -> None:
         """Exports the spans of what was committed."""
@@ -186,15 +203,6 @@ class SqlJournal:
     def _add_to_downstream_errors(self, target: str, code: str, status: str, by: int) -> None:
         table = t.projection_downstream_errors
         statement = upsert(table).values(target=target, code=code, status=status, value=by)
-        self._connection.execute(
-            statement.on_conflict_do_update(
-                constraint=table.primary_key, set_={"value": table.c.value + by}
-            )
-        )
-
-    def _add_to_counter(self, counter: CounterName, label: str, by: int) -> None:
-        table = t.projection_counters
-        statement = upsert(table).values(metric=counter, label=label, value=by)
         self._connection.execute(
             statement.on_conflict_do_update(
                 constraint=table.primary_key, set_={"value": table.c.value + by}

@@ -22,7 +22,7 @@ from control_plane.adapters.application_views import (
 from control_plane.adapters.database import snapshot
 from control_plane.adapters.filters import Query, after, beginning, equal, visible_to, within
 from control_plane.adapters.projection import read_projection
-from control_plane.adapters.request_store import SqlRequests, request_of, step_of
+from control_plane.adapters.request_store import REQUEST_COLUMNS, SqlRequests, request_of, step_of
 from control_plane.adapters.rotation_store import SqlRotations
 from control_plane.adapters.secret_views import (
     TEAM_IDS_OF_SECRETS,
@@ -379,7 +379,7 @@ _TOKENS: Query = select(
 
 _undos = t.workflow_requests.alias("undos")
 _REQUESTS: Query = select(
-    t.workflow_requests,
+    *REQUEST_COLUMNS,
     t.teams.c.slug.label("team"),
     select(_undos.c.id)
     .where(_undos.c.undoes == t.workflow_requests.c.id, _undos.c.state == RequestState.SUCCEEDED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -13,9 +14,9 @@ from sqlalchemy import (
     Select,
     Subquery,
     and_,
+    bindparam,
     exists,
     func,
-    insert,
     literal,
     or_,
     select,
@@ -28,7 +29,8 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from control_plane.adapters import tables as t
 from control_plane.adapters.database import storable
 from control_plane.adapters.limit_store import is_at_work
-from control_plane.adapters.stores import AnyRow, AnySelect, locked
+from control_plane.adapters.statements import CHANGED_ID, Hold, adding, changing, held, matching
+from control_plane.adapters.stores import AnyRow, AnySelect, hold_of
 from control_plane.application.ports import Attempt, StepRecord
 from control_plane.domain.requests import (
     AttemptEnding,
@@ -57,6 +59,15 @@ from idp_kernel.workflows import (
 _LOST_RUNS_PAGE = 100
 _OVERDUE_PAGE = 200
 _requests = t.workflow_requests.c
+REQUEST_COLUMNS = tuple(each for each in _requests if each is not _requests.desired_state)
+"""What a request is made of; what it was asked for is read by itself."""
+
+
+@cache
+def _by_id(hold: Hold) -> AnySelect:
+    return held(select(*REQUEST_COLUMNS).where(_requests.id == bindparam("id")), hold)
+
+
 _others = t.workflow_subjects.alias("others")
 _HELD_BY_ANOTHER = exists().where(
     _others.c.kind == t.workflow_subjects.c.kind,
@@ -86,6 +97,16 @@ IS_IN_GRACE = and_(
 """Of a request: it waits between its phases."""
 
 
+_put_step = upsert(t.request_steps).inline()
+_PUT_STEP = _put_step.on_conflict_do_update(
+    constraint=t.request_steps.primary_key,
+    set_={
+        each: _put_step.excluded[each]
+        for each in ("state", "retries", "ended_at", "error", "result")
+    },
+)
+
+
 class SqlRequests:
     """Workflow requests."""
 
@@ -103,14 +124,15 @@ class SqlRequests:
     ) -> None:
         self.changed.add(request.id)
         self._connection.execute(
-            insert(t.workflow_requests).values(
+            adding(t.workflow_requests),
+            {
                 **_fixed_values(request),
                 **_changing_values(request),
-                desired_state=desired_state.model_dump(mode="json"),
-            )
+                "desired_state": desired_state.model_dump(mode="json"),
+            },
         )
         self._connection.execute(
-            insert(t.workflow_subjects),
+            adding(t.workflow_subjects),
             [
                 {"request_id": request.id, "kind": kind, "subject_id": id_, "active": True}
                 for kind, id_ in subjects
@@ -118,8 +140,7 @@ class SqlRequests:
         )
 
     def by_id(self, request_id: str, *, lock: bool = False) -> Request | None:
-        query = select(t.workflow_requests).where(_requests.id == request_id)
-        row = self._connection.execute(locked(query, lock=lock)).one_or_none()
+        row = self._connection.execute(_by_id(hold_of(lock=lock)), {"id": request_id}).one_or_none()
         return None if row is None else request_of(row)
 
     def save(self, request: Request) -> None:
@@ -127,11 +148,8 @@ class SqlRequests:
         self.save_unshown(request)
 
     def save_unshown(self, request: Request) -> None:
-        self._connection.execute(
-            update(t.workflow_requests)
-            .where(_requests.id == request.id)
-            .values(**_changing_values(request))
-        )
+        values = {**_changing_values(request), CHANGED_ID: request.id}
+        self._connection.execute(changing(t.workflow_requests), values)
 
     def desired_state(self, request: Request) -> DesiredState:
         query = select(_requests.desired_state).where(_requests.id == request.id)
@@ -160,7 +178,7 @@ class SqlRequests:
         order: tuple[ColumnElement[Any], ColumnElement[Any]],
     ) -> Request | None:
         query = (
-            select(t.workflow_requests)
+            select(*REQUEST_COLUMNS)
             .where(_requests.workflow == workflow, _requests.application_id == application_id)
             .order_by(*order)
             .limit(1)
@@ -210,7 +228,7 @@ class SqlRequests:
         self, kind: SubjectKind, subject_id: str, workflow: WorkflowName
     ) -> Sequence[Request]:
         query = (
-            select(t.workflow_requests)
+            select(*REQUEST_COLUMNS)
             .where(
                 _requests.id.in_(self._requests_on(kind, subject_id)),
                 _requests.workflow == workflow,
@@ -222,7 +240,7 @@ class SqlRequests:
 
     def _begun_on(self, kind: SubjectKind, subject_id: str) -> Select[Any]:
         """Those of which a run began, undos left out."""
-        return select(t.workflow_requests).where(
+        return select(*REQUEST_COLUMNS).where(
             _requests.id.in_(self._requests_on(kind, subject_id)),
             _requests.workflow != WorkflowName.COMPENSATION,
             _requests.fence > 0,
@@ -344,32 +362,33 @@ class SqlRequests:
         return Attempt(row.request_id, row.attempt, run_id, row.claimed_at, ending)
 
     def step(self, request_id: str, attempt: int, step: Step) -> StepRecord | None:
-        steps = t.request_steps.c
-        query = select(t.request_steps).where(
-            steps.request_id == request_id, steps.attempt == attempt, steps.step == step
-        )
-        row = self._connection.execute(query).one_or_none()
+        named = {"request_id": request_id, "attempt": attempt, "step": step}
+        query = matching(t.request_steps, *named)
+        row = self._connection.execute(query, named).one_or_none()
         return None if row is None else step_of(row)
+
+    def steps_of_attempt(self, request: Request) -> Mapping[Step, StepRecord]:
+        named = {"request_id": request.id, "attempt": request.attempt}
+        rows = self._connection.execute(matching(t.request_steps, *named), named)
+        return {record.step: record for record in map(step_of, rows)}
 
     def save_step(self, record: StepRecord) -> None:
         self.changed.add(record.request_id)
-        changing = {
-            "state": record.state,
-            "retries": record.retries,
-            "ended_at": record.ended_at,
-            "error": None if record.error is None else record.error.model_dump(mode="json"),
-            "result": None if record.result is None else record.result.model_dump(mode="json"),
-        }
-        statement = upsert(t.request_steps).values(
-            request_id=record.request_id,
-            attempt=record.attempt,
-            step=record.step,
-            generation=record.generation,
-            started_at=record.started_at,
-            **changing,
-        )
+        error, result = record.error, record.result
         self._connection.execute(
-            statement.on_conflict_do_update(constraint=t.request_steps.primary_key, set_=changing)
+            _PUT_STEP,
+            {
+                "request_id": record.request_id,
+                "attempt": record.attempt,
+                "step": record.step,
+                "generation": record.generation,
+                "started_at": record.started_at,
+                "state": record.state,
+                "retries": record.retries,
+                "ended_at": record.ended_at,
+                "error": None if error is None else error.model_dump(mode="json"),
+                "result": None if result is None else result.model_dump(mode="json"),
+            },
         )
 
     def open_steps(self, request: Request) -> Sequence[StepRecord]:
@@ -489,7 +508,7 @@ def with_places(
     places = most - func.coalesce(at_work.c.at_work, 0)
     # The condition stands in both: the outer one is looked at again once the row is locked.
     query: AnySelect = (
-        select(t.workflow_requests)
+        select(*REQUEST_COLUMNS)
         .join(in_turn, in_turn.c.id == _requests.id)
         .outerjoin(limits, limits.c.team_id == _requests.team_id)
         .outerjoin(at_work, at_work.c.team_id == _requests.team_id)

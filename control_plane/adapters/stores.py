@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -14,16 +15,24 @@ from sqlalchemy import (
     Row,
     Select,
     Table,
+    bindparam,
     case,
     delete,
     func,
-    insert,
     select,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from control_plane.adapters import tables as t
+from control_plane.adapters.statements import (
+    CHANGED_ID,
+    Hold,
+    adding,
+    changing,
+    held,
+    matching,
+)
 from control_plane.application.ports import StoredToken
 from control_plane.domain.application_environments import (
     ApplicationEnvironment,
@@ -54,9 +63,13 @@ AnyRow = Row[tuple[Any, ...]]
 AnySelect = Select[tuple[Any, ...]]
 
 
+def hold_of(*, lock: bool) -> Hold:
+    return Hold.ANY_OTHER_HOLD if lock else Hold.NOTHING
+
+
 def locked(query: AnySelect, *, lock: bool) -> AnySelect:
     """The query, holding its rows for update; rows that refer to them may still be added."""
-    return query.with_for_update(key_share=True) if lock else query
+    return held(query, hold_of(lock=lock))
 
 
 def the(row: AnyRow | None, what: str) -> AnyRow:
@@ -124,20 +137,21 @@ class SqlPrincipals:
         self, *, id_: str, principal: str, token_hash: bytes, expires_at: datetime
     ) -> None:
         self._connection.execute(
-            insert(t.tokens).values(
-                id=id_,
-                principal=principal,
-                token_hash=token_hash,
-                created_at=self._now,
-                expires_at=expires_at,
-            )
+            adding(t.tokens),
+            {
+                "id": id_,
+                "principal": principal,
+                "token_hash": token_hash,
+                "created_at": self._now,
+                "expires_at": expires_at,
+            },
         )
 
     def token_by_hash(self, token_hash: bytes) -> StoredToken | None:
-        return self._token(_TOKENS.where(t.tokens.c.token_hash == token_hash))
+        return self._token(_TOKEN_BY_HASH, {"token_hash": token_hash})
 
     def token_by_id(self, token_id: str) -> StoredToken | None:
-        return self._token(_TOKENS.where(t.tokens.c.id == token_id))
+        return self._token(_TOKENS.where(t.tokens.c.id == token_id), {})
 
     def tokens_by_ids(self, token_ids: Collection[str]) -> Sequence[StoredToken]:
         rows = self._connection.execute(_TOKENS.where(t.tokens.c.id.in_(token_ids)))
@@ -150,7 +164,9 @@ class SqlPrincipals:
         self._set_token(token_id, last_used_at=self._now)
 
     def roles_of(self, principal: str) -> Mapping[str, TeamRole]:
-        return self.roles_of_all([principal]).get(principal, {})
+        query = matching(t.memberships, "principal")
+        rows = self._connection.execute(query, {"principal": principal})
+        return {row.team_id: TeamRole(row.role) for row in rows}
 
     def roles_of_all(self, principals: Collection[str]) -> Mapping[str, Mapping[str, TeamRole]]:
         query = select(t.memberships).where(t.memberships.c.principal.in_(principals))
@@ -178,8 +194,8 @@ class SqlPrincipals:
             update(t.principals).where(t.principals.c.name == name).values(platform_admin=is_one)
         )
 
-    def _token(self, query: AnySelect) -> StoredToken | None:
-        row = self._connection.execute(query).one_or_none()
+    def _token(self, query: AnySelect, named: Mapping[str, object]) -> StoredToken | None:
+        row = self._connection.execute(query, named).one_or_none()
         return None if row is None else StoredToken(**values_of(row))
 
     def _set_token(self, token_id: str, **values: datetime) -> None:
@@ -195,6 +211,7 @@ _TOKENS: AnySelect = select(
     t.tokens.c.revoked_at,
     t.tokens.c.last_used_at,
 ).join_from(t.tokens, t.principals)
+_TOKEN_BY_HASH = _TOKENS.where(t.tokens.c.token_hash == bindparam("token_hash"))
 
 
 class SqlTeams:
@@ -205,27 +222,26 @@ class SqlTeams:
 
     def add(self, team: Team) -> None:
         self._connection.execute(
-            insert(t.teams).values(
-                id=team.id,
-                slug=team.slug,
-                display_name=team.display_name,
-                state=team.state,
-                created_at=team.created_at,
-            )
+            adding(t.teams),
+            {
+                "id": team.id,
+                "slug": team.slug,
+                "display_name": team.display_name,
+                "state": team.state,
+                "created_at": team.created_at,
+            },
         )
 
     def by_slug(self, slug: str, *, lock: bool = False) -> Team | None:
-        query = locked(select(t.teams).where(t.teams.c.slug == slug), lock=lock)
-        row = self._connection.execute(query).one_or_none()
+        query = matching(t.teams, "slug", hold=hold_of(lock=lock))
+        row = self._connection.execute(query, {"slug": slug}).one_or_none()
         return None if row is None else team_of(row)
 
     def by_id(self, team_id: str) -> Team:
-        query = select(t.teams).where(t.teams.c.id == team_id)
-        return team_of(the(self._connection.execute(query).one_or_none(), f"team {team_id}"))
+        return self._the(matching(t.teams, "id"), team_id)
 
     def hold(self, team_id: str) -> Team:
-        query = select(t.teams).where(t.teams.c.id == team_id).with_for_update(read=True)
-        return team_of(the(self._connection.execute(query).one_or_none(), f"team {team_id}"))
+        return self._the(matching(t.teams, "id", hold=Hold.DELETION_AND_CHANGE), team_id)
 
     def save(self, team: Team) -> None:
         changing = {"state": team.state, "display_name": team.display_name}
@@ -264,6 +280,10 @@ class SqlTeams:
         )
         return self._connection.execute(statement).rowcount == 1
 
+    def _the(self, query: AnySelect, team_id: str) -> Team:
+        row = self._connection.execute(query, {"id": team_id}).one_or_none()
+        return team_of(the(row, f"team {team_id}"))
+
 
 class SqlEnvironments:
     """The platform's environments."""
@@ -273,33 +293,35 @@ class SqlEnvironments:
 
     def add(self, environment: Environment) -> None:
         self._connection.execute(
-            insert(t.environments).values(
-                id=environment.id,
-                slug=environment.slug,
-                description=environment.description,
-                state=environment.state,
-                created_at=environment.created_at,
-            )
+            adding(t.environments),
+            {
+                "id": environment.id,
+                "slug": environment.slug,
+                "description": environment.description,
+                "state": environment.state,
+                "created_at": environment.created_at,
+            },
         )
 
     def by_slug(self, slug: str, *, lock: bool = False) -> Environment | None:
-        query = locked(select(t.environments).where(t.environments.c.slug == slug), lock=lock)
-        row = self._connection.execute(query).one_or_none()
+        query = matching(t.environments, "slug", hold=hold_of(lock=lock))
+        row = self._connection.execute(query, {"slug": slug}).one_or_none()
         return None if row is None else environment_of(row)
 
     def by_id(self, environment_id: str) -> Environment:
-        return self._one(select(t.environments).where(t.environments.c.id == environment_id))
+        return self._the(matching(t.environments, "id"), environment_id)
 
     def hold(self, environment_id: str) -> Environment:
-        query = select(t.environments).where(t.environments.c.id == environment_id)
-        return self._one(query.with_for_update(read=True))
+        query = matching(t.environments, "id", hold=Hold.DELETION_AND_CHANGE)
+        return self._the(query, environment_id)
 
     def save(self, environment: Environment) -> None:
         changing = {"state": environment.state, "description": environment.description}
         _save_state(self._connection, t.environments, environment.id, **changing)
 
-    def _one(self, query: AnySelect) -> Environment:
-        return environment_of(the(self._connection.execute(query).one_or_none(), "environment"))
+    def _the(self, query: AnySelect, environment_id: str) -> Environment:
+        row = self._connection.execute(query, {"id": environment_id}).one_or_none()
+        return environment_of(the(row, f"environment {environment_id}"))
 
 
 class SqlApplications:
@@ -310,19 +332,20 @@ class SqlApplications:
 
     def add(self, application: Application) -> None:
         self._connection.execute(
-            insert(t.applications).values(
-                id=application.id,
-                team_id=application.team_id,
-                slug=application.slug,
-                description=application.description,
-                state=application.state,
-                created_at=application.created_at,
-            )
+            adding(t.applications),
+            {
+                "id": application.id,
+                "team_id": application.team_id,
+                "slug": application.slug,
+                "description": application.description,
+                "state": application.state,
+                "created_at": application.created_at,
+            },
         )
 
     def by_id(self, application_id: str, *, lock: bool = False) -> Application | None:
-        query = select(t.applications).where(t.applications.c.id == application_id)
-        row = self._connection.execute(locked(query, lock=lock)).one_or_none()
+        query = matching(t.applications, "id", hold=hold_of(lock=lock))
+        row = self._connection.execute(query, {"id": application_id}).one_or_none()
         return None if row is None else application_of(row)
 
     def save(self, application: Application) -> None:
@@ -330,7 +353,7 @@ class SqlApplications:
         _save_state(self._connection, t.applications, application.id, **changing)
 
     def add_repository(self, repository: ApplicationRepository) -> None:
-        self._connection.execute(insert(t.application_repositories).values(asdict(repository)))
+        self._connection.execute(adding(t.application_repositories), asdict(repository))
 
     def repositories(self, application_id: str) -> Sequence[ApplicationRepository]:
         table = t.application_repositories
@@ -343,7 +366,7 @@ class SqlApplications:
         _save_state(self._connection, t.application_repositories, repository.id, **changing)
 
     def add_integration(self, integration: GitOpsIntegration) -> None:
-        self._connection.execute(insert(t.gitops_integrations).values(asdict(integration)))
+        self._connection.execute(adding(t.gitops_integrations), asdict(integration))
 
     def integration(self, application_id: str) -> GitOpsIntegration | None:
         table = t.gitops_integrations
@@ -368,38 +391,36 @@ class SqlApplicationEnvironments:
 
     def add(self, environment: ApplicationEnvironment, repository: AppEnvRepository) -> None:
         self._connection.execute(
-            insert(t.application_environments).values(
-                id=environment.id,
-                application_id=environment.application_id,
-                environment_id=environment.environment_id,
-                state=environment.state,
-                revision=environment.revision,
-                created_at=environment.created_at,
-            )
+            adding(t.application_environments),
+            {
+                "id": environment.id,
+                "application_id": environment.application_id,
+                "environment_id": environment.environment_id,
+                "state": environment.state,
+                "revision": environment.revision,
+                "created_at": environment.created_at,
+            },
         )
         self._connection.execute(
-            insert(t.appenv_repositories).values(
-                id=repository.id,
-                application_environment_id=repository.application_environment_id,
-                owner=repository.owner,
-                name=repository.name,
-                url=repository.url,
-                state=repository.state,
-            )
+            adding(t.appenv_repositories),
+            {
+                "id": repository.id,
+                "application_environment_id": repository.application_environment_id,
+                "owner": repository.owner,
+                "name": repository.name,
+                "url": repository.url,
+                "state": repository.state,
+            },
         )
 
     def by_id(self, id_: str, *, lock: bool = False) -> ApplicationEnvironment | None:
-        table = t.application_environments
-        return self._one(select(table).where(table.c.id == id_), lock=lock)
+        return self._one({"id": id_}, lock=lock)
 
     def by_pair(
         self, application_id: str, environment_id: str, *, lock: bool = False
     ) -> ApplicationEnvironment | None:
-        table = t.application_environments
-        query = select(table).where(
-            table.c.application_id == application_id, table.c.environment_id == environment_id
-        )
-        return self._one(query, lock=lock)
+        pair = {"application_id": application_id, "environment_id": environment_id}
+        return self._one(pair, lock=lock)
 
     def of_application(
         self, application_id: str, *, lock: bool = False
@@ -422,9 +443,9 @@ class SqlApplicationEnvironments:
         )
 
     def repository(self, id_: str) -> AppEnvRepository:
-        table = t.appenv_repositories
-        query = select(table).where(table.c.application_environment_id == id_)
-        row = the(self._connection.execute(query).one_or_none(), f"repository of {id_}")
+        query = matching(t.appenv_repositories, "application_environment_id")
+        found = self._connection.execute(query, {"application_environment_id": id_})
+        row = the(found.one_or_none(), f"repository of {id_}")
         return AppEnvRepository(**{**values_of(row), "state": RepositoryState(row.state)})
 
     def save_repository(self, repository: AppEnvRepository) -> None:
@@ -437,39 +458,37 @@ class SqlApplicationEnvironments:
         )
 
     def secrets(self, id_: str, *, lock: bool = False) -> Sequence[Secret]:
-        query = SECRETS_WITH_BINDING.where(
-            t.secret_bindings.c.application_environment_id == id_
-        ).order_by(t.secrets.c.name)
-        return [secret_of(row) for row in self._connection.execute(locked(query, lock=lock))]
+        query = _secrets_of_environment(hold_of(lock=lock))
+        rows = self._connection.execute(query, {_ENVIRONMENT: id_})
+        return [secret_of(row) for row in rows]
 
     def add_secret(self, secret: Secret) -> None:
         self._connection.execute(
-            insert(t.secrets).values(
-                id=secret.id,
-                application_environment_id=secret.application_environment_id,
-                name=secret.name,
-                issuer=secret.issuer,
-                created_at=secret.created_at,
+            adding(t.secrets),
+            {
+                "id": secret.id,
+                "application_environment_id": secret.application_environment_id,
+                "name": secret.name,
+                "issuer": secret.issuer,
+                "created_at": secret.created_at,
                 **_secret_values(secret),
-            )
+            },
         )
         self._connection.execute(
-            insert(t.secret_bindings).values(
-                id=secret.binding.id,
-                secret_id=secret.id,
-                application_environment_id=secret.binding.application_environment_id,
-                state=secret.binding.state,
-            )
+            adding(t.secret_bindings),
+            {
+                "id": secret.binding.id,
+                "secret_id": secret.id,
+                "application_environment_id": secret.binding.application_environment_id,
+                "state": secret.binding.state,
+            },
         )
 
     def save_secret(self, secret: Secret) -> None:
-        told = _told_unless_changed(secret)
-        _save_state(
-            self._connection,
-            t.secrets,
-            secret.id,
-            **_secret_values(secret),
-            expiry_told_of_version=told,
+        expires_at = secret.policy.expires_at
+        self._connection.execute(
+            _SAVE_SECRET,
+            {**_secret_values(secret), CHANGED_ID: secret.id, _NEW_EXPIRY: expires_at},
         )
         binding = secret.binding
         _save_state(
@@ -480,8 +499,9 @@ class SqlApplicationEnvironments:
             version=binding.version,
         )
 
-    def _one(self, query: AnySelect, *, lock: bool) -> ApplicationEnvironment | None:
-        row = self._connection.execute(locked(query, lock=lock)).one_or_none()
+    def _one(self, named: Mapping[str, str], *, lock: bool) -> ApplicationEnvironment | None:
+        query = matching(t.application_environments, *named, hold=hold_of(lock=lock))
+        row = self._connection.execute(query, named).one_or_none()
         return None if row is None else appenv_of(row)
 
 
@@ -498,11 +518,27 @@ def _secret_values(secret: Secret) -> dict[str, object]:
     }
 
 
-def _told_unless_changed(secret: Secret) -> ColumnElement[int | None]:
+_ENVIRONMENT = "of_environment"
+_NEW_EXPIRY = "new_expiry"
+
+
+@cache
+def _secrets_of_environment(hold: Hold) -> AnySelect:
+    columns = t.secret_bindings.c
+    named = columns.application_environment_id == bindparam(_ENVIRONMENT)
+    return held(SECRETS_WITH_BINDING.where(named).order_by(t.secrets.c.name), hold)
+
+
+def _told_unless_changed() -> ColumnElement[int | None]:
     """That its end comes soon was told of one end; of another it was not."""
-    columns, expires_at = t.secrets.c, secret.policy.expires_at
-    is_another = columns.expires_at.is_distinct_from(expires_at)
+    columns = t.secrets.c
+    is_another = columns.expires_at.is_distinct_from(
+        bindparam(_NEW_EXPIRY, type_=columns.expires_at.type)
+    )
     return case((is_another, None), else_=columns.expiry_told_of_version)
+
+
+_SAVE_SECRET = changing(t.secrets).values(expiry_told_of_version=_told_unless_changed())
 
 
 def _policy_values(policy: RotationPolicy) -> dict[str, object]:
@@ -523,7 +559,7 @@ def _duration(seconds: int | None) -> timedelta | None:
 
 
 def _save_state(connection: Connection, table: Table, id_: str, **values: object) -> None:
-    connection.execute(update(table).where(table.c.id == id_).values(**values))
+    connection.execute(changing(table), {**values, CHANGED_ID: id_})
 
 
 def team_of(row: AnyRow) -> Team:

@@ -29,7 +29,7 @@ _SHOWS_THE_THING = (200, 201)
 _KEY = re.compile(IDEMPOTENCY_KEY_PATTERN)
 
 
-def idempotency_key(
+async def idempotency_key(
     given: Annotated[str | None, Header(alias=IDEMPOTENCY_KEY_HEADER)] = None,
 ) -> str:
     """The caller's key: 1 to 200 printable ASCII characters."""

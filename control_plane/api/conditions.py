@@ -103,13 +103,13 @@ class Expected:
         return checked
 
 
-def seen(
+async def seen(
     given: Annotated[str | None, Header(alias=IF_NONE_MATCH_HEADER, max_length=_LONGEST)] = None,
 ) -> Seen:
     return Seen(frozenset() if given is None else _tags(given, is_weak_enough=True))
 
 
-def expected(
+async def expected(
     given: Annotated[str | None, Header(alias=IF_MATCH_HEADER, max_length=_LONGEST)] = None,
 ) -> Expected:
     return Expected(None if given is None else _tags(given, is_weak_enough=False))

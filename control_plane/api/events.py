@@ -27,7 +27,7 @@ EventType = Annotated[str, Query(pattern=r"^[a-z_]{1,100}$")]
 After = Annotated[int | None, Query(ge=0, lt=10**18)]
 
 
-def events_wanted(
+async def events_wanted(
     occurred: Occurred,
     team: OfTeam = None,
     subject: Subject | None = None,

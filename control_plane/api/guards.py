@@ -42,7 +42,7 @@ class Guard:
 class Open(Guard):
     """Lets everybody in: for what proves itself in its body, and for public keys."""
 
-    def __call__(self) -> None: ...
+    async def __call__(self) -> None: ...
 
 
 class Person(Guard):
@@ -62,7 +62,7 @@ ANY_PERSON = Person()
 class PlatformAdmin(Guard):
     """Platform-admins."""
 
-    def __call__(self, caller: Annotated[Caller, Depends(ANY_PERSON)]) -> Caller:
+    async def __call__(self, caller: Annotated[Caller, Depends(ANY_PERSON)]) -> Caller:
         caller.check_platform_admin()
         return caller
 
@@ -124,7 +124,7 @@ class Service(Guard):
 
     scope: Scope
 
-    def __call__(self, services: Use, credentials: Credentials) -> ServiceClaims:
+    async def __call__(self, services: Use, credentials: Credentials) -> ServiceClaims:
         claims = verify(
             _token(credentials),
             services.own_keys,
@@ -142,7 +142,9 @@ class Service(Guard):
 class Run(Guard):
     """The run that its claim gave a token for the very request in the path."""
 
-    def __call__(self, request: Request, services: Use, credentials: Credentials) -> RunClaims:
+    async def __call__(
+        self, request: Request, services: Use, credentials: Credentials
+    ) -> RunClaims:
         claims = verify(
             _token(credentials),
             services.own_keys,

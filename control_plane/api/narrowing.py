@@ -12,14 +12,14 @@ from idp_kernel.wire.api import PrincipalName
 from idp_kernel.wire.base import Moment
 
 
-def _created(
+async def _created(
     created_after: Annotated[Moment | None, Query(alias="createdAfter")] = None,
     created_before: Annotated[Moment | None, Query(alias="createdBefore")] = None,
 ) -> Period:
     return Period(created_after, created_before)
 
 
-def _occurred(
+async def _occurred(
     occurred_after: Annotated[Moment | None, Query(alias="occurredAfter")] = None,
     occurred_before: Annotated[Moment | None, Query(alias="occurredBefore")] = None,
 ) -> Period:

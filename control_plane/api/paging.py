@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
@@ -49,8 +49,8 @@ def page_of(
     return Page(items=shown, next_cursor=_encode(position(shown[-1])) if more else None)
 
 
-def _by(pattern: str) -> Callable[[str | None, int], PageWanted]:
-    def page_wanted(cursor: Cursor = None, limit: Limit = DEFAULT_PAGE_SIZE) -> PageWanted:
+def _by(pattern: str) -> Callable[[str | None, int], Awaitable[PageWanted]]:
+    async def page_wanted(cursor: Cursor = None, limit: Limit = DEFAULT_PAGE_SIZE) -> PageWanted:
         return PageWanted(None if cursor is None else _decode(cursor, pattern), limit)
 
     return page_wanted

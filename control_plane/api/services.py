@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 from urllib.parse import quote
 
@@ -67,7 +68,7 @@ class Services:
         """The JWK set that verifies what the control plane signs."""
         return {"keys": [self.signing_key.public]}
 
-    @property
+    @cached_property
     def own_keys(self) -> KeySet:
         return public_key_set(self.published_keys)
 
@@ -78,5 +79,12 @@ def services_of(request: Request) -> Services:
     return services
 
 
-Use = Annotated[Services, Depends(services_of)]
+async def _services(request: Request) -> Services:
+    """In the event loop, as all that only computes: FastAPI sends other functions to a thread,
+    which takes longer than they do.
+    """
+    return services_of(request)
+
+
+Use = Annotated[Services, Depends(_services)]
 """A route's way to the services."""

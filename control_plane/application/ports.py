@@ -518,6 +518,10 @@ class Requests(Protocol):
 
     def step(self, request_id: str, attempt: int, step: Step) -> StepRecord | None: ...
 
+    def steps_of_attempt(self, request: Request) -> Mapping[Step, StepRecord]:
+        """Those of the current attempt that have begun."""
+        ...
+
     def save_step(self, record: StepRecord) -> None: ...
 
     def open_steps(self, request: Request) -> Sequence[StepRecord]:

@@ -88,7 +88,8 @@ def end_step(
     if _has_moved_on(work, request, holding) or (known is not None and known.state in _STEP_ENDED):
         return request
     request.check_held(holding)
-    _record_outcome(work, request, step, told)
+    is_new = not told.result.events or step not in work.requests.results(request)
+    _record_outcome(work, request, known or _new_step(work, request, step), told, is_new=is_new)
     return _after_failure(work, request, told.error, policy) if told.error else request
 
 
@@ -193,15 +194,16 @@ def _complete_results(
     work: Work, request: Request, told: EndPhase | Finalize
 ) -> Mapping[Step, StepResult]:
     """What all steps so far achieved, as it is kept, with those written that no hook told of."""
-    stored = work.requests.results(request)
+    stored, known = work.requests.results(request), work.requests.steps_of_attempt(request)
     untold = {
         step: result
         for step, result in _outcomes_with_last(request, told).items()
-        if _is_untold(work, request, step, stored)
+        if _is_untold(step, known, stored)
     }
     _check_complete(request, {**stored, **untold})
     for step, result in untold.items():
-        _record_outcome(work, request, step, _success(told, result))
+        record = known.get(step) or _new_step(work, request, step)
+        _record_outcome(work, request, record, _success(told, result), is_new=step not in stored)
     return work.requests.results(request)
 
 
@@ -213,10 +215,11 @@ def _outcomes_with_last(request: Request, told: EndPhase | Finalize) -> dict[Ste
     return {phase.steps[-1]: StepResult(), **told.outcomes}
 
 
-def _is_untold(work: Work, request: Request, step: Step, stored: Mapping[Step, StepResult]) -> bool:
+def _is_untold(
+    step: Step, known: Mapping[Step, StepRecord], stored: Mapping[Step, StepResult]
+) -> bool:
     """Whether no hook told the outcome; steps of earlier attempts that this run skipped were."""
-    known = work.requests.step(request.id, request.attempt, step)
-    return step not in stored if known is None else known.state not in _STEP_ENDED
+    return known[step].state not in _STEP_ENDED if step in known else step not in stored
 
 
 def _has_moved_on(work: Work, request: Request, holding: Holding) -> bool:
@@ -271,12 +274,14 @@ def _save_step(work: Work, request: Request, record: StepRecord, retry_number: i
         work.journal.count(CounterName.RETRIES, request.workflow, more)
 
 
-def _record_outcome(work: Work, request: Request, step: Step, told: StepOutcome) -> None:
-    """Writes how the step ended. A replay in a later attempt does not tell its events again."""
-    events = () if step in work.requests.results(request) else told.result.events
-    known = work.requests.step(request.id, request.attempt, step)
+def _record_outcome(
+    work: Work, request: Request, known: StepRecord, told: StepOutcome, *, is_new: bool
+) -> None:
+    """Writes how the step ended. A replay in a later attempt, which is not new, does not tell its
+    events again.
+    """
     record = replace(
-        known or _new_step(work, request, step),
+        known,
         state=StepState.FAILED if told.error else StepState.SUCCEEDED,
         ended_at=work.now,
         error=told.error,
@@ -285,14 +290,14 @@ def _record_outcome(work: Work, request: Request, step: Step, told: StepOutcome)
     _save_step(work, request, record, told.retry_number)
     for error in told.result.downstream_errors:
         work.journal.count_downstream_error(error)
-    for event in events:
+    for event in told.result.events if is_new else ():
         work.journal.event(
             event,
             subject=request.subject,
             actor=f"run:{told.run_id}",
             team_id=request.team_id,
             request_id=request.id,
-            data={"step": step, "attempt": request.attempt},
+            data={"step": known.step, "attempt": request.attempt},
         )
 
 

@@ -55,13 +55,14 @@ def check_room_for_application(work: Work, team: Team, *, environments: int) -> 
     more environments. Nobody else adds to what it has until the transaction ends.
     """
     limits = _held(work, team)
-    check_room(
-        LimitName.APPLICATIONS,
-        limits.max_applications,
-        used=work.limits.applications(team.id),
-        more=1,
-        team=team.slug,
-    )
+    if limits.max_applications is not None:
+        check_room(
+            LimitName.APPLICATIONS,
+            limits.max_applications,
+            used=work.limits.applications(team.id),
+            more=1,
+            team=team.slug,
+        )
     _check_environments(work, team, limits, more=environments)
 
 
@@ -75,7 +76,7 @@ def check_room_at_work(work: Work, request: Request) -> None:
     at work too. One that was offered or that a run has holds a place, and an emergency needs none.
     """
     team = work.teams.by_id(request.team_id)
-    limit = work.limits.of(team.id).or_else(work.limits.default).max_active_requests
+    limit = _in_force(work, team).max_active_requests
     holds_place = request.offers > 0 or request.state is not RequestState.PENDING
     if limit is None or holds_place or _is_emergency(work, request):
         return
@@ -95,11 +96,23 @@ def _is_emergency(work: Work, request: Request) -> bool:
 
 
 def _held(work: Work, team: Team) -> TeamLimits:
+    """The limits in force. Of a team that has one for what is added, others wait until this
+    transaction ends; without one nothing is counted, and nobody waits.
+    """
+    limits = _in_force(work, team)
+    if limits.max_applications is None and limits.max_application_environments is None:
+        return limits
     work.limits.hold(team.id)
+    return _in_force(work, team)
+
+
+def _in_force(work: Work, team: Team) -> TeamLimits:
     return work.limits.of(team.id).or_else(work.limits.default)
 
 
 def _check_environments(work: Work, team: Team, limits: TeamLimits, *, more: int) -> None:
+    if limits.max_application_environments is None:
+        return
     check_room(
         LimitName.APPLICATION_ENVIRONMENTS,
         limits.max_application_environments,

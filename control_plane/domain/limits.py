@@ -45,11 +45,11 @@ class TeamLimits:
 UNLIMITED = TeamLimits()
 
 
-def check_room(name: LimitName, limit: int | None, *, used: int, more: int, team: str) -> None:
+def check_room(name: LimitName, limit: int, *, used: int, more: int, team: str) -> None:
     """Raises `Conflict` (`quota_exceeded`), which names the limit and its use, unless there is room
     for that many more.
     """
-    if limit is None or more == 0 or used + more <= limit:
+    if more == 0 or used + more <= limit:
         return
     raise Conflict(
         f"Team {team} may have {limit} {_COUNTED[name]} and has {used}; this would add {more}."

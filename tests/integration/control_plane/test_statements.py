@@ -18,15 +18,15 @@ from tests.integration.control_plane.engine_run import EngineRun
 Answer = TypeVar("Answer")
 
 STATEMENTS = {
-    "register an application": 31,
-    "provision an environment": 38,
+    "register an application": 26,
+    "provision an environment": 32,
     "the same command again": 5,
     "offers": 5,
     "claim": 15,
     "start of a step": 5,
-    "end of a step": 10,
+    "end of a step": 8,
     "renewal of the lease": 2,
-    "finalize": 34,
+    "finalize": 26,
     "one request": 6,
     "page of requests": 3,
     "page of events": 3,

@@ -17,8 +17,8 @@ def test_the_teams_own_limit_goes_before_the_default() -> None:
     assert UNLIMITED.or_else(UNLIMITED) == UNLIMITED
 
 
-@pytest.mark.parametrize(("limit", "used", "more"), [(None, 99, 99), (3, 2, 1), (0, 7, 0)])
-def test_there_is_room(limit: int | None, used: int, more: int) -> None:
+@pytest.mark.parametrize(("limit", "used", "more"), [(3, 2, 1), (0, 7, 0)])
+def test_there_is_room(limit: int, used: int, more: int) -> None:
     check_room(NAME, limit, used=used, more=more, team="payments")
 
 

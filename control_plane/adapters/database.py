@@ -115,6 +115,15 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def one_read(engine: Engine) -> Iterator[Connection]:
+    """For a single statement that reads, which sees one moment by itself: no transaction has to be
+    begun and ended around it.
+    """
+    with database_errors(), engine.connect() as connection:
+        yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
+@contextmanager
 def database_errors() -> Iterator[None]:
     """Translates what SQLAlchemy and psycopg raise inside."""
     try:

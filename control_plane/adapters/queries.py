@@ -19,7 +19,7 @@ from control_plane.adapters.application_views import (
     repository_views,
     team_of_repository,
 )
-from control_plane.adapters.database import snapshot
+from control_plane.adapters.database import one_read, snapshot
 from control_plane.adapters.filters import Query, after, beginning, equal, visible_to, within
 from control_plane.adapters.projection import read_projection
 from control_plane.adapters.request_store import REQUEST_COLUMNS, SqlRequests, request_of, step_of
@@ -355,11 +355,11 @@ class SqlQueries:
     # ── inside ───────────────────────────────────────────────────────────────────────────────
 
     def _rows(self, query: Query) -> Sequence[AnyRow]:
-        with snapshot(self._engine) as connection:
+        with one_read(self._engine) as connection:
             return connection.execute(query).all()
 
     def _row(self, query: Query) -> AnyRow | None:
-        with snapshot(self._engine) as connection:
+        with one_read(self._engine) as connection:
             return connection.execute(query).one_or_none()
 
     def _value(self, query: Query) -> str | None:

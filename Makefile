@@ -27,6 +27,9 @@ TRIALS := 200
 SEED :=
 RESUME := no
 PACKAGES := idp_kernel control_plane idp_dagster execution_workers local_stack idp_cli observability
+# Seconds after which one of the long tests counts as hanging, unless it says otherwise: four parts of
+# them share the machine, each at work most of the time, and a test waits for its turn.
+HANGS := 300
 # What `make bench` measures beside the platform, each in an environment of its own.
 PEERS := temporal dbos prefect
 PART :=
@@ -65,13 +68,13 @@ test-system: venv-dev ## Run the tests that need packages of Debian and npm (ins
 	tests/system/install.sh
 	recorded=$$(mktemp -d) && trap "rm -rf $$recorded" EXIT && \
 	IDP_TEST_RECORDED_CALLS_OF_SUITES=$$recorded tests/side_by_side.sh --and-alone \
-		$(BIN)/pytest -m "(system or endurance) and not nightly" && \
+		$(BIN)/pytest -o timeout=$(HANGS) -m "(system or endurance) and not nightly" && \
 	$(BIN)/python -m tests.contract.vendors --present --recorded $$recorded
 
 .PHONY: nightly
 nightly: venv-dev ## Run the tests that take longest, which the others leave out: the other steps killed, the other faults
 	tests/system/install.sh
-	tests/side_by_side.sh $(BIN)/pytest -m nightly
+	tests/side_by_side.sh $(BIN)/pytest -o timeout=$(HANGS) -m nightly
 
 .PHONY: contract
 contract: venv-dev ## Hold every request that providers are sent against the vendors' own descriptions

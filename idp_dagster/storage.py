@@ -17,17 +17,37 @@ from functools import cache, partial
 from typing import Any
 
 import structlog
-from dagster import DagsterEvent, DagsterEventType, DagsterInstance, EventLogEntry
+from dagster import (
+    DagsterEvent,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    EventLogEntry,
+    RunRecord,
+    RunsFilter,
+)
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
 from dagster._core.scheduler.instigation import TickStatus
 from dagster._core.snap import ExecutionPlanSnapshot
+from dagster._core.storage.dagster_run import JobBucket, TagBucket
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+from dagster._core.storage.runs.schema import RunsTable
 from dagster._serdes import ConfigurableClassData
+from dagster._time import utc_datetime_from_naive
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.run_storage import PostgresRunStorage
 from dagster_postgres.schedule_storage import PostgresScheduleStorage
-from sqlalchemy import Connection, Engine, PoolProxiedConnection, create_engine, event, text
+from sqlalchemy import (
+    Connection,
+    Engine,
+    PoolProxiedConnection,
+    bindparam,
+    create_engine,
+    event,
+    select,
+    text,
+)
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -63,6 +83,17 @@ _THERE: set[tuple[str, str]] = set()
 PLANS_KEPT = 100
 _PLANS: dict[str, ExecutionPlanSnapshot] = {}
 """Of runs that this process executed, by their ids."""
+_is_of_run = RunsTable.c.run_id == bindparam("of_run")
+_RUN = select(RunsTable.c.run_body, RunsTable.c.status).where(_is_of_run)
+_RUN_RECORD = select(
+    RunsTable.c.id,
+    RunsTable.c.run_body,
+    RunsTable.c.status,
+    RunsTable.c.create_timestamp,
+    RunsTable.c.update_timestamp,
+    RunsTable.c.start_time,
+    RunsTable.c.end_time,
+).where(_is_of_run)
 _INSERT_EVENT = SqlEventLogStorageTable.insert().inline()
 """Made once: to make it anew takes longer than to send it. Nobody asks for the row's number."""
 _ASSET_EVENTS = frozenset({*ASSET_EVENTS, *ASSET_CHECK_EVENTS})
@@ -123,6 +154,41 @@ class TellingRunStorage(PostgresRunStorage):
     def has_built_index(self, migration_name: str) -> bool:
         look = partial(super().has_built_index, migration_name)
         return stays(self.postgres_url, migration_name, look)
+
+    def get_run_records(
+        self,
+        filters: RunsFilter | None = None,
+        limit: int | None = None,
+        order_by: str | None = None,
+        ascending: bool = False,  # noqa: FBT001, FBT002 - the signature of the base
+        cursor: str | None = None,
+        bucket_by: JobBucket | TagBucket | None = None,
+    ) -> Sequence[RunRecord]:
+        """One run by its id, which Dagster reads again and again on a run's way, is asked for with
+        a statement that was made before.
+        """
+        ids = () if filters is None else filters.run_ids or ()
+        is_one = len(ids) == 1 and filters == RunsFilter(run_ids=ids) and cursor is None
+        if not (is_one and self.has_run_stats_index_cols()):
+            return super().get_run_records(filters, limit, order_by, ascending, cursor, bucket_by)
+        with self.connect() as connection:
+            rows = connection.execute(_RUN_RECORD, {"of_run": ids[0]}).mappings().all()
+        return [
+            RunRecord(
+                storage_id=row["id"],
+                dagster_run=self._row_to_run(dict(row)),
+                create_timestamp=utc_datetime_from_naive(row["create_timestamp"]),
+                update_timestamp=utc_datetime_from_naive(row["update_timestamp"]),
+                start_time=row["start_time"],
+                end_time=row["end_time"],
+            )
+            for row in rows
+        ]
+
+    def _get_run_by_id(self, run_id: str) -> DagsterRun | None:
+        with self.connect() as connection:
+            row = connection.execute(_RUN, {"of_run": run_id}).mappings().first()
+        return None if row is None else self._row_to_run(dict(row))
 
     def has_job_snapshot(self, job_snapshot_id: str) -> bool:
         look = partial(super().has_job_snapshot, job_snapshot_id)

@@ -14,6 +14,7 @@ SECONDS_A_DAY = 24 * 60 * 60
 PEAK = 3
 """How many times the mean the busiest hour is taken to be."""
 GIBIBYTE = 1024**3
+POSTGRES = "postgres"
 MEANING = {Broker.POSTGRESQL: "PostgreSQL", Broker.REDIS: "Redis"}
 
 Document = Mapping[str, Any]
@@ -38,7 +39,7 @@ PARTS: Mapping[str, Part] = {
     "code-server": Part(False, "a machine beside the daemon's; then as for the daemon"),
     "exporter": Part(False, "fewer scrapes: it works only when it is scraped"),
     "webserver": Part(True, "more of them behind a proxy; it works only for those who look"),
-    "postgres": Part(
+    POSTGRES: Part(
         False,
         "a larger server; before that one each for the control plane, the ledger and Dagster, whose"
         " databases share nothing",
@@ -101,7 +102,7 @@ def _needs(costs: Mapping[str, float]) -> str:
             number(cost),
             number(cost * mean),
             number(cost * mean * PEAK),
-            "several" if PARTS[name].may_be_several else number(1 / cost),
+            _at_most(name, cost),
             PARTS[name].then,
         )
         for name, cost in sorted(costs.items(), key=lambda each: -each[1])
@@ -109,17 +110,23 @@ def _needs(costs: Mapping[str, float]) -> str:
     )
     headings = (
         "program", "CPU s a request", "cores, mean", "cores, busiest hour",
-        "one process: at most a second", "when that is not enough",
+        "at most a second in one process", "when that is not enough",
     )  # fmt: skip
     return markdown_table(headings, rows)
 
 
+def _at_most(name: str, cost: float) -> str:
+    """In one process; PostgreSQL has one for each connection and takes all cores it gets."""
+    if PARTS[name].may_be_several:
+        return "several"
+    return "many" if name == POSTGRES else number(1 / cost)
+
+
 def _first(costs: Mapping[str, float]) -> str:
-    # PostgreSQL has a process for each connection: it takes as many cores as there are.
     single = {
         name: cost
         for name, cost in costs.items()
-        if not PARTS[name].may_be_several and name != "postgres"
+        if not PARTS[name].may_be_several and name != POSTGRES
     }
     name, cost = max(single.items(), key=lambda each: each[1])
     a_day = SECONDS_A_DAY / cost / 1e6

@@ -1,16 +1,19 @@
 """Events of a run that are stored together, on a real PostgreSQL."""
 
+from datetime import UTC, datetime
+
 import pytest
-from dagster import DagsterInstance, job, op
+from dagster import DagsterInstance, RunsFilter, job, op
 from dagster._core.execution.api import create_execution_plan
 from dagster._core.snap import (
     ExecutionPlanSnapshot,
     create_execution_plan_snapshot_id,
     snapshot_from_execution_plan,
 )
+from dagster_postgres.run_storage import PostgresRunStorage
 from sqlalchemy.exc import SQLAlchemyError
 
-from idp_dagster.storage import events_held
+from idp_dagster.storage import TellingRunStorage, events_held
 from idp_kernel.ids import new_id
 from tests.integration.idp_dagster.storage import DagsterStorage
 
@@ -91,6 +94,21 @@ def test_a_plan_is_read_once_in_a_process_and_one_that_is_missing_anew(
     assert runs.get_execution_plan_snapshot(plan_id) == plan
     storage.execute("DELETE FROM snapshots")
     assert runs.get_execution_plan_snapshot(plan_id) == plan
+
+
+def test_a_run_by_its_id_is_read_as_dagster_reads_it(storage: DagsterStorage) -> None:
+    run_id = storage.add_run("job", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    storage.add_run("another", datetime.now(UTC))
+    storage.execute("UPDATE runs SET start_time = 1.5, end_time = 2.5")
+    runs = storage.instance.run_storage
+    assert isinstance(runs, TellingRunStorage)
+    by_id = RunsFilter(run_ids=[run_id])
+    as_dagster = PostgresRunStorage.get_run_records(runs, by_id)
+    assert [record.dagster_run.run_id for record in as_dagster] == [run_id]
+    assert runs.get_run_records(by_id, limit=1) == as_dagster
+    assert runs.get_runs(by_id) == [storage.instance.get_run_by_id(run_id)]
+    assert storage.instance.get_run_by_id(new_id()) is None
+    assert runs.get_run_records(RunsFilter(run_ids=[run_id], job_name="another")) == []
 
 
 def _plan() -> ExecutionPlanSnapshot:

@@ -190,10 +190,8 @@ class SqlJournal:
         told = [(channel, "") for channel in sorted(wakes)]
         told += [(REQUESTS_CHANNEL, each) for each in changed_requests]
         if told:
-            columns = dict(
-                zip(("channels", "payloads"), map(list, zip(*told, strict=True)), strict=True)
-            )
-            self._connection.execute(_NOTIFY, columns)
+            channels, payloads = (list(each) for each in zip(*told, strict=True))
+            self._connection.execute(_NOTIFY, {"channels": channels, "payloads": payloads})
 
     def tell_spans(self) -> None:
         """Exports the spans of what was committed."""

@@ -69,18 +69,21 @@ def _by_id(hold: Hold) -> AnySelect:
 
 
 _others = t.workflow_subjects.alias("others")
-_HELD_BY_ANOTHER = exists().where(
+_RIVALRY = and_(
     _others.c.kind == t.workflow_subjects.c.kind,
     _others.c.subject_id == t.workflow_subjects.c.subject_id,
     _others.c.request_id != t.workflow_subjects.c.request_id,
     _others.c.active,
 )
-"""Of a subject: another request is active on it."""
+"""Of a subject and another request's: that one is active on it."""
+_rivals = t.workflow_subjects.join(_others, _RIVALRY)
 
-WAITS_FOR_ANOTHER = exists().where(
-    t.workflow_subjects.c.request_id == _requests.id, _HELD_BY_ANOTHER
+WAITS_FOR_ANOTHER = (
+    exists().select_from(_rivals).where(t.workflow_subjects.c.request_id == _requests.id)
 )
-"""Of a request: another one is active on a subject of it."""
+"""Of a request: another one is active on a subject of it. As one join, which PostgreSQL begins at
+the few that are active.
+"""
 IS_ROUTINE = and_(
     _requests.workflow == WorkflowName.SECRET_ROTATION,
     tuple_(_requests.requested_by, _requests.reason).in_(ROUTINE),
@@ -269,9 +272,8 @@ class SqlRequests:
         )
 
     def has_rival(self, request_id: str) -> bool:
-        query = select(t.workflow_subjects.c.request_id).where(
-            t.workflow_subjects.c.request_id == request_id, _HELD_BY_ANOTHER
-        )
+        own = t.workflow_subjects.c.request_id
+        query = select(own).select_from(_rivals).where(own == request_id)
         return self._connection.execute(query.limit(1)).first() is not None
 
     def lock_offerable(

@@ -328,6 +328,7 @@ workflow_subjects = Table(
     _id("subject_id", primary_key=False),
     Column("active", Boolean, nullable=False),
     PrimaryKeyConstraint("request_id", "kind", "subject_id"),
+    Index("ix_workflow_subjects_kind_subject_id", "kind", "subject_id"),
     Index(
         "uq_workflow_subjects_active",
         "kind",

@@ -6,6 +6,7 @@ otherwise mostly consist of.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -63,6 +64,7 @@ def main(load: Callable[[], None] = load_definitions) -> None:
     start_process(settings, traces=False)
     use_quick_transport()
     load()
+    keep_what_is_loaded()
     connect_signals(settings)
     worker = worker_app(settings).Worker(
         hostname=f"workflow-engine@{os.getpid()}",
@@ -76,6 +78,14 @@ def main(load: Callable[[], None] = load_definitions) -> None:
     )
     worker.start()
     sys.exit(worker.exitcode)
+
+
+def keep_what_is_loaded() -> None:
+    """Takes it from Python's collector, which would go through it again and again in each child and
+    write to memory that the children share.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def worker_app(settings: EngineSettings) -> Celery:

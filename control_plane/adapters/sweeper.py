@@ -97,7 +97,9 @@ class Sweeper:
         """Rests; answers whether it was stopped meanwhile."""
         if not self._is_quiet:
             return self._stopped.wait(self._interval_seconds)
-        self._changed.wait(max(QUIET_SECONDS, self._interval_seconds))
+        # The round may have cleared what `stop` said with `_changed`.
+        if not self._stopped.is_set():
+            self._changed.wait(max(QUIET_SECONDS, self._interval_seconds))
         return self._stopped.is_set()
 
     def _sweep(self) -> None:

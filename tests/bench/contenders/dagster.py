@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,10 +13,15 @@ from pathlib import Path
 
 import yaml
 
+from idp_dagster.jobs.launch import PLATFORM_LOGGER
 from idp_kernel.services import LOOPBACK, ServiceName
 from idp_kernel.tokens import SigningKey
 from tests.bench.contender import SLOTS, Contender, DrivenContender, driven
-from tests.bench.contenders.dagster_steps import LOCATION, WORKSPACE_VARIABLE
+from tests.bench.contenders.dagster_steps import (
+    LOCATION,
+    RUN_CONFIG_VARIABLE,
+    WORKSPACE_VARIABLE,
+)
 from tests.bench.database import BenchDatabase, bench_database
 from tests.bench.processes import ROOT, running, wait_until
 from tests.bench.steps import STUB_URL_VARIABLE
@@ -129,6 +135,8 @@ def engine_environment(database: BenchDatabase, folder: Path, stub_url: str) -> 
         "IDP_ENGINE_CODE_SERVER_PORT": str(port),
         "IDP_ENGINE_WORKSPACE_FILE": str(workspace),
         WORKSPACE_VARIABLE: str(workspace),
+        # As the platform's own jobs: their events go to one log, not to Dagster's own as well.
+        RUN_CONFIG_VARIABLE: json.dumps(PLATFORM_LOGGER),
         STUB_URL_VARIABLE: stub_url,
     }
 
@@ -185,6 +193,7 @@ ENGINE = Contender(
         "executor": "in_process",
         "storage": "PooledPostgresStorage",
         "broker": "PostgreSQL",
+        "run config": json.dumps(PLATFORM_LOGGER),
         "runs at once": str(SLOTS),
     },
     start=engine,

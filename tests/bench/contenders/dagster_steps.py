@@ -38,6 +38,8 @@ from tests.bench.steps import STEPS, step_headers, step_url
 JOB = "six_steps"
 LOCATION = "bench"
 WORKSPACE_VARIABLE = "BENCH_WORKSPACE"
+RUN_CONFIG_VARIABLE = "BENCH_RUN_CONFIG"
+"""Of each run, as JSON."""
 READ_AT_ONCE = 500
 
 
@@ -84,21 +86,31 @@ def definitions(
 class Submitter:
     """Makes runs and hands them to the run queue."""
 
-    def __init__(self, instance: DagsterInstance, workspace: WorkspaceProcessContext) -> None:
+    def __init__(
+        self,
+        instance: DagsterInstance,
+        workspace: WorkspaceProcessContext,
+        run_config: Mapping[str, Any],
+    ) -> None:
         self._instance = instance
         self._workspace = workspace
+        self._run_config = run_config
 
     def submit(self, run_id: str) -> None:
         location = self._workspace.create_request_context().get_code_location(LOCATION)
         repository = next(iter(location.get_repositories().values()))
         job = repository.get_full_job(JOB)
         plan = location.get_execution_plan(
-            job, {}, step_keys_to_execute=None, known_state=None, instance=self._instance
+            job,
+            self._run_config,
+            step_keys_to_execute=None,
+            known_state=None,
+            instance=self._instance,
         )
         self._instance.create_run(
             job_name=JOB,
             run_id=run_id,
-            run_config={},
+            run_config=self._run_config,
             resolved_op_selection=job.resolved_op_selection,
             step_keys_to_execute=None,
             status=DagsterRunStatus.NOT_STARTED,
@@ -134,7 +146,7 @@ def _refuse_failed(run: DagsterRun) -> None:
         raise RuntimeError(f"Run {run.run_id} ended as {run.status}.")
 
 
-def main(workspace_file: str) -> None:
+def main(workspace_file: str, run_config: Mapping[str, Any]) -> None:
     """Submits what it is told."""
     with (
         DagsterInstance.get() as instance,
@@ -142,11 +154,12 @@ def main(workspace_file: str) -> None:
             instance, workspace_load_target=WorkspaceFileTarget(paths=[workspace_file])
         ) as workspace,
     ):
-        submitter = Submitter(instance, workspace)
+        submitter = Submitter(instance, workspace, run_config)
         drive(submitter.submit, submitter.finished_at)
 
 
 if __name__ == "__main__":
+    import json
     import os
 
-    main(os.environ[WORKSPACE_VARIABLE])
+    main(os.environ[WORKSPACE_VARIABLE], json.loads(os.environ.get(RUN_CONFIG_VARIABLE, "{}")))

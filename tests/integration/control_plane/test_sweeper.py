@@ -26,19 +26,23 @@ LONG_SECONDS = 600.0
 PAST_DEADLINE_SECONDS = 30 * 60 + 1
 
 
-@pytest.fixture
-def sweeper(lone_platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sweeper]:
-    """One at work that has found nothing open."""
-    monkeypatch.setattr(sweeper_module, "QUIET_SECONDS", LONG_SECONDS)
-    services = lone_platform.services
-    statements: list[str] = []
-    made = Sweeper(
-        engine=lone_platform.engine,
+def _sweeper(platform: Platform) -> Sweeper:
+    services = platform.services
+    return Sweeper(
+        engine=platform.engine,
         begin=services.begin,
         policy=services.attempts,
         rotations_at_once=services.rotations_at_once,
         interval_seconds=0.01,
     )
+
+
+@pytest.fixture
+def sweeper(lone_platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sweeper]:
+    """One at work that has found nothing open."""
+    monkeypatch.setattr(sweeper_module, "QUIET_SECONDS", LONG_SECONDS)
+    statements: list[str] = []
+    made = _sweeper(lone_platform)
     with counting(lone_platform.engine, statements):
         made.start()
         eventually(lambda: any("workflow_requests" in each for each in statements))
@@ -53,6 +57,23 @@ def test_a_quiet_sweeper_is_told_of_a_request_and_goes_on_by_itself(
     sweeper.hear_of_request(request_id)
     lone_platform.clock.advance(PAST_DEADLINE_SECONDS)
     eventually(lambda: lone_platform.request(request_id)["state"] == "timed_out")
+
+
+def test_a_stop_just_before_a_round_is_heeded_after_it(
+    lone_platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeper_module, "QUIET_SECONDS", LONG_SECONDS)
+    made = _sweeper(lone_platform)
+    begin_round = made._changed.clear
+
+    def stop_first() -> None:
+        made._stopped.set()
+        made._changed.set()
+        begin_round()
+
+    monkeypatch.setattr(made._changed, "clear", stop_first)
+    made.start()
+    eventually(lambda: not made._thread.is_alive())
 
 
 def test_a_quiet_sweeper_looks_from_time_to_time_though_nobody_tells_it(

@@ -21,6 +21,7 @@ from idp_kernel.wire.metrics import MetricsProjection
 from tests.fixtures.stack import PostgresServer
 from tests.integration.control_plane.conftest import Platform, eventually
 from tests.integration.control_plane.engine_run import claimed
+from tests.integration.control_plane.rows import multiply
 from tests.integration.idp_dagster.storage import dagster_storage
 
 pytestmark = [pytest.mark.endurance, pytest.mark.timeout(600)]
@@ -99,21 +100,7 @@ def _multiply(platform: Platform, request_id: str) -> None:
             ("workflow_requests", LONG_AGO_REQUESTS, f"id = '{request_id}'", of_its_own),
             ("secrets", LONG_AGO_SECRETS, "true", {**of_its_own, "name": "'s-' || n"}),
         ):
-            names = connection.execute(
-                text(
-                    "SELECT column_name FROM information_schema.columns"
-                    " WHERE table_name = :table ORDER BY ordinal_position"
-                ),
-                {"table": table},
-            ).scalars()
-            values = {name: changed.get(name, name) for name in names}
-            connection.execute(
-                text(
-                    f"INSERT INTO {table} ({', '.join(values)})"  # noqa: S608 - our own tables
-                    f" SELECT {', '.join(values.values())}"
-                    f" FROM {table}, generate_series(1, {rows}) n WHERE {where}"
-                )
-            )
+            multiply(connection, table, rows, where, changed)
         connection.execute(text("ANALYZE"))
 
 

@@ -23,6 +23,7 @@ from tests.integration.control_plane.rotations import (
     secret_in_use,
     seen,
 )
+from tests.integration.control_plane.rows import multiply
 from tests.integration.control_plane.test_due_rotations import tick
 
 MANY = 20_000
@@ -131,20 +132,6 @@ def _ask_for_everything(
 def _multiply(platform: Platform, request_id: str) -> None:
     with transaction(platform.engine) as connection:
         for table, changed in OF_ITS_OWN.items():
-            names = connection.execute(
-                text(
-                    "SELECT column_name FROM information_schema.columns WHERE table_name = :table"
-                    " AND identity_generation IS NULL ORDER BY ordinal_position"
-                ),
-                {"table": table},
-            ).scalars()
-            values = {name: changed.get(name, name) for name in names}
             where = f"{BELONGS[table]} = '{request_id}'" if table in BELONGS else "true"
-            connection.execute(
-                text(
-                    f"INSERT INTO {table} ({', '.join(values)})"  # noqa: S608 - our own tables
-                    f" SELECT {', '.join(values.values())}"
-                    f" FROM {table}, generate_series(1, {MANY}) n WHERE {where}"
-                )
-            )
+            multiply(connection, table, MANY, where, changed)
         connection.execute(text("ANALYZE"))

@@ -90,6 +90,8 @@ RESOLVED_WITHIN_SECONDS = 330
 ENDS_WITHIN_SECONDS = 180
 HOUSEKEEPING_WITHIN_SECONDS = 330
 """Dagster's sensor begins a round every five minutes, the first at once."""
+SERIES_WITHIN_SECONDS = 180
+"""The services begin a round every minute, and what it deletes has to be scraped."""
 LATE = 4
 """Requests that wait for a run, besides the two whose runs are killed."""
 WAIT_FOR_THE_STORE = 2
@@ -380,7 +382,7 @@ def _assert_all_give_series(watched: Watched, expressions: set[str]) -> None:
         return not empty
 
     try:
-        eventually(all_do, within_seconds=SCRAPED_WITHIN_SECONDS, what="all give series")
+        eventually(all_do, within_seconds=SERIES_WITHIN_SECONDS, what="all give series")
     except AssertionError as error:
         raise AssertionError("no series of:\n" + "\n".join(empty)) from error
 

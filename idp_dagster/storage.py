@@ -79,10 +79,10 @@ RESTED_SECONDS = 1.0
 """A connection that nobody used for so long is asked whether it lives before it is used."""
 _USED_AT = "idp_used_at"
 _THERE: set[tuple[str, str]] = set()
-"""Tables, columns and indexes that were seen, of each database."""
+"""Tables, columns, indexes and snapshots of jobs that were seen, of each database."""
 PLANS_KEPT = 100
-_PLANS: dict[str, ExecutionPlanSnapshot] = {}
-"""Of runs that this process executed, by their ids."""
+_PLANS: dict[tuple[str, str], ExecutionPlanSnapshot] = {}
+"""Those of runs that this process has read, by database and id."""
 _is_of_run = RunsTable.c.run_id == bindparam("of_run")
 _RUN = select(RunsTable.c.run_body, RunsTable.c.status).where(_is_of_run)
 _RUN_RECORD = select(
@@ -194,20 +194,16 @@ class TellingRunStorage(PostgresRunStorage):
         look = partial(super().has_job_snapshot, job_snapshot_id)
         return stays(self.postgres_url, job_snapshot_id, look)
 
-    def has_execution_plan_snapshot(self, execution_plan_snapshot_id: str) -> bool:
-        look = partial(super().has_execution_plan_snapshot, execution_plan_snapshot_id)
-        return stays(self.postgres_url, execution_plan_snapshot_id, look)
-
     def get_execution_plan_snapshot(self, execution_plan_snapshot_id: str) -> ExecutionPlanSnapshot:
         """Named by its content, so that it stays what it is."""
-        known = _PLANS.get(execution_plan_snapshot_id)
-        if known is not None:
-            return known
+        of = (self.postgres_url, execution_plan_snapshot_id)
+        if of in _PLANS:
+            return _PLANS[of]
         found = super().get_execution_plan_snapshot(execution_plan_snapshot_id)
         if len(_PLANS) >= PLANS_KEPT:
             _PLANS.clear()
         if found:
-            _PLANS[execution_plan_snapshot_id] = found
+            _PLANS[of] = found
         return found
 
     def handle_run_event(

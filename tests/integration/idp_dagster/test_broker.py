@@ -51,6 +51,25 @@ def test_a_message_is_delivered_when_it_is_put_not_when_one_looks(
         later.join()
 
 
+def test_a_queue_that_was_forgotten_is_made_again(postgres_server: PostgresServer) -> None:
+    url = postgres_server.create_database().url
+    server = create_engine(url, isolation_level="AUTOCOMMIT")
+    with connected(f"sqla+{url}") as runs, server.connect() as other:
+        other.execute(text("DELETE FROM kombu_queue"))
+        runs.put("a run")
+        assert runs.get(timeout=5).payload == "a run"
+    server.dispose()
+
+
+def test_each_message_is_taken_by_one_and_in_order(postgres_server: PostgresServer) -> None:
+    broker_url = f"sqla+{postgres_server.create_database().url}"
+    with connected(broker_url) as putting, connected(broker_url) as taking:
+        for number in range(4):
+            putting.put(number)
+        takers = (taking, putting, taking, putting)
+        assert [each.get(timeout=5).payload for each in takers] == [0, 1, 2, 3]
+
+
 def test_to_go_away_between_two_statements_is_a_lost_connection_too(
     postgres_server: PostgresServer,
 ) -> None:

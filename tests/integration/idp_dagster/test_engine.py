@@ -6,9 +6,11 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import Any
+from itertools import pairwise
+from typing import Any, LiteralString
 
 import psutil
+import psycopg
 import pytest
 from psycopg import sql
 
@@ -322,12 +324,31 @@ def test_an_ending_that_was_not_told_is_told_when_the_attempt_is_offered_again(
 def test_nothing_delivered_stays_in_the_broker(engine: Engine) -> None:
     request = engine.stand_in.add_request()
     wait_for(engine, request, RequestState.SUCCEEDED)
-    import psycopg  # noqa: PLC0415
+    assert rows_of(engine, "SELECT count(*) FROM kombu_message") == [(0,)]
 
+
+def test_the_end_of_a_step_is_stored_together_with_what_follows(engine: Engine) -> None:
+    request = engine.stand_in.add_request()
+    wait_for(engine, request, RequestState.SUCCEEDED)
+    (run_id,) = request.runs
+    engine.wait_for_status(run_id, "SUCCESS")
+    stored = rows_of(
+        engine,
+        "SELECT dagster_event_type, xmin::text FROM event_logs WHERE run_id = %s ORDER BY id",
+        run_id,
+    )
+    followed = [(one, next_) for one, next_ in pairwise(stored) if one[0] == "STEP_SUCCESS"]
+    assert len(followed) == len(STEPS)
+    assert all(transaction == next_[1] for (_, transaction), next_ in followed), stored
+    starts = [transaction for type_, transaction in stored if type_ == "STEP_START"]
+    assert len(set(starts)) == len(STEPS)
+
+
+def rows_of(engine: Engine, query: LiteralString, *values: str) -> list[tuple[Any, ...]]:
+    """Of the database that Dagster and the broker share."""
     url = engine.environment["IDP_ENGINE_BROKER_URL"].removeprefix("sqla+postgresql+psycopg")
     with psycopg.connect(f"postgresql{url}") as connection:
-        kept = connection.execute("SELECT count(*) FROM kombu_message").fetchone()
-    assert kept == (0,)
+        return connection.execute(query, values).fetchall()
 
 
 def goes_on_until_drained(engine: Engine, request: StoodInRequest) -> None:

@@ -187,7 +187,8 @@ REQUEST_CHAPTER = Chapter(
         ),
         (
             "It fails only on an outcome that cannot be retried, on a rule that is broken by the"
-            " time it is claimed, or when its attempts are used up."
+            " time it is claimed, or when its attempts are used up: each step that it achieves"
+            " for the first time gives it all of them again."
         ),
         (
             "What was undone is not retried (`request_undone`); it is asked for anew. It is undone"

@@ -64,7 +64,8 @@ class ControlPlaneSettings(DatabaseSettings, TraceOriginSettings):
     offer_again_seconds: Seconds = 5
     """How soon an offer that nobody claimed is told again; later ones ever more rarely."""
     max_attempts: Annotated[int, Field(ge=1)] = 10
-    """How many runs of a request may be lost or fail before it fails itself."""
+    """How many runs of a request in a row may be lost or fail without a further step achieved,
+    before it fails itself."""
     longest_provider_wait_seconds: Annotated[float, Field(gt=0, le=30 * 24 * 3600)] = 24 * 3600
     """How long a request may wait, in all and in each phase, for providers that do not answer or
     want to be left alone; then it fails."""

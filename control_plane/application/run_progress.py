@@ -88,9 +88,13 @@ def end_step(
     if _has_moved_on(work, request, holding) or (known is not None and known.state in _STEP_ENDED):
         return request
     request.check_held(holding)
-    is_new = not told.result.events or step not in work.requests.results(request)
+    # Asked only where it matters: for what a replay must not tell, and for what a setback counted.
+    matters = bool(told.result.events) or request.got_further() != request
+    is_new = not matters or step not in work.requests.results(request)
     _record_outcome(work, request, known or _new_step(work, request, step), told, is_new=is_new)
-    return _after_failure(work, request, told.error, policy) if told.error else request
+    if told.error:
+        return _after_failure(work, request, told.error, policy)
+    return _note_progress(work, request) if is_new else request
 
 
 def wait_for_time(
@@ -252,6 +256,13 @@ def _note_first_step(work: Work, request: Request) -> Request:
     started = replace(request, first_step_at=work.now)
     work.requests.save(started)
     return started
+
+
+def _note_progress(work: Work, request: Request) -> Request:
+    further = request.got_further()
+    if further != request:
+        work.requests.save_unshown(further)
+    return further
 
 
 def _new_step(work: Work, request: Request, step: Step) -> StepRecord:

@@ -1,8 +1,9 @@
 """The state machine of a workflow request, pure: each transition answers the request after it.
 
 A request's `attempt` counts its runs. `used_attempts` counts those that were lost or failed and
-may be repeated; a run that waited or that never claimed uses none up. A request fails only on an
-outcome that cannot be retried, on a broken rule at the claim, or when attempts are used up.
+may be repeated since a step was last achieved; a run that waited or that never claimed uses none
+up. A request fails only on an outcome that cannot be retried, on a broken rule at the claim, or
+when attempts are used up.
 Every claim raises `fence`. The deadline leaves waiting out: a wake-up moves it on by the wait, and
 gives all of it anew where what is waited for has a bound of its own. Each phase has the workflow's
 deadline anew, and so the time that it may wait for providers.
@@ -76,8 +77,8 @@ class AttemptEnding(StrEnum):
 
 @dataclass(frozen=True)
 class AttemptPolicy:
-    """How long a claim lasts without renewal, how many attempts may be lost or fail, and how long a
-    request may wait for providers in each phase.
+    """How long a claim lasts without renewal, how many attempts in a row may be lost or fail and
+    achieve no step, and how long a request may wait for providers in each phase.
     """
 
     lease: timedelta
@@ -139,7 +140,7 @@ class Request:
     fence: int = 0
     used_attempts: int = 0
     setbacks: int = 0
-    """Runs in a row that came to nothing; sets the pause before the next offer."""
+    """Runs in a row that came to nothing, not one step; sets the pause before the next offer."""
     run_id: str | None = None
     """The run of the newest claim of this attempt; it holds the claim while `running`."""
     lease_expires_at: datetime | None = None
@@ -325,6 +326,10 @@ class Request:
         self._check_deadline(now)
         return replace(self, lease_expires_at=self._lease_end(now, policy))
 
+    def got_further(self) -> Request:
+        """A step was achieved for the first time: it has all of its attempts for the next one."""
+        return replace(self, used_attempts=0, setbacks=0)
+
     # ── runs that come to nothing ────────────────────────────────────────────────────────────
 
     def run_lost(self, *, now: datetime, policy: AttemptPolicy, why: Failure) -> Request:
@@ -373,6 +378,7 @@ class Request:
             waiting=Waiting(reason, now, until),
             provider_waited=self.provider_waited if is_same else timedelta(0),
             last_seen=seen,
+            used_attempts=self.used_attempts if is_same else 0,
             setbacks=0,
         )
 
@@ -526,7 +532,10 @@ class Request:
     ) -> Request:
         counted = replace(self, used_attempts=self.used_attempts + 1)
         if counted.used_attempts >= policy.max_attempts:
-            message = f"All {counted.used_attempts} attempts are used up. The last: {why.message}"
+            message = (
+                f"All {counted.used_attempts} attempts since it last got further are used up."
+                f" The last: {why.message}"
+            )
             return counted.failed(now, replace(why, message=message))
         released = _next_attempt(counted, not_before=now + backoff, setbacks=self.setbacks + 1)
         return replace(released, state=self._after("release"), pending_since=now)

@@ -1,6 +1,7 @@
 """`python -m tests.chaos`: breaks the whole platform over and over, and asks the providers.
 
-Exits with 1 when anything was lost, doubled, stuck or counted wrongly, or a cell was not hit.
+Exits with 1 when anything was lost, doubled, stuck or counted wrongly, or a cell was not hit, with
+130 when it was stopped.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ SETTINGS = {
 }
 STANDING_AT_ONCE = 20
 TRIES_OF_A_CELL = 3
+STOPPED = 128 + signal.SIGINT
 
 
 def main() -> int:
@@ -59,6 +61,9 @@ def main() -> int:
             finally:
                 results.seconds = time.monotonic() - began
                 _keep_logs(platform, results)
+    except KeyboardInterrupt:
+        show.line("[yellow]stopped before the end[/yellow]")
+        return STOPPED
     finally:
         results.write(RESULTS)
         show.table(results)

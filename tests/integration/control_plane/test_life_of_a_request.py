@@ -206,6 +206,24 @@ def test_attempts_are_used_up_in_the_end_and_a_retry_renews_them(platform: Platf
     assert refused.json()["code"] == "move_refused"
 
 
+def test_a_step_more_gives_all_attempts_back_and_a_replayed_one_none(platform: Platform) -> None:
+    request_id = platform.provision(platform.new_subject())
+    most = ControlPlaneSettings.model_fields["max_attempts"].default
+    for attempt in range(1, most):
+        run = claimed(platform, request_id, attempt=attempt)
+        assert run.fail(STEPS[0], retryable=True) == "pending"
+    run = claimed(platform, request_id, attempt=most)
+    run.do_all(STEPS[:1])
+    for attempt in range(most, 2 * most):
+        assert run.fail(STEPS[1], retryable=True) == (
+            "failed" if attempt == 2 * most - 1 else "pending"
+        )
+        if attempt < 2 * most - 1:
+            run = claimed(platform, request_id, attempt=attempt + 1)
+            run.do_all(STEPS[:1])
+    assert f"All {most} attempts since" in platform.request(request_id)["error"]["message"]
+
+
 def test_a_second_command_is_told_the_id_of_the_first(platform: Platform) -> None:
     subject = platform.new_subject()
     request_id = platform.provision(subject)

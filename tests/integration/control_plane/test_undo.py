@@ -685,5 +685,5 @@ def test_each_attempt_says_why_it_ended(platform: Platform) -> None:
     assert endings == ["failed", "lost", *["failed"] * (attempt - 2)]
     assert "it broke" in request["attempts"][0]["cause"]
     assert (request["state"], request["error"]["code"]) == ("failed", "forge_away")
-    assert f"All {attempt} attempts are used up" in request["error"]["message"]
+    assert f"All {attempt} attempts since" in request["error"]["message"]
     assert "it broke" in request["attempts"][-1]["cause"]

@@ -145,8 +145,22 @@ def test_transient_outcomes_pause_longer_and_longer_until_attempts_are_used_up()
     assert pauses == [1, 2, 4, 8]
     assert request.state == "failed"
     assert request.error is not None
-    assert "5 attempts are used up" in request.error.message
+    assert "All 5 attempts since it last got further" in request.error.message
     assert "the forge is away" in request.error.message
+
+
+def test_getting_further_gives_attempts_and_short_pauses_back() -> None:
+    worn = replace(running(), used_attempts=POLICY.max_attempts - 1, setbacks=7)
+    released = worn.got_further().step_failed(now=NOW, policy=POLICY, why=TRANSIENT)
+    assert (released.state, released.used_attempts) == ("pending", 1)
+    assert released.not_before == NOW + SECOND
+
+
+def test_a_new_phase_has_all_attempts() -> None:
+    worn = replace(running(), used_attempts=POLICY.max_attempts - 1)
+    same = worn.waits(reason="grace", until=NOW, now=NOW, phase=1)
+    following = worn.waits(reason="grace", until=NOW, now=NOW, phase=2)
+    assert (same.used_attempts, following.used_attempts) == (POLICY.max_attempts - 1, 0)
 
 
 def test_pauses_have_an_end() -> None:
@@ -368,6 +382,11 @@ class AnySequence(RuleBasedStateMachine):
     @rule()
     def end_unfinished(self) -> None:
         self.become(self.request.run_ended_unfinished(now=self.now, policy=POLICY, why=FOR_GOOD))
+
+    @precondition(lambda self: self.request.state is RequestState.RUNNING)
+    @rule()
+    def achieve_step(self) -> None:
+        self.become(self.request.got_further())
 
     @precondition(lambda self: self.request.state is RequestState.PENDING)
     @rule()

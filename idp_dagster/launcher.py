@@ -1,8 +1,8 @@
 """Runs as tasks of warm Celery workers, their health told by the lease, or by the signs of life of
 those that have none.
 
-Beside `CeleryRunLauncher`: a cancel works on every broker, the task id is known before the task
-can start, and a killed worker's run is not taken for a healthy one.
+Beside `CeleryRunLauncher`: a cancel works on every broker, the task has the run's id, and a killed
+worker's run is not taken for a healthy one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from celery import Task
 from dagster import DagsterInstance, DagsterRun, Field, StringSource
@@ -26,10 +25,7 @@ from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import ConfigurableClassData, pack_value, unpack_value
 from dagster_celery.config import TASK_EXECUTE_JOB_NAME
 from dagster_celery.launcher import CeleryRunLauncher, _get_run_priority
-from dagster_celery.tags import (
-    DAGSTER_CELERY_QUEUE_TAG,
-    DAGSTER_CELERY_TASK_ID_TAG,
-)
+from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG
 from dagster_shared.serdes.serdes import JsonSerializableValue
 
 from idp_dagster.clients import control_plane_client
@@ -166,19 +162,17 @@ class LeaseRunLauncher(CeleryRunLauncher):
         run: DagsterRun,
         include_container_logs: bool | None = True,  # noqa: ARG002, FBT001, FBT002 - the signature of the base
     ) -> str | None:
-        task_id = run.tags.get(DAGSTER_CELERY_TASK_ID_TAG, "none yet")
-        return f"Celery task: {task_id}. The lease is at the control plane."
+        return f"Celery task: {run.run_id}. The lease is at the control plane."
 
     def _launch_celery_task_run(
         self, run: DagsterRun, task_signature: Task, routing_key: str
     ) -> None:
-        """The task id is on the run before the task can start. The base would write it once more,
-        and two events about one message.
+        """The task has the run's id. The base would give it one of its own, write that to the run
+        once the task may have started, and two events about one message.
         """
-        task_id, queue = str(uuid4()), run.tags.get(DAGSTER_CELERY_QUEUE_TAG, self.default_queue)
-        self._instance.add_run_tags(run.run_id, {DAGSTER_CELERY_TASK_ID_TAG: task_id})
+        queue = run.tags.get(DAGSTER_CELERY_QUEUE_TAG, self.default_queue)
         task_signature.apply_async(
-            task_id=task_id,
+            task_id=run.run_id,
             headers={LOG_FIELDS_HEADER: log_fields_of(run.tags)},
             priority=_get_run_priority(run),
             queue=queue,
@@ -187,7 +181,7 @@ class LeaseRunLauncher(CeleryRunLauncher):
         self._instance.report_engine_event(
             "Handed to the workers.",
             run,
-            EngineEventData({"Celery task": task_id, "Celery queue": queue}),
+            EngineEventData({"Celery queue": queue}),
             cls=type(self),
         )
 

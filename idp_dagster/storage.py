@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import structlog
@@ -26,14 +26,22 @@ from dagster import (
     RunRecord,
     RunsFilter,
 )
-from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
+from dagster._core.events import (
+    ASSET_CHECK_EVENTS,
+    ASSET_EVENTS,
+    EVENT_TYPE_TO_PIPELINE_RUN_STATUS,
+)
 from dagster._core.scheduler.instigation import TickStatus
 from dagster._core.snap import ExecutionPlanSnapshot
-from dagster._core.storage.dagster_run import JobBucket, TagBucket
+from dagster._core.storage.dagster_run import DagsterRunStatus, JobBucket, TagBucket
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.runs.schema import RunsTable
-from dagster._serdes import ConfigurableClassData
-from dagster._time import utc_datetime_from_naive
+from dagster._serdes import ConfigurableClassData, deserialize_value
+from dagster._time import (
+    datetime_from_timestamp,
+    get_current_datetime,
+    utc_datetime_from_naive,
+)
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.run_storage import PostgresRunStorage
@@ -41,12 +49,14 @@ from dagster_postgres.schedule_storage import PostgresScheduleStorage
 from sqlalchemy import (
     Connection,
     Engine,
+    Executable,
     PoolProxiedConnection,
     bindparam,
     create_engine,
     event,
+    func,
     select,
-    text,
+    update,
 )
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
@@ -64,15 +74,14 @@ RUN_QUEUE_CHANNEL = "idp_run_queue"
 """Of `NOTIFY`: a run waits for its start, or one has ended and left its place."""
 ENDINGS_CHANNEL = "idp_run_endings"
 """Of `NOTIFY`: a run has ended."""
-_QUEUE_NEWS = f"NOTIFY {RUN_QUEUE_CHANNEL}"
-_ENDING_NEWS = f"{_QUEUE_NEWS}; NOTIFY {ENDINGS_CHANNEL}"
-NEWS = {
-    DagsterEventType.PIPELINE_ENQUEUED: _QUEUE_NEWS,
-    DagsterEventType.PIPELINE_SUCCESS: _ENDING_NEWS,
-    DagsterEventType.PIPELINE_FAILURE: _ENDING_NEWS,
-    DagsterEventType.PIPELINE_CANCELED: _ENDING_NEWS,
+_OF_AN_END = (RUN_QUEUE_CHANNEL, ENDINGS_CHANNEL)
+NEWS: dict[DagsterEventType, tuple[str, ...]] = {
+    DagsterEventType.PIPELINE_ENQUEUED: (RUN_QUEUE_CHANNEL,),
+    DagsterEventType.PIPELINE_SUCCESS: _OF_AN_END,
+    DagsterEventType.PIPELINE_FAILURE: _OF_AN_END,
+    DagsterEventType.PIPELINE_CANCELED: _OF_AN_END,
 }
-"""By type of event: how those who wait for it are told."""
+"""By type of event: where those listen who wait for it."""
 PURGE_EVERY_SECONDS = 600.0
 """How often ticks of a sensor or schedule that are too old are deleted; by days they are judged."""
 RESTED_SECONDS = 1.0
@@ -94,8 +103,37 @@ _RUN_RECORD = select(
     RunsTable.c.start_time,
     RunsTable.c.end_time,
 ).where(_is_of_run)
+RUNS_KEPT = 512
+"""As many as are at work and wait, and more."""
 _INSERT_EVENT = SqlEventLogStorageTable.insert().inline()
 """Made once: to make it anew takes longer than to send it. Nobody asks for the row's number."""
+_ENDS = frozenset(
+    {
+        DagsterEventType.PIPELINE_SUCCESS,
+        DagsterEventType.PIPELINE_FAILURE,
+        DagsterEventType.PIPELINE_CANCELED,
+    }
+)
+
+
+def _change_by(kind: DagsterEventType) -> Executable:
+    """What an event of that type changes of its run, with word to those who wait for it."""
+    changed: dict[str, Any] = {
+        "status": EVENT_TYPE_TO_PIPELINE_RUN_STATUS[kind].value,
+        "update_timestamp": bindparam("at"),
+        **({"start_time": bindparam("seconds")} if kind is DagsterEventType.PIPELINE_START else {}),
+        **({"end_time": bindparam("seconds")} if kind in _ENDS else {}),
+    }
+    change = update(RunsTable).where(_is_of_run).values(changed)
+    told = [func.pg_notify(channel, "") for channel in NEWS.get(kind, ())]
+    return change.returning(*told) if told else change
+
+
+_CHANGES = {
+    kind: _change_by(kind)
+    for kind in EVENT_TYPE_TO_PIPELINE_RUN_STATUS
+    if kind is not DagsterEventType.PIPELINE_FAILURE
+}
 _ASSET_EVENTS = frozenset({*ASSET_EVENTS, *ASSET_CHECK_EVENTS})
 _FOLLOWED_AT_ONCE = frozenset(
     {
@@ -119,8 +157,9 @@ class PooledPostgresStorage(DagsterPostgresStorage):
         inst_data: ConfigurableClassData | None = None,
     ) -> None:
         super().__init__(postgres_url, should_autocreate_tables, inst_data)
-        self._run_storage = TellingRunStorage(postgres_url, should_autocreate_tables)
-        self._event_log_storage = TerseEventLogStorage(postgres_url, should_autocreate_tables)
+        runs = TellingRunStorage(postgres_url, should_autocreate_tables)
+        self._run_storage = runs
+        self._event_log_storage = TerseEventLogStorage(runs, postgres_url, should_autocreate_tables)
         self._schedule_storage = SettledScheduleStorage(postgres_url, should_autocreate_tables)
         engine = pooled_engine(postgres_url, os.getpid())
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
@@ -143,6 +182,10 @@ class TellingRunStorage(PostgresRunStorage):
 
     Looks once in a process whether the tables have a column, an index, or the snapshot of a job;
     Dagster looks before each statement that names it. None of them goes again.
+
+    What a run is stays as it was written, but for its tags: its status has a column, which counts.
+    Dagster writes it into the run as well, for which it reads the run first, and loses tags that
+    came in between.
     """
 
     def has_run_stats_index_cols(self) -> bool:
@@ -209,15 +252,26 @@ class TellingRunStorage(PostgresRunStorage):
     def handle_run_event(
         self, run_id: str, event: DagsterEvent, update_timestamp: datetime | None = None
     ) -> None:
-        super().handle_run_event(run_id, event, update_timestamp)
-        if event.event_type in NEWS:
-            self._tell(NEWS[event.event_type])
+        """A failure is Dagster's own to write: it adds a tag."""
+        kind = event.event_type
+        if kind is DagsterEventType.PIPELINE_FAILURE or not self.has_run_stats_index_cols():
+            super().handle_run_event(run_id, event, update_timestamp)
+            self._tell(NEWS.get(kind, ()))
+        elif kind in _CHANGES:
+            at = update_timestamp or get_current_datetime()
+            told = {"of_run": run_id, "at": at, "seconds": at.timestamp()}
+            with self.connect() as connection:
+                connection.execute(_CHANGES[kind], told)
 
-    def _tell(self, news: str) -> None:
+    def _row_to_run(self, row: Mapping[str, Any]) -> DagsterRun:
+        return _run_in(row["run_body"]).with_status(DagsterRunStatus(row["status"]))
+
+    def _tell(self, channels: Iterable[str]) -> None:
         """What happened is stored: that nobody was told of it is no failure of it."""
         try:
             with self.connect() as connection:
-                connection.execute(text(news))
+                for channel in channels:
+                    connection.execute(select(func.pg_notify(channel, "")))
         except SQLAlchemyError as error:
             _log.warning("run_news_not_told", cause=type(error).__name__)
 
@@ -226,13 +280,19 @@ class TerseEventLogStorage(PostgresEventLogStorage):
     """Stores most events with one statement: Dagster's own `NOTIFY` after each has no listener.
 
     While a run is executed, what comes right before another event is stored together with that.
+    What an event changes of its run it has changed itself: Dagster would read the run once more
+    for its own retries of runs, which are off.
     """
+
+    handles_run_events_in_store_event = True
 
     def __init__(
         self,
+        runs: TellingRunStorage,
         postgres_url: str,
         should_autocreate_tables: bool = True,  # noqa: FBT001, FBT002 - the signature of the base
     ) -> None:
+        self._runs = runs
         self._holds = False
         self._held: list[dict[str, Any]] = []
         self._held_lock = threading.Lock()
@@ -262,6 +322,9 @@ class TerseEventLogStorage(PostgresEventLogStorage):
             self._held.append(self._event_to_row(event))
         if not (self._holds and type_ in _FOLLOWED_AT_ONCE):
             self._store_held()
+        if type_ in EVENT_TYPE_TO_PIPELINE_RUN_STATUS:
+            at = datetime_from_timestamp(event.timestamp)
+            self._runs.handle_run_event(event.run_id, event.get_dagster_event(), at)
 
     def _connect(self) -> AbstractContextManager[Connection]:
         self._store_held()
@@ -277,6 +340,12 @@ class TerseEventLogStorage(PostgresEventLogStorage):
 
     def has_table(self, table_name: str) -> bool:
         return stays(self.postgres_url, table_name, partial(super().has_table, table_name))
+
+
+@lru_cache(maxsize=RUNS_KEPT)
+def _run_in(body: str) -> DagsterRun:
+    """As it is stored; to read it takes longer than to fetch it."""
+    return deserialize_value(body, DagsterRun)
 
 
 def events_held(instance: DagsterInstance) -> AbstractContextManager[None]:

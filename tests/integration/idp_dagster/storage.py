@@ -21,7 +21,12 @@ from dagster import (
 )
 from dagster._core.events import StepMaterializationData
 from dagster._core.execution.plan.objects import StepSuccessData
-from sqlalchemy import Engine, create_engine, text
+from dagster._core.remote_origin import (
+    GrpcServerCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from sqlalchemy import Engine, create_engine, event, text
 
 from idp_dagster.catalog import APPLICATION_ENVIRONMENTS, PARTITIONS
 from idp_kernel.ids import new_id
@@ -138,6 +143,28 @@ class DagsterStorage:
             " ORDER BY id"
         )
         return [(row.partition, row.at.replace(tzinfo=UTC)) for row in found]
+
+
+@contextmanager
+def statements_sent() -> Iterator[list[str]]:
+    """Those that this process sends meanwhile, through whatever engine."""
+    sent: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+def a_run(tags: dict[str, str] | None = None) -> DagsterRun:
+    """Of a job that is at a code server, as all that wait are."""
+    server = GrpcServerCodeLocationOrigin(host="127.0.0.1", port=1, location_name="idp")
+    origin = RemoteJobOrigin(RemoteRepositoryOrigin(server, "__repository__"), "job")
+    return DagsterRun("job", new_id(), tags=tags, remote_job_origin=origin)
 
 
 def _naive(at: datetime) -> datetime:

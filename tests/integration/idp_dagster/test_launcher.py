@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from logging import getLogger
 from pathlib import Path
-from typing import Any
 from unittest.mock import create_autospec
 
 import pytest
@@ -25,7 +24,6 @@ from dagster._core.launcher import LaunchRunContext, WorkerStatus
 from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._core.workspace.context import BaseWorkspaceRequestContext
 from dagster._daemon.monitoring.run_monitoring import monitor_started_run
-from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from kombu.exceptions import OperationalError
 
 from idp_dagster import launcher as launcher_module
@@ -217,39 +215,29 @@ def test_terminate_says_canceling_and_leaves_the_rest_to_the_run(
     assert not launcher.terminate("unknown")
 
 
-def test_a_run_without_task_can_be_asked_about(
-    launcher: LeaseRunLauncher, instance: DagsterInstance
-) -> None:
-    assert "none yet" in str(launcher.get_run_worker_debug_info(started_run(instance)))
-
-
-def test_the_task_is_known_before_it_is_published(
+def test_a_broker_that_takes_nothing_fails_the_launch(
     launcher: LeaseRunLauncher, instance: DagsterInstance
 ) -> None:
     run = started_run(instance)
     launcher.celery.conf.broker_url = "sqla+sqlite:////nowhere/at/all.db"
     with pytest.raises(OperationalError):
         launcher.launch_run(LaunchRunContext(run, workspace=None))
-    shown = instance.get_run_by_id(run.run_id)
-    assert shown is not None
-    assert shown.tags[DAGSTER_CELERY_TASK_ID_TAG]
+    assert not instance.all_logs(run.run_id)
 
 
-def test_a_launch_is_one_event_and_one_change_of_the_run(
-    launcher: LeaseRunLauncher, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+def test_a_launch_is_one_task_with_the_run_s_id_and_one_event_and_changes_no_run(
+    launcher: LeaseRunLauncher, instance: DagsterInstance
 ) -> None:
-    run, tagged = started_run(instance), list[object]()
-    add_tags = instance.add_run_tags
-
-    def tag(*told: Any) -> None:
-        tagged.append(told)
-        add_tags(*told)
-
-    monkeypatch.setattr(instance, "add_run_tags", tag)
+    run = started_run(instance)
+    before = instance.get_run_by_id(run.run_id)
     launcher.launch_run(LaunchRunContext(run, workspace=None))
+    with launcher.celery.connection() as connection, connection.SimpleQueue("dagster") as queue:
+        message = queue.get(block=False)
+    assert message.headers["id"] == run.run_id
+    assert run.run_id in str(launcher.get_run_worker_debug_info(run))
     events = [each.message for each in instance.all_logs(run.run_id)]
     assert events == ["[LeaseRunLauncher] Handed to the workers."]
-    assert len(tagged) == 1
+    assert instance.get_run_by_id(run.run_id) == before
 
 
 def test_a_launch_leaves_nothing_in_the_daemon(

@@ -11,11 +11,6 @@ from contextlib import closing, contextmanager
 import pytest
 from dagster import DagsterEvent, DagsterEventType, DagsterRun, build_init_resource_context
 from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.remote_origin import (
-    GrpcServerCodeLocationOrigin,
-    RemoteJobOrigin,
-    RemoteRepositoryOrigin,
-)
 from dagster._core.scheduler.instigation import TickData, TickStatus
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
@@ -27,7 +22,7 @@ from idp_dagster.storage import RUN_QUEUE_CHANNEL, pooled_engine
 from idp_kernel.ids import new_id
 from local_stack.postgres_setup import connect_as_superuser
 from tests.fixtures.stack import PostgresServer
-from tests.integration.idp_dagster.storage import DagsterStorage
+from tests.integration.idp_dagster.storage import DagsterStorage, a_run, statements_sent
 
 AT_ONCE_SECONDS = 15.0
 """Far more than it takes, far less than the waits below would last."""
@@ -119,11 +114,7 @@ def url_of(storage: DagsterStorage) -> str:
 def test_the_run_queue_hears_of_what_waits_and_of_what_ended(
     storage: DagsterStorage, kind: DagsterEventType
 ) -> None:
-    server = GrpcServerCodeLocationOrigin(host="127.0.0.1", port=1, location_name="idp")
-    origin = RemoteJobOrigin(RemoteRepositoryOrigin(server, "__repository__"), "job")
-    run = storage.instance.run_storage.add_run(
-        DagsterRun("job", new_id(), remote_job_origin=origin)
-    )
+    run = storage.instance.run_storage.add_run(a_run())
     with listening(url_of(storage), RUN_QUEUE_CHANNEL) as news:
         storage.instance.report_dagster_event(DagsterEvent(kind.value, "job"), run.run_id)
         assert seconds_of(news, LONG_SECONDS) < AT_ONCE_SECONDS
@@ -198,38 +189,22 @@ def test_what_is_stored_stands_though_nobody_can_be_told(storage: DagsterStorage
 
 
 def test_a_run_s_end_looks_at_no_table_s_columns(storage: DagsterStorage) -> None:
-    statements: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        statements.append(statement)
-
     def end_a_run() -> None:
         run = storage.instance.run_storage.add_run(DagsterRun("job", new_id()))
         ended = DagsterEvent(DagsterEventType.PIPELINE_SUCCESS.value, "job")
         storage.instance.report_dagster_event(ended, run.run_id)
 
     end_a_run()
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
+    with statements_sent() as statements:
         end_a_run()
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
     assert any("event_logs" in each for each in statements)
     assert [each for each in statements if "pg_catalog" in each] == []
 
 
 def test_a_look_at_the_sensors_looks_at_no_table_s_place(storage: DagsterStorage) -> None:
-    statements: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        statements.append(statement)
-
     storage.instance.all_instigator_state()
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
+    with statements_sent() as statements:
         storage.instance.all_instigator_state()
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
     assert len(statements) == 1, statements
 
 
@@ -261,15 +236,7 @@ def test_a_connection_that_rested_is_asked_before_it_is_used(
 
 def test_an_event_is_one_statement_and_is_there(storage: DagsterStorage) -> None:
     run = storage.instance.run_storage.add_run(DagsterRun("job", new_id()))
-    statements: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        statements.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
+    with statements_sent() as statements:
         storage.instance.report_engine_event("looked", run)
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
     assert len(statements) == 1, statements
     assert storage.events_of(run.run_id) == 1

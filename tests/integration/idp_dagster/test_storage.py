@@ -3,7 +3,17 @@
 from datetime import UTC, datetime
 
 import pytest
-from dagster import DagsterInstance, RunsFilter, job, op
+from dagster import (
+    DagsterEvent,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRunStatus,
+    EventLogEntry,
+    RunsFilter,
+    job,
+    op,
+)
+from dagster._core.events import EVENT_TYPE_TO_PIPELINE_RUN_STATUS
 from dagster._core.execution.api import create_execution_plan
 from dagster._core.snap import (
     ExecutionPlanSnapshot,
@@ -15,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from idp_dagster.storage import TellingRunStorage, events_held
 from idp_kernel.ids import new_id
-from tests.integration.idp_dagster.storage import DagsterStorage
+from tests.integration.idp_dagster.storage import DagsterStorage, a_run, statements_sent
 
 RUN = new_id()
 
@@ -109,6 +119,60 @@ def test_a_run_by_its_id_is_read_as_dagster_reads_it(storage: DagsterStorage) ->
     assert runs.get_runs(by_id) == [storage.instance.get_run_by_id(run_id)]
     assert storage.instance.get_run_by_id(new_id()) is None
     assert runs.get_run_records(RunsFilter(run_ids=[run_id], job_name="another")) == []
+
+
+OF_RUN = "SELECT status, start_time, end_time, update_timestamp FROM runs WHERE run_id = :id"
+AT = datetime(2026, 1, 2, 3, 4, 5, 500_000, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("kind", EVENT_TYPE_TO_PIPELINE_RUN_STATUS)
+def test_an_event_changes_its_run_as_dagster_does(
+    storage: DagsterStorage, kind: DagsterEventType
+) -> None:
+    runs = storage.instance.run_storage
+    assert isinstance(runs, TellingRunStorage)
+    ours, as_dagster = (runs.add_run(a_run({"a": "tag"})) for _ in range(2))
+    entry = EventLogEntry(  # type: ignore[no-untyped-call] # Dagster says no types
+        error_info=None,
+        level="info",
+        user_message="",
+        run_id=ours.run_id,
+        timestamp=AT.timestamp(),
+        dagster_event=DagsterEvent(kind.value, "job"),
+    )
+    storage.instance.handle_new_event(entry)
+    by_dagster = PostgresRunStorage.handle_run_event
+    by_dagster(runs, as_dagster.run_id, entry.get_dagster_event(), AT)
+    changed, wanted = (storage.execute(OF_RUN, id=each.run_id) for each in (ours, as_dagster))
+    assert changed == wanted
+    read = storage.instance.get_run_by_id(ours.run_id)
+    assert read is not None
+    assert (read.status, read.tags) == (EVENT_TYPE_TO_PIPELINE_RUN_STATUS[kind], {"a": "tag"})
+    assert storage.events_of(ours.run_id) == 1
+
+
+def test_an_event_and_what_it_changes_are_two_statements(storage: DagsterStorage) -> None:
+    run = storage.instance.run_storage.add_run(a_run({}))
+    ended = DagsterEvent(DagsterEventType.PIPELINE_SUCCESS.value, "job")
+    storage.instance.report_dagster_event(ended, run.run_id)
+    with statements_sent() as statements:
+        storage.instance.report_dagster_event(ended, run.run_id)
+    assert [each.split()[0] for each in statements] == ["INSERT", "UPDATE"]
+
+
+def test_a_tag_that_came_after_a_run_was_read_is_read_and_outlives_its_events(
+    storage: DagsterStorage,
+) -> None:
+    runs = storage.instance.run_storage
+    run_id = runs.add_run(a_run({"a": "tag"})).run_id
+    for kind, tag in (("PIPELINE_START", "b"), ("PIPELINE_CANCELED", "c")):
+        storage.instance.get_run_by_id(run_id)
+        runs.add_run_tags(run_id, {tag: "tag"})
+        storage.instance.report_dagster_event(DagsterEvent(kind, "job"), run_id)
+    read = storage.instance.get_run_by_id(run_id)
+    assert read is not None
+    assert set(read.tags) == {"a", "b", "c"}
+    assert read.status is DagsterRunStatus.CANCELED
 
 
 def _plan() -> ExecutionPlanSnapshot:

@@ -57,6 +57,11 @@ def test_a_job_has_the_steps_of_its_phase_in_order(defs: Definitions) -> None:
             assert tuple(node.name for node in job.nodes_in_topological_order) == phase.steps
 
 
+def test_no_op_is_in_a_pool_whose_limits_nobody_looks_up(defs: Definitions) -> None:
+    for each in defs.get_repository_def().get_all_jobs():
+        assert [node.name for node in each.nodes if node.definition.pools] == []
+
+
 def test_any_step_can_end_the_run_by_sending_the_request_to_wait(defs: Definitions) -> None:
     for workflow in WORKFLOWS.values():
         for phase in workflow.phases:

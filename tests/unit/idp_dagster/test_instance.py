@@ -62,6 +62,7 @@ def test_as_many_runs_are_let_out_as_there_are_slots(
     queue = instance.get_concurrency_config().run_queue_config
     assert queue is not None
     assert queue.max_concurrent_runs == settings.worker_slots == 3
+    assert not queue.should_block_op_concurrency_limited_runs
 
 
 def test_attempts_are_the_control_planes(instance: DagsterInstance) -> None:

@@ -40,20 +40,23 @@ def running_platform(
     as_told = Embedded(home, ports, otlp_endpoint, installation_id=new_id()).programs()
     findings += require_good(narrator, settings_findings(home, as_told))
     home.prepare()
-    with interruptible(), home.locked() as lock:
-        for leftover in end_leftovers(home):
-            narrator.note("left by an earlier run", f"{leftover}, ended")
-        findings += require_good(narrator, port_findings(ports))
-        told = ", ".join(each.found for each in findings if each.subject != "path")
-        narrator.step("preflight", time.monotonic() - began, told)
-        _ensure_keys(home, narrator)
-        programs = Embedded(home, ports, otlp_endpoint).programs()
-        platform = Platform(home, programs, narrator, lock=lock, port_offset=port_offset)
-        try:
-            platform.start()
-            yield platform
-        finally:
-            platform.stop()
+    try:
+        with interruptible(), home.locked() as lock:
+            for leftover in end_leftovers(home):
+                narrator.note("left by an earlier run", f"{leftover}, ended")
+            findings += require_good(narrator, port_findings(ports))
+            told = ", ".join(each.found for each in findings if each.subject != "path")
+            narrator.step("preflight", time.monotonic() - began, told)
+            _ensure_keys(home, narrator)
+            programs = Embedded(home, ports, otlp_endpoint).programs()
+            platform = Platform(home, programs, narrator, lock=lock, port_offset=port_offset)
+            try:
+                platform.start()
+                yield platform
+            finally:
+                platform.stop()
+    finally:
+        home.leave()
 
 
 def require_good(narrator: Narrator, findings: Iterable[Finding]) -> list[Finding]:

@@ -123,6 +123,12 @@ class Home:
         if self.socket.parent != self.run:
             make_private(self.socket.parent)
 
+    def leave(self) -> None:
+        """Takes away what `prepare` made outside, unless a platform of this home has it in use."""
+        folder = self.socket.parent
+        if folder != self.run and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
     def record(self) -> RunRecord | None:
         """Who runs the platform, as last written; `None` after an orderly stop."""
         with self._usable():

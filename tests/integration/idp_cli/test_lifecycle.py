@@ -65,7 +65,7 @@ def test_a_taken_port_is_said_before_anything_starts(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_while_starting_leaves_nothing(tmp_path: Path) -> None:
-    home = Home.at(tmp_path / "idp")
+    home = Home.at(tmp_path / ("long" * 25))
     log = tmp_path / "up.log"
     process = start_up(home, log)
     eventually(lambda: "✓ postgres-setup" in log.read_text())
@@ -75,6 +75,8 @@ def test_ctrl_c_while_starting_leaves_nothing(tmp_path: Path) -> None:
     assert "Traceback" not in log.read_text()
     assert list(leftovers(home)) == []
     assert not home.is_locked()
+    assert home.socket.parent != home.run
+    assert not home.socket.parent.exists(), "a folder for the socket alone"
 
 
 @pytest.mark.endurance

@@ -29,6 +29,13 @@ def test_a_long_path_puts_the_socket_into_a_private_folder(
     assert stat.S_IMODE(home.socket.parent.stat().st_mode) == 0o700
     assert Home.at(tmp_path / "idp").run in Home.at(tmp_path / "idp").socket.parents
     assert len(os.fsencode(Home.at(Path("/srv/idp")).socket)) <= SOCKET_PATH_LIMIT
+    home.socket.touch()
+    home.leave()
+    assert home.socket.exists(), "a platform has it in use"
+    home.socket.unlink()
+    home.leave()
+    home.leave()
+    assert [each.name for each in tmp_path.iterdir()] == ["x" * 60]
 
 
 def test_somebody_elses_socket_folder_is_refused(

@@ -10,7 +10,7 @@ from tests.chaos.results import Results
 from tests.chaos.show import Show
 from tests.e2e.platform import Platform
 
-pytestmark = [pytest.mark.e2e, pytest.mark.endurance]
+pytestmark = pytest.mark.e2e
 
 PLACES = (
     "ApplicationOnboarding/seed_repositories/execution-workers.*after_provider",

@@ -16,6 +16,7 @@ from idp_kernel.ids import new_id
 from idp_kernel.services import ServiceName
 from idp_kernel.telemetry.metrics import downstream_errors
 from idp_kernel.workflows import WORKFLOW_SECONDS_BUCKETS, Step, WorkflowName, WorkflowResult
+from tests.fixtures import counted_rows
 from tests.fixtures.counted_rows import DOWNSTREAM_ERRORS, EVENTS, LEASE_LOSSES, RETRIES
 from tests.integration.control_plane.conftest import Platform, Subject
 from tests.integration.control_plane.engine_run import STEPS, claimed, offers, report
@@ -66,6 +67,7 @@ SECRETS = """
 
 def test_every_count_equals_the_rows(lone_platform: Platform) -> None:
     _run_all_kinds_of_traffic(lone_platform)
+    _is_retried_out_of_a_wait(lone_platform)
     shown = _shown(lone_platform)
     assert _counts(shown, "retries", "workflow") == _rows(lone_platform, RETRIES)
     assert _counts(shown, "leaseLosses", "workflow") == _rows(lone_platform, LEASE_LOSSES)
@@ -78,8 +80,13 @@ def test_every_count_equals_the_rows(lone_platform: Platform) -> None:
         ("openbao", "openbao_failed", "503"): 2,
         ("local-forge", "unreachable", "none"): 1,
     }
-    ended = {each["result"] for each in shown["durations"] if sum(each["bucketCounts"])}
-    assert ended == set(WorkflowResult)
+    ended = {
+        (each["workflow"], each["result"]): sum(each["bucketCounts"])
+        for each in shown["durations"]
+        if sum(each["bucketCounts"])
+    }
+    assert ended == _rows(lone_platform, counted_rows.ENDS)
+    assert {result for _, result in ended} == set(WorkflowResult)
     assert {(each["workflow"], each["result"]) for each in shown["durations"]} == {
         (workflow, result) for workflow in WorkflowName for result in WorkflowResult
     }
@@ -287,6 +294,18 @@ def _is_cancelled_and_retried(platform: Platform) -> None:
     run = claimed(platform, request_id, attempt=2)
     run.start(Step.MATERIALIZE_REPOSITORIES)
     report(platform, run, "canceled")
+
+
+def _is_retried_out_of_a_wait(platform: Platform) -> None:
+    request_id = platform.provision(platform.new_subject())
+    run = claimed(platform, request_id)
+    run.tell("wait", reason="gitops_reconciliation_slow", waitSeconds=3000)
+    path = f"/v1/workflow-requests/{request_id}"
+    platform.admin.ok(f"{path}/cancel", {"reason": "it takes too long"})
+    platform.admin.ok(f"{path}/retry", {"reason": "it may take long"})
+    run = claimed(platform, request_id, attempt=2)
+    run.do_all()
+    run.finalize()
 
 
 def _is_cancelled_and_loses_its_lease(platform: Platform) -> None:

@@ -173,19 +173,23 @@ def test_old_ticks_are_deleted_from_time_to_time(
 def test_what_is_stored_stands_though_nobody_can_be_told(storage: DagsterStorage) -> None:
     run = storage.instance.run_storage.add_run(DagsterRun("job", new_id()))
 
+    untold: list[str] = []
+
     def cut(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if statement.startswith("NOTIFY"):
+        if statement.startswith("SELECT pg_notify"):
+            untold.append(statement)
             raise OperationalError(statement, {}, ConnectionError("cut"))
 
     event.listen(Engine, "before_cursor_execute", cut)
     try:
-        ended = DagsterEvent(DagsterEventType.PIPELINE_SUCCESS.value, "job")
+        ended = DagsterEvent(DagsterEventType.PIPELINE_FAILURE.value, "job")
         storage.instance.report_dagster_event(ended, run.run_id)
     finally:
         event.remove(Engine, "before_cursor_execute", cut)
+    assert untold
     found = storage.instance.get_run_by_id(run.run_id)
     assert found is not None
-    assert found.is_success
+    assert found.is_failure
 
 
 def test_a_run_s_end_looks_at_no_table_s_columns(storage: DagsterStorage) -> None:

@@ -99,7 +99,7 @@ def test_every_index_is_used_and_no_large_table_is_read_through(lone_platform: P
         run.do_all()
         for path in ("/v1/workflow-requests", "/v1/events", f"/v1/workflow-requests/{request_id}"):
             maintainer.seen(path)
-        maintainer.seen("/v1/events", requestId=request_id)
+        platform.admin.seen("/v1/events", requestId=request_id)
         assert seen(platform, few)["state"] == "Rotating"
         platform.sweep_after(1)
         tick(platform)

@@ -15,7 +15,7 @@ from control_plane.adapters.database import transaction
 from idp_kernel.errors import Unavailable
 
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
-_MIGRATION_LOCK: Final = 0x1D9A1E3B
+MIGRATION_LOCK: Final = 0x1D9A1E3B
 
 
 def upgrade(engine: Engine) -> None:
@@ -23,7 +23,8 @@ def upgrade(engine: Engine) -> None:
     with transaction(engine) as connection:
         # Whoever comes second waits for the first, however long its migrations take.
         connection.execute(text("SET LOCAL lock_timeout = 0"))
-        connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
         command.upgrade(_config(connection), "head")
 
 

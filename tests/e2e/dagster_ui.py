@@ -7,7 +7,7 @@ from typing import Any
 
 from idp_kernel.services import DEFAULT_PORTS
 from idp_kernel.workflows import APPLICATION_ENVIRONMENT_PROVISIONING
-from tests.e2e.platform import Platform, eventually
+from tests.e2e.platform import ENDS_WITHIN_SECONDS, Platform, eventually
 
 RUN_ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 
@@ -116,7 +116,9 @@ def terminate(platform: Platform, run_id: str) -> None:
     assert done["__typename"] == "TerminateRunSuccess", done
 
 
-def ended_run(platform: Platform, run_id: str, within_seconds: float = 60) -> dict[str, Any]:
+def ended_run(
+    platform: Platform, run_id: str, within_seconds: float = ENDS_WITHIN_SECONDS
+) -> dict[str, Any]:
     """The run once Dagster says it ended."""
 
     def look() -> dict[str, Any] | None:

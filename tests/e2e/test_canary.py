@@ -23,7 +23,7 @@ from tests.e2e.failures import fails_to_onboard, fails_to_provision, fails_to_ro
 from tests.e2e.logins import BoundSecret, as_superuser
 from tests.e2e.platform import SERVER_PORTS, Platform, Subject
 
-pytestmark = [pytest.mark.e2e, pytest.mark.endurance, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.endurance, pytest.mark.timeout(900)]
 
 SHORTEST = 20
 """Characters; every credential of the platform is longer."""

@@ -18,7 +18,7 @@ import yaml
 from idp_cli import declarations as package
 from idp_cli.exits import ExitCode
 from idp_kernel.ids import new_id
-from tests.e2e.platform import IDP, Platform
+from tests.e2e.platform import IDP, Platform, eventually
 from tests.fixtures.terminal import in_terminal
 
 pytestmark = [pytest.mark.e2e, pytest.mark.endurance]
@@ -89,8 +89,22 @@ def test_a_secret_is_rotated_and_read_where_it_is_stored(idp: Idp, applied: dict
     assert "Next: " in reported
 
 
-def test_every_part_is_found_well(idp: Idp) -> None:
-    found = json.loads(idp("doctor", "--output", "json"))
+def test_every_part_is_found_well(platform: Platform) -> None:
+    found: list[dict[str, Any]] = []
+
+    def all_is_good() -> bool:
+        """On a busy machine a part may answer too late once."""
+        ran = platform.idp("doctor", "--output", "json")
+        found[:] = json.loads(ran.stdout)
+        good = all(each["isGood"] for each in found)
+        assert good is (ran.returncode == ExitCode.OK), ran.stderr
+        return good
+
+    try:
+        eventually(all_is_good, what="all is good")
+    except AssertionError as error:
+        bad = [each for each in found if not each["isGood"]]
+        raise AssertionError(f"{error}: {bad}") from error
     subjects = {each["subject"] for each in found}
     assert {
         "python", "git", "disk", "packages", "clock", "keys", "control-plane-api", "worker",
@@ -98,7 +112,6 @@ def test_every_part_is_found_well(idp: Idp) -> None:
         "databases", "migrations", "secret store", "forge", "GitOps agent", "queue", "token",
         "version", "work", "secrets",
     } <= subjects  # fmt: skip
-    assert all(each["isGood"] for each in found), found
 
 
 def test_bash_completes_the_names_of_what_is_there(

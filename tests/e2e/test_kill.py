@@ -5,33 +5,27 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from idp_kernel.workflows import APPLICATION_ENVIRONMENT_PROVISIONING, Step
 from tests.e2e.oracle import assert_provisioned_once
-from tests.e2e.platform import ENDS_WITHIN_SECONDS, Platform, Subject, eventually
+from tests.e2e.platform import Platform, Subject, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.endurance]
 
 STEPS = APPLICATION_ENVIRONMENT_PROVISIONING.steps
 
 
-NOTICED_WITHIN_SECONDS = 12
-"""The worker's parent tells of a killed child; nobody waits for the lease of 15 s to end."""
-
-
 def _still_provisions(
-    platform: Platform,
-    subject: Subject,
-    request_id: str,
-    folder: Path,
-    within_seconds: float = ENDS_WITHIN_SECONDS,
-) -> None:
-    request = platform.ended(request_id, within_seconds)
+    platform: Platform, subject: Subject, request_id: str, folder: Path
+) -> dict[str, Any]:
+    request = platform.ended(request_id)
     assert_provisioned_once(platform, subject, request, folder)
     platform.await_ready()
+    return request
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -42,7 +36,9 @@ def test_celery_worker_in_the_middle_of_a_step(
     platform.arm(place)
     accepted = platform.provision(subject)
     platform.kill_at(place)
-    _still_provisions(platform, subject, accepted["requestId"], tmp_path, NOTICED_WITHIN_SECONDS)
+    request = _still_provisions(platform, subject, accepted["requestId"], tmp_path)
+    endings = {attempt["ending"] for attempt in request["attempts"]}
+    assert "lost" not in endings, "its parent tells of it, so that nobody waits for the lease's end"
 
 
 def test_celery_workers_parent(platform: Platform, subject: Subject, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from idp_kernel.ids import new_id
 from tests.integration.control_plane.conftest import Platform
 
-pytestmark = [pytest.mark.endurance, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.endurance, pytest.mark.timeout(900)]
 
 ASKED_OVER_HTTP = 10_000
 

@@ -41,6 +41,7 @@ from tests.integration.control_plane.documented import Documented
 from tests.integration.control_plane.engine_run import claimed
 
 ADMIN_TOKEN = "idp_pat_" + "a" * 43
+LONG_LEASES = {"lease_seconds": 600.0}
 
 
 class MovableClock:
@@ -48,9 +49,14 @@ class MovableClock:
 
     def __init__(self) -> None:
         self._ahead = timedelta(0)
+        self._still: datetime | None = None
 
     def now(self) -> datetime:
-        return datetime.now(UTC) + self._ahead
+        return (self._still or datetime.now(UTC)) + self._ahead
+
+    def stand_still(self) -> None:
+        """From here on only `advance` moves it, however long the calls in between take."""
+        self._still = datetime.now(UTC)
 
     def advance(self, seconds: float) -> None:
         self._ahead += timedelta(seconds=seconds)
@@ -268,9 +274,19 @@ def engine(migrated: FreshDatabase) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def platform(migrated: FreshDatabase, keys: Keys, engine: Engine) -> Iterator[Platform]:
+def leases() -> dict[str, float]:
+    """What `platform` is told of them; `LONG_LEASES` where much is said in one run's name, which
+    takes longer than a lease on a busy machine.
+    """
+    return {}
+
+
+@pytest.fixture
+def platform(
+    migrated: FreshDatabase, keys: Keys, engine: Engine, leases: dict[str, float]
+) -> Iterator[Platform]:
     """A control plane whose sweeper runs when a test says so."""
-    with platform_on(engine, settings_for(migrated, keys), keys) as running:
+    with platform_on(engine, settings_for(migrated, keys, **leases), keys) as running:
         yield running
 
 

@@ -15,7 +15,7 @@ from idp_kernel.services import LOOPBACK
 from tests.fixtures.stack import FreshDatabase, child, free_port, private_directory
 from tests.integration.control_plane.conftest import Keys
 
-READY_WITHIN_SECONDS = 30
+READY_WITHIN_SECONDS = 90
 
 
 @dataclass(frozen=True)

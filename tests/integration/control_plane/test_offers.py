@@ -56,6 +56,7 @@ def test_an_offer_is_made_again_after_a_while_and_then_ever_more_rarely(
     platform: Platform,
 ) -> None:
     request_id = platform.provision(platform.new_subject())
+    platform.clock.stand_still()
     assert request_id in offers(platform)
     for pause_seconds in (5, 10, 20, 30, 30):
         assert request_id not in offers(platform)
@@ -177,7 +178,7 @@ def test_a_waiting_offer_hears_of_work_at_once(platform: Platform, server: Proce
         headers = engine_headers(platform, client)
 
         def wait() -> tuple[float, Any]:
-            body = {"waitSeconds": 10}
+            body = {"waitSeconds": 20}
             answer = client.post("/internal/offers", json=body, headers=headers)
             return time.monotonic(), answer.json()
 
@@ -192,8 +193,8 @@ def test_a_waiting_offer_hears_of_work_at_once(platform: Platform, server: Proce
             told_at = time.monotonic()
             answered_at, answer = waiting.result()
     assert accepted.json()["requestId"] in [each["requestId"] for each in answer["offers"]]
-    # A look of its own would come a second after the last one; a notification does not wait.
-    assert answered_at - told_at < 0.3
+    # With nothing pending before, its own look would come only at the end of the time.
+    assert answered_at - told_at < AT_ONCE_SECONDS
 
 
 @pytest.mark.parametrize("is_pending", [True, False])
@@ -275,7 +276,7 @@ def test_an_asker_who_hangs_up_takes_no_work_with_it(platform: Platform, server:
     with httpx.Client(base_url=server.url, timeout=30) as client:
         headers = engine_headers(platform, client)
         with pytest.raises(httpx.ReadTimeout):
-            client.post("/internal/offers", json={"waitSeconds": 15}, headers=headers, timeout=0.3)
+            client.post("/internal/offers", json={"waitSeconds": 15}, headers=headers, timeout=2)
         request_id = platform.provision(subject)
         answer = client.post("/internal/offers", json={"waitSeconds": 3}, headers=headers)
     assert request_id in [each["requestId"] for each in answer.json()["offers"]]

@@ -5,21 +5,23 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import event, func, inspect, select, text
 
 from control_plane.adapters.database import new_engine, transaction
-from control_plane.adapters.schema import _config, check_migrated, upgrade
+from control_plane.adapters.schema import MIGRATION_LOCK, _config, check_migrated, upgrade
 from control_plane.adapters.tables import METADATA
 from control_plane.bootstrap import bootstrap
 from control_plane.settings import BootstrapSettings
 from idp_kernel.errors import InvalidInput, Unavailable
 from idp_kernel.ids import new_id
 from tests.fixtures.stack import PostgresServer
+from tests.integration.control_plane.conftest import eventually
 
 
 def test_migrations_and_tables_agree(postgres_server: PostgresServer) -> None:
@@ -88,6 +90,38 @@ def test_several_processes_may_migrate_at_once(postgres_server: PostgresServer) 
     check_migrated(engines[0])
     for engine in engines:
         engine.dispose()
+
+
+def test_who_migrates_second_waits_for_longer_than_a_statement_may_take(
+    postgres_server: PostgresServer,
+) -> None:
+    engine = new_engine(postgres_server.create_database().url)
+
+    @event.listens_for(engine, "connect")
+    def be_impatient(connection: Any, _record: object) -> None:
+        connection.autocommit = True
+        connection.execute("SET statement_timeout = '200ms'; SET lock_timeout = '200ms'")
+        connection.autocommit = False
+
+    def waits_for_long() -> bool:
+        with transaction(engine) as connection:
+            return connection.execute(text(WAITS_FOR_LONG)).scalar_one_or_none() is not None
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction(engine) as first:
+            first.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+            second = pool.submit(upgrade, engine)
+            eventually(waits_for_long)
+            assert not second.done()
+        second.result()
+    check_migrated(engine)
+    engine.dispose()
+
+
+WAITS_FOR_LONG = """
+SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()
+  AND clock_timestamp() - query_start > interval '500ms'
+"""
 
 
 def test_bootstrap_makes_one_admin_however_often_it_runs(

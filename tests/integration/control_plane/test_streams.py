@@ -32,6 +32,7 @@ from idp_kernel.wire.api import Event
 from tests.fixtures.stack import FreshDatabase, free_port, private_directory
 from tests.integration.control_plane.conftest import (
     ADMIN_TOKEN,
+    LONG_LEASES,
     Keys,
     Platform,
     eventually,
@@ -51,6 +52,11 @@ from tests.integration.control_plane.serving import (
 )
 
 WRITERS, EACH, CUT_AFTER = 6, 40, 7
+
+
+@pytest.fixture
+def leases() -> dict[str, float]:
+    return LONG_LEASES
 
 
 @pytest.fixture(scope="module")
@@ -270,21 +276,22 @@ def test_what_nobody_is_shown_wakes_nobody(platform: Platform, server: Serving) 
 # ── who may watch, and for how long ──────────────────────────────────────────────────────────
 
 
-def test_a_revoked_token_ends_its_streams_at_once(platform: Platform, server: Serving) -> None:
+def test_a_revoked_token_ends_its_streams_at_once(
+    platform: Platform, server: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
     subject = platform.new_subject()
     body = {"principal": f"p-{new_id()[-12:]}", "role": "team-viewer"}
     platform.admin.ok(f"/v1/teams/{subject.team}/members", body)
     made = platform.admin.ok("/v1/tokens", {"principal": body["principal"]})
+    monkeypatch.setattr(feed, "LOOK_EVERY_SECONDS", 3600)
     watcher = Watcher(server, made["token"])
     path = WATCH.format(platform.provision(subject))
     with watcher.new_events() as events, watcher.reading(path) as states:
         states.state()
-        began = time.monotonic()
         assert platform.admin.delete(f"/v1/tokens/{made['id']}").is_success
         for reading in (events, states):
             reading.rest()
             assert reading.text.endswith(b": the token does not open this any more\n\n")
-        assert time.monotonic() - began < 5
     again = httpx.get(f"{server.url}{EVENTS}", headers={"Authorization": f"Bearer {watcher.token}"})
     assert (again.status_code, again.json()["code"]) == (401, "token_revoked")
 
@@ -586,20 +593,19 @@ def test_streams_end_at_once_and_cleanly_when_the_server_ends(
     platform: Platform, migrated: FreshDatabase, keys: Keys
 ) -> None:
     request_id = platform.provision(platform.new_subject())
-    with served(migrated, keys) as process:
+    # Far more than it takes: one that waited for its streams would be late.
+    with served(migrated, keys, IDP_CONTROL_PLANE_STOP_WITHIN_SECONDS="120") as process:
         watcher = Watcher(Serving(process.url, process.port, platform.services.feed), ADMIN_TOKEN)
         with (
             watcher.new_events() as events,
             watcher.reading(WATCH.format(request_id)) as states,
         ):
             states.state()
-            began = time.monotonic()
             process.process.send_signal(signal.SIGTERM)
             for reading in (events, states):
                 reading.rest()
                 assert reading.text.endswith(b": the server ends\n\n")
-            assert process.process.wait(10) == 0
-            assert time.monotonic() - began < 3
+            assert process.process.wait(30) == 0
         assert '"level": "error"' not in process.log.read_text()
 
 
@@ -666,11 +672,12 @@ def many(
 
 
 def test_a_stream_counts_as_answered_when_it_begins(platform: Platform, server: Serving) -> None:
-    before = streams_counted(server)
+    before, asked = streams_counted(server), time.monotonic()
     with Watcher(server, ADMIN_TOKEN).new_events():
+        began_within = time.monotonic() - asked
         time.sleep(1)
     eventually(lambda: streams_counted(server)["count"] > before["count"])
-    assert streams_counted(server)["sum"] - before["sum"] < 1
+    assert streams_counted(server)["sum"] - before["sum"] < began_within + 1
 
 
 @pytest.mark.parametrize("waits_in", ["newest_sequence", "events"])

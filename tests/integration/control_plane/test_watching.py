@@ -11,8 +11,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.fixtures.stack import FreshDatabase, free_port
-from tests.integration.control_plane.conftest import ADMIN_TOKEN, Keys, Platform, settings_for
+from tests.integration.control_plane.conftest import (
+    ADMIN_TOKEN,
+    LONG_LEASES,
+    Keys,
+    Platform,
+    settings_for,
+)
 from tests.integration.control_plane.engine_run import STEPS, claimed
 from tests.integration.control_plane.serving import serving
 
@@ -60,6 +68,11 @@ def idp(url: str, home: Path, *arguments: str) -> Iterator[Idp]:
             yield Idp(process)
         finally:
             process.kill()
+
+
+@pytest.fixture
+def leases() -> dict[str, float]:
+    return LONG_LEASES
 
 
 def test_each_change_of_a_request_is_one_plain_line_over_a_restart_of_the_server(

@@ -43,7 +43,7 @@ from tests.fixtures.stack import STOP_TIMEOUT_SECONDS, OpenBaoServer, free_port
 from tests.fixtures.vendors.harbor import Harbor
 
 INSTALLATION = "test-installation"
-READY_WITHIN_SECONDS = 30
+READY_WITHIN_SECONDS = 90
 Found = TypeVar("Found")
 _NO_TLS = SSLContext(PROTOCOL_TLS_CLIENT)
 """Made once, as making one for each call takes longer than most calls."""

@@ -23,12 +23,14 @@ from idp_kernel.workflows import (
     APPLICATION_ONBOARDING,
     SECRET_ROTATION,
 )
-from tests.fixtures.stack import free_port
+from tests.e2e.conftest import PORT_OFFSET
 from tests.integration.idp_cli.test_supervision import is_alive
 
 SHOWN = (APPLICATION_ONBOARDING, APPLICATION_ENVIRONMENT_PROVISIONING, SECRET_ROTATION)
 """What the demo runs."""
 IDP = Path(sys.executable).with_name("idp")
+OFFSET = PORT_OFFSET + 800
+"""Of platforms of its own."""
 OUTER_LIMIT_SECONDS = 300
 """A whole platform comes up and goes, beside other tests that have one."""
 
@@ -37,12 +39,7 @@ def bare_environment() -> dict[str, str]:
     return {"PATH": os.environ["PATH"]}
 
 
-def offset_of_free_ports() -> int:
-    """An offset that puts PostgreSQL on a free port; the others are looked at by `idp`."""
-    return max(1, (free_port() - DEFAULT_PORTS.postgres) % 11_000)
-
-
-def eventually(look: Callable[[], bool], within_seconds: float = 30) -> None:
+def eventually(look: Callable[[], bool], within_seconds: float = 100) -> None:
     give_up_at = time.monotonic() + within_seconds
     while not look():
         assert time.monotonic() < give_up_at, "it did not come about in time"
@@ -50,14 +47,13 @@ def eventually(look: Callable[[], bool], within_seconds: float = 30) -> None:
 
 
 def test_a_taken_port_is_said_before_anything_starts(tmp_path: Path) -> None:
-    offset = offset_of_free_ports()
-    with socket.create_server(("127.0.0.1", DEFAULT_PORTS.openbao + offset)):
+    with socket.create_server(("127.0.0.1", DEFAULT_PORTS.openbao + OFFSET)):
         ran = subprocess.run(
-            [str(IDP), "up", "--home", str(tmp_path / "idp"), "--port-offset", str(offset)],
-            env=bare_environment(), capture_output=True, text=True, timeout=30, check=False,
+            [str(IDP), "up", "--home", str(tmp_path / "idp"), "--port-offset", str(OFFSET)],
+            env=bare_environment(), capture_output=True, text=True, timeout=100, check=False,
         )  # fmt: skip
     assert ran.returncode == 1
-    assert f"{DEFAULT_PORTS.openbao + offset}, which openbao needs" in ran.stdout
+    assert f"{DEFAULT_PORTS.openbao + OFFSET}, which openbao needs" in ran.stdout
     assert f"process {os.getpid()}" in ran.stdout
     assert "--port-offset" in ran.stdout
     assert "preflight_failed" in ran.stderr
@@ -112,7 +108,7 @@ def test_the_demo_starts_a_platform_shows_an_environment_and_leaves_nothing(
     ran = subprocess.run(
         [
             *(str(IDP), "demo", "--home", str(home.root)),
-            *("--port-offset", str(offset_of_free_ports())),
+            *("--port-offset", str(OFFSET)),
         ],
         env=bare_environment(), capture_output=True, text=True,
         timeout=OUTER_LIMIT_SECONDS, check=False,
@@ -136,7 +132,7 @@ def start_up(home: Home, log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [
                 *(str(IDP), "up", "--home", str(home.root)),
-                *("--port-offset", str(offset_of_free_ports())),
+                *("--port-offset", str(OFFSET)),
             ],
             env=bare_environment(),
             stdout=output,

@@ -22,8 +22,19 @@ from tests.fixtures.stack import PostgresServer, child, free_port, private_direc
 from tests.integration.idp_dagster.stand_in import StandIn, StoodInRequest, serving
 from tests.integration.idp_dagster.storage import DagsterStorage, dagster_storage
 
+HERE = Path(__file__).parent
 MODULES = ("code_server", "daemon", "worker", "webserver")
 JOB = "application_environment_provisioning"
+READY_WITHIN_SECONDS = 150
+STARTS_AND_RUNS_WITHIN_SECONDS = 600
+"""The first test that asks for the engine starts it; one with a limit of its own keeps it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        is_ours = "engine" in getattr(item, "fixturenames", ()) and HERE in item.path.parents
+        if is_ours and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(STARTS_AND_RUNS_WITHIN_SECONDS))
 
 
 @dataclass
@@ -187,7 +198,7 @@ def bootstrap(environment: dict[str, str]) -> None:
         env={"PATH": os.defpath, **environment},
         cwd=Path(__file__).parents[3],
         check=True,
-        timeout=60,
+        timeout=READY_WITHIN_SECONDS,
     )
 
 
@@ -221,7 +232,7 @@ def wait_until_ready(engine: Engine) -> None:
         nodes = jobs["repositoriesOrError"]["nodes"]
         return any(job["name"] == JOB for node in nodes for job in node["jobs"])
 
-    engine.stand_in.wait_for(shows_job, 60)
+    engine.stand_in.wait_for(shows_job, READY_WITHIN_SECONDS)
 
 
 @pytest.fixture(scope="module")

@@ -418,8 +418,8 @@ def _add_rotations(app: FastAPI, stand_in: StandIn) -> None:
         rotations = stand_in.rotations
         if body.event_id in rotations.refused:
             raise rotations.refused[body.event_id]
-        rotations.causes = [each for each in rotations.causes if each.event_id != body.event_id]
         request = stand_in.add_request(WorkflowName.SECRET_ROTATION)
+        rotations.causes = [each for each in rotations.causes if each.event_id != body.event_id]
         return engine.RotationRequested(request_id=request.id)
 
 

@@ -83,6 +83,8 @@ class TestRepositories:
             waiting = pool.submit(ask, first.headers["ETag"], 5)
             assert repository.bot.push("HEAD:refs/heads/main").returncode == 0
             answer, _ = waiting.result()
+        if answer.headers["ETag"] == first.headers["ETag"]:
+            answer, _ = ask(first.headers["ETag"], 5)  # the push took that long
         heads = {each["name"]: each["headRevision"] for each in answer.json()["items"]}
         assert heads[repository.name] == revision
         assert answer.headers["ETag"] != first.headers["ETag"]

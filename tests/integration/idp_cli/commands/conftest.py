@@ -49,7 +49,7 @@ def control_plane(
         "IDP_CONTROL_PLANE_DATABASE_URL": postgres_server.address.url("control_plane", "idp"),
     }
     with child("control_plane.bootstrap", environment, home.logs) as bootstrap:
-        assert bootstrap.wait(60) == 0
+        assert bootstrap.wait(90) == 0
     with child("control_plane.main", environment, home.logs):
         url = f"http://127.0.0.1:{port}"
         await_ready(url)
@@ -57,7 +57,7 @@ def control_plane(
 
 
 def await_ready(url: str) -> None:
-    give_up_at = time.monotonic() + 30
+    give_up_at = time.monotonic() + 90
     while time.monotonic() < give_up_at:
         try:
             if httpx.get(f"{url}/readyz").is_success:

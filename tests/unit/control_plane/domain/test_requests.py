@@ -469,7 +469,7 @@ class AnySequence(RuleBasedStateMachine):
 
 
 TestAnySequence = AnySequence.TestCase
-TestAnySequence.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestAnySequence.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 def test_a_request_is_about_the_narrowest_thing_it_names() -> None:

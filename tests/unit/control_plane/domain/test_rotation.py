@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from control_plane.domain.managed_secrets import (
@@ -33,8 +33,6 @@ from idp_kernel.wire.worker import SecretSensitivity
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)  # a Monday
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
-UNHURRIED = settings(deadline=None)
-"""What is true stays true on a machine that has much to do."""
 MOMENTS = st.timedeltas(-700 * DAY, 1500 * DAY).map(lambda ahead: NOW + ahead)
 ZONES = st.sampled_from(["UTC", "Europe/Madrid", "America/New_York", "Asia/Kathmandu"])
 WINDOWS = st.builds(
@@ -99,7 +97,6 @@ def test_the_longest_age_is_interval_and_grace_and_some_slack() -> None:
 # ── the next rotation ────────────────────────────────────────────────────────────────────────
 
 
-@UNHURRIED
 @given(
     st.uuids().map(str),
     st.timedeltas(timedelta(seconds=60), timedelta(days=732)),
@@ -240,7 +237,6 @@ def test_an_hour_that_the_clock_skips_or_repeats() -> None:
     assert open_hours(night, madrid(2026, 6, 7, 0, 0).astimezone(UTC)) == 3
 
 
-@UNHURRIED
 @given(WINDOWS, MOMENTS)
 def test_a_window_opens_again_within_fifteen_days(window: RotationWindow, moment: datetime) -> None:
     """Two weeks when the only hour of the week is one that the clock skips."""
@@ -248,13 +244,11 @@ def test_a_window_opens_again_within_fifteen_days(window: RotationWindow, moment
     assert any(window.is_open(half) for half in halves)
 
 
-@UNHURRIED
 @given(MOMENTS, ZONES)
 def test_all_days_from_midnight_to_midnight_is_always(moment: datetime, zone: str) -> None:
     assert RotationWindow(WEEKDAYS, 0, 24, zone).is_open(moment)
 
 
-@UNHURRIED
 @given(WINDOWS, MOMENTS)
 def test_a_window_and_the_hours_it_leaves_out_make_the_day(
     window: RotationWindow, moment: datetime
@@ -266,7 +260,6 @@ def test_a_window_and_the_hours_it_leaves_out_make_the_day(
     assert every_day.is_open(moment) is not others.is_open(moment)
 
 
-@UNHURRIED
 @given(WINDOWS, MOMENTS, ZONES)
 def test_the_moment_counts_and_not_how_it_is_written(
     window: RotationWindow, moment: datetime, written_in: str

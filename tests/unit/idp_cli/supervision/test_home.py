@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from idp_cli.supervision import home as home_module
 from idp_cli.supervision.home import SOCKET_PATH_LIMIT, Home, RunRecord
 from idp_kernel.errors import Conflict, InvalidInput
 
@@ -68,7 +69,10 @@ def test_one_platform_at_a_time(tmp_path: Path) -> None:
     assert not home.is_locked()
 
 
-def test_who_only_looks_keeps_nobody_from_starting(tmp_path: Path) -> None:
+def test_who_only_looks_keeps_nobody_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(home_module, "LOOK_TIMEOUT_SECONDS", 30)
     home = Home.at(tmp_path / "idp")
     home.prepare()
     with home.locked():

@@ -91,7 +91,7 @@ def test_a_broken_file_hides_no_other() -> None:
     assert [problem.path for problem in problems] == ["a.yaml"]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(alphabet=st.sampled_from("ab:-[]{}&*!<>|?\n '\"%@`#,0.~=")))
 def test_no_text_raises(content: str) -> None:
     read(content)

@@ -271,6 +271,8 @@ def _workflow(workflow: Workflow) -> str:
     for number, phase in enumerate(workflow.phases, start=1):
         steps = " → ".join(f"`{step}`" for step in phase.steps)
         lines.append(f"{number}. Job `{phase.job_name}`: {steps}")
+        activities = ", ".join(f"`{step.activity}`" for step in phase.steps)
+        lines.append(f"   (as activities: {activities})")
         if phase.wait_after is not None:
             alone = "keeps" if phase.wait_after.is_exclusive else "does not keep"
             lines.append(

@@ -73,7 +73,6 @@ TRIES = 3
 FIRST_PAUSE_SECONDS = 0.3
 LONGEST_PAUSE_SECONDS = 10.0
 """A call that is told to wait longer than this is given up, and says so."""
-RATE_LIMITED = "rate_limited"
 UNREACHABLE = "unreachable"
 CHANGED_MEANWHILE = "precondition_failed"
 PAGE_SIZE = 100
@@ -216,7 +215,7 @@ def _may_be_tried_again(error: Exception) -> bool | float:
     """Whether the same call may do; the seconds to wait, where the platform says how many."""
     if not isinstance(error, PlatformError):
         return False
-    if error.code == RATE_LIMITED and isinstance(error, Unavailable):
-        seconds = error.retry_after_seconds
-        return seconds is not None and seconds <= LONGEST_PAUSE_SECONDS and seconds
-    return error.code == UNREACHABLE
+    if error.code == UNREACHABLE:
+        return True
+    seconds = error.retry_after_seconds if isinstance(error, Unavailable) else None
+    return seconds is not None and seconds <= LONGEST_PAUSE_SECONDS and seconds

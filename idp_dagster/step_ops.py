@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
+from inspect import getdoc
 from typing import Any
 
 from dagster import (
@@ -48,6 +49,7 @@ def step_op(
 
         return op(
             name=step.value,
+            description=f"{step.activity}: {getdoc(carry_out) or ''}",
             ins=dict(ins or {}),
             out=Out(Nothing, is_required=False),
             retry_policy=RETRY_POLICIES[step],

@@ -38,8 +38,8 @@ STORE_LOGIN_ALGORITHM = "EdDSA"
 ASSERTION_LIFETIME = timedelta(seconds=60)
 JTI_MAX_LENGTH = 100
 CLOCK_LEEWAY_SECONDS = 5
-TOKEN_EXPIRED = "token_expired"
 """How far apart two machines' clocks may be when an assertion is checked."""
+TOKEN_EXPIRED = "token_expired"
 
 
 class _StoreLoginRegistry(JWSRegistry):

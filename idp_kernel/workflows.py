@@ -71,6 +71,11 @@ WORKFLOW_SECONDS_BUCKETS = (
 class Step(StrEnum):
     """A step, named as its Dagster op is."""
 
+    @property
+    def activity(self) -> str:
+        """Its name as workflows are written elsewhere, such as `MaterializeRepositories`."""
+        return self.title().replace("_", "").replace("Gitops", "GitOps")
+
     VALIDATE_APPLICATION = "validate_application"
     CREATE_CODE_REPOSITORY = "create_code_repository"
     CREATE_DEPLOYMENT_REPOSITORY = "create_deployment_repository"

@@ -26,7 +26,7 @@ from control_plane.adapters.database import storable
 from control_plane.adapters.request_store import IS_IN_GRACE, IS_ROUTINE, WAITS_FOR_ANOTHER
 from control_plane.adapters.stores import AnySelect, locked
 from control_plane.application.ports import StoredCause
-from control_plane.domain.requests import ACTIVE_STATES, SubjectKind
+from control_plane.domain.requests import ACTIVE_STATES, Request, SubjectKind
 from control_plane.domain.rotation import BACK_AT_WORK_WITHIN, LONGEST_PAUSE
 from idp_kernel.wire.engine import AssetCheckName, DueRotations, RotationCause
 from idp_kernel.wire.worker import Finding
@@ -147,9 +147,14 @@ class SqlRotations:
         concerned = _causes.secret_id == secret_id
         self._save_unsettled(concerned, settled_at=self._now, request_id=None)
 
-    def settle_causes_before(self, secret_id: str, version: int, request_id: str) -> None:
-        concerned = and_(_causes.secret_id == secret_id, _causes.version < version)
-        self._save_unsettled(concerned, settled_at=self._now, request_id=request_id)
+    def settle_causes_before(self, secret_id: str, version: int, request: Request) -> None:
+        is_answered = or_(
+            _causes.type != DomainEvent.SECRET_COMPROMISED,
+            _causes.raised_at <= request.created_at,
+            _causes.request_id == request.id,
+        )
+        concerned = and_(_causes.secret_id == secret_id, _causes.version < version, is_answered)
+        self._save_unsettled(concerned, settled_at=self._now, request_id=request.id)
 
     def _save_unsettled(self, concerned: ColumnElement[bool], **values: object) -> None:
         self._connection.execute(

@@ -388,8 +388,10 @@ class Rotations(Protocol):
         """Without a request."""
         ...
 
-    def settle_causes_before(self, secret_id: str, version: int, request_id: str) -> None:
-        """Those of the secret that arose under an earlier version."""
+    def settle_causes_before(self, secret_id: str, version: int, request: Request) -> None:
+        """Those of the secret that arose under an earlier version and that the request answers. Who
+        said meanwhile that a value is known may have seen the new one: that asks again.
+        """
         ...
 
 

@@ -96,8 +96,8 @@ def _rotate(
 def _supersede(
     work: Work, initiator: Initiator, subjects: RotationSubjects, request_id: str
 ) -> bool:
-    """Ends the rotation that waits in its grace period, if there is one. The next one overwrites
-    the older credential, which ends it at once; what asked for the ended one asks until then.
+    """Ends the rotation that waits in its grace period, if there is one. The older credential ends
+    with the next one at the latest; what asked for the ended one asks until then.
     """
     waiting = work.requests.waiting_on(SubjectKind.SECRET, subjects.secret.id)
     if waiting is None:

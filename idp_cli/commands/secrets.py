@@ -38,6 +38,7 @@ from idp_cli.commands.application_environments import environment_of
 from idp_cli.commands.applications import application_id, find_application
 from idp_cli.commands.requests import finish, follow, show_accepted
 from idp_cli.commands.secret_login import login
+from idp_cli.declarations.differences import SUSPENDED
 from idp_cli.declared_secrets import SECRET_HELP, SECRET_METAVAR, parse_secrets
 from idp_cli.invocation import Invocation, invocation_of
 from idp_cli.output import Columns, program_word
@@ -250,7 +251,11 @@ def compromised(
         reported = invocation.api.command(path, Secret, ReportCompromised(reason=reason))
     _show(invocation, reported)
     idp = program_word()
-    invocation.output.hint(f"Next: {idp} secret show {found.id}, which names the rotation soon")
+    if reported.state == SUSPENDED:
+        resumed = f"{idp} secret resume {found.id}"
+        invocation.output.hint(f"Next: {resumed}; until then a suspended secret is not rotated")
+    else:
+        invocation.output.hint(f"Next: {idp} secret show {found.id}, which names the rotation soon")
 
 
 @app.command()

@@ -29,6 +29,7 @@ _log = structlog.get_logger(__name__)
 LOOK_EVERY_SECONDS = 1.0
 """How soon a cancel in Dagster's UI is seen; the lease is renewed as the claim says."""
 _STOP_TIMEOUT_SECONDS = 15.0
+_RENEWALS_IN_A_LEASE = 3
 _REFUSALS = (Conflict, Unauthenticated, NotAllowed, NotFound)
 """What the control plane answers to a run that does not hold the request; any other error leaves
 that open.
@@ -80,7 +81,7 @@ class LeaseKeeper:
         self._token = claim.run_token
         self._undone = claim.undone
         self._expires_at = claim.lease_expires_at
-        self._renewed = time.monotonic()
+        self._renew_at = time.monotonic() + self._first_pause()
         self._over = False
         self._may_have_succeeded = False
         self._closing: Closing | None = None
@@ -183,8 +184,15 @@ class LeaseKeeper:
         if closing is not None:
             self._close(closing)
 
+    def _first_pause(self) -> float:
+        """Until the first renewal. The lease runs since the claim was made, and its answer may have
+        taken long.
+        """
+        left = (self._expires_at - self._clock.now()).total_seconds()
+        return min(self._claim.heartbeat_seconds, left / _RENEWALS_IN_A_LEASE)
+
     def _is_renewal_due(self) -> bool:
-        return time.monotonic() - self._renewed >= self._claim.heartbeat_seconds
+        return time.monotonic() >= self._renew_at
 
     def _closing_by_time(self) -> Closing | None:
         now = self._clock.now()
@@ -204,7 +212,7 @@ class LeaseKeeper:
             except PlatformError as error:
                 _log.warning("lease_not_renewed", code=error.code, detail=error.message)
                 return None
-            self._renewed = time.monotonic()
+            self._renew_at = time.monotonic() + self._claim.heartbeat_seconds
             self._token, self._expires_at = lease.run_token, lease.lease_expires_at
             self._undone = lease.undone
         return Closing.CANCEL_REQUESTED if lease.cancel_requested else None

@@ -15,7 +15,7 @@ from idp_dagster.ports import WorkflowRequests
 from idp_dagster.sensors.endings import ENDINGS
 from idp_kernel.errors import Unavailable
 from idp_kernel.failpoints import Guard, is_off
-from idp_kernel.wire.engine import LostRun, RunEnding, RunReport
+from idp_kernel.wire.engine import ROW_HELD, LostRun, RunEnding, RunReport
 
 # No postponed annotations here: Dagster reads those of the decorated functions as classes.
 
@@ -42,9 +42,9 @@ def stuck_requests_sensor(
     for lost in lost_runs:
         try:
             _end_and_report(lost, context.instance, workflow_requests)
-        except Unavailable:
-            raise  # nor would the others get an answer
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised below
+        except Exception as error:
+            if isinstance(error, Unavailable) and error.code != ROW_HELD:
+                raise  # nor would the others get an answer
             failures.append(error)
     if failures:
         told = "; ".join(map(str, failures))

@@ -102,9 +102,12 @@ class SecretRotation:
 
     def left_behind(self, work: Work, request: Request) -> str | None:
         results = work.requests.results(request)
-        if not _leaves_old_credential(_secret_of(work, request), results):
-            return None
-        return "The new credential is in use; the old one was not ended."
+        secret = _secret_of(work, request)
+        if _leaves_old_credential(secret, results):
+            return "The new credential is in use; the old one was not ended."
+        if Step.ISSUE_NEW_CREDENTIAL in results and _pinned(secret, results) is None:
+            return "A new credential was issued and is not in use; the next rotation replaces it."
+        return None
 
     def restart(self, work: Work, request: Request) -> None:
         seen = _secret_of(work, request)
@@ -131,7 +134,7 @@ class SecretRotation:
     def finalize(self, work: Work, request: Request, _results: Results) -> None:
         secret = _secret_of(work, request).moved("end_rotation")
         work.application_environments.save_secret(secret)
-        work.rotations.settle_causes_before(secret.id, secret.check_has_value(), request.id)
+        work.rotations.settle_causes_before(secret.id, secret.check_has_value(), request)
 
     def launch(self, work: Work, initiator: Initiator, subject_id: str) -> Request:
         subjects = lock_subjects(work, subject_id)

@@ -174,6 +174,25 @@ def test_a_compromise_of_the_new_version_outlasts_the_rotation(platform: Platfor
     assert seen(platform, secret)["version"] == 5
 
 
+def test_who_saw_a_value_while_an_emergency_was_at_work_is_answered_by_another(
+    platform: Platform,
+) -> None:
+    """It may be the new one, which consumers have before the control plane knows."""
+    secret = secret_in_use(platform)
+    first_id = acted(platform, compromised(platform, secret))
+    run = rotating(platform, first_id)
+    run.do_all()
+    later = compromised(platform, secret, "in the log again")
+    assert act(platform, later).json()["code"] == "workflow_active"
+    run.end_phase()
+    platform.sweep_after(1)
+    retire(platform, first_id)
+    assert [each["eventId"] for each in open_causes(platform, secret)] == [later]
+    finish(platform, acted(platform, later))
+    assert seen(platform, secret)["version"] == 5
+    assert open_causes(platform, secret) == []
+
+
 def test_an_emergency_settles_the_less_urgent_and_not_the_reverse(platform: Platform) -> None:
     secret, other = secret_in_use(platform), secret_in_use(platform)
     expiring(platform, secret)

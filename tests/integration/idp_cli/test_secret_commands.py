@@ -308,6 +308,7 @@ def test_a_secret_is_reported_suspended_and_resumed(idp: Idp, platform: StandInP
     assert platform.bodies[-1] == ReportCompromised(reason="In a chat")
     assert "Next: idp secret show" in said
     assert "Suspended" in idp("secret", "suspend", DB)
+    assert "Next: idp secret resume" in idp("secret", "compromised", DB, "--reason", "Again")
     assert "Active" in idp("secret", "resume", DB)
 
 

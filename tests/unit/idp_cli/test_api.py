@@ -149,13 +149,14 @@ def test_a_list_ends_at_its_limit_and_asks_for_no_more() -> None:
     assert asked == ["2"]
 
 
-def rate_limited(seconds: float) -> httpx.Response:
-    error = Unavailable("Too many calls.", code="rate_limited", retry_after_seconds=seconds)
+def rate_limited(seconds: float, code: str = "rate_limited") -> httpx.Response:
+    error = Unavailable("Too many calls.", code=code, retry_after_seconds=seconds)
     return httpx.Response(429, json=problem_of(error, "1"))
 
 
-def test_a_call_that_comes_too_soon_waits_as_it_is_told() -> None:
-    answers = [rate_limited(0.01), httpx.Response(200, json=ENVIRONMENT)]
+@pytest.mark.parametrize("code", ["rate_limited", "row_held", "database_unavailable"])
+def test_a_call_that_comes_too_soon_waits_as_it_is_told(code: str) -> None:
+    answers = [rate_limited(0.01, code), httpx.Response(200, json=ENVIRONMENT)]
     assert api(lambda _request: answers.pop(0)).get("/v1/environments", Environment).slug == "dev"
 
 

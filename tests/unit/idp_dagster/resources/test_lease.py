@@ -131,6 +131,15 @@ def test_a_run_that_dagster_ends_is_closed() -> None:
     assert closings.seen == [Closing.TERMINATED]
 
 
+def test_a_claim_whose_answer_took_long_is_renewed_before_its_lease_ends() -> None:
+    renewals, closings = Renewals(), Closings()
+    held = claim(heartbeat_seconds=60, lease=timedelta(seconds=5))
+    with keeping(held, renewals, closings) as keeper:
+        assert renewals.renewed.wait(4)
+        assert keeper.token()
+    assert closings.seen == []
+
+
 def test_a_token_of_a_lease_that_ended_is_not_given_out_though_no_look_was_taken() -> None:
     closings = Closings()
     keeper = LeaseKeeper(

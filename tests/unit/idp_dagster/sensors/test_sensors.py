@@ -21,10 +21,10 @@ from idp_dagster.sensors.endings import ENDINGS, report_of, run_endings_sensor
 from idp_dagster.sensors.stuck_requests import stuck_requests_sensor
 from idp_dagster.sensors.workflow_requests import workflow_requests_sensor
 from idp_dagster.tags import ATTEMPT, REQUEST_ID, RUN_ID, SECRET_ID, TRACEPARENT, tags_of
-from idp_kernel.errors import InvalidInput, Unavailable
+from idp_kernel.errors import InvalidInput, PlatformError, Unavailable
 from idp_kernel.ids import new_id
 from idp_kernel.telemetry.run_spans import QUEUE_WAIT
-from idp_kernel.wire.engine import LostRun, Offer, Offers, RunEnding
+from idp_kernel.wire.engine import ROW_HELD, LostRun, Offer, Offers, RunEnding
 from idp_kernel.workflows import (
     APPLICATION_ENVIRONMENT_PROVISIONING,
     WORKFLOWS,
@@ -227,11 +227,18 @@ def test_a_lost_run_that_dagster_does_not_know_is_reported_as_never_started(
     assert [report.ending for report in requests.reports] == [RunEnding.NEVER_STARTED]
 
 
-def test_a_lost_run_that_cannot_be_ended_keeps_no_other_from_it(instance: DagsterInstance) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [InvalidInput("That report is none."), Unavailable("Somebody is at work.", code=ROW_HELD)],
+    ids=["refused", "held"],
+)
+def test_a_lost_run_that_cannot_be_ended_keeps_no_other_from_it(
+    instance: DagsterInstance, error: PlatformError
+) -> None:
     bad, good = lost("bad"), lost("good")
     requests = FakeWorkflowRequests(lost=(bad, good))
-    requests.refused[bad.request_id] = InvalidInput("That report is none.")
-    with pytest.raises(ExceptionGroup, match="That report is none"):
+    requests.refused[bad.request_id] = error
+    with pytest.raises(ExceptionGroup, match=error.message):
         stuck_requests_sensor(build_sensor_context(instance=instance), workflow_requests=requests)
     assert [report.run_id for report in requests.reports] == ["good"]
 

@@ -1,4 +1,4 @@
-"""The routes of execution-workers (`idp_kernel.wire.worker`): one POST per step, and its undo.
+"""The routes of execution-workers (`idp_kernel.wire.worker`): one POST per step, some with an undo.
 
 Handlers are plain functions: they run in threads, and a client that hangs up does not stop them.
 """
@@ -278,38 +278,25 @@ def _add_gitops_verify(router: APIRouter, workers: Workers) -> None:
 
 
 def _add_credentials(router: APIRouter, workers: Workers) -> None:
-    done, undone = _calls_of(workers, Step.ISSUE_NEW_CREDENTIAL)
-
-    def actions(body: IssueCredential, call: Call) -> Sequence[Action]:
-        require_own_secret(call, body)
-        return [IssueAction(workers.rotation, body)]
+    done, _ = _calls_of(workers, Step.ISSUE_NEW_CREDENTIAL)
 
     @router.post(SECRETS_ISSUE)
     def issue_credential(body: IssueCredential, call: Call = done) -> StepEffects:
-        return workers.effects.do(call, body.subject, actions(body, call))
-
-    @router.post(SECRETS_ISSUE + UNDO_SUFFIX)
-    def undo_credential(body: IssueCredential, call: Call = undone) -> StepEffects:
-        return workers.effects.undo(call, body.subject, actions(body, call))
+        require_own_secret(call, body)
+        return workers.effects.do(call, body.subject, [IssueAction(workers.rotation, body)])
 
 
 def _add_moved_bindings(router: APIRouter, workers: Workers) -> None:
-    done, undone = _calls_of(workers, Step.UPDATE_SECRET_BINDINGS)
-
-    def actions(body: UpdateSecretBindings, call: Call) -> Sequence[Action]:
-        require_own_secret(call, body)
-        return [
-            MoveAction(workers.rotation, body, workers.forge.moved_binding(move))
-            for move in _moves(body)
-        ]
+    done, _ = _calls_of(workers, Step.UPDATE_SECRET_BINDINGS)
 
     @router.post(SECRETS_BINDINGS_UPDATE)
     def update_secret_bindings(body: UpdateSecretBindings, call: Call = done) -> StepEffects:
-        return workers.effects.do(call, body.subject, actions(body, call))
-
-    @router.post(SECRETS_BINDINGS_UPDATE + UNDO_SUFFIX)
-    def undo_secret_bindings_update(body: UpdateSecretBindings, call: Call = undone) -> StepEffects:
-        return workers.effects.undo(call, body.subject, actions(body, call))
+        require_own_secret(call, body)
+        moves = [
+            MoveAction(workers.rotation, body, workers.forge.moved_binding(move))
+            for move in _moves(body)
+        ]
+        return workers.effects.do(call, body.subject, moves)
 
 
 def _add_rotation_probes(router: APIRouter, workers: Workers) -> None:

@@ -42,7 +42,6 @@ ROBOT_SECRET_SET = "execution-workers.issue_new_credential.after_secret"
 """The robot has the credential's secret, its description does not say so yet."""
 CREDENTIAL_INSTALLED = "execution-workers.issue_new_credential.after_install"
 """The issuer lets the new credential in, sessions of its elder are not ended yet."""
-CREDENTIAL_WITHDRAWN = "execution-workers.issue_new_credential.after_withdrawal"
 """The issuer lets the undone credential in no more, its version is not destroyed yet."""
 PINS_SEEN = "execution-workers.retire_old_credential.after_pins"
 """Every binding pins what is to stay, nothing is retired yet."""
@@ -79,7 +78,6 @@ FAILPOINTS = (
     ROBOT_CREATED,
     ROBOT_SECRET_SET,
     CREDENTIAL_INSTALLED,
-    CREDENTIAL_WITHDRAWN,
     PINS_SEEN,
     LOGIN_DISABLED,
     LOGIN_RETIRED,

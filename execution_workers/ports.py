@@ -209,7 +209,7 @@ class GitForge(Protocol):
         """All bindings as manifests in one commit. References: `revision`."""
         ...
 
-    def moved_binding(self, move: BindingMove) -> Action:
+    def moved_binding(self, move: BindingMove) -> Deed:
         """A binding's pin, moved in one commit with its neighbours'. References: `revision`,
         `version`.
         """
@@ -420,21 +420,6 @@ class CredentialIssuer(Protocol):
         Raises as `draft` does, and `ProviderRejected`: `login_replaced` when a later version has
         the place, `foreign_owner` when the properties name what is not the team's; in an emergency
         whatever use the place has is ended.
-        """
-        ...
-
-    def withdraw(
-        self,
-        secret_id: str,
-        properties: Properties,
-        version: int,
-        attempt: Attempt,
-        *,
-        team: str,
-    ) -> None:
-        """Lets that version's credential in no more; another version's in its place stays.
-
-        Raises `ProviderRejected` (`foreign_owner`) as `install` does.
         """
         ...
 

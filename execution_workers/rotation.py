@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from execution_workers.failpoints import (
-    CREDENTIAL_WITHDRAWN,
     CREDENTIAL_WRITTEN,
     LOGIN_RETIRED,
     PINS_SEEN,
@@ -24,9 +23,9 @@ from execution_workers.failpoints import (
 from execution_workers.gitops import GitOpsVerification
 from execution_workers.manifests import binding_at
 from execution_workers.ports import (
-    Action,
     Attempt,
     CredentialIssuer,
+    Deed,
     GitForge,
     Made,
     Marker,
@@ -36,7 +35,6 @@ from execution_workers.ports import (
     SecretStore,
     StoredSecret,
     StoredValue,
-    Undone,
     foreign_owner,
     secret_lock,
 )
@@ -46,7 +44,6 @@ from idp_kernel.errors import ProviderRejected
 from idp_kernel.failpoints import failpoint
 from idp_kernel.wire.worker import (
     CredentialIssuerName,
-    EffectKind,
     IssueCredential,
     RetireCredential,
     RotatedSecret,
@@ -166,38 +163,6 @@ class IssueAction:
             event=ProviderEvent.CREDENTIAL_ISSUER_CREDENTIAL_ISSUED if is_ours else None,
         )
 
-    def undo(self, attempt: Attempt) -> Undone:
-        """The new credential ends, unless a binding pins it, or may do so: one cannot be read. A
-        person's stays in any case.
-        """
-        stored = self.parties.store.find(self.body.store_path)
-        marker = attempt.marker(self.body.secret.secret_id)
-        if stored is None:
-            return Undone(EffectKind.ABSENT, {})
-        if not stored.marker.is_of_same_entity(marker):
-            return Undone(EffectKind.KEPT, {})
-        own = _newest_own(self.parties, self.body, stored, attempt, lowest=1)
-        if own is None:
-            return Undone(EffectKind.ABSENT, {})
-        references: dict[str, str | int] = {
-            "storePath": self.body.store_path,
-            "version": own.number,
-        }
-        pinned = {pin.version for pin in self.parties.pins(self.body).values()}
-        if own.number in pinned or None in pinned:
-            return Undone(EffectKind.KEPT, references)
-        self._issuer.withdraw(
-            marker.entity_id,
-            own.properties,
-            own.number,
-            attempt,
-            team=self.body.subject.team,
-        )
-        failpoint(CREDENTIAL_WITHDRAWN)
-        attempt.check_fence()
-        self.parties.store.end(self.body.store_path, [own.number])
-        return Undone(EffectKind.UNDONE, references)
-
     def _present(self, attempt: Attempt) -> Present:
         stored = required_secret(self.parties, self.body, attempt)
         return present_of(self.parties, self.body, stored, self.parties.pins(self.body))
@@ -248,7 +213,7 @@ class MoveAction:
 
     parties: RotationParties
     body: UpdateSecretBindings
-    moved: Action
+    moved: Deed
 
     @property
     def item(self) -> str:
@@ -272,9 +237,6 @@ class MoveAction:
                 code="credential_missing",
             )
         return self.moved.do(attempt)
-
-    def undo(self, attempt: Attempt) -> Undone:
-        return self.moved.undo(attempt)
 
 
 @dataclass(frozen=True)

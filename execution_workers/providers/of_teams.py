@@ -76,7 +76,7 @@ class ForgeOfTeams(_OfTeams[GitForge]):
     ) -> Action:
         return self._of(repository.owner).secret_bindings(subject, repository, bindings)
 
-    def moved_binding(self, move: BindingMove) -> Action:
+    def moved_binding(self, move: BindingMove) -> Deed:
         return self._of(move.repository.owner).moved_binding(move)
 
     def removed_binding(

@@ -1,4 +1,4 @@
-"""The contract of execution-workers: one POST per step and item list, and an undo for each.
+"""The contract of execution-workers: one POST per step and item list, and the undo of some.
 
 Each call carries `Authorization: Bearer <run token>`, `Idempotency-Key:
 <request id>/<generation>/<step>` (undo: the same with `/undo`) and `traceparent`. Bodies hold

@@ -69,7 +69,6 @@ ELSEWHERE = {
     workers.PROJECT_CREATED: _HARBOR,
     workers.ROBOT_CREATED: _HARBOR,
     workers.ROBOT_SECRET_SET: _HARBOR,
-    workers.CREDENTIAL_WITHDRAWN: _NEVER_ASKED,
     **{
         workers.after_undo(step): _NEVER_ASKED
         for step in workers.STEPS_WITH_UNDO

@@ -185,20 +185,6 @@ class MovedBindingAction:
             attempt=attempt,
         )
 
-    def undo(self, attempt: Attempt) -> Undone:
-        """A commit that pins the former version again, if this request's own moved it last."""
-        repository = self.move.repository
-        if self.host.find(repository) is None:
-            return Undone(EffectKind.ABSENT, {})
-        withdraw(self.host, repository, self._entity, attempt)
-        return pushed(
-            self.host,
-            repository,
-            lambda copy: self._moved_back(copy, attempt),
-            topic=f"undo/{self._entity}",
-            attempt=attempt,
-        )
-
     def _moved(self, copy: BranchCopy, attempt: Attempt) -> Made:
         present = copy.files([self._path])
         wanted = self._content(self.move.binding, attempt)
@@ -248,23 +234,6 @@ class MovedBindingAction:
             event=ProviderEvent.GIT_SECRET_BINDINGS_UPDATED if is_this_requests else None,
         )
 
-    def _moved_back(self, copy: BranchCopy, attempt: Attempt) -> Undone:
-        former = self._content(self._at_former_version, attempt)
-        present = copy.files([self._path]).get(self._path)
-        if present in (None, copy.content_id(former)):
-            return Undone(EffectKind.ABSENT, {})
-        commit = copy.last_commit([self._path])
-        is_ours = is_of(commit, self._entity, attempt) and commit.request_id == attempt.request_id
-        if not is_ours or present != copy.content_id(self._content(self.move.binding, attempt)):
-            return Undone(EffectKind.KEPT, {})
-        message = commit_message(
-            f"Pin version {self.move.replaces_version} of {self.move.binding.name} again",
-            self._entity,
-            attempt,
-        )
-        revision = committed(copy, {self._path: former}, message, attempt)
-        return Undone(EffectKind.UNDONE, {"revision": revision})
-
     def _content(self, binding: SecretBindingWanted, attempt: Attempt) -> bytes:
         return binding_manifest(self.move.subject, binding, attempt.installation_id)
 
@@ -274,10 +243,6 @@ class MovedBindingAction:
     @property
     def _path(self) -> str:
         return binding_path(self.move.binding)
-
-    @property
-    def _at_former_version(self) -> SecretBindingWanted:
-        return self.move.binding.model_copy(update={"version": self.move.replaces_version})
 
     @property
     def _entity(self) -> str:

@@ -108,21 +108,6 @@ class HarborIssuer:
         attempt.check_fence()
         self._client.describe_robot(robot, team, attempt.marker(secret_id), version)
 
-    def withdraw(
-        self,
-        secret_id: str,
-        properties: Properties,
-        version: int,
-        attempt: Attempt,
-        *,
-        team: str,
-    ) -> None:
-        name = self._own_name(secret_id, properties)
-        self._require_own_project(properties, team)
-        standing = self._own_robots(secret_id, attempt).get(name)
-        if standing is not None and standing.version in (version, None):
-            self._disable(secret_id, standing, team, attempt)
-
     def verify(self, properties: Properties, *, team: str) -> str | None:
         if properties.get(PROJECT) != team:
             return f"its project is not {team}, its team's"

@@ -46,17 +46,6 @@ class GeneratedValues:
     ) -> None:
         """It is in the store, and that is all."""
 
-    def withdraw(
-        self,
-        secret_id: str,
-        properties: Properties,
-        version: int,
-        attempt: Attempt,
-        *,
-        team: str,
-    ) -> None:
-        """It ends with its version in the store."""
-
     def verify(self, properties: Properties, *, team: str) -> str | None:  # noqa: ARG002
         return None if properties.get(VALUE) else "its value is empty"
 

@@ -86,20 +86,6 @@ class PostgresIssuer:
             attempt.check_fence()
             self._client.end_sessions(role)
 
-    def withdraw(
-        self,
-        secret_id: str,
-        properties: Properties,
-        version: int,
-        attempt: Attempt,
-        *,
-        team: str,  # noqa: ARG002
-    ) -> None:
-        role = _own_role(secret_id, properties)
-        standing = self._own_logins(secret_id, attempt).get(role)
-        if standing is not None and standing.version in (version, None):
-            self._disable(secret_id, standing, attempt)
-
     def verify(self, properties: Properties, *, team: str) -> str | None:  # noqa: ARG002
         return self._client.refusal_of(properties.get(USERNAME, ""), properties.get(PASSWORD, ""))
 

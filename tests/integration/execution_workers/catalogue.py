@@ -344,6 +344,7 @@ CREDENTIAL = Effect(
     plant_foreign=_make_foreign,
     needs=(REPOSITORY, SECRET, BINDINGS),
     is_adopted=False,
+    has_undo=False,
 )
 DATABASE_CREDENTIAL = replace(
     CREDENTIAL,
@@ -360,6 +361,7 @@ MOVED_BINDING = Effect(
     times_done=_moves,
     plant_foreign=_plant_manifest,
     needs=(*CREDENTIAL.needs, CREDENTIAL),
+    has_undo=False,
 )
 DATABASE_MOVED_BINDING = replace(
     MOVED_BINDING,

@@ -14,7 +14,6 @@ from idp_kernel.wire.worker import (
     SECRETS_RETIRE,
     SECRETS_VALIDATE,
     SECRETS_VERIFY,
-    UNDO_SUFFIX,
 )
 from idp_kernel.workflows import Step
 from tests.integration.execution_workers.catalogue import (
@@ -67,11 +66,6 @@ class Rotation:
         answer = assert_effect(self.ask_to_issue(), effect)
         self.issued = answer["items"][0]["references"]
 
-    def undo_issue(self) -> httpx.Response:
-        return self._post(
-            SECRETS_ISSUE + UNDO_SUFFIX, Step.ISSUE_NEW_CREDENTIAL, emergency=self.emergency
-        )
-
     def verify(self, version: int | None = None) -> Json:
         answer = self._post(
             SECRETS_VERIFY, Step.VERIFY_NEW_CREDENTIAL, version=version or self.version
@@ -80,9 +74,9 @@ class Rotation:
         found: Json = answer.json()
         return found
 
-    def ask_to_update(self, *, undo: bool = False) -> httpx.Response:
+    def ask_to_update(self) -> httpx.Response:
         return self._post(
-            SECRETS_BINDINGS_UPDATE + (UNDO_SUFFIX if undo else ""),
+            SECRETS_BINDINGS_UPDATE,
             Step.UPDATE_SECRET_BINDINGS,
             version=self.version,
             replacesVersion=self.replaces,
@@ -122,9 +116,8 @@ class Rotation:
         return self
 
     def _post(self, path: str, step: Step, **more: object) -> httpx.Response:
-        key = self.run.key(step, undo=path.endswith(UNDO_SUFFIX))
         bound = {} if self.bindings is None else {"bindings": self.bindings}
-        return self.run.post(path, self.run.appenv.rotated(**more, **bound), key)
+        return self.run.post(path, self.run.appenv.rotated(**more, **bound), self.run.key(step))
 
 
 def provisioned(world: World, appenv: AppEnv) -> AppEnv:

@@ -225,18 +225,6 @@ def test_a_pin_that_somebody_merged_meanwhile_is_not_overwritten(
     assert pinned_version(world, database, tmp_path) == pinned
 
 
-def test_an_undo_that_cannot_read_the_pin_leaves_the_credential(
-    world: World, database: AppEnv, tmp_path: Path
-) -> None:
-    one = moved(world, database)
-    repository = database.team, database.repository_name, tmp_path
-    content = (world.forge.clone(*repository) / MANIFEST).read_text()
-    tagged = content.replace("version: '2'", "version: !!str 2")
-    world.forge.push_file(*repository, MANIFEST, tagged)
-    assert_effect(one.undo_issue(), "kept")
-    assert world.applications.lets_in(world.store.content(database.secret_path, 2))
-
-
 def test_the_remedy_of_a_missing_binding_can_be_followed(
     world: World, database: AppEnv, tmp_path: Path
 ) -> None:

@@ -17,7 +17,6 @@ from sqlalchemy import create_engine, text
 
 from execution_workers.failpoints import (
     CREDENTIAL_INSTALLED,
-    CREDENTIAL_WITHDRAWN,
     CREDENTIAL_WRITTEN,
     LOGIN_DISABLED,
     LOGIN_RETIRED,
@@ -186,7 +185,6 @@ def test_killed_between_any_two_calls_it_is_finished_by_a_repeat(
     assert_tidy(world, appenv, 3)
 
 
-@pytest.mark.parametrize("undone", [True, False])
 @pytest.mark.parametrize(
     ("issuer", "fails_after"),
     [
@@ -199,7 +197,6 @@ def test_killed_between_any_two_calls_it_is_finished_by_a_repeat(
 def test_after_a_failed_rotation_the_next_succeeds_and_nothing_is_left_over(
     world: World,
     issuer: str,
-    undone: bool,  # noqa: FBT001 - a parameter of pytest
     fails_after: str,
     tmp_path: Path,
 ) -> None:
@@ -214,35 +211,9 @@ def test_after_a_failed_rotation_the_next_succeeds_and_nothing_is_left_over(
     if fails_after == "update":
         one.update()
     assert pinned_login_works(world, appenv, tmp_path)
-    if undone:
-        if fails_after == "update":
-            assert_effect(one.ask_to_update(undo=True), "undone")
-        assert_effect(one.undo_issue(), "absent" if fails_after == "marker" else "undone")
-        assert world.store.live_versions(appenv.secret_path) == [1]
-        assert pinned_version(world, appenv, tmp_path) == 1
-    assert pinned_login_works(world, appenv, tmp_path)
     later = rotation(world, appenv).complete()
     assert_tidy(world, appenv, later.version)
     assert pinned_version(world, appenv, tmp_path) == later.version
-
-
-@pytest.mark.endurance
-def test_an_undo_that_was_killed_is_finished(world: World, database: AppEnv) -> None:
-    one = rotation(world, database)
-    one.issue()
-    killed_at(world, CREDENTIAL_WITHDRAWN, one.undo_issue)
-    new = world.store.content(database.secret_path, 2)
-    assert not world.applications.lets_in(new)
-    assert_effect(one.again().undo_issue(), "undone")
-    assert world.store.live_versions(database.secret_path) == [1]
-
-
-def test_what_a_binding_pins_is_not_undone(world: World, database: AppEnv, tmp_path: Path) -> None:
-    one = rotation(world, database)
-    one.issue()
-    one.update()
-    assert_effect(one.undo_issue(), "kept")
-    assert pinned_login_works(world, database, tmp_path)
 
 
 def test_a_first_login_that_was_killed_before_it_works_is_finished(
@@ -627,7 +598,6 @@ def test_a_secret_whose_bindings_disagree_is_brought_to_one_version(
     assert all(each["passed"] for each in later.validate()["items"])
     later.issue("adopted")
     assert (later.version, later.replaces) == (2, 1)
-    assert_effect(one.undo_issue(), "kept")
     for appenv in (database, elsewhere):
         assert pinned_login_works(world, appenv, tmp_path)
     items = later.ask_to_update().json()["items"]

@@ -91,17 +91,6 @@ def test_a_copy_of_a_version_with_another_value_is_a_persons(world: World, appen
     assert_refused(world, appenv)
 
 
-def test_an_undo_leaves_a_persons_version_where_it_is(world: World, appenv: AppEnv) -> None:
-    set_by_hand(world, appenv, 2)
-    one = rotation(world, appenv)
-    one.issue("adopted")
-    assert_effect(one.undo_issue(), "absent")
-    assert live(world, appenv) == [1, 2]
-    one = Rotation(one.run.with_(generation=2, fence=2))
-    one.issue("adopted")
-    assert (one.version, one.replaces) == (2, 1)
-
-
 def test_an_undo_of_the_provisioning_keeps_what_a_person_has_set(world: World) -> None:
     run = world.new_run(AppEnv(issuer=CredentialIssuerName.OPENBAO))
     assert_effect(SECRET.do(run), "created")

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from execution_workers.credentials import SecretFile
-from execution_workers.ports import Action, Attempt, BindingMove, GitForge
+from execution_workers.ports import Action, Attempt, BindingMove, Deed, GitForge
 from execution_workers.providers.forges.forge import HostedForge
 from execution_workers.providers.forges.pull_requests import PullRequestRules
 from execution_workers.providers.gitea.client import GiteaClient
@@ -149,13 +149,16 @@ class People(Protocol):
         ...
 
 
+DeedT_co = TypeVar("DeedT_co", bound=Deed, covariant=True)
+
+
 @dataclass(frozen=True)
-class Kind:
-    """One kind of effect on a forge."""
+class Kind(Generic[DeedT_co]):
+    """One kind of effect on a forge; of an `Action` where it has an undo."""
 
     name: str
-    make: Callable[[GitForge, Thing], Action]
-    needs: tuple[Kind, ...] = ()
+    make: Callable[[GitForge, Thing], DeedT_co]
+    needs: tuple[Kind[Deed], ...] = ()
     """What other requests have done before."""
     times_done: Callable[[People, Thing], int] = lambda _people, _thing: 0
     """How often it is there now."""
@@ -210,7 +213,8 @@ MOVED_BINDING = Kind(
     needs=(REPOSITORY, PROTECTION, BINDINGS),
     times_done=lambda people, thing: _commits(people, thing.repository, MANIFEST) - 1,
 )
-KINDS = (REPOSITORY, CODE_REPOSITORY, SEED, PROTECTION, BINDINGS, MOVED_BINDING)
+UNDOABLE: tuple[Kind[Action], ...] = (REPOSITORY, CODE_REPOSITORY, SEED, PROTECTION, BINDINGS)
+KINDS: tuple[Kind[Deed], ...] = (*UNDOABLE, MOVED_BINDING)
 
 
 @dataclass

@@ -89,14 +89,9 @@ class Held:
             self.secret_id, self.versions[version], version, by or attempt(), team=TEAM
         )
 
-    def withdraw(self, version: int, by: Attempt | None = None) -> None:
-        self.issuer.withdraw(
-            self.secret_id, self.versions[version], version, by or attempt(), team=TEAM
-        )
-
-    def retire_all_but(self, version: int) -> int:
+    def retire_all_but(self, version: int, by: Attempt | None = None) -> int:
         return self.issuer.retire_others(
-            self.secret_id, self.versions[version], version, attempt(), team=TEAM
+            self.secret_id, self.versions[version], version, by or attempt(), team=TEAM
         )
 
     def works(self, version: int) -> bool:
@@ -202,29 +197,10 @@ def test_a_later_credential_is_neither_replaced_nor_retired(held: Held) -> None:
 
 
 @every_with_logins
-def test_withdrawing_ends_it_again_too_and_leaves_the_one_in_use(held: Held) -> None:
-    held.add(1)
-    held.add(2, beside=(1,))
-    for _ in range(2):
-        held.withdraw(2)
-        assert not held.works(2)
-        assert held.works(1)
-
-
-@every_with_logins
-def test_withdrawing_what_another_version_has_replaced_leaves_that(held: Held) -> None:
-    held.add(1)
-    held.versions[2] = held.versions[1]
-    held.withdraw(2)
-    assert held.works(1)
-
-
-@every_with_logins
 def test_what_another_installation_made_is_left_alone(held: Held) -> None:
     held.add(1, by=attempt("theirs"))
     work: list[Callable[[], object]] = [
         lambda: held.install(1),
-        lambda: held.withdraw(1),
         lambda: held.retire_all_but(1),
         lambda: held.issuer.remove(held.secret_id, attempt()),
     ]
@@ -241,10 +217,9 @@ def test_a_user_name_that_the_platform_did_not_choose_is_not_touched(held: Held)
         **held.issuer.draft(held.secret_id, {}, team=TEAM),
         "username": "somebody",
     }
-    for work in (held.install, held.withdraw):
-        with pytest.raises(ProviderRejected) as refused:
-            work(1)
-        assert refused.value.code == "foreign_owner"
+    with pytest.raises(ProviderRejected) as refused:
+        held.install(1)
+    assert refused.value.code == "foreign_owner"
 
 
 @every_issuer
@@ -284,19 +259,19 @@ def test_in_an_emergency_the_new_one_works_at_once(held: Held) -> None:
 @every_with_logins
 def test_a_newer_run_stops_an_elder_before_it_changes_anything(held: Held) -> None:
     held.add(1)
+    held.add(2, beside=(1,))
 
     def taken_over() -> None:
         raise ProviderRejected("a newer run", code="fenced_off")
 
     late = Attempt("ours", new_id(), taken_over)
-    held.versions[2] = held.issuer.draft(held.secret_id, {1: held.versions[1]}, team=TEAM)
-    changes: list[Callable[[], None]] = [
-        lambda: held.install(2, late),
-        lambda: held.withdraw(1, late),
+    held.versions[3] = held.issuer.draft(held.secret_id, {2: held.versions[2]}, team=TEAM)
+    changes: list[Callable[[], object]] = [
+        lambda: held.install(3, late),
+        lambda: held.retire_all_but(2, late),
     ]
     for work in changes:
         with pytest.raises(ProviderRejected) as stopped:
             work()
         assert stopped.value.code == "fenced_off"
-    assert held.works(1)
-    assert not held.works(2)
+    assert [held.works(version) for version in (1, 2, 3)] == [True, True, False]

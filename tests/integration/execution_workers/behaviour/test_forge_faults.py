@@ -9,7 +9,7 @@ from typing import Protocol
 
 import pytest
 
-from execution_workers.ports import Action, Attempt, GitForge, Made
+from execution_workers.ports import Action, Attempt, Deed, GitForge, Made
 from idp_kernel.errors import PlatformError, ProviderRejected, Unavailable
 from idp_kernel.ids import new_id
 from idp_kernel.wire.worker import EffectKind
@@ -54,7 +54,7 @@ class Operation:
 
     name: str
     make: Callable[[GitForge, Thing], Does]
-    needs: tuple[Kind, ...] = ()
+    needs: tuple[Kind[Deed], ...] = ()
     """What the same request has done before."""
     is_all_git: bool = False
 

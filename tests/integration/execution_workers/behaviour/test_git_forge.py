@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from execution_workers.ports import Made
+from execution_workers.ports import Action, Deed, Made
 from idp_kernel.errors import ProviderRejected
 from idp_kernel.ids import new_id
 from idp_kernel.wire.worker import EffectKind
@@ -20,6 +20,7 @@ from tests.integration.execution_workers.behaviour.forges import (
     REPOSITORY,
     SEED,
     SEED_FILE,
+    UNDOABLE,
     Bench,
     Kind,
     Thing,
@@ -27,18 +28,21 @@ from tests.integration.execution_workers.behaviour.forges import (
 )
 
 of_every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+of_every_undoable = pytest.mark.parametrize("kind", UNDOABLE, ids=lambda kind: kind.name)
 
 
-def do(bench: Bench, kind: Kind, thing: Thing, request_id: str | None = None) -> Made:
+def do(bench: Bench, kind: Kind[Deed], thing: Thing, request_id: str | None = None) -> Made:
     return kind.make(bench.forge, thing).do(attempt(request_id))
 
 
-def undo(bench: Bench, kind: Kind, thing: Thing, request_id: str) -> EffectKind:
+def undo(bench: Bench, kind: Kind[Action], thing: Thing, request_id: str) -> EffectKind:
     return kind.make(bench.forge, thing).undo(attempt(request_id)).effect
 
 
 @of_every_kind
-def test_what_is_done_and_repeated_is_there_once(bench: Bench, kind: Kind, thing: Thing) -> None:
+def test_what_is_done_and_repeated_is_there_once(
+    bench: Bench, kind: Kind[Deed], thing: Thing
+) -> None:
     kind.prepare(bench.forge, thing)
     request = new_id()
     first, again = (do(bench, kind, thing, request) for _ in range(2))
@@ -52,7 +56,9 @@ def test_what_is_done_and_repeated_is_there_once(bench: Bench, kind: Kind, thing
 @pytest.mark.parametrize(
     "kind", [each for each in KINDS if each is not PROTECTION], ids=lambda kind: kind.name
 )
-def test_what_several_do_at_once_is_there_once(bench: Bench, kind: Kind, thing: Thing) -> None:
+def test_what_several_do_at_once_is_there_once(
+    bench: Bench, kind: Kind[Deed], thing: Thing
+) -> None:
     """As when a call that was given up goes on; of protections the ledger lets one at a time."""
     kind.prepare(bench.forge, thing)
     request = new_id()
@@ -62,9 +68,9 @@ def test_what_several_do_at_once_is_there_once(bench: Bench, kind: Kind, thing: 
     assert kind.times_done(bench.people, thing) == 1
 
 
-@of_every_kind
+@of_every_undoable
 def test_a_later_request_adopts_and_its_undo_leaves_it(
-    bench: Bench, kind: Kind, thing: Thing
+    bench: Bench, kind: Kind[Action], thing: Thing
 ) -> None:
     kind.prepare(bench.forge, thing)
     first, later = new_id(), new_id()
@@ -76,8 +82,8 @@ def test_a_later_request_adopts_and_its_undo_leaves_it(
     assert kind.times_done(bench.people, thing) == 1
 
 
-@of_every_kind
-def test_an_undo_and_another_one(bench: Bench, kind: Kind, thing: Thing) -> None:
+@of_every_undoable
+def test_an_undo_and_another_one(bench: Bench, kind: Kind[Action], thing: Thing) -> None:
     kind.prepare(bench.forge, thing)
     request = new_id()
     do(bench, kind, thing, request)
@@ -87,14 +93,16 @@ def test_an_undo_and_another_one(bench: Bench, kind: Kind, thing: Thing) -> None
     assert made.created, "it can be done anew"
 
 
-@of_every_kind
-def test_an_undo_of_what_was_never_done(bench: Bench, kind: Kind, thing: Thing) -> None:
+@of_every_undoable
+def test_an_undo_of_what_was_never_done(bench: Bench, kind: Kind[Action], thing: Thing) -> None:
     kind.prepare(bench.forge, thing)
     assert undo(bench, kind, thing, new_id()) is EffectKind.ABSENT
 
 
 @pytest.mark.parametrize("kind", [REPOSITORY, CODE_REPOSITORY], ids=lambda kind: kind.name)
-def test_somebody_elses_repository_is_refused(bench: Bench, kind: Kind, thing: Thing) -> None:
+def test_somebody_elses_repository_is_refused(
+    bench: Bench, kind: Kind[Action], thing: Thing
+) -> None:
     for wanted in (thing.repository, thing.code_repository):
         bench.people.make_repository(wanted)
     with pytest.raises(ProviderRejected) as refused:
@@ -116,7 +124,9 @@ def test_somebody_elses_protection_is_refused(bench: Bench, thing: Thing) -> Non
 @pytest.mark.parametrize(
     ("kind", "path"), [(BINDINGS, MANIFEST), (SEED, SEED_FILE)], ids=["bindings", "seed"]
 )
-def test_somebody_elses_file_is_refused(bench: Bench, thing: Thing, kind: Kind, path: str) -> None:
+def test_somebody_elses_file_is_refused(
+    bench: Bench, thing: Thing, kind: Kind[Deed], path: str
+) -> None:
     kind.prepare(bench.forge, thing)
     for wanted in (thing.repository, thing.code_repository):
         if bench.people.is_there(wanted):

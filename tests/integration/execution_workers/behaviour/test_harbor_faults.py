@@ -129,8 +129,6 @@ WORKS = (
          (("GET", ROBOTS, "read robots"),), (1,), 1),
     Work("retire", rotated, lambda held: held.retire_all_but(2),
          (("PATCH", ROBOTS, "set robot secret"), ("PUT", ROBOTS, "describe robot")), (2,), 2),
-    Work("withdraw", rotated, lambda held: held.withdraw(2),
-         (("PATCH", ROBOTS, "set robot secret"), ("PUT", ROBOTS, "describe robot")), (1,), 2),
     Work("remove", rotated, lambda held: held.issuer.remove(held.secret_id, attempt()),
          (("DELETE", ROBOTS, "delete robot"),), (), 0),
 )  # fmt: skip
@@ -184,7 +182,6 @@ def test_a_version_that_names_another_project_brings_no_rights_there(
     changes: list[Callable[[], object]] = [
         lambda: held.install(2),
         lambda: held.install(3),
-        lambda: held.withdraw(2),
         lambda: held.retire_all_but(2),
     ]
     held.versions[3] = {**held.versions[2]}

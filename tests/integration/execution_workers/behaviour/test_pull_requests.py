@@ -16,6 +16,7 @@ from execution_workers.calls import Call
 from execution_workers.effects import Effects
 from execution_workers.ledger.ledger import Ledger, new_engine
 from execution_workers.ledger.migrate import migrate
+from execution_workers.ports import Deed
 from execution_workers.providers.forges.pull_requests import PullRequestRules
 from execution_workers.providers.github.settings import GitHubProtectionChoice
 from idp_kernel.clock import SystemClock
@@ -87,7 +88,7 @@ def guarded(bench: Bench, thing: Thing) -> None:
     assert (standing.required_approvals, standing.weaknesses) == (1, ())
 
 
-def proposed(bench: Bench, kind: Kind, thing: Thing, request: str) -> Unavailable:
+def proposed(bench: Bench, kind: Kind[Deed], thing: Thing, request: str) -> Unavailable:
     """What is told while the pull request is open."""
     with pytest.raises(Unavailable) as told:
         kind.make(bench.forge, thing).do(attempt(request))

@@ -3,6 +3,7 @@
 from tests.integration.control_plane.conftest import (  # noqa: F401 - fixtures
     engine,
     keys,
+    leases,
     migrated,
     platform,
     short_tracebacks,

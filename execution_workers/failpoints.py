@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from idp_kernel.workflows import UNDOABLE_STEPS, Step
 
-STEPS_WITH_UNDO = (
+EFFECT_STEPS = (
     *sorted(UNDOABLE_STEPS),
     Step.ISSUE_NEW_CREDENTIAL,
     Step.UPDATE_SECRET_BINDINGS,
-)
-"""Those that `Compensation` takes back, and two of a rotation that the workers can take back."""
-EFFECT_STEPS = (
-    *STEPS_WITH_UNDO,
     Step.RETIRE_OLD_CREDENTIAL,
     Step.REMOVE_SECRET_BINDINGS,
     Step.END_CREDENTIALS,
@@ -66,7 +62,7 @@ def after_undo(step: Step) -> str:
 
 FAILPOINTS = (
     *(after_provider(step) for step in EFFECT_STEPS),
-    *(after_undo(step) for step in STEPS_WITH_UNDO),
+    *(after_undo(step) for step in sorted(UNDOABLE_STEPS)),
     REPOSITORY_CREATED,
     TEAM_LET_IN,
     SECRET_MARKED,

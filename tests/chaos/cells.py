@@ -64,19 +64,13 @@ WORKFLOW_OF_WAY = {way: name for name, way in WAY_OF_WORKFLOW.items()} | {
 }
 
 _HARBOR = "only a registry has it, and the embedded default has none"
-_NEVER_ASKED = "the workers can, but no request asks to take a rotation back"
 ELSEWHERE = {
     workers.PROJECT_CREATED: _HARBOR,
     workers.ROBOT_CREATED: _HARBOR,
     workers.ROBOT_SECRET_SET: _HARBOR,
-    **{
-        workers.after_undo(step): _NEVER_ASKED
-        for step in workers.STEPS_WITH_UNDO
-        if step not in UNDOABLE_STEPS
-    },
 }
 """Failpoints that no request of the embedded default passes, each with the reason."""
-_IN_AN_UNDO = {workers.after_undo(step): step for step in workers.STEPS_WITH_UNDO} | {
+_IN_AN_UNDO = {workers.after_undo(step): step for step in UNDOABLE_STEPS} | {
     workers.SECRET_REMOVED_AT_ISSUER: Step.PROVISION_SECRETS
 }
 _IN_AN_EMERGENCY = {workers.CREDENTIAL_INSTALLED}

@@ -32,8 +32,8 @@ def test_a_command_becomes_an_environment(
 
 
 def test_the_first_step_starts_within_three_seconds(platform: Platform, onboarded: Subject) -> None:
-    """Of one in three: other tests want the machine as well. Who waited for the next look instead
-    of being told would be late each time.
+    """Of one in three: other tests want the machine as well. That who waits is told, and does not
+    look only in its turn, is held where the news are.
     """
 
     def seconds() -> float:

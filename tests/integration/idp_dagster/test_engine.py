@@ -67,9 +67,7 @@ def test_an_offered_request_is_carried_out(engine: Engine) -> None:
 
 
 def test_a_request_reaches_its_first_step_in_three_seconds(engine: Engine) -> None:
-    """One in three does: other tests want the machine as well. Whoever waited for the next look
-    instead of being told would be late each time.
-    """
+    """One in three does: other tests want the machine as well."""
     moments = []
     for _ in range(3):
         request = engine.stand_in.add_request()

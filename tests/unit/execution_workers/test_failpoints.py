@@ -6,11 +6,10 @@ from execution_workers import failpoints
 from execution_workers.failpoints import (
     EFFECT_STEPS,
     FAILPOINTS,
-    STEPS_WITH_UNDO,
     after_provider,
     after_undo,
 )
-from idp_kernel.workflows import WORKFLOWS, Step
+from idp_kernel.workflows import UNDOABLE_STEPS, WORKFLOWS, Step
 
 PROBES = {
     Step.VALIDATE_APPLICATION,
@@ -44,15 +43,17 @@ def test_every_step_with_an_effect_has_its_failpoint() -> None:
     assert {after_provider(step) for step in EFFECT_STEPS} <= set(FAILPOINTS)
 
 
-def test_every_step_but_those_that_end_something_can_be_undone() -> None:
-    assert set(EFFECT_STEPS) - set(STEPS_WITH_UNDO) == {
+def test_every_step_but_those_of_rotations_and_endings_can_be_undone() -> None:
+    assert set(EFFECT_STEPS) - UNDOABLE_STEPS == {
+        Step.ISSUE_NEW_CREDENTIAL,
+        Step.UPDATE_SECRET_BINDINGS,
         Step.RETIRE_OLD_CREDENTIAL,
         Step.REMOVE_SECRET_BINDINGS,
         Step.END_CREDENTIALS,
         Step.ARCHIVE_ENVIRONMENT_REPOSITORY,
         Step.ARCHIVE_APPLICATION_REPOSITORIES,
     }
-    assert {after_undo(step) for step in STEPS_WITH_UNDO} <= set(FAILPOINTS)
+    assert {after_undo(step) for step in UNDOABLE_STEPS} <= set(FAILPOINTS)
 
 
 def test_every_place_is_listed() -> None:

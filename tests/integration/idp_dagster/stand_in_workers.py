@@ -32,8 +32,8 @@ class WorkerCall:
 class Script:
     """How the workers answer; nothing said, they succeed at once."""
 
-    errors: dict[str, list[PlatformError]] = field(default_factory=dict)
-    """By path, one for each of the next calls."""
+    errors: dict[str, list[PlatformError | threading.Event]] = field(default_factory=dict)
+    """By path, one for each of the next calls; with an event, it is answered once that is set."""
     hold: dict[str, threading.Event] = field(default_factory=dict)
     """By path: answer only once it is set."""
     verdicts: list[worker.GitOpsState] = field(default_factory=list)
@@ -68,8 +68,12 @@ class StoodInWorkers:
         self.fail(path)
 
     def fail(self, path: str) -> None:
-        if self.script.errors.get(path):
-            raise self.script.errors[path].pop(0)
+        if not self.script.errors.get(path):
+            return
+        error = self.script.errors[path].pop(0)
+        if isinstance(error, PlatformError):
+            raise error
+        assert error.wait(60)
 
     def looked(self, path: str, ids: Iterable[str], http: Request) -> worker.Findings:
         if http.headers["Authorization"] != SERVICE_BEARER:

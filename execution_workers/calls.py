@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from idp_kernel.errors import InvalidInput, NotAllowed
 from idp_kernel.telemetry.subjects import (
@@ -30,6 +31,8 @@ class Call:
     fence: int
     team_id: str
     team: str
+    deadline: datetime
+    """Of the request; nothing is changed for it afterwards."""
 
 
 SECRET_ITEMS = frozenset({"secret", "credential", "retirement", "ending"})
@@ -71,6 +74,7 @@ def verified_call(
         fence=claims.fence,
         team_id=claims.team_id,
         team=claims.team,
+        deadline=datetime.fromtimestamp(claims.deadline, UTC),
     )
 
 

@@ -48,8 +48,8 @@ class Attempt:
     installation_id: str
     request_id: str
     check_fence: Callable[[], None]
-    """To be called right before each change at the provider; raises `Conflict` (`fenced_off`)
-    when a newer run has taken over."""
+    """To be called right before each change at the provider; raises `Conflict`: `fenced_off` when a
+    newer run has taken over or the run is over, `deadline_passed` when its request's time is."""
     generation: int = 1
     """Of the request: an undo of it begins the next one."""
 

@@ -100,6 +100,8 @@ class RunClaims(_Claims):
     fence: int
     team_id: str
     team: str
+    deadline: int
+    """Of the request that the run works on: no change is begun after it. In seconds, as `exp`."""
     is_for_undo: bool = False
     """Whether it speaks for a request whose effects another one takes back, and does nothing."""
 
@@ -271,6 +273,7 @@ def issue_run_token(
     team: str,
     now: datetime,
     until: datetime,
+    deadline: datetime,
     is_for_undo: bool = False,
 ) -> str:
     """A run's token, good until its lease ends, at both parties; one for an undo is good at
@@ -293,6 +296,7 @@ def issue_run_token(
             fence=fence,
             team_id=team_id,
             team=team,
+            deadline=_seconds(deadline),
             is_for_undo=is_for_undo,
         )
     )

@@ -351,6 +351,7 @@ def _undone_permit(
         run_id=request.run_id,
         attempt=request.attempt,
         lease_expires_at=request.lease_expires_at,
+        deadline_at=request.deadline_at,
     )
     return wire.UndonePermit(
         request_id=undone.id,
@@ -386,6 +387,7 @@ def _run_token(
         team=team,
         now=now,
         until=until,
+        deadline=request.deadline_at,
         is_for_undo=is_for_undo,
     )
 

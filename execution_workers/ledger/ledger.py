@@ -150,11 +150,17 @@ class OpenCall:
         self._call = call
 
     def check_fence(self) -> None:
-        """Raises `Conflict` (`fenced_off`) when a newer run has taken over since, or when its own
-        is over.
+        """Raises `Conflict`: `fenced_off` when a newer run has taken over since, or when its own is
+        over, `deadline_passed` when the request has no time left, whoever holds it.
         """
         with translated():
             _require_open(self._connection, self._call.request_id, self._call.fence)
+        if self._clock.now() >= self._call.deadline:
+            raise Conflict(
+                f"Request {self._call.request_id} passed its deadline; nothing more is changed "
+                "for it.",
+                code="deadline_passed",
+            )
 
     @contextmanager
     def locked(self, things: Sequence[str]) -> Iterator[None]:

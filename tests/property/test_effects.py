@@ -356,6 +356,7 @@ def test_without_fences_a_run_that_slept_makes_what_was_taken_back(
         team=machine.subject.team,
         now=now,
         until=now + timedelta(hours=1),  # the end of its lease would stop it, too
+        deadline=now + timedelta(hours=1),
     )
     monkeypatch.setattr(ledger_module, "_raise_fence", lambda *_arguments: None)
     monkeypatch.setattr(OpenCall, "check_fence", lambda _self: None)

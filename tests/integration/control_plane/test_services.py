@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from idp_kernel.ids import new_id
@@ -101,6 +101,7 @@ def test_a_run_token_verifies_offline_with_the_published_keys(platform: Platform
     )
     assert claims.request_id == run.request_id
     assert claims.fence == run.claim["fence"]
+    assert claims.deadline == int(datetime.fromisoformat(run.claim["deadlineAt"]).timestamp())
     assert claims.team == run.claim["desiredState"]["subject"]["team"]
     assert AUDIENCE_CONTROL_PLANE in claims.aud
     assert "d" not in platform.client.get("/.well-known/jwks.json").json()["keys"][0]

@@ -139,6 +139,7 @@ def test_its_run_speaks_for_the_undone_request_at_the_workers_alone(platform: Pl
     assert claims["run_id"] == run.run_id
     assert claims["is_for_undo"]
     assert not claims_of(run.claim["runToken"])["is_for_undo"]
+    assert claims["deadline"] == claims_of(run.claim["runToken"])["deadline"], "not that undone"
     own = platform.bearer(permit["runToken"])
     told = own.post(
         f"/internal/workflow-requests/{done.request_id}/finalize",

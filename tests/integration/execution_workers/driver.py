@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from ssl import PROTOCOL_TLS_CLIENT, SSLContext
@@ -494,6 +494,8 @@ class Run:
     fence: int = 1
     lifetime: timedelta = timedelta(minutes=5)
     age: timedelta = timedelta(0)
+    deadline: datetime | None = None
+    """None: as far away as that of a request that has just begun."""
 
     def with_(self, **changes: Any) -> Run:
         return replace(self, **changes)
@@ -512,6 +514,7 @@ class Run:
             team=self.appenv.team,
             now=now,
             until=now + self.lifetime,
+            deadline=self.deadline or now + timedelta(minutes=30),
         )
 
     def key(self, step: Step, *, undo: bool = False) -> str:

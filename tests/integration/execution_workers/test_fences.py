@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
 from execution_workers.failpoints import REPOSITORY_CREATED, after_provider
+from idp_kernel.clock import SystemClock
 from idp_kernel.wire.worker import APPENV_SECRETS
 from idp_kernel.workflows import Step
 from tests.integration.execution_workers.catalogue import (
@@ -79,6 +81,20 @@ def test_a_newer_run_stops_an_older_one_between_two_changes(run: Run, tmp_path: 
     assert REPOSITORY.times_done(run.world, run.appenv, tmp_path) == 0
     assert_effect(REPOSITORY.do(run.with_(fence=2)), "adopted")
     assert REPOSITORY.times_done(run.world, run.appenv, tmp_path) == 1
+
+
+def test_a_request_without_time_left_stops_between_two_changes(run: Run, tmp_path: Path) -> None:
+    clock = SystemClock()
+    hit = run.world.workers.arm(REPOSITORY_CREATED)
+    deadline = clock.now() + timedelta(seconds=2)
+    timed = run.with_(deadline=deadline)
+    with in_background(lambda: REPOSITORY.do(timed)) as held:
+        eventually(hit.exists, what="the repository is there, its seed is not")
+        eventually(lambda: clock.now() >= deadline, what="the deadline has passed")
+        hit.unlink()
+        assert_problem(held.result(), 409, "deadline_passed")
+    assert REPOSITORY.times_done(run.world, run.appenv, tmp_path) == 0
+    assert_effect(REPOSITORY.do(run.with_(fence=2)), "adopted")
 
 
 def test_a_run_that_is_over_stops_between_two_changes(run: Run, tmp_path: Path) -> None:

@@ -110,6 +110,17 @@ def test_a_call_that_stands_still_is_refused_once_its_run_is_over(book: Book) ->
         newer.check_fence()
 
 
+def test_a_call_that_stands_still_is_refused_once_its_request_has_no_time_left(book: Book) -> None:
+    """No newer run comes then, and the run itself may be dead."""
+    call = replace(a_call(), deadline=book.clock.now() + MINUTE)
+    with book.ledger.opened(call) as standing:
+        standing.check_fence()
+        book.passes(MINUTE)
+        with pytest.raises(Conflict) as late:
+            standing.check_fence()
+    assert late.value.code == "deadline_passed"
+
+
 def a_call() -> Call:
     return Call(
         request_id=new_id(),
@@ -118,6 +129,7 @@ def a_call() -> Call:
         fence=1,
         team_id=new_id(),
         team="payments",
+        deadline=SystemClock().now() + timedelta(minutes=30),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from execution_workers.calls import (
@@ -18,19 +20,21 @@ from idp_kernel.wire.worker import AppEnvSubject, ApplicationSubject
 from idp_kernel.workflows import Step
 
 STEP = Step.PROVISION_SECRETS
+DEADLINE = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
 def claims() -> RunClaims:
     return RunClaims(
         iss="x", sub="run:x", aud=["execution-workers"], iat=0, exp=1, jti="x",
         request_id="request", run_id="run", attempt=1, generation=3, fence=9,
-        team_id=new_id(), team="payments",
+        team_id=new_id(), team="payments", deadline=int(DEADLINE.timestamp()),
     )  # fmt: skip
 
 
 def test_the_call_is_of_the_tokens_request_generation_and_fence() -> None:
     call = verified_call(claims(), f"request/3/{STEP}", (STEP,), undo=False)
     assert (call.request_id, call.generation, call.fence, call.step) == ("request", 3, 9, STEP)
+    assert call.deadline == DEADLINE
 
 
 @pytest.mark.parametrize("undo", [True, False])
@@ -57,7 +61,7 @@ def test_a_missing_key_is_told_with_the_right_one() -> None:
 
 @pytest.mark.parametrize(("team", "owner"), [("other", "payments"), ("payments", "other")])
 def test_only_the_tokens_own_team(team: str, owner: str) -> None:
-    call = Call("request", 1, STEP, 1, new_id(), "payments")
+    call = Call("request", 1, STEP, 1, new_id(), "payments", DEADLINE)
     subject = AppEnvSubject(
         application_environment_id=new_id(), team=team, application="shop", environment="dev"
     )
@@ -85,7 +89,7 @@ def test_a_place_outside_of_the_teams(path: str) -> None:
 
 
 def test_a_span_says_whose_effects_and_which_secrets() -> None:
-    call = Call("request", 1, STEP, 1, new_id(), "payments")
+    call = Call("request", 1, STEP, 1, new_id(), "payments", DEADLINE)
     appenv = AppEnvSubject(
         application_environment_id=new_id(), team="payments", application="shop", environment="dev"
     )

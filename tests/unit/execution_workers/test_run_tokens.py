@@ -55,7 +55,7 @@ class ControlPlane:
         return issue_run_token(
             key, request_id=new_id(), run_id=new_id(), attempt=1, generation=1, fence=fence,
             team_id=new_id(), team="payments", now=self.moment,
-            until=self.moment + timedelta(hours=2),
+            until=self.moment + timedelta(hours=2), deadline=self.moment + timedelta(hours=2),
         )  # fmt: skip
 
 

@@ -60,6 +60,7 @@ def run_token(key: SigningKey = KEY, until: datetime = NOW + timedelta(seconds=1
         team="payments",
         now=NOW,
         until=until,
+        deadline=NOW + timedelta(minutes=30),
     )
 
 

@@ -314,7 +314,8 @@ def effects(postgres_server: PostgresServer) -> Iterator[Effects]:
 
 def call_of(things: Sequence[Thing], step: Step) -> Call:
     """A first one of a new request."""
-    return Call(new_id(), generation=1, step=step, fence=1, team_id=new_id(), team=things[0].team)
+    deadline = SystemClock().now() + timedelta(minutes=30)
+    return Call(new_id(), 1, step, 1, team_id=new_id(), team=things[0].team, deadline=deadline)
 
 
 @pytest.mark.parametrize("bench", ["gitea", "github"], indirect=True)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, closing
 from functools import partial
 
+import structlog
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import Engine
@@ -19,6 +20,7 @@ from execution_workers.ledger.errors import count_outages
 from execution_workers.ledger.housekeeping import ledger_chore
 from execution_workers.ledger.ledger import Ledger, new_engine
 from execution_workers.ports import GitOpsAgent
+from execution_workers.providers.forges.folders import remove_left_folders
 from execution_workers.providers.limits import LimitMetrics
 from execution_workers.providers.registry import (
     CREDENTIAL_ISSUERS,
@@ -43,6 +45,8 @@ from idp_kernel.telemetry.metrics import (
     count_downstream_error,
     downstream_errors,
 )
+
+_log = structlog.get_logger(__name__)
 
 DESCRIPTION = "Performs one step's side effects per call, each once, and takes them back."
 
@@ -163,6 +167,8 @@ def _running(
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        if left := await run_in_threadpool(remove_left_folders):
+            _log.info("left_copies_removed", folders=left)
         housekeeper.start()
         yield
         await run_in_threadpool(housekeeper.stop)

@@ -12,7 +12,6 @@ import os
 import re
 import signal
 import subprocess
-import tempfile
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from execution_workers.credentials import SecretFile
 from execution_workers.providers.calls import ProviderCalls
+from execution_workers.providers.forges.folders import private_folder
 from execution_workers.providers.forges.git_errors import (
     GIT_TIMEOUT,
     is_overtaken,
@@ -93,8 +93,8 @@ class GitRemote:
         """The branch as it is now, in a private folder that is gone after the block; one that
         `proposes` raises `Proposed` instead of a push, once the branch has commits.
         """
-        with tempfile.TemporaryDirectory(prefix="idp-git-") as folder:
-            copy = BranchCopy(Path(folder), self, branch, proposes=proposes)
+        with private_folder() as folder:
+            copy = BranchCopy(folder, self, branch, proposes=proposes)
             copy.fetch()
             yield copy
 

@@ -17,7 +17,7 @@ import pytest
 import structlog
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, event, text
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.dev import ConsoleRenderer, plain_traceback
@@ -271,6 +271,27 @@ def engine(migrated: FreshDatabase) -> Iterator[Engine]:
     engine = new_engine(migrated.url)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def patience(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whoever waits for a connection or a row of `platform` does so for as long as it takes: where
+    many come at once, or a test says when a row is let go, that may be longer than one may wait.
+    """
+
+    def connect(_dialect: object, _record: object, _args: object, options: dict[str, Any]) -> None:
+        options["connect_timeout"] = 60
+
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '60s'")
+
+    monkeypatch.setattr(engine.pool, "_timeout", 60)
+    listeners: list[tuple[str, Callable[..., Any]]] = [("do_connect", connect), ("begin", begin)]
+    for name, listener in listeners:
+        event.listen(engine, name, listener)
+    yield
+    for name, listener in listeners:
+        event.remove(engine, name, listener)
 
 
 @pytest.fixture

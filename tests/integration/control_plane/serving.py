@@ -39,6 +39,11 @@ class Serving:
         """How many streams are being told."""
         return len(self.feed._watches)
 
+    @property
+    def watches_begun(self) -> int:
+        """How many of them miss nothing from now on."""
+        return sum(each.has_begun for each in list(self.feed._watches))
+
 
 @contextmanager
 def serving(

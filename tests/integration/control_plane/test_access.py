@@ -315,6 +315,7 @@ def test_every_route_is_expected(platform: Platform) -> None:
     assert set(routes(platform.app)) == set(EXPECTED)
 
 
+@pytest.mark.timeout(600)
 def test_every_route_lets_in_whom_it_should_and_nobody_else(world: World) -> None:
     wrong = []
     found = routes(world.platform.app)

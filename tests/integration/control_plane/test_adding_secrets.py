@@ -175,6 +175,7 @@ def test_one_request_at_a_time_and_no_rotation_beside_it(
 def test_none_is_added_beside_a_rotation_and_one_in_its_grace_goes_on(
     platform: Platform, before: SecretInUse
 ) -> None:
+    platform.clock.stand_still()
     rotation = ask_rotation(platform, before).json()["requestId"]
     answer = ask_to_add(platform, before, "db")
     assert refused(answer) == "workflow_active"

@@ -241,6 +241,7 @@ def test_a_platform_admin_approves_what_they_proposed(platform: Platform) -> Non
     assert platform.admin.ok(f"{path}/approve")["state"] == "Onboarding"
 
 
+@pytest.mark.usefixtures("patience")
 def test_a_decision_is_made_once(proposal: Proposal) -> None:
     proposal.waits()
     key = new_id()
@@ -366,6 +367,7 @@ def test_a_team_ends_with_what_it_proposed_rejected(proposal: Proposal) -> None:
     assert limits["maxApplications"]["used"] == before
 
 
+@pytest.mark.usefixtures("patience")
 @pytest.mark.parametrize("rival", ["reject", "cancel"])
 def test_of_two_decisions_at_once_one_counts(proposal: Proposal, rival: str) -> None:
     """Whoever comes second finds what the first has made of it, and nobody waits in a circle."""

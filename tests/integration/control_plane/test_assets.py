@@ -276,6 +276,7 @@ def test_a_secret_is_no_environment(platform: Platform) -> None:
     assert counts(platform)["check_results"] == before
 
 
+@pytest.mark.usefixtures("patience")
 def test_the_same_news_at_once_is_one_event(platform: Platform) -> None:
     secrets = [secret_in_use(platform) for _ in range(2)]
     engine = platform.engine_service

@@ -93,6 +93,7 @@ def test_a_command_needs_a_good_key(platform: Platform, key: Any, code: str) -> 
     assert platform.admin.get(f"/v1/teams/{body['slug']}").status_code == 404
 
 
+@pytest.mark.usefixtures("patience")
 def test_fifty_identical_commands_at_once_act_once(platform: Platform) -> None:
     subject, key = platform.new_subject(), new_id()
     path = f"/v1/applications/{subject.application_id}/environments"
@@ -113,6 +114,7 @@ def test_fifty_identical_commands_at_once_act_once(platform: Platform) -> None:
     assert events.count("application_environment_provisioning_requested") == 1
 
 
+@pytest.mark.usefixtures("patience")
 def test_fifty_commands_under_their_own_keys_start_one_workflow(platform: Platform) -> None:
     subject = platform.new_subject()
     path = f"/v1/applications/{subject.application_id}/environments"

@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from idp_kernel.wire.engine import DUE_ROTATIONS, ROTATION_CAUSES, ROTATIONS, ROW_HELD
+from idp_kernel.wire.engine import DUE_ROTATIONS, ROTATION_CAUSES, ROTATIONS
 from idp_kernel.workflows import Step
-from tests.integration.control_plane.conftest import Caller, Platform
+from tests.integration.control_plane.conftest import Platform
 from tests.integration.control_plane.rotations import (
     DAY_SECONDS,
     SecretInUse,
@@ -160,20 +160,14 @@ def test_the_most_overdue_come_first(platform: Platform) -> None:
     assert enqueued == [secret.id for secret in by_due[:5]]
 
 
-def answered(engine: Caller, at: str) -> Any:
-    """Asked again, as the engine does, by one who waited too long behind all the others."""
-    while (answer := engine.post(DUE_ROTATIONS, {"scheduledAt": at})).status_code == 503:
-        assert answer.json()["code"] == ROW_HELD, answer.text
-    return answer
-
-
+@pytest.mark.usefixtures("patience")
 def test_fifty_identical_ticks_at_once_act_once(platform: Platform) -> None:
     secrets_in_use(platform, *(f"key-{number}" for number in range(9)))
     platform.clock.advance(91 * DAY_SECONDS)
     engine, at = platform.engine_service, platform.clock.now().isoformat()
 
     def ask(_number: int) -> Any:
-        return answered(engine, at)
+        return engine.post(DUE_ROTATIONS, {"scheduledAt": at})
 
     with ThreadPoolExecutor(50) as pool:
         answers = list(pool.map(ask, range(50)))
@@ -183,6 +177,7 @@ def test_fifty_identical_ticks_at_once_act_once(platform: Platform) -> None:
     assert len(rotations(platform)) == 5
 
 
+@pytest.mark.usefixtures("patience")
 def test_many_scheduled_times_at_once_never_start_too_many(platform: Platform) -> None:
     """The engine was away and now asks for every time it missed."""
     secrets_in_use(platform, *(f"key-{number}" for number in range(9)))
@@ -190,7 +185,8 @@ def test_many_scheduled_times_at_once_never_start_too_many(platform: Platform) -
     engine, now = platform.engine_service, platform.clock.now()
 
     def ask(number: int) -> Any:
-        return answered(engine, (now - timedelta(minutes=number)).isoformat())
+        at = now - timedelta(minutes=number)
+        return engine.post(DUE_ROTATIONS, {"scheduledAt": at.isoformat()})
 
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(ask, range(20)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 
+import pytest
 from sqlalchemy import Connection
 
 from control_plane.adapters.database import transaction
@@ -56,6 +57,7 @@ def test_a_reader_never_skips_an_event_that_commits_late(platform: Platform) -> 
     assert subjects == {f"team/{w}-{n}" for w in range(WRITERS) for n in range(EACH)}
 
 
+@pytest.mark.usefixtures("patience")
 def test_an_event_is_not_seen_before_one_that_came_earlier(platform: Platform) -> None:
     team = platform.admin.seen(f"/v1/teams/{platform.new_subject().team}")
     before = platform.events(team=team["slug"])

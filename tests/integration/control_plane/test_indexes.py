@@ -134,4 +134,6 @@ def _multiply(platform: Platform, request_id: str) -> None:
         for table, changed in OF_ITS_OWN.items():
             where = f"{BELONGS[table]} = '{request_id}'" if table in BELONGS else "true"
             multiply(connection, table, MANY, where, changed)
+        # All rows are looked at then; of a sample, now and then another plan follows.
+        connection.execute(text("SET LOCAL default_statistics_target = 1000"))
         connection.execute(text("ANALYZE"))

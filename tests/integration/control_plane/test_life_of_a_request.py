@@ -169,6 +169,7 @@ def test_a_failed_provisioning_can_be_asked_for_again(platform: Platform) -> Non
 
 
 def test_a_transient_failure_pauses_and_then_offers_the_next_attempt(platform: Platform) -> None:
+    platform.clock.stand_still()
     request_id = platform.provision(platform.new_subject())
     run = claimed(platform, request_id)
     run.do_all(STEPS[:2])
@@ -241,6 +242,7 @@ def test_a_second_command_is_told_the_id_of_the_first(platform: Platform) -> Non
 def test_a_lost_lease_releases_the_request_once_the_run_is_known_to_be_dead(
     platform: Platform,
 ) -> None:
+    platform.clock.stand_still()
     request_id = platform.provision(platform.new_subject())
     run = claimed(platform, request_id)
     run.do_all(STEPS[:1])
@@ -401,6 +403,7 @@ def test_an_offer_nobody_took_up_times_out_too(platform: Platform) -> None:
 
 
 def test_a_wait_ends_the_run_and_is_over_in_time(platform: Platform) -> None:
+    platform.clock.stand_still()
     request_id = platform.provision(platform.new_subject())
     run = claimed(platform, request_id)
     run.do_all(STEPS[:4])
@@ -833,6 +836,7 @@ def test_a_request_is_shown_as_it_stood_at_one_moment(platform: Platform) -> Non
     assert platform.request(request_id)["attempts"][0]["runId"] == runs[0]
 
 
+@pytest.mark.usefixtures("patience")
 def test_a_claim_that_had_to_wait_beyond_the_deadline_is_told_so(platform: Platform) -> None:
     request_id = platform.provision(platform.new_subject())
     platform.clock.advance(30 * 60 - 5)

@@ -53,6 +53,7 @@ def test_a_team_has_no_limit_until_it_is_set(platform: Platform) -> None:
     assert set_limits(platform, subject) == shown
 
 
+@pytest.mark.usefixtures("patience")
 def test_no_application_is_registered_beyond_the_limit(platform: Platform) -> None:
     subject = platform.new_subject()
     set_limits(platform, subject, maxApplications=3)
@@ -109,7 +110,9 @@ def test_what_a_team_has_beyond_its_concurrency_stays_pending(platform: Platform
     assert states == ["succeeded", "pending", "pending"]
 
 
+@pytest.mark.usefixtures("patience")
 def test_those_who_ask_for_offers_at_once_give_no_place_twice(platform: Platform) -> None:
+    platform.clock.stand_still()
     subject = platform.new_subject()
     older, newer = (
         register(platform, subject, f"app-{number}").json()["requestId"] for number in range(2)
@@ -160,6 +163,7 @@ def test_an_emergency_is_re_run_by_hand_whatever_the_limit(platform: Platform) -
 
 
 def test_an_emergency_waits_for_no_other_request_of_its_team(platform: Platform) -> None:
+    platform.clock.stand_still()
     secret, routine = secrets_in_use(platform, "app-key", "other-key")
     subject = secret.subject
     waiting = [

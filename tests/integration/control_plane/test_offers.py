@@ -23,6 +23,7 @@ from tests.integration.control_plane.conftest import (
     ADMIN_TOKEN,
     Keys,
     Platform,
+    eventually,
 )
 from tests.integration.control_plane.engine_run import STEPS, ask_claim, claimed, launch, offers
 from tests.integration.control_plane.process import Process, served
@@ -119,6 +120,7 @@ def test_nothing_is_launched_by_hand_while_draining_and_what_runs_goes_on(
     assert launch(platform, parentRunId=failed.run_id).status_code == 200
 
 
+@pytest.mark.usefixtures("patience")
 def test_concurrent_askers_never_get_the_same_offer(platform: Platform) -> None:
     ids = {platform.provision(platform.new_subject()) for _ in range(6)}
     token = platform.engine_service
@@ -167,8 +169,10 @@ def test_a_run_holds_one_request_only(platform: Platform) -> None:
 
 @pytest.fixture(scope="module")
 def server(migrated: FreshDatabase, keys: Keys) -> Iterator[Process]:
-    """A process of its own, for those who wait at it and leave it as it was."""
-    with served(migrated, keys) as process:
+    """A process of its own, for those who wait at it and leave it as it was. It does not sweep:
+    while it does, no other one finds what is lost.
+    """
+    with served(migrated, keys, IDP_CONTROL_PLANE_SWEEP_SECONDS="600") as process:
         yield process
 
 
@@ -206,10 +210,17 @@ def test_a_waiting_offer_looks_by_itself_only_while_something_is_pending(
         lone_platform.provision(lone_platform.new_subject())
         assert len(offers(lone_platform)) == 1
     asker, statements = lone_platform.engine_service, list[str]()
-    with counting(lone_platform.engine, statements):
-        assert asker.ok("/internal/offers", {"waitSeconds": 0.5})["offers"] == []
-    looks = sum("platform_standing" in each for each in statements)
-    assert (looks > 2) is is_pending, "one at the beginning and one at the end"
+
+    def looks() -> int:
+        return sum("platform_standing" in each for each in list(statements))
+
+    with counting(lone_platform.engine, statements), ThreadPoolExecutor(1) as pool:
+        body = {"waitSeconds": 20 if is_pending else 0.5}
+        waiting = pool.submit(asker.ok, "/internal/offers", body)
+        eventually(lambda: waiting.done() or looks() > 2)
+        lone_platform.services.wakeups.close()
+        assert waiting.result()["offers"] == []
+    assert (looks() > 2) is is_pending, "one at the beginning and one at the end"
 
 
 def test_who_waits_for_lost_runs_hears_of_one_at_once(platform: Platform, server: Process) -> None:

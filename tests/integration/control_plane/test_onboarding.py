@@ -230,6 +230,7 @@ def test_finalize_needs_every_outcome_and_every_environment(
 # ── environments ─────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.usefixtures("patience")
 def test_environments_are_declared_once_however_often_it_is_asked(
     platform: Platform, subject: Subject
 ) -> None:
@@ -630,6 +631,7 @@ def test_what_cannot_be_onboarded_is_refused_and_leaves_nothing(
     assert counts(platform) == before
 
 
+@pytest.mark.usefixtures("patience")
 def test_the_same_registration_acts_once(platform: Platform, subject: Subject) -> None:
     body, key = {"team": subject.team, "slug": "web"}, new_id()
     with ThreadPoolExecutor(8) as pool:

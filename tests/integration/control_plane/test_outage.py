@@ -94,6 +94,7 @@ def lock_impatiently(platform: Platform, team: str) -> None:
         connection.execute(query, {"slug": team})
 
 
+@pytest.mark.usefixtures("patience")
 def test_a_deadlock_is_told_as_unavailable(platform: Platform) -> None:
     one, two = platform.new_subject().team, platform.new_subject().team
     query = text("SELECT 1 FROM teams WHERE slug = :slug FOR UPDATE")

@@ -107,6 +107,7 @@ def provisioned(platform: Platform) -> Any:
 def test_a_phase_ends_in_a_wait_and_the_next_is_a_run_of_its_own(
     platform: Platform, provisioned: Any
 ) -> None:
+    platform.clock.stand_still()
     request_id = start(platform, provisioned)
     offer = offers(platform)[request_id]
     assert (offer["phase"], offer["secretId"]) == (1, platform.request(request_id)["secretId"])

@@ -85,10 +85,11 @@ def test_what_is_under_way_ends_before_the_process_does(
     migrated: FreshDatabase, keys: Keys, tmp_path: Path
 ) -> None:
     held = arm(tmp_path, COMMAND_AFTER_COMMIT)
-    with (
-        served(migrated, keys, **{FAILPOINTS_DIR_VARIABLE: str(tmp_path)}) as server,
-        ThreadPoolExecutor(1) as pool,
-    ):
+    settings = {
+        FAILPOINTS_DIR_VARIABLE: str(tmp_path),
+        "IDP_CONTROL_PLANE_STOP_WITHIN_SECONDS": "60",
+    }
+    with served(migrated, keys, **settings) as server, ThreadPoolExecutor(1) as pool:
         under_way = pool.submit(make_team, server)
         held.wait()
         server.process.terminate()

@@ -186,6 +186,7 @@ def test_a_second_rotation_is_told_the_id_of_the_first(platform: Platform) -> No
         assert refused.json()["activeRequestId"] == request_id
 
 
+@pytest.mark.usefixtures("patience")
 def test_many_commands_at_once_start_one_rotation(platform: Platform) -> None:
     secret = secret_in_use(platform)
 
@@ -200,6 +201,7 @@ def test_many_commands_at_once_start_one_rotation(platform: Platform) -> None:
     assert {each["activeRequestId"] for each in refused} == {accepted.json()["requestId"]}
 
 
+@pytest.mark.usefixtures("patience")
 def test_many_emergencies_at_once_supersede_once(platform: Platform) -> None:
     secret = secret_in_use(platform)
     waiting_id = in_grace(platform, secret)

@@ -109,6 +109,7 @@ def test_an_end_that_comes_soon_brings_a_rotation_with_grace(platform: Platform)
     assert open_causes(platform, secret) == []
 
 
+@pytest.mark.usefixtures("patience")
 def test_a_cause_acted_on_many_times_at_once_brings_one_rotation(platform: Platform) -> None:
     secret = secret_in_use(platform)
     event_id, engine = compromised(platform, secret), platform.engine_service

@@ -95,9 +95,10 @@ def test_several_processes_may_migrate_at_once(postgres_server: PostgresServer) 
 def test_who_migrates_second_waits_for_longer_than_a_statement_may_take(
     postgres_server: PostgresServer,
 ) -> None:
-    engine = new_engine(postgres_server.create_database().url)
+    url = postgres_server.create_database().url
+    engine, impatient = new_engine(url), new_engine(url)
 
-    @event.listens_for(engine, "connect")
+    @event.listens_for(impatient, "connect")
     def be_impatient(connection: Any, _record: object) -> None:
         connection.autocommit = True
         connection.execute("SET statement_timeout = '200ms'; SET lock_timeout = '200ms'")
@@ -110,12 +111,13 @@ def test_who_migrates_second_waits_for_longer_than_a_statement_may_take(
     with ThreadPoolExecutor(1) as pool:
         with transaction(engine) as first:
             first.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
-            second = pool.submit(upgrade, engine)
+            second = pool.submit(upgrade, impatient)
             eventually(waits_for_long)
             assert not second.done()
         second.result()
     check_migrated(engine)
-    engine.dispose()
+    for each in (engine, impatient):
+        each.dispose()
 
 
 WAITS_FOR_LONG = """

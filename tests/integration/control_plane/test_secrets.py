@@ -156,6 +156,7 @@ def test_a_secrets_own_policy_overrides_and_gives_way_again(platform: Platform) 
     assert back["expiresAt"] is None
 
 
+@pytest.mark.usefixtures("patience")
 @pytest.mark.parametrize("by_hand", [False, True])
 def test_a_policy_that_is_set_during_a_command_is_kept(
     platform: Platform, *, by_hand: bool

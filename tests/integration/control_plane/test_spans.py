@@ -57,6 +57,7 @@ def test_a_command_names_its_request(platform: Platform, spans: InMemorySpanExpo
 
 
 def test_a_wait_is_told_when_it_is_over(platform: Platform, spans: InMemorySpanExporter) -> None:
+    platform.clock.stand_still()
     request_id = platform.provision(platform.new_subject())
     run = claimed(platform, request_id)
     run.tell("wait", reason="gitops_reconciliation_slow", waitSeconds=30)
@@ -73,6 +74,7 @@ def test_a_wait_is_told_when_it_is_over(platform: Platform, spans: InMemorySpanE
 def test_a_request_that_leaves_the_queue_without_a_run_has_waited_there(
     platform: Platform, spans: InMemorySpanExporter
 ) -> None:
+    platform.clock.stand_still()
     request_id = platform.provision(platform.new_subject())
     platform.clock.advance(9)
     platform.admin.ok(f"/v1/workflow-requests/{request_id}/cancel", {"reason": "a typo"})
@@ -82,6 +84,7 @@ def test_a_request_that_leaves_the_queue_without_a_run_has_waited_there(
 def test_a_run_that_was_lost_is_told_in_its_stead(
     platform: Platform, spans: InMemorySpanExporter
 ) -> None:
+    platform.clock.stand_still()
     request_id = platform.provision(platform.new_subject())
     run = claimed(platform, request_id)
     run.start(STEPS[0])

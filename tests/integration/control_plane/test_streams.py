@@ -416,10 +416,16 @@ def test_streams_take_a_token_and_a_foreign_request_is_told_like_none(
         assert httpx.get(f"{server.url}{each}").json()["code"] == "token_missing"
 
 
+def one_watch_at_most(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once those of earlier tests are gone."""
+    eventually(lambda: server.watches == 0)
+    monkeypatch.setattr(feed, "MOST_WATCHES", 1)
+
+
 def test_more_watchers_than_there_is_room_for_are_told_to_come_again(
     platform: Platform, server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed, "MOST_WATCHES", 1)
+    one_watch_at_most(server, monkeypatch)
     headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
     with Watcher(server, ADMIN_TOKEN).new_events():
         refused = httpx.get(f"{server.url}{EVENTS}", headers=headers)
@@ -436,7 +442,7 @@ def test_one_who_still_catches_up_takes_a_place(
     pages_after_the_first: threading.Event,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(feed, "MOST_WATCHES", 1)
+    one_watch_at_most(server, monkeypatch)
     team = platform.new_subject().team
     request_id, start = platform.provision(platform.new_subject()), many_missed(platform, team)
     watcher, headers = Watcher(server, ADMIN_TOKEN), {"Authorization": f"Bearer {ADMIN_TOKEN}"}
@@ -458,7 +464,7 @@ def test_of_those_who_come_at_once_no_more_are_served_than_there_is_room_for(
         if threading.current_thread().name != "server":
             everybody_was_asked.wait(STOPS_WITHIN_SECONDS)
 
-    monkeypatch.setattr(feed, "MOST_WATCHES", 1)
+    one_watch_at_most(server, monkeypatch)
     monkeypatch.setattr(feed.Feed, "check_room", check_together)
     path = WATCH.format(platform.provision(platform.new_subject()))
     watcher = Watcher(server, ADMIN_TOKEN)
@@ -483,21 +489,22 @@ def test_of_those_who_come_at_once_no_more_are_served_than_there_is_room_for(
 def test_who_reads_nothing_is_cut_off_and_goes_on_where_it_was(
     platform: Platform, server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_streams, "TAKES_WITHIN_SECONDS", 0.5)
-    monkeypatch.setattr(subscriptions, "LONGEST_BACKLOG", 50)
     team = platform.new_subject().team
     start = platform.admin.seen("/v1/events", team=team)["items"][-1]["sequence"]
-    with (
-        Watcher(server, ADMIN_TOKEN).new_events(team=team) as attentive,
-        not_reading(server, f"{EVENTS}?team={team}"),
-    ):
-        eventually(lambda: server.watches == 2)
-        number = 0
-        while server.watches == 2:
-            tell(platform, team, str(number), padding="x" * 100_000)
-            assert attentive.event().subject == f"team/{number}"
-            number += 1
-            assert number < 500
+    with monkeypatch.context() as impatient:
+        impatient.setattr(event_streams, "TAKES_WITHIN_SECONDS", 0.5)
+        impatient.setattr(subscriptions, "LONGEST_BACKLOG", 50)
+        with (
+            Watcher(server, ADMIN_TOKEN).new_events(team=team) as attentive,
+            not_reading(server, f"{EVENTS}?team={team}"),
+        ):
+            eventually(lambda: server.watches == 2)
+            number = 0
+            while server.watches == 2:
+                tell(platform, team, str(number), padding="x" * 100_000)
+                assert attentive.event().subject == f"team/{number}"
+                number += 1
+                assert number < 500
     with Watcher(server, ADMIN_TOKEN).reading(EVENTS, after=str(start), team=team) as reading:
         assert [reading.event().subject for _ in range(number)] == [
             f"team/{each}" for each in range(number)
@@ -523,7 +530,7 @@ def test_the_connection_of_who_reads_nothing_is_closed(
                 for each in own.net_connections("tcp4")
             )
 
-        eventually(lambda: server.watches == 1)
+        eventually(lambda: server.watches_begun == 1)
         with platform.services.begin() as work:
             for number in range(100):
                 told(work, team, str(number), padding="x" * 100_000)

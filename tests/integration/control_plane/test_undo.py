@@ -337,6 +337,7 @@ def test_what_asked_for_the_rotation_of_what_is_gone_asks_no_more(
     assert [each["secretId"] for each in causes] == ([secret.id] if effect == "kept" else [])
 
 
+@pytest.mark.usefixtures("patience")
 def test_a_retry_that_waited_for_an_undo_is_refused(platform: Platform) -> None:
     failed = failed_after(platform, Step.MATERIALIZE_REPOSITORIES)
     undo_id = undo_of(platform, failed.request_id)

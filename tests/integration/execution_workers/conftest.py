@@ -58,7 +58,7 @@ def forge(home: Path) -> Iterator[Forge]:
     }
     with child("local_stack.forge", environment, home):
         forge = Forge(f"http://{LOOPBACK}:{port}", (home / "forge-bot.token").read_text())
-        eventually(lambda: _is_ready(forge.url), what="forge ready", within_seconds=30)
+        eventually(lambda: _is_ready(forge.url), what="forge ready", within_seconds=90)
         yield forge
 
 
@@ -78,7 +78,7 @@ def agent_url(home: Path, forge: Forge) -> Iterator[str]:
     }
     with child("local_stack.agent", environment, home):
         url = f"http://{LOOPBACK}:{port}"
-        eventually(lambda: _is_ready(url), what="agent ready", within_seconds=30)
+        eventually(lambda: _is_ready(url), what="agent ready", within_seconds=90)
         yield url
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 from sqlalchemy import create_engine, text
 
@@ -166,10 +167,14 @@ def test_the_newer_run_waits_for_it_as_long_as_it_has_its_locks(
 
 
 def test_a_call_that_waited_in_it_past_its_lease_does_nothing(run: Run, tmp_path: Path) -> None:
-    late, ends_at = run.with_(lifetime=LEASE), SystemClock().now() + LEASE
+    token, ends_at = run.with_(lifetime=LEASE).token, SystemClock().now() + LEASE
+
+    def ask() -> httpx.Response:
+        return run.post(SECRET.path, SECRET.body(run.appenv), run.key(SECRET.step), token=token)
+
     with ExitStack() as stack:
         with paused(run.world):
-            waiting = stack.enter_context(in_background(lambda: SECRET.do(late)))
+            waiting = stack.enter_context(in_background(ask))
             eventually(lambda: SystemClock().now() > ends_at, what="the lease has ended")
         assert_problem(waiting.result(), 401, "token_expired")
     assert SECRET.times_done(run.world, run.appenv, tmp_path) == 0

@@ -216,7 +216,7 @@ def test_the_agent_is_away(bot_token: SecretFile, calls: ProviderCalls) -> None:
 def openbao(url: str, approle: Path, calls: ProviderCalls) -> Iterator[OpenBaoClient]:
     clock = SystemClock()
     with closing(
-        OpenBaoClient(url, AppRoleLogin(SecretFile(approle)), calls, clock, timeout_seconds=2)
+        OpenBaoClient(url, AppRoleLogin(SecretFile(approle)), calls, clock, timeout_seconds=20)
     ) as client:
         yield client
 

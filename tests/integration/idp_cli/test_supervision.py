@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import stat
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from idp_cli.supervision.home import Home, RunRecord
 from idp_cli.supervision.leftovers import leftovers
 from idp_cli.supervision.narration import Narrator
 from idp_cli.supervision.programs import Group
+from idp_cli.supervision.remote import SupervisorRemote
 from idp_cli.supervision.watch import Watch
 from idp_kernel.errors import Conflict, Unavailable
 from tests.fixtures.full_disk import FULL
@@ -127,6 +127,8 @@ def test_a_program_is_given_up_with_its_log_and_tried_again(
     new_stage: NewStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("idp_cli.supervision.configuration.BACKOFF_RETRIES", 0)
+    # Killed before it counts as started, it is not started again.
+    monkeypatch.setattr("idp_cli.supervision.configuration.STEADY_AFTER_SECONDS", 3600)
     monkeypatch.setattr(watching, "GIVEN_UP_PAUSE_SECONDS", 0.2)
     lasting, failing = server("lasting"), server("failing")
     stage = new_stage([lasting, failing])
@@ -210,11 +212,19 @@ def test_a_second_platform_in_the_same_home_is_refused(new_stage: NewStage) -> N
     assert stage.home.is_locked()
 
 
-def test_an_interrupt_while_stopping_kills_at_once(new_stage: NewStage) -> None:
+def test_an_interrupt_while_stopping_kills_at_once(
+    new_stage: NewStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stage = new_stage([server("stubborn", behaviour="stubborn", stop_seconds=60)])
     stage.platform.start()
     victims = [psutil.Process(stage.pid("stubborn")), *children_of(stage.pid("stubborn"))]
-    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    stop_group = SupervisorRemote.stop_group
+
+    def interrupted(remote: SupervisorRemote, group: str) -> None:
+        stop_group(remote, group)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(SupervisorRemote, "stop_group", interrupted)
     stage.platform.stop()
     assert not any(is_alive(each) for each in victims)
     assert "had to be killed" in stage.said

@@ -93,7 +93,7 @@ def locked(storage: DagsterStorage, table: str) -> Iterator[None]:
 def test_a_database_that_lets_it_in_no_more_is_told_in_time(
     storage: DagsterStorage, client: TestClient, postgres_server: PostgresServer
 ) -> None:
-    assert is_up(client)
+    assert_comes_back(client)
     with locked_out(storage, postgres_server):
         assert_is_told_to_be_away(client)
     assert_comes_back(client)
@@ -101,7 +101,7 @@ def test_a_database_that_lets_it_in_no_more_is_told_in_time(
 
 @pytest.mark.timeout(180)
 def test_a_database_that_hangs_is_told_in_time(storage: DagsterStorage, client: TestClient) -> None:
-    assert is_up(client)
+    assert_comes_back(client)
     with locked(storage, "runs"):
         assert_is_told_to_be_away(client)
     assert_comes_back(client)

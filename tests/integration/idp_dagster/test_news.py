@@ -225,6 +225,7 @@ def test_a_connection_that_rested_is_asked_before_it_is_used(
         return ping(connection)  # type: ignore[arg-type]
 
     monkeypatch.setattr(engine.dialect, "do_ping", note)
+    monkeypatch.setattr(storage_module, "RESTED_SECONDS", 3600.0)
     tell(url)
     tell(url)
     assert asked == []

@@ -199,7 +199,7 @@ def test_refused_logins_are_counted_and_told_until_they_work_again(
     assert consumer.logins()["refused"] >= refused_before + 3
     issuer.execute("ALTER ROLE {} LOGIN", issued.role)
     issuer.set_password(issued)
-    back = consumer.wait_for(bound.repository, BINDING, lambda seen: seen.logins > seen.refused)
+    back = consumer.wait_for(bound.repository, BINDING, lambda now: now.logins > seen.logins)
     assert back.problem is None
 
 

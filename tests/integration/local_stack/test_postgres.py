@@ -244,7 +244,7 @@ def test_the_issuer_reaches_no_further(issuer: Issuer, statement: LiteralString)
 
 @pytest.mark.usefixtures("issued")
 def test_the_issuer_owns_nothing(platform: PostgresAddress) -> None:
-    with closing(wait_until_ready(platform, timeout_seconds=5)) as server:
+    with closing(wait_until_ready(platform, timeout_seconds=60)) as server:
         owned = "SELECT 1 FROM pg_database WHERE pg_get_userbyid(datdba) = %s"
         assert server.execute(owned, (ISSUER_ROLE,)).fetchone() is None
         anything = "SELECT 1 FROM pg_shdepend WHERE deptype = 'o' AND refobjid = %s::regrole"
@@ -252,7 +252,7 @@ def test_the_issuer_owns_nothing(platform: PostgresAddress) -> None:
 
 
 def test_the_server_is_durable_and_only_on_loopback(postgres_server: PostgresServer) -> None:
-    with closing(wait_until_ready(postgres_server.address, timeout_seconds=5)) as connection:
+    with closing(wait_until_ready(postgres_server.address, timeout_seconds=60)) as connection:
         for name, value in (
             ("fsync", "on"),
             ("synchronous_commit", "on"),
@@ -293,7 +293,7 @@ def test_committed_rows_survive_a_kill_in_the_middle_of_a_statement() -> None:
         with own_server(home, port) as first, ThreadPoolExecutor(1) as pool:
             connection = wait_until_ready(address, timeout_seconds=60)
             connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
-            with closing(wait_until_ready(address, timeout_seconds=5)) as observer:
+            with closing(wait_until_ready(address, timeout_seconds=60)) as observer:
                 statement = pool.submit(connection.execute, BUSY_STATEMENT)
                 while not observer.execute(IS_BUSY, (BUSY_STATEMENT,)).fetchone():
                     pass

@@ -214,7 +214,7 @@ def test_in_a_pipe_each_change_is_one_line() -> None:
 
 
 def test_in_a_pipe_a_wait_is_told_after_what_it_follows() -> None:
-    until = datetime.now(UTC) + timedelta(seconds=0.05)
+    until = datetime.now(UTC) + timedelta(hours=1)
     waiting = rotation(RequestState.WAITING, until=until)
     _, lines = followed(Script(waiting, waiting, rotation(RequestState.SUCCEEDED)))
     (wait,) = [number for number, line in enumerate(lines) if "grace period" in line]

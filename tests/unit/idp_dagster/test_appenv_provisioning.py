@@ -300,7 +300,8 @@ def test_slow_reconciliation_sends_the_request_to_wait_and_ends_the_run_well() -
 def test_a_look_is_taken_until_the_agent_is_done() -> None:
     workers = FakeWorkers(verdicts=[GitOpsState.PROGRESSING, GitOpsState.DEGRADED] * 2)
     control_plane = FakeControlPlane()
-    assert carry_out(control_plane, workers).success
+    run = carry_out(control_plane, workers, longest_seconds=60, degraded_seconds=60)
+    assert run.success
     assert workers.steps_called().count(VERIFY) == 5
 
 

@@ -39,10 +39,13 @@ def control_plane() -> FakeControlPlane:
 
 
 def carry_out(
-    control_plane: FakeControlPlane, workers: FakeWorkers, selection: list[str] | None = None
+    control_plane: FakeControlPlane,
+    workers: FakeWorkers,
+    selection: list[str] | None = None,
+    **patience: float,
 ) -> ExecuteInProcessResult:
     is_looking = selection is None or STEPS[3] not in (each.rstrip("*") for each in selection)
-    ops = {str(Step.VERIFY_NOTHING_LEFT): QUICK} if is_looking else None
+    ops = {str(Step.VERIFY_NOTHING_LEFT): {**QUICK, **patience}} if is_looking else None
     return run_steps(compensation_steps, control_plane, workers, ops=ops, selection=selection)
 
 
@@ -108,7 +111,7 @@ def test_what_was_kept_is_not_looked_for(control_plane: FakeControlPlane) -> Non
 
 def test_it_looks_until_the_providers_have_it_no_more(control_plane: FakeControlPlane) -> None:
     workers = FakeWorkers(still_seen=3)
-    assert carry_out(control_plane, workers).success
+    assert carry_out(control_plane, workers, longest_seconds=60).success
     assert workers.steps_called().count(Step.VERIFY_NOTHING_LEFT) == 4
 
 

@@ -208,22 +208,22 @@ def test_while_dagsters_storage_is_away_the_rest_is_shown(
 def test_what_hangs_is_told_as_away_and_the_rest_is_shown(
     projection: Projection, health: Health, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("PROJECTION_WITHIN_SECONDS", "HEALTH_WITHIN_SECONDS"):
-        monkeypatch.setattr(exporter_module, name, 0.1)
     ended = Event()
 
     def hang() -> Any:
         assert ended.wait(HANGS_FOR_SECONDS)
         raise Unavailable("too late")
 
-    def scraped(read: ReadProjection, read_health: ReadHealth) -> list[str]:
-        app = exporter(read, read_health, FixedClock(), env="test")
+    def scraped(hanging: str, read: ReadProjection, read_health: ReadHealth) -> list[str]:
+        with monkeypatch.context() as patched:
+            patched.setattr(exporter_module, f"{hanging}_WITHIN_SECONDS", 0.1)
+            app = exporter(read, read_health, FixedClock(), env="test")
         return TestClient(app).get("/metrics").text.splitlines()
 
     try:
-        shown = scraped(projection, hang)
+        shown = scraped("HEALTH", projection, hang)
         assert {"dagster_instance_up 0.0", "idp_metrics_projection_up 1.0"} <= set(shown)
-        shown = scraped(hang, health)
+        shown = scraped("PROJECTION", hang, health)
         assert {"dagster_instance_up 1.0", "idp_metrics_projection_up 0.0"} <= set(shown)
         assert not ended.is_set()
     finally:

@@ -31,10 +31,14 @@ def control_plane() -> FakeControlPlane:
 
 
 def carry_out(
-    control_plane: FakeControlPlane, workers: FakeWorkers, selection: list[str] | None = None
+    control_plane: FakeControlPlane,
+    workers: FakeWorkers,
+    selection: list[str] | None = None,
+    **patience: float,
 ) -> ExecuteInProcessResult:
     first = 0 if selection is None else STEPS.index(Step(selection[0].rstrip("*")))
-    ops = {str(step): QUICK for step in LOOKING if STEPS.index(step) >= first} or None
+    looks = {**QUICK, **patience}
+    ops = {str(step): looks for step in LOOKING if STEPS.index(step) >= first} or None
     return run_steps(secret_revocation_steps, control_plane, workers, ops=ops, selection=selection)
 
 
@@ -120,7 +124,7 @@ def test_what_holds_up_the_removal_otherwise_ends_nothing(control_plane: FakeCon
 
 def test_consumers_get_time_to_lose_it(control_plane: FakeControlPlane) -> None:
     workers = FakeWorkers(still_seen=3)
-    assert carry_out(control_plane, workers).success
+    assert carry_out(control_plane, workers, longest_seconds=60).success
     assert workers.steps_called().count(Step.RELEASE_CONSUMERS) == 4
     assert workers.steps_called().count(Step.VERIFY_SECRETS_ENDED) == 1
 

@@ -170,7 +170,7 @@ def test_consumers_that_nobody_can_know_end_the_phase(control_plane: FakeControl
 
 def test_a_look_is_taken_until_the_consumers_are_there(control_plane: FakeControlPlane) -> None:
     workers = FakeWorkers(consumers_seen=[ConsumersState.PENDING] * 3)
-    assert rotate(control_plane, workers).success
+    assert rotate(control_plane, workers, longest_seconds=60).success
     assert workers.steps_called().count(CONFIRM) == 4
     assert control_plane.ended is not None
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import Request
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 from prometheus_client import CollectorRegistry
@@ -124,17 +124,23 @@ def test_the_current_trace_goes_along(client: ServiceClient) -> None:
 def test_a_call_is_one_trace_on_both_sides(
     client: ServiceClient, spans: InMemorySpanExporter
 ) -> None:
-    with span("somebody asks", kind=SpanKind.SERVER, attributes={"idp.team_id": "t"}):
+    with span("somebody asks", kind=SpanKind.SERVER, attributes={"idp.team_id": "t"}) as asked:
+        trace_id = asked.get_span_context().trace_id
         client.call("POST", "/echo", CreateTeam, body=BODY)
         with pytest.raises(MoveRefused):
             client.call("POST", "/teams/x", Team)
+
+    def of_this_trace() -> list[ReadableSpan]:
+        finished = spans.get_finished_spans()
+        return [each for each in finished if each.context.trace_id == trace_id]
+
     # The server's span ends in its own thread, maybe after the caller has the answer.
     give_up_at = time.monotonic() + 10
-    while len(spans.get_finished_spans()) < 5 and time.monotonic() < give_up_at:
+    while len(of_this_trace()) < 5 and time.monotonic() < give_up_at:
         time.sleep(0.01)
-    found = {each.name: each for each in spans.get_finished_spans()}
+    found = {each.name: each for each in of_this_trace()}
     (outer,) = (found["somebody asks"],)
-    calls = [each for each in spans.get_finished_spans() if each.kind is SpanKind.CLIENT]
+    calls = [each for each in of_this_trace() if each.kind is SpanKind.CLIENT]
     served = [found["POST /echo"], found["POST /teams/{team}"]]
     for call, answer in zip(calls, served, strict=True):
         assert call.name == "POST the test server"

@@ -27,13 +27,17 @@ configure_traces(
     ServiceName.WORKFLOW_ENGINE, sys.argv[1], ratio=float(sys.argv[2]), env="staging"
 )
 """
+PATIENTLY = """
+import idp_kernel.telemetry.export
+idp_kernel.telemetry.export.SEND_TIMEOUT_SECONDS = 30
+"""
 BEFORE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def exported(program: str, *, ratio: float = 1.0) -> list[ReceivedSpan]:
     """The spans that a process exports which runs the program and ends."""
     with otlp_sink() as sink:
-        run(sink, program, ratio)
+        run(sink, PATIENTLY + program, ratio)
         return sorted(sink.spans, key=lambda each: each.start)
 
 

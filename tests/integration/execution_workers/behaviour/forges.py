@@ -50,7 +50,7 @@ from tests.integration.execution_workers.behaviour.faults import provider_calls
 from tests.integration.execution_workers.driver import Forge
 
 INSTALLATION = "behaviour"
-TIMEOUT_SECONDS = 1.0
+TIMEOUT_SECONDS = 3.0
 """For a call to a stand-in, so that one without an answer ends soon."""
 
 

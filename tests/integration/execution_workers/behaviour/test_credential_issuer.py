@@ -50,7 +50,7 @@ def harbor_issuer(harbor: Harbor, folder: Path, *, push: bool = False) -> Iterat
         registry=None,
         robot_prefix="robot$",
         robots_push=push,
-        timeout_seconds=1,
+        timeout_seconds=3,
     )
     with closing(client):
         yield HarborIssuer(client, SystemClock())

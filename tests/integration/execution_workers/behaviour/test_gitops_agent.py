@@ -250,7 +250,7 @@ def argo_cd(
         provider_calls("argocd"),
         project=project,
         owner_at_forge=owner_at_forge,
-        timeout_seconds=1,
+        timeout_seconds=3,
     )
 
 
@@ -267,7 +267,7 @@ def flux_agent(
         provider_calls("flux"),
         namespace=namespace,
         owner_at_forge=owner_at_forge,
-        timeout_seconds=1,
+        timeout_seconds=3,
     )
 
 

@@ -86,7 +86,7 @@ def connected(
 ) -> Iterator[OpenBaoClient]:
     calls = provider_calls("openbao")
     client = OpenBaoClient(
-        url, login, calls, clock or SystemClock(), timeout_seconds=2, namespace=namespace
+        url, login, calls, clock or SystemClock(), timeout_seconds=20, namespace=namespace
     )
     with closing(client):
         yield client

@@ -9,6 +9,7 @@ import pytest
 from idp_cli.supervision.ports import LARGEST_OFFSET, holder_of, is_free, shifted_ports
 from idp_kernel.errors import InvalidInput
 from idp_kernel.services import DEFAULT_PORTS
+from tests.fixtures.stack import free_port
 
 
 def test_every_port_is_shifted_by_the_same_amount() -> None:
@@ -25,8 +26,8 @@ def test_no_port_leaves_the_range(offset: int) -> None:
 
 
 def test_a_taken_port_and_its_holder_are_told() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
         assert not is_free(port)
         assert str(os.getpid()) in holder_of(port)
     assert is_free(port)

@@ -161,12 +161,18 @@ def test_after_the_claim_is_given_back_nothing_is_renewed_or_closed() -> None:
         seen.set()
         return True
 
-    with keeping(claim(), renewals, closings) as keeper:
-        with keeper.last_call() as token:
-            assert token == "run-token-1"
-        keeper._is_terminated = is_terminated
-        assert not seen.wait(0.2)
-        assert keeper.is_over
+    keeper = LeaseKeeper(
+        claim(),
+        renew=renewals,
+        is_terminated=is_terminated,
+        on_closing=closings,
+        clock=SystemClock(),
+    )
+    with keeper.last_call() as token:
+        assert token == "run-token-1"
+    keeper._look()
+    assert not seen.is_set()
+    assert keeper.is_over
     assert closings.seen == []
 
 

@@ -60,13 +60,13 @@ def test_a_few_aliases_are_fine() -> None:
     ],
 )
 def test_what_cannot_be_trusted_is_refused_quickly(content: bytes | str, error: str) -> None:
-    started = time.monotonic()
+    started = time.thread_time()
     documents, problems = read(content)
     assert documents == []
     assert len(problems) == 1
     assert problems[0].startswith("manifests/a.yaml: ")
     assert error in problems[0]
-    assert time.monotonic() - started < 5
+    assert time.thread_time() - started < 5
 
 
 def test_too_many_objects_are_refused() -> None:

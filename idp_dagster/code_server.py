@@ -6,8 +6,10 @@ One process, which evaluates the sensors itself; nothing is left behind when it 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
+from contextlib import suppress
 
 from dagster._core.origin import get_python_environment_entry_point
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
@@ -15,7 +17,7 @@ from dagster._core.utils import FuturesAwareThreadPoolExecutor
 from dagster._grpc.server import DagsterApiServer, DagsterGrpcServer
 from dagster._utils.interrupts import setup_interrupt_handlers
 
-from idp_dagster.process import start_process
+from idp_dagster.process import end_process, start_process
 from idp_dagster.settings import ROOT, EngineSettings
 from idp_kernel.settings import read_settings
 
@@ -23,18 +25,21 @@ DEFINITIONS_MODULE = "idp_dagster.definitions"
 LOCATION_NAME = "idp"
 THREADS = 16
 """More than there are sensors, most of which wait."""
+SHUTDOWN_GRACE_SECONDS = 2
+"""How long calls may go on after SIGTERM: until a daemon that is stopped as well has gone."""
 
 
 def main(module: str = DEFINITIONS_MODULE, location_name: str = LOCATION_NAME) -> None:
     """Serves until SIGTERM or SIGINT; ends with an error when the definitions do not load."""
     settings = read_settings(EngineSettings)
     start_process(settings)
+    # Dagster's own is that of its longest call, a minute.
+    os.environ["DAGSTER_GRPC_SHUTDOWN_GRACE_PERIOD"] = str(SHUTDOWN_GRACE_SECONDS)
     setup_interrupt_handlers()
     server = grpc_server(settings, module, location_name)
-    try:
+    with suppress(KeyboardInterrupt):
         server.serve()  # type: ignore[no-untyped-call]
-    except KeyboardInterrupt:
-        return
+    end_process()
 
 
 def grpc_server(settings: EngineSettings, module: str, location_name: str) -> DagsterGrpcServer:

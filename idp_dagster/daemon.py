@@ -6,8 +6,9 @@ told when to look.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from threading import Event
@@ -32,6 +33,7 @@ from dagster._utils.interrupts import capture_interrupts, setup_interrupt_handle
 from idp_dagster.broker import use_quick_transport
 from idp_dagster.news import News
 from idp_dagster.process import (
+    end_process,
     start_process,
     take_over_dagster_logs,
     wait_for_code_server,
@@ -61,6 +63,7 @@ def main() -> None:
     setup_interrupt_handlers()
     with capture_interrupts(), DagsterInstance.get() as instance:
         run_daemons(instance, settings)
+        end_process()
 
 
 def quicken_sensor_loop() -> None:
@@ -80,10 +83,32 @@ def run_daemons(instance: DagsterInstance, settings: EngineSettings) -> None:
         _watch(controller)
 
 
+class SayOnce(logging.Filter):
+    """Lets each of the sensor loop's standing messages through once: that a sensor is looked at,
+    and why it had nothing to do. They come several times a second.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if not (message.startswith("Checking for new runs") or " skipped: " in message):
+            return True
+        is_new = message not in self._said
+        self._said.add(message)
+        return is_new
+
+
 class PromptSensors(SensorDaemon):
     """Asks a sensor again as soon as it has answered, if its time has come; most sensors wait for
     what they ask for.
     """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        super().__init__(settings)
+        self._logger.addFilter(SayOnce())
 
     def core_loop(
         self,
@@ -100,6 +125,12 @@ class PromptSensors(SensorDaemon):
             threadpool_executor=cast("ThreadPoolExecutor", _Announcing(pool, answered)),
             submit_threadpool_executor=self._submit_threadpool_executor,
         )
+
+    def __exit__(self, *raised: object) -> None:
+        """Waits for no tick, as Dagster's own would: they wait for work themselves, for long."""
+        for pool in (self._threadpool_executor, self._submit_threadpool_executor):
+            if pool is not None:
+                pool.shutdown(wait=False, cancel_futures=True)
 
 
 class _Rest:

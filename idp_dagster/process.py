@@ -1,14 +1,18 @@
-"""What every process of the engine does first."""
+"""What every process of the engine does first, and some do last."""
 
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import time
 import warnings
+from typing import NoReturn
 
 from dagster import InitLoggerContext, logger
 from dagster_shared.utils.warnings import BetaWarning
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
 
 from idp_dagster.settings import EngineSettings
 from idp_kernel.errors import Unavailable
@@ -22,24 +26,6 @@ _LOOK_EVERY_SECONDS = 0.1
 _DAGSTER_LOGGERS = ("dagster", "dagster-webserver")
 
 
-class SayOnce(logging.Filter):
-    """Lets each of the sensor loop's standing messages through once: that a sensor is looked at,
-    and why it had nothing to do. They come several times a second.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._said: set[str] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        if not (message.startswith("Checking for new runs") or " skipped: " in message):
-            return True
-        is_new = message not in self._said
-        self._said.add(message)
-        return is_new
-
-
 def start_process(settings: EngineSettings, *, traces: bool = True) -> None:
     """Gives Dagster its environment, and logs and traces their form.
 
@@ -50,7 +36,6 @@ def start_process(settings: EngineSettings, *, traces: bool = True) -> None:
     logging.captureWarnings(capture=True)
     # Dagster warns of a parameter that only Dagster itself passes.
     warnings.filterwarnings("ignore", "Parameter `owners`", BetaWarning)
-    logging.getLogger("dagster.daemon.SensorDaemon").addFilter(SayOnce())
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if traces:
         trace_process(settings)
@@ -64,6 +49,22 @@ def trace_process(settings: EngineSettings) -> None:
         ratio=settings.trace_ratio,
         env=settings.env,
     )
+
+
+def send_spans() -> None:
+    """Sends what this process has not sent yet, before it ends."""
+    provider = trace.get_tracer_provider()
+    if isinstance(provider, TracerProvider):
+        provider.shutdown()
+
+
+def end_process() -> NoReturn:
+    """Ends this process, and success is its status. Python itself would wait for every thread, and
+    threads that ask for work may wait long. What one of them was at is found as after a kill.
+    """
+    send_spans()
+    logging.shutdown()
+    os._exit(0)
 
 
 def take_over_dagster_logs() -> None:

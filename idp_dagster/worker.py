@@ -29,15 +29,13 @@ from celery.signals import (
 from dagster import DagsterInstance
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import unpack_value
-from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
 
 from idp_dagster.broker import use_quick_transport
 from idp_dagster.clients import control_plane_client, workers_client
 from idp_dagster.definitions import loaded_definitions
 from idp_dagster.launcher import LOG_FIELDS_HEADER, LeaseRunLauncher, process_instance
 from idp_dagster.pool import RunPool
-from idp_dagster.process import start_process, trace_process
+from idp_dagster.process import send_spans, start_process, trace_process
 from idp_dagster.settings import EngineSettings
 from idp_kernel.settings import read_settings
 
@@ -129,7 +127,7 @@ def connect_signals(settings: EngineSettings) -> None:
 
     setup_logging.connect(keep_logging, weak=False)
     worker_process_init.connect(warm_up, weak=False)
-    worker_process_shutdown.connect(send_spans, weak=False)
+    worker_process_shutdown.connect(end_child, weak=False)
     task_prerun.connect(name_run, weak=False)
     task_postrun.connect(heed_sigterm, weak=False)
     task_failure.connect(report_killed_run, weak=False)
@@ -171,11 +169,9 @@ def heed_sigterm(**_: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def send_spans(**_: Any) -> None:
-    """Sends what a child has not sent yet before it ends."""
-    provider = trace.get_tracer_provider()
-    if isinstance(provider, TracerProvider):
-        provider.shutdown()
+def end_child(**_: Any) -> None:
+    """Does what is left to do before a child ends."""
+    send_spans()
 
 
 if __name__ == "__main__":

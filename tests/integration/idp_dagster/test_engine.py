@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from idp_cli.supervision.programs import Program
 from idp_kernel.errors import ProviderRejected, Unavailable
 from idp_kernel.ids import new_id
 from idp_kernel.wire import worker
@@ -304,6 +305,18 @@ def test_a_killed_daemon_leaves_nothing_undone(engine: Engine) -> None:
     engine.processes["daemon"].wait(10)
     engine.start("daemon")
     wait_for(engine, request, RequestState.SUCCEEDED)
+
+
+def test_daemon_and_code_server_leave_when_they_are_asked_to(engine: Engine) -> None:
+    """Sensors wait for work just then, for up to twenty seconds; who supervises waits for ten."""
+    modules = ("daemon", "code_server")
+    leaving = [engine.processes[each] for each in modules]
+    for process in leaving:
+        process.terminate()
+    assert [each.wait(Program.stop_seconds) for each in leaving] == [0, 0]
+    for module in modules:
+        engine.start(module)
+    wait_for(engine, engine.stand_in.add_request(), RequestState.SUCCEEDED)
 
 
 def test_the_engine_survives_an_outage_of_its_database(engine: Engine) -> None:

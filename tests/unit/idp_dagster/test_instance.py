@@ -30,6 +30,7 @@ from idp_dagster.bootstrap import prepare_home
 from idp_dagster.daemon import (
     QUEUE_LOOK_SECONDS,
     SENSOR_ROUND_SECONDS,
+    PromptSensors,
     daemons,
     quicken_sensor_loop,
 )
@@ -189,6 +190,31 @@ def test_a_sensor_that_has_answered_ends_the_rest_of_the_loop(
         while len(rounds) < 5:
             next(loop)
     assert rounds[-1] - rounds[0] < LONG_SECONDS
+
+
+def test_the_end_of_the_daemon_waits_for_no_sensor(instance: DagsterInstance) -> None:
+    """Most of them wait for work just then, for up to twenty seconds."""
+    made = daemons(instance, cast("News", None))
+    (sensors,) = [each for each in made if isinstance(each, PromptSensors)]
+    comes, pool = threading.Event(), sensors._threadpool_executor
+    assert pool is not None
+    with sensors:
+        ticking = pool.submit(comes.wait, 60)  # type: ignore[no-untyped-call]
+    assert not ticking.done()
+    comes.set()
+
+
+def test_what_the_sensor_loop_says_over_and_over_is_logged_once(
+    instance: DagsterInstance, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = daemons(instance, cast("News", None))
+    (sensors,) = [each for each in made if isinstance(each, PromptSensors)]
+    sensors._logger.propagate = True
+    said = ("Checking for new runs for sensor: a", "Sensor a skipped: None.", "Sensor a failed.")
+    with caplog.at_level(logging.INFO):
+        for message in said * 3:
+            sensors._logger.info(message)
+    assert [each.getMessage() for each in caplog.records] == [*said, said[2], said[2]]
 
 
 QUIET_SECONDS = 5.0

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the tests in four processes beside each other, since a test waits part of its time; with
-# --and-alone those follow that use the whole machine. Three parts have platforms, at ports of their
+# --and-alone those follow that use the whole machine. Each part may have platforms, at ports of their
 # own. The output of all but the first comes when they are through.
 # usage: side_by_side.sh [--and-alone] <pytest> [arguments]
 set -euo pipefail
@@ -23,7 +23,8 @@ control_plane=(tests/integration/control_plane)
 elsewhere=(
     tests/integration/control_plane/test_{due_rotations,onboarding,rotation,rotation_causes,undo}.py
 )
-several=(tests/integration/{idp_dagster,observability} tests/{architecture,contract,docs,property})
+several=(tests/integration/{idp_dagster,observability} tests/{architecture,docs,property})
+own_platform=(tests/e2e/test_pull_requests.py)
 alone=(tests/e2e/test_endurance.py tests/endurance/test_{scrape,series,watchers}.py)
 # Folders of our own: pytest closes its default one to other accounts with each session, and root's
 # PostgreSQL runs under another account.
@@ -43,15 +44,25 @@ trap end EXIT
 of_part() {
     ports=$offset
     case $1 in
-    platform) paths=("${platform[@]}" "${second_platform[@]/#/--ignore=}" "${alone[@]/#/--ignore=}") ;;
+    platform)
+        paths=(
+            "${platform[@]}" "${second_platform[@]/#/--ignore=}" "${own_platform[@]/#/--ignore=}"
+            "${alone[@]/#/--ignore=}"
+        )
+        ;;
     control_plane)
         ports=$((offset - 2000))
         paths=("${control_plane[@]}" "${elsewhere[@]/#/--ignore=}" "${second_platform[@]}")
         ;;
     several) paths=("${several[@]}" "${elsewhere[@]}") ;;
     others)
+        # The files of tests/e2e one by one, since what is in an ignored folder is not there at all.
+        local file rest=("${platform[@]:1}")
+        for file in tests/e2e/test_*.py; do
+            [[ " ${own_platform[*]} " == *" $file "* ]] || rest+=("$file")
+        done
         paths=(
-            "${platform[@]/#/--ignore=}" "${control_plane[@]/#/--ignore=}" "${several[@]/#/--ignore=}"
+            "${rest[@]/#/--ignore=}" "${control_plane[@]/#/--ignore=}" "${several[@]/#/--ignore=}"
             "${alone[@]/#/--ignore=}"
         )
         ;;

@@ -24,7 +24,7 @@ from idp_cli.supervision.watch import Watch, alive_groups
 from idp_kernel.errors import Unavailable
 
 SUPERVISOR_ANSWERS_WITHIN_SECONDS = 15.0
-READY_WITHIN_SECONDS = 90.0
+READY_WITHIN_SECONDS = 240.0
 STOPPED_WITHIN_SECONDS = 90.0
 _LOOK_EVERY_SECONDS = 0.1
 _WATCH_EVERY_SECONDS = 0.5

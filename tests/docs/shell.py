@@ -88,6 +88,11 @@ def perform(command: Command, bash: Shell, meanings: Meanings) -> None:
     """Types the command; fails unless the shell says what the page shows."""
     typed = meanings.in_this_run(command.text)
     printed, status = bash.run(typed)
+    if typed.startswith("idp doctor") and command.must_succeed:
+        # On a busy machine a part may answer too late once; what is wrong stays so.
+        give_up_at = time.monotonic() + COMMAND_WITHIN_SECONDS
+        while status and time.monotonic() < give_up_at:
+            printed, status = bash.run(typed)
     told = f"{command.place}\n$ {typed}\n{printed}(exit status {status})"
     # What a program logged before is not what the command says.
     assert typed.startswith("tail ") or "Traceback" not in printed, told

@@ -33,9 +33,10 @@ def page() -> Iterator[Page]:
     assert chromium is not None, "`make test-system` installs chromium"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"], timeout=0
         )
         page = browser.new_page(viewport={"width": 1200, "height": 900})
+        page.set_default_timeout(0)  # the test's own holds
         page.set_content("<body></body>")
         page.add_script_tag(path=MERMAID / "mermaid.min.js")
         yield page

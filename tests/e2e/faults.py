@@ -82,6 +82,11 @@ def has_waited(platform: Platform, request_id: str, seconds: int) -> None:
     _change_request(platform, request_id, longer)
 
 
+def wait_no_longer(platform: Platform, request_id: str) -> None:
+    """As after half a minute, when a request that waits looks at what it waits for again."""
+    _change_request(platform, request_id, "waiting_until = now()")
+
+
 def _change_request(platform: Platform, request_id: str, changed: str) -> None:
     change = f"UPDATE control_plane.workflow_requests SET {changed} WHERE id = %s::uuid"  # noqa: S608 - the texts above
     with as_superuser(platform, "idp") as connection:

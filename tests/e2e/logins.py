@@ -160,19 +160,24 @@ class Reader:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def log_in_once(self) -> None:
-        """One login; counts `let in`, `refused`, or `away` while a server does not answer."""
+        """One login; counts `let in`, `refused`, `late` when the binding has said something else
+        since, or `away` while a server does not answer.
+        """
         try:
             version, values = self._bound_values()
-            log_in(values)
-        except psycopg.OperationalError as error:
-            if is_refusal(error):
-                self._count("refused", refusal=f"version {version}: {error}")
+            try:
+                log_in(values)
+            except psycopg.OperationalError as error:
+                if not is_refusal(error):
+                    self._count("away")
+                elif self._bound_values()[0] != version:
+                    self._count("late")
+                else:
+                    self._count("refused", refusal=f"version {version}: {error}")
             else:
-                self._count("away")
+                self._count("let in", version=version)
         except (httpx.TransportError, AssertionError):
             self._count("away")
-        else:
-            self._count("let in", version=version)
 
     def _count(self, outcome: str, *, version: int | None = None, refusal: str = "") -> None:
         with self._lock:

@@ -171,7 +171,6 @@ def _await_agent(standing: Standing) -> None:
             standing.platform.reconciliation(standing.subject.team, name)["observedRevision"]
             == head
         ),
-        within_seconds=10,
         what="the agent saw the change",
     )
 

@@ -688,16 +688,30 @@ def _await_all(
         eventually(all_fire, within_seconds=FIRES_WITHIN_SECONDS, what="all fire")
     except AssertionError as error:
         raise AssertionError(f"silent: {silent}") from error
-    _follow(watched, expected)
+    _follow(watched, expected, meanwhile)
 
 
-def _follow(watched: Watched, expected: Sequence[Labels]) -> None:
-    """Types what the runbooks of these alerts say."""
+def _follow(
+    watched: Watched, expected: Sequence[Labels], meanwhile: Callable[[], None] = lambda: None
+) -> None:
+    """Types what the runbooks of these alerts say; again when a part had no answer in time, or the
+    fault was mended meanwhile.
+    """
     names = {labels["alertname"] for labels in expected}
     pages = {alert.name: ROOT / alert.runbook for alert in ALERTS if alert.name in names}
-    said = typed(watched.platform, watched.bash, pages.values())
-    for name, page in pages.items():
-        assert re.search(CLUES[name], said[page]), f"{name}:\n{said[page]}"
+    said = dict.fromkeys(pages.values(), "")
+
+    def tell() -> bool:
+        unclear = [page for name, page in pages.items() if not re.search(CLUES[name], said[page])]
+        if any(said.values()):
+            meanwhile()
+        said.update(typed(watched.platform, watched.bash, unclear))
+        return all(re.search(CLUES[name], said[page]) for name, page in pages.items())
+
+    try:
+        eventually(tell, what="the runbooks show what the alerts are about")
+    except AssertionError as error:
+        raise AssertionError("\n".join(said.values())) from error
 
 
 @contextmanager

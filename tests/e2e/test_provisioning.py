@@ -91,7 +91,6 @@ def test_developers_work_on_branches_and_colleagues_merge(
         lambda: (
             platform.reconciliation(subject.team, f"appenv-{appenv_id}")["observedRevision"] == head
         ),
-        within_seconds=10,
         what="the agent saw the merge",
     )
     stolen = platform.git(
@@ -202,6 +201,6 @@ def test_a_broken_manifest_is_told_not_hidden(
             if each["type"] == "Ready" and each["status"] == "False"
         ]
 
-    (message,) = eventually(refused, within_seconds=10, what="the agent refused the manifest")
+    (message,) = eventually(refused, what="the agent refused the manifest")
     assert "odd.yaml" in message
     assert "Spaceship" in message

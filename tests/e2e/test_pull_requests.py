@@ -19,6 +19,7 @@ from idp_kernel.wire.worker import appenv_repository_name
 from idp_kernel.workflows import Step, WaitingReason
 from tests.e2e import dagster_ui
 from tests.e2e.conftest import PORT_OFFSET
+from tests.e2e.faults import wait_no_longer
 from tests.e2e.platform import Platform, Subject, eventually, running_platform
 from tests.fixtures.vendors.argocd import TOKEN
 from tests.fixtures.vendors.following import FollowingArgoCd
@@ -111,7 +112,10 @@ def told_by(at_github: AtGitHub, request: dict[str, Any], step: Step, link: str)
     shown = at_github.platform.idp("request", "show", request["id"], "--output", "json")
     assert link in json.loads(shown.stdout)["waitingFor"]
     run_id = request["attempts"][-1]["runId"]
-    assert (step, link) in dagster_ui.links(at_github.platform, run_id)
+    eventually(
+        lambda: (step, link) in dagster_ui.links(at_github.platform, run_id),
+        what="the run says so, after it said so to the control plane",
+    )
 
 
 def test_provisioning_and_rotation_go_on_by_themselves_once_somebody_has_merged(
@@ -129,6 +133,7 @@ def test_provisioning_and_rotation_go_on_by_themselves_once_somebody_has_merged(
         link = at_github.link(appenv_id)
         told_by(at_github, waiting, Step.CREATE_SECRET_BINDINGS, link)
         at_github.merge(appenv_id)
+        wait_no_longer(platform, waiting["id"])
         said = watched.result()
     assert said.returncode == 0, said.stdout + said.stderr
     assert link in said.stdout + said.stderr
@@ -144,6 +149,7 @@ def test_provisioning_and_rotation_go_on_by_themselves_once_somebody_has_merged(
     told_by(at_github, waiting, Step.UPDATE_SECRET_BINDINGS, at_github.link(appenv_id))
     assert platform.secret(secret_id)["version"] == 1
     at_github.merge(appenv_id)
+    wait_no_longer(platform, waiting["id"])
     rotated = platform.ended(rotation["requestId"])
     assert rotated["state"] == "succeeded", rotated
     assert platform.secret(secret_id)["version"] == 2
@@ -156,6 +162,7 @@ def test_provisioning_and_rotation_go_on_by_themselves_once_somebody_has_merged(
     assert "The credential has ended already." in waiting["waitingFor"]
     assert live_versions(platform, appenv["secrets"][0]["storePath"]) == []
     at_github.merge(appenv_id)
+    wait_no_longer(platform, waiting["id"])
     assert platform.ended(revoked["requestId"])["state"] == "succeeded"
 
 
@@ -180,6 +187,7 @@ def test_one_that_is_closed_fails_the_request_with_what_to_do_next(at_github: At
     at_github.waiting_request(request_id)
     (pull,) = at_github.pulls(appenv_id)
     pull.state = "closed"
+    wait_no_longer(platform, request_id)
     failed = platform.ended(request_id)
     assert (failed["state"], failed["error"]["code"]) == ("failed", "pull_request_not_merged")
     link = at_github.link(appenv_id)

@@ -70,13 +70,15 @@ def test_a_rotation_refuses_no_login_and_ends_the_old_one(
 ) -> None:
     secret_id = _secret_id(platform, bound.appenv_id)
     old = bound.values()
+    hit = platform.arm(f"workflow-engine.{Step.RETIRE_OLD_CREDENTIAL}.before_call")
     with reading(bound) as reader:
         accepted = platform.rotate(secret_id)
         request_id = accepted["requestId"]
-        eventually(lambda: _in_grace(platform, request_id), what="the grace has begun")
+        eventually(hit.exists, what="the grace is over")
         assert bound.pinned_version == 2
         assert is_let_in(old), "before its retirement the old login works"
         assert is_let_in(bound.values())
+        hit.unlink()
         request = platform.ended(request_id)
     assert request["state"] == "succeeded", request
     assert not is_let_in(old), "after its retirement it is refused"

@@ -34,7 +34,7 @@ def main(module: str = DEFINITIONS_MODULE, location_name: str = LOCATION_NAME) -
     settings = read_settings(EngineSettings)
     start_process(settings)
     # Dagster's own is that of its longest call, a minute.
-    os.environ["DAGSTER_GRPC_SHUTDOWN_GRACE_PERIOD"] = str(SHUTDOWN_GRACE_SECONDS)
+    os.environ.setdefault("DAGSTER_GRPC_SHUTDOWN_GRACE_PERIOD", str(SHUTDOWN_GRACE_SECONDS))
     setup_interrupt_handlers()
     server = grpc_server(settings, module, location_name)
     with suppress(KeyboardInterrupt):

@@ -14,6 +14,7 @@ from functools import partial
 from threading import Event
 from typing import Any, cast
 
+import structlog
 from dagster import DagsterInstance
 from dagster._core.workspace.context import IWorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
@@ -62,7 +63,11 @@ def main() -> None:
     wait_for_code_server(settings)
     setup_interrupt_handlers()
     with capture_interrupts(), DagsterInstance.get() as instance:
-        run_daemons(instance, settings)
+        try:
+            run_daemons(instance, settings)
+        except Exception:  # noqa: BLE001 - whatever it is, whoever supervises starts another
+            _log.exception("daemon_failed")
+            end_process(1)
         end_process()
 
 
@@ -81,6 +86,9 @@ def run_daemons(instance: DagsterInstance, settings: EngineSettings) -> None:
     ) as controller:
         take_over_dagster_logs()
         _watch(controller)
+
+
+_log = structlog.get_logger(__name__)
 
 
 class SayOnce(logging.Filter):

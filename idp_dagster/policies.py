@@ -3,8 +3,8 @@
     error                       in the run                            told as retryable
     Unavailable                 reaches the step's retry policy       yes
       and a provider is awaited none: the request waits               not told
-    a token that expired        as Unavailable: the next try has      yes
-      on its way                a new one
+    a token that expired on     as Unavailable: the next try has      yes
+      its way, a deadline       a new token, or none
     any other of our tree       Failure(allow_retries=False)          no
     interrupt                   Failure(allow_retries=False)          yes: the next attempt may work
     Dagster's storage failed    in an op: as Unavailable              yes: it was full, or away
@@ -24,10 +24,11 @@ from dagster import Backoff, DagsterExecutionInterruptedError, Failure, Jitter, 
 from sqlalchemy.exc import DBAPIError
 
 from idp_kernel.downstream import PULL_REQUEST_OPEN, Refusal
-from idp_kernel.errors import InvariantBroken, PlatformError, Unauthenticated, Unavailable
+from idp_kernel.errors import InvariantBroken, PlatformError, Unavailable
 from idp_kernel.telemetry.logs import redact
 from idp_kernel.tokens import TOKEN_EXPIRED
 from idp_kernel.wire.engine import MESSAGE_LENGTH, RUN_INTERRUPTED, StepError
+from idp_kernel.wire.worker import DEADLINE_PASSED
 from idp_kernel.workflows import Step
 
 STORAGE_FAILED = "engine_storage_failed"
@@ -127,6 +128,11 @@ CHECK_RETRY_POLICY = _policy(max_retries=2)
 """Of asset checks: the next scheduled look is minutes away."""
 
 
+_NO_VERDICTS = (TOKEN_EXPIRED, DEADLINE_PASSED)
+"""A token was good when its call began, and a deadline may have passed by the workers' clock alone:
+the next try asks the lease."""
+
+
 class SentToWait(Exception):
     """The request waits, so this run carries out no further step; `for_what` is the error that says
     what it waits for, where there is one.
@@ -147,13 +153,10 @@ def dagster_failures(step: str) -> Iterator[None]:
     except Unavailable as error:
         error.args = (redact(error.message),)
         raise
-    except Unauthenticated as error:
-        if error.code != TOKEN_EXPIRED:
-            raise _failure(error) from error
-        # It was good when the call began, and says nothing of the lease: the next try asks that.
-        raise Unavailable(error.message, code=error.code) from error
     except PlatformError as error:
-        raise _failure(error) from error
+        if error.code not in _NO_VERDICTS:
+            raise _failure(error) from error
+        raise Unavailable(error.message, code=error.code) from error
     except DBAPIError as error:
         # Without its cause, which has the statement's parameters.
         raise _storage_failed(error) from None

@@ -58,13 +58,13 @@ def send_spans() -> None:
         provider.shutdown()
 
 
-def end_process() -> NoReturn:
-    """Ends this process, and success is its status. Python itself would wait for every thread, and
-    threads that ask for work may wait long. What one of them was at is found as after a kill.
+def end_process(status: int = 0) -> NoReturn:
+    """Ends this process with that status. Python itself would wait for every thread, and threads
+    that ask for work may wait long. What one of them was at is found as after a kill.
     """
     send_spans()
     logging.shutdown()
-    os._exit(0)
+    os._exit(status)
 
 
 def take_over_dagster_logs() -> None:

@@ -38,7 +38,7 @@ from execution_workers.ports import Made, References
 from idp_kernel.clock import Clock
 from idp_kernel.errors import Conflict, InvalidInput, Unavailable
 from idp_kernel.failpoints import Guard, is_off
-from idp_kernel.wire.worker import EffectKind
+from idp_kernel.wire.worker import DEADLINE_PASSED, EffectKind
 from idp_kernel.workflows import ProviderEvent
 
 CONNECT_TIMEOUT_SECONDS = 5
@@ -159,7 +159,7 @@ class OpenCall:
             raise Conflict(
                 f"Request {self._call.request_id} passed its deadline; nothing more is changed "
                 "for it.",
-                code="deadline_passed",
+                code=DEADLINE_PASSED,
             )
 
     @contextmanager

@@ -47,6 +47,9 @@ FENCES = "/fences"
 UNDO_SUFFIX = "/undo"
 UNDO_VERIFY = "/undo/verify"
 
+DEADLINE_PASSED = "deadline_passed"
+"""Code of the `Conflict` with which a call ends whose request has no time left."""
+
 DEFAULT_BRANCH = "main"
 
 

@@ -36,7 +36,7 @@ from idp_kernel.workflows import Step, Workflow
 from tests.fixtures.otlp import OtlpSink, otlp_sink
 
 IDP = Path(sys.executable).with_name("idp")
-READY_WITHIN_SECONDS = 240
+READY_WITHIN_SECONDS = 400
 """On a machine that has much else to do; else it takes a tenth of that."""
 STOPPED_WITHIN_SECONDS = 180
 """It may take 55 until it kills what does not end."""

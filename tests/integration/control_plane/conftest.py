@@ -283,7 +283,9 @@ def patience(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         options["connect_timeout"] = 60
 
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("SET LOCAL lock_timeout = '60s'")
+        connection.exec_driver_sql(
+            "SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = '60s'"
+        )
 
     monkeypatch.setattr(engine.pool, "_timeout", 60)
     listeners: list[tuple[str, Callable[..., Any]]] = [("do_connect", connect), ("begin", begin)]

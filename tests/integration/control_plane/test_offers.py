@@ -215,7 +215,7 @@ def test_a_waiting_offer_looks_by_itself_only_while_something_is_pending(
         return sum("platform_standing" in each for each in list(statements))
 
     with counting(lone_platform.engine, statements), ThreadPoolExecutor(1) as pool:
-        body = {"waitSeconds": 20 if is_pending else 0.5}
+        body = {"waitSeconds": 3 if is_pending else 0.5}
         waiting = pool.submit(asker.ok, "/internal/offers", body)
         eventually(lambda: waiting.done() or looks() > 2)
         lone_platform.services.wakeups.close()

@@ -129,6 +129,7 @@ def test_an_environment_in_use_goes_out_of_it_and_back_to_declared(platform: Pla
 
 def test_its_run_speaks_for_the_undone_request_at_the_workers_alone(platform: Platform) -> None:
     done = provisioned(platform)
+    platform.clock.advance(60)
     run = claimed(platform, undo_of(platform, done.request_id))
     permit = run.claim["undone"]
     assert (permit["requestId"], permit["generation"]) == (done.request_id, 2)

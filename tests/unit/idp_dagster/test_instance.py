@@ -196,20 +196,28 @@ def test_the_end_of_the_daemon_waits_for_no_sensor(instance: DagsterInstance) ->
     """Most of them wait for work just then, for up to twenty seconds."""
     made = daemons(instance, cast("News", None))
     (sensors,) = [each for each in made if isinstance(each, PromptSensors)]
-    comes, pool = threading.Event(), sensors._threadpool_executor
+    begun, comes, pool = threading.Event(), threading.Event(), sensors._threadpool_executor
     assert pool is not None
-    with sensors:
-        ticking = pool.submit(comes.wait, 60)  # type: ignore[no-untyped-call]
-    assert not ticking.done()
-    comes.set()
+
+    def tick() -> bool:
+        begun.set()
+        return comes.wait(60)
+
+    try:
+        with sensors:
+            ticking = pool.submit(tick)  # type: ignore[no-untyped-call]
+            assert begun.wait(LONG_SECONDS)
+        assert not ticking.done()
+    finally:
+        comes.set()
 
 
 def test_what_the_sensor_loop_says_over_and_over_is_logged_once(
-    instance: DagsterInstance, caplog: pytest.LogCaptureFixture
+    instance: DagsterInstance, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = daemons(instance, cast("News", None))
     (sensors,) = [each for each in made if isinstance(each, PromptSensors)]
-    sensors._logger.propagate = True
+    monkeypatch.setattr(sensors._logger, "propagate", True)
     said = ("Checking for new runs for sensor: a", "Sensor a skipped: None.", "Sensor a failed.")
     with caplog.at_level(logging.INFO):
         for message in said * 3:

@@ -20,6 +20,7 @@ from idp_dagster.policies import (
 from idp_kernel import errors
 from idp_kernel.tokens import TOKEN_EXPIRED
 from idp_kernel.wire.engine import RUN_INTERRUPTED
+from idp_kernel.wire.worker import DEADLINE_PASSED
 from idp_kernel.workflows import WORKFLOWS, Step
 
 FINAL = [
@@ -61,11 +62,18 @@ def test_unavailable_reaches_the_retry_policy() -> None:
     assert (told.code, told.retryable) == ("forge_away", True)
 
 
-def test_a_token_that_expired_on_its_way_is_no_verdict() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.Unauthenticated("The bearer token has expired.", code=TOKEN_EXPIRED),
+        errors.Conflict("It passed its deadline.", code=DEADLINE_PASSED),
+    ],
+)
+def test_what_only_the_lease_decides_is_no_verdict(error: errors.PlatformError) -> None:
     with pytest.raises(errors.Unavailable) as raised, dagster_failures(A_STEP):
-        raise errors.Unauthenticated("The bearer token has expired.", code=TOKEN_EXPIRED)
+        raise error
     told = step_error(raised.value)
-    assert (told.code, told.retryable) == (TOKEN_EXPIRED, True)
+    assert (told.code, told.retryable) == (error.code, True)
 
 
 @pytest.mark.parametrize("interrupt", [DagsterExecutionInterruptedError, KeyboardInterrupt])

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import errno
+import fcntl
+import shutil
 import signal
 import stat
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from execution_workers.providers.forges.folders import private_folder, remove_left_folders
 
@@ -33,12 +35,10 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def left_folder(temporary: Path) -> Path:
-    """What a process left that was killed an hour ago."""
+    """What a process left that was killed just now."""
     killed = subprocess.run([sys.executable, "-c", KILLED_IN_USE], check=False)
     assert killed.returncode == -signal.SIGKILL
     (left,) = temporary.iterdir()
-    an_hour_ago = time.time() - 3600
-    os.utime(left, (an_hour_ago, an_hour_ago))
     return left
 
 
@@ -56,24 +56,55 @@ def test_what_a_killed_process_left_goes(temporary: Path) -> None:
     assert remove_left_folders() == 0
 
 
-def test_what_is_in_use_stays_however_old(temporary: Path) -> None:
+def test_what_is_in_use_stays(temporary: Path) -> None:
     with private_folder() as folder:
-        os.utime(folder, (0, 0))
         assert remove_left_folders() == 0
         assert folder.is_dir()
 
 
-def test_what_is_new_stays_since_its_lock_may_be_to_come(temporary: Path) -> None:
-    left = left_folder(temporary)
-    os.utime(left)
-    assert remove_left_folders() == 0
-    assert left.is_dir()
+def test_one_that_is_taken_away_before_it_is_locked_is_made_again(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock, taken = fcntl.flock, list[int]()
+
+    def late(descriptor: int, operation: int) -> None:
+        if not taken:
+            taken.append(descriptor)
+            assert remove_left_folders() == 1
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with private_folder() as folder:
+        (folder / "copy.git").mkdir()
+    assert taken
+    assert list(temporary.iterdir()) == []
+
+
+def test_what_cannot_be_taken_away_is_told_and_the_rest_goes(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lefts = [left_folder(temporary)]
+    with private_folder() as folder:
+        lefts.append(Path(shutil.copytree(folder, temporary / "idp-git-second")))
+    rmtree = shutil.rmtree
+
+    def refuse(path: Path) -> None:
+        if path == lefts[0]:
+            raise OSError(errno.ENOTEMPTY, "Directory not empty")
+        rmtree(path)
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    with capture_logs() as logged:
+        assert remove_left_folders() == 1
+    assert [(each["event"], each["folder"]) for each in logged] == [
+        ("left_copy_stays", str(lefts[0]))
+    ]
+    assert [each.exists() for each in lefts] == [True, False]
 
 
 def test_a_link_in_the_place_of_a_folder_leads_nowhere(temporary: Path) -> None:
     elsewhere = temporary / "elsewhere"
     elsewhere.mkdir()
-    os.utime(elsewhere, (0, 0))
     (temporary / "idp-git-link").symlink_to(elsewhere)
     assert remove_left_folders() == 0
     assert elsewhere.is_dir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from idp_kernel.errors import Unavailable
 from idp_kernel.wire import worker
 from idp_kernel.wire.engine import AssetCheckName
-from tests.integration.idp_dagster.conftest import Engine, held, messages
+from tests.integration.idp_dagster.conftest import LOCATION, Engine, held, messages
 from tests.integration.idp_dagster.desired_states import environment_asset, secret_asset
 
 pytestmark = [pytest.mark.usefixtures("fresh_record"), pytest.mark.endurance]
@@ -20,10 +21,28 @@ MANY, SOME = 500, worker.CHECKS_PER_CALL + 3
 LONG_SECONDS = 100.0
 """Many events are written one by one, on a machine that may have other things to do."""
 ENDED = ("SUCCESS", "FAILURE")
-CANCEL_SECONDS = 8.0
+CANCEL_SECONDS = 10.0
+"""What is promised of a cancel."""
 ENVIRONMENTS, SECRETS = "application_environments", "secrets"
 JOB, SECRETS_JOB = "application_environment_checks", "secret_checks"
+SCHEDULES = ("application_environment_checks_schedule", "secret_checks_schedule")
 ENVIRONMENT_CHECKS = ["bindings_present", "gitops_reconciled", "repository_protected"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nobody_else_looks(engine: Engine) -> Iterator[None]:
+    """The schedules, which look at everything each quarter of an hour, rest meanwhile."""
+    selectors = [{**LOCATION, "scheduleName": name} for name in SCHEDULES]
+    for selector in selectors:
+        schedule = engine.graphql(_SCHEDULE, selector=selector)["scheduleOrError"]
+        stopped = engine.graphql(_STOP, id=schedule["scheduleState"]["id"])["stopRunningSchedule"]
+        assert stopped["scheduleState"]["status"] == "STOPPED"
+    for job in (JOB, SECRETS_JOB):
+        engine.stand_in.wait_for(partial(_all_ended, engine, job))
+    yield
+    for selector in selectors:
+        reset = engine.graphql(_RESET, selector=selector)["resetSchedule"]
+        assert reset["scheduleState"]["status"] == "RUNNING"
 
 
 @pytest.fixture
@@ -207,11 +226,21 @@ def partitions(engine: Engine, asset: str) -> list[str]:
     return list(node["partitionKeys"])
 
 
+def _all_ended(engine: Engine, job: str) -> bool:
+    return all(engine.status(run_id) in ENDED for run_id in runs_of(engine, job))
+
+
 def runs_of(engine: Engine, job: str) -> set[str]:
     runs = engine.graphql(_RUNS, filter={"pipelineName": job})["runsOrError"]["results"]
     return {run["runId"] for run in runs}
 
 
+_SCHEDULE = """query ($selector: ScheduleSelector!) { scheduleOrError(scheduleSelector: $selector) {
+  ... on Schedule { scheduleState { id } } } }"""
+_STOP = """mutation ($id: String!) { stopRunningSchedule(id: $id) {
+  ... on ScheduleStateResult { scheduleState { status } } } }"""
+_RESET = """mutation ($selector: ScheduleSelector!) { resetSchedule(scheduleSelector: $selector) {
+  ... on ScheduleStateResult { scheduleState { status } } } }"""
 _RUNS = """query ($filter: RunsFilter!) { runsOrError(filter: $filter) {
   ... on Runs { results { runId } } } }"""
 _CHECKS = """query ($asset: String!) { assetNodeOrError(assetKey: {path: [$asset]}) {

@@ -37,7 +37,8 @@ PATHS = [
     worker.APPENV_SECRET_BINDINGS,
     worker.APPENV_GITOPS_VERIFY,
 ]
-CANCEL_SECONDS = 8.0
+CANCEL_SECONDS = 10.0
+"""What is promised of a cancel."""
 WORKER_SLOTS = 2
 """Of the engine of these tests."""
 DATABASE_AWAY = "is not currently accepting connections"

@@ -6,9 +6,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
+from idp_dagster.resources import lease as lease_module
 from idp_dagster.resources.lease import Closing, LeaseKeeper
 from idp_kernel.clock import SystemClock
 from idp_kernel.errors import (
@@ -131,12 +133,24 @@ def test_a_run_that_dagster_ends_is_closed() -> None:
     assert closings.seen == [Closing.TERMINATED]
 
 
-def test_a_claim_whose_answer_took_long_is_renewed_before_its_lease_ends() -> None:
-    renewals, closings = Renewals(), Closings()
-    held = claim(heartbeat_seconds=60, lease=timedelta(seconds=5))
-    with keeping(held, renewals, closings) as keeper:
-        assert renewals.renewed.wait(4)
-        assert keeper.token()
+def test_a_claim_whose_answer_took_long_is_renewed_before_its_lease_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, renewals, closings = [1000.0], Renewals(), Closings()
+    monkeypatch.setattr(lease_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    keeper = LeaseKeeper(
+        claim(heartbeat_seconds=600, lease=LONG),
+        renew=renewals,
+        is_terminated=lambda: False,
+        on_closing=closings,
+        clock=SystemClock(),
+    )
+    keeper._look()
+    assert renewals.tokens == []
+    now[0] += LONG.total_seconds() / 3
+    keeper._look()
+    assert renewals.tokens == ["run-token-1"]
+    assert keeper.token() == "run-token-2"
     assert closings.seen == []
 
 

@@ -17,7 +17,7 @@ from dagster._core.utils import FuturesAwareThreadPoolExecutor
 from dagster._grpc.server import DagsterApiServer, DagsterGrpcServer
 from dagster._utils.interrupts import setup_interrupt_handlers
 
-from idp_dagster.process import end_process, start_process
+from idp_dagster.process import prompt_end, start_process
 from idp_dagster.settings import ROOT, EngineSettings
 from idp_kernel.settings import read_settings
 
@@ -37,9 +37,8 @@ def main(module: str = DEFINITIONS_MODULE, location_name: str = LOCATION_NAME) -
     os.environ.setdefault("DAGSTER_GRPC_SHUTDOWN_GRACE_PERIOD", str(SHUTDOWN_GRACE_SECONDS))
     setup_interrupt_handlers()
     server = grpc_server(settings, module, location_name)
-    with suppress(KeyboardInterrupt):
+    with prompt_end(), suppress(KeyboardInterrupt):
         server.serve()  # type: ignore[no-untyped-call]
-    end_process()
 
 
 def grpc_server(settings: EngineSettings, module: str, location_name: str) -> DagsterGrpcServer:

@@ -14,7 +14,6 @@ from functools import partial
 from threading import Event
 from typing import Any, cast
 
-import structlog
 from dagster import DagsterInstance
 from dagster._core.workspace.context import IWorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
@@ -34,7 +33,7 @@ from dagster._utils.interrupts import capture_interrupts, setup_interrupt_handle
 from idp_dagster.broker import use_quick_transport
 from idp_dagster.news import News
 from idp_dagster.process import (
-    end_process,
+    prompt_end,
     start_process,
     take_over_dagster_logs,
     wait_for_code_server,
@@ -62,13 +61,8 @@ def main() -> None:
     use_quick_transport()
     wait_for_code_server(settings)
     setup_interrupt_handlers()
-    with capture_interrupts(), DagsterInstance.get() as instance:
-        try:
-            run_daemons(instance, settings)
-        except Exception:  # noqa: BLE001 - whatever it is, whoever supervises starts another
-            _log.exception("daemon_failed")
-            end_process(1)
-        end_process()
+    with capture_interrupts(), DagsterInstance.get() as instance, prompt_end():
+        run_daemons(instance, settings)
 
 
 def quicken_sensor_loop() -> None:
@@ -86,9 +80,6 @@ def run_daemons(instance: DagsterInstance, settings: EngineSettings) -> None:
     ) as controller:
         take_over_dagster_logs()
         _watch(controller)
-
-
-_log = structlog.get_logger(__name__)
 
 
 class SayOnce(logging.Filter):

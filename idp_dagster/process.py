@@ -7,8 +7,11 @@ import os
 import socket
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
+import structlog
 from dagster import InitLoggerContext, logger
 from dagster_shared.utils.warnings import BetaWarning
 from opentelemetry import trace
@@ -22,6 +25,8 @@ from idp_kernel.telemetry.logs import configure_logs
 
 CODE_SERVER_START_SECONDS = 60.0
 _LOOK_EVERY_SECONDS = 0.1
+
+_log = structlog.get_logger(__name__)
 
 _DAGSTER_LOGGERS = ("dagster", "dagster-webserver")
 
@@ -58,10 +63,21 @@ def send_spans() -> None:
         provider.shutdown()
 
 
-def end_process(status: int = 0) -> NoReturn:
-    """Ends this process with that status. Python itself would wait for every thread, and threads
-    that ask for work may wait long. What one of them was at is found as after a kill.
+@contextmanager
+def prompt_end() -> Iterator[None]:
+    """Ends this process with the block: with status 0, or with 1 and the error in the log. Python
+    itself would wait for every thread, and threads that ask for work may wait long. What one of
+    them was at is found as after a kill.
     """
+    try:
+        yield
+    except Exception:  # noqa: BLE001 - whatever it is, whoever supervises starts another process
+        _log.exception("process_failed")
+        _end(1)
+    _end(0)
+
+
+def _end(status: int) -> NoReturn:
     send_spans()
     logging.shutdown()
     os._exit(status)

@@ -127,7 +127,7 @@ def connect_signals(settings: EngineSettings) -> None:
 
     setup_logging.connect(keep_logging, weak=False)
     worker_process_init.connect(warm_up, weak=False)
-    worker_process_shutdown.connect(end_child, weak=False)
+    worker_process_shutdown.connect(lambda **_: send_spans(), weak=False)
     task_prerun.connect(name_run, weak=False)
     task_postrun.connect(heed_sigterm, weak=False)
     task_failure.connect(report_killed_run, weak=False)
@@ -167,11 +167,6 @@ def name_run(task: Task, **_: Any) -> None:
 def heed_sigterm(**_: Any) -> None:
     """Dagster leaves SIGTERM as SIGINT is, which Celery's children ignore."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def end_child(**_: Any) -> None:
-    """Does what is left to do before a child ends."""
-    send_spans()
 
 
 if __name__ == "__main__":

@@ -83,8 +83,11 @@ def has_waited(platform: Platform, request_id: str, seconds: int) -> None:
 
 
 def wait_no_longer(platform: Platform, request_id: str) -> None:
-    """As after half a minute, when a request that waits looks at what it waits for again."""
-    _change_request(platform, request_id, "waiting_until = now()")
+    """As after half a minute, when a request that waits looks at what it waits for again; one that
+    looks just now is left alone.
+    """
+    waiting = "CASE WHEN state = 'waiting' THEN now() ELSE waiting_until END"
+    _change_request(platform, request_id, f"waiting_until = {waiting}")
 
 
 def _change_request(platform: Platform, request_id: str, changed: str) -> None:

@@ -37,7 +37,7 @@ from tests.fixtures.otlp import OtlpSink, otlp_sink
 
 IDP = Path(sys.executable).with_name("idp")
 READY_WITHIN_SECONDS = 400
-"""On a machine that has much else to do; else it takes a tenth of that."""
+"""On a machine that has much else to do; else it takes less than a tenth of that."""
 STOPPED_WITHIN_SECONDS = 180
 """It may take 55 until it kills what does not end."""
 ENDS_WITHIN_SECONDS = 180

@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
@@ -19,27 +20,18 @@ _log = structlog.get_logger(__name__)
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """A new folder, gone after the block, and locked until then."""
-    with _locked_folder() as folder:
-        yield folder
-
-
-def remove_left_folders() -> int:
-    """Takes away what nobody holds a lock on any more, and says how many folders that were."""
-    return sum(map(_is_removed, Path(tempfile.gettempdir()).glob(f"{_PREFIX}*")))
-
-
-@contextmanager
-def _locked_folder() -> Iterator[Path]:
-    """Made again when it was taken for one that is left, in the moment before it was locked."""
+    """A new folder, gone after the block, and locked until then; made again when it was taken for
+    one that is left, in the moment before its lock.
+    """
     while True:
         with tempfile.TemporaryDirectory(prefix=_PREFIX) as name:
-            descriptor = _opened(name)
-            if descriptor is None:
+            try:
+                descriptor = _opened(name)
+            except FileNotFoundError:
                 continue
             try:
-                with suppress(OSError):  # there are no locks here, so nobody takes it away either
-                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+                # Where nothing can be locked, nobody takes it away either.
+                _is_locked(descriptor, fcntl.LOCK_EX)
                 if _is_at(name, descriptor):
                     yield Path(name)
                     return
@@ -47,34 +39,44 @@ def _locked_folder() -> Iterator[Path]:
                 os.close(descriptor)
 
 
+def remove_left_folders() -> int:
+    """Takes away what nobody holds a lock on any more, and says how many folders that were."""
+    return sum(map(_is_removed, Path(tempfile.gettempdir()).glob(f"{_PREFIX}*")))
+
+
 def _is_removed(path: Path) -> bool:
-    descriptor = _opened(path)
-    if descriptor is None:
-        return False
     try:
-        if os.fstat(descriptor).st_uid != os.getuid() or not _is_locked_now(descriptor):
+        if not _is_own_folder(path):
             return False
-        shutil.rmtree(path)
+        descriptor = _opened(path)
+        try:
+            if not _is_locked(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                return False
+            shutil.rmtree(path)
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        # Whoever had it in use is through with it.
+        return False
     except OSError as error:
         _log.warning("left_copy_stays", folder=str(path), error=str(error))
         return False
-    finally:
-        os.close(descriptor)
     return True
 
 
-def _opened(path: str | Path) -> int | None:
-    """The folder's descriptor; none when there is no folder, or it is closed to us."""
-    try:
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:
-        return None
+def _is_own_folder(path: Path) -> bool:
+    found = path.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
 
 
-def _is_locked_now(descriptor: int) -> bool:
-    """Whether we have the lock; else somebody has the folder in use, or there are no locks."""
+def _opened(path: str | Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+
+
+def _is_locked(descriptor: int, operation: int) -> bool:
+    """Whether we have the lock; else somebody else has it, or the file system knows none."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, operation)
     except OSError:
         return False
     return True

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.usefixtures("fresh_record"), pytest.mark.endurance]
 MANY, SOME = 500, worker.CHECKS_PER_CALL + 3
 LONG_SECONDS = 100.0
 """Many events are written one by one, on a machine that may have other things to do."""
-ENDED = ("SUCCESS", "FAILURE")
+ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 CANCEL_SECONDS = 10.0
 """What is promised of a cancel."""
 ENVIRONMENTS, SECRETS = "application_environments", "secrets"

@@ -198,13 +198,7 @@ def test_a_cancelled_request_cancels_its_run(engine: Engine) -> None:
 def test_a_cancel_in_a_retry_wait_ends_run_and_request(engine: Engine) -> None:
     """In the wait at hand when the run hears of it; were they all short, in the last try."""
     away, answered = Unavailable("store away", details={"target": "openbao"}), threading.Event()
-    engine.stand_in.workers.script.errors[worker.APPENV_SECRETS] = [
-        away,
-        away,
-        away,
-        away,
-        answered,
-    ]
+    engine.stand_in.workers.script.errors[worker.APPENV_SECRETS] = [*[away] * 4, answered]
     request = engine.stand_in.add_request()
 
     def is_tried_again() -> bool:

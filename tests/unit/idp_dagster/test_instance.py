@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -190,6 +192,22 @@ def test_a_sensor_that_has_answered_ends_the_rest_of_the_loop(
         while len(rounds) < 5:
             next(loop)
     assert rounds[-1] - rounds[0] < LONG_SECONDS
+
+
+@pytest.mark.parametrize(("raised", "status"), [("", 0), ("raise ValueError('broken')", 1)])
+def test_a_process_ends_promptly_whatever_its_threads_wait_for(raised: str, status: int) -> None:
+    text = f"""
+import threading
+from idp_dagster.process import prompt_end
+with prompt_end():
+    threading.Thread(target=threading.Event().wait).start()
+    {raised}
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ended.returncode == status
+    assert ("broken" in ended.stdout + ended.stderr) is bool(raised)
 
 
 def test_the_end_of_the_daemon_waits_for_no_sensor(instance: DagsterInstance) -> None:

@@ -37,14 +37,13 @@ BEFORE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 def exported(program: str, *, ratio: float = 1.0) -> list[ReceivedSpan]:
     """The spans that a process exports which runs the program and ends."""
     with otlp_sink() as sink:
-        run(sink, PATIENTLY + program, ratio)
+        run(sink, program, ratio, before=PATIENTLY)
         return sorted(sink.spans, key=lambda each: each.start)
 
 
-def run(sink: OtlpSink, program: str, ratio: float) -> None:
-    subprocess.run(
-        [sys.executable, "-c", PROGRAM + program, sink.url, str(ratio)], check=True, timeout=60
-    )
+def run(sink: OtlpSink, program: str, ratio: float, *, before: str = "") -> None:
+    text = before + PROGRAM + program
+    subprocess.run([sys.executable, "-c", text, sink.url, str(ratio)], check=True, timeout=60)
 
 
 @pytest.fixture(scope="module")

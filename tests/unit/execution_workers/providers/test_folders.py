@@ -13,9 +13,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
+from execution_workers.main import create_app
+from execution_workers.providers.forges import folders
 from execution_workers.providers.forges.folders import private_folder, remove_left_folders
+from execution_workers.settings import ExecutionWorkersSettings
 
 KILLED_IN_USE = """
 import os, signal
@@ -54,6 +58,32 @@ def test_what_a_killed_process_left_goes(temporary: Path) -> None:
     assert remove_left_folders() == 1
     assert not left.exists()
     assert remove_left_folders() == 0
+
+
+def test_they_go_when_the_service_starts(temporary: Path) -> None:
+    left, nowhere = left_folder(temporary), temporary / "nowhere"
+    settings = ExecutionWorkersSettings(
+        database_url="postgresql+psycopg://nobody@127.0.0.1:1/none",
+        installation_id="ours",
+        forge_token_file=nowhere,
+        openbao_approle_file=nowhere,
+        gitops_agent_token_file=nowhere,
+    )
+    with TestClient(create_app(settings)):
+        assert not left.exists()
+
+
+def test_one_that_cannot_be_opened_is_told_and_not_made_again(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the process has no descriptor left."""
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(folders, "_opened", refuse)
+    with pytest.raises(OSError, match="Too many open files"), private_folder():
+        pass
 
 
 def test_what_is_in_use_stays(temporary: Path) -> None:
